@@ -1,0 +1,54 @@
+# The commands of this project; `make` lists them.  Each sets up first what it needs,
+# which takes no time where nothing is missing.
+
+BIN := .venv/bin
+READY := .venv/set-up
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+
+# From the command line or the environment, for run and for the tests:
+QEMUS = $(if $(QEMU),--qemu "$(QEMU)") $(if $(QEMU_DST),--qemu-dst "$(QEMU_DST)")
+
+.PHONY: help
+help: ## this list (the default)
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+
+.PHONY: run
+run: $(READY) qemu ## run the default scenario: [QEMU=path] [QEMU_DST=path] [ARGS=...]
+	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
+
+.PHONY: check
+check: lint test ## lint and all tests: [QEMU=path]
+
+.PHONY: lint
+lint: $(READY) ## ruff, mypy, import rules
+	@status=0; set -x; \
+	$(BIN)/ruff check || status=1; \
+	$(BIN)/ruff format --check || status=1; \
+	$(BIN)/mypy || status=1; \
+	$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter || status=1; \
+	{ exit $$status; } 2>/dev/null
+
+.PHONY: test
+test: $(READY) qemu ## all tests: [QEMU=path] [ARGS='-k word']
+	$(PYTEST) $(QEMUS) $(ARGS)
+
+.PHONY: bench
+bench: $(READY) qemu ## measure: [QEMU=path] [ARGS=...]
+	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)
+
+.PHONY: setup
+setup: $(READY) qemu ## only set up
+
+.PHONY: clean
+clean: ## remove what set-up and the tools made; runs/ stays
+	rm -rf .venv .cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml ci/constraints.txt ci/setup.sh
+	@ci/setup.sh venv
+	@touch $@
+
+# Looked at each time (a few hundredths of a second): QEMU may be given, come and go.
+.PHONY: qemu
+qemu:
+	@ci/setup.sh qemu

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Set up what the project needs, on a bare Debian 12 or on a machine that has it all:
+#
+#     ci/setup.sh [venv] [qemu]       default: both
+#
+#   venv   .venv with the project (editable) and its tools, versions of ci/constraints.txt
+#   qemu   a QEMU of at least 10.0: $QEMU or $QEMU_TEST_QEMU_BINARY (a file, or the
+#          folder that it is in), else the one on PATH, else the build in
+#          .cache/qemu/debian-13, which is fetched if it is not there
+#
+# Root is used only to install what is missing.  One line is printed for each step that
+# has something to do; all output of the commands goes to .cache/setup.log.  Exit status
+# 3: something is missing that cannot be installed from here; the last line names it.
+set -eu
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+log=.cache/setup.log
+oldest_python=3.11
+oldest_qemu=10
+build=debian-13
+
+step() { echo "set-up: $*"; }
+
+# missing LINE...: the one clear line, and the end.
+missing() {
+    echo "set-up: missing: $*" >&2
+    exit 3
+}
+
+# logged COMMAND...: run it with its output in the log; if it fails, show the log's end.
+# What a script of ours says to be missing is not shown but kept, in $reason.
+logged() {
+    local status=0 start
+    reason=
+    printf '\n$ %s\n' "$*" >>"$log"
+    start=$(($(wc -c <"$log") + 1))
+    "$@" >>"$log" 2>&1 </dev/null || status=$?
+    [ "$status" -ne 0 ] || return 0
+    reason=$(tail -c "+$start" "$log" | sed -n 's/^set-up: missing: //p' | tail -n 1)
+    if tail -c "+$start" "$log" | grep -v '^set-up: missing: ' | tail -n 15 | grep . >&2; then
+        echo "set-up: the whole output is in $PWD/$log" >&2
+    fi
+    return "$status"
+}
+
+is_new_enough() { # PYTHON
+    "$1" -c "import sys; sys.exit(sys.version_info < (${oldest_python/./, }))" 2>>"$log"
+}
+
+# The first Python that is new enough: $PYTHON, or one on PATH.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if command -v "$candidate" >/dev/null && is_new_enough "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# A virtual environment that works, and of this folder: not cut short, not copied here.
+has_venv() {
+    local script_python
+    [ -x .venv/bin/python ] && is_new_enough .venv/bin/python || return 1
+    .venv/bin/python -c 'import pip' 2>>"$log" || return 1
+    script_python=$(grep -om1 '/.*/bin/python[0-9.]*' .venv/bin/pip) || return 1
+    [ "${script_python%/*}" -ef .venv/bin ]
+}
+
+make_venv() {
+    local python version
+    if ! python=$(find_python); then
+        [ -z "${PYTHON:-}" ] || missing "Python $oldest_python or newer: PYTHON=$PYTHON is not one"
+        if command -v python3 >/dev/null; then
+            missing "Python $oldest_python or newer: this is $(python3 --version 2>&1); give one by PYTHON=/path/to/python3.11"
+        fi
+        step "installing python3-venv"
+        logged ci/apt-install.sh python3-venv || missing "$reason"
+        python=$(find_python) || missing "Python $oldest_python or newer: Debian 12 and later have it"
+    fi
+    if ! "$python" -c 'import ensurepip, venv' 2>>"$log"; then
+        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        step "installing python$version-venv"
+        logged ci/apt-install.sh "python$version-venv" || missing "$reason"
+    fi
+    step "virtual environment"
+    logged "$python" -m venv --clear .venv ||
+        missing "a virtual environment: $python -m venv --clear $PWD/.venv"
+}
+
+set_up_venv() {
+    has_venv || make_venv
+    step "Python packages"
+    logged .venv/bin/python -m pip install --disable-pip-version-check --no-input \
+        --constraint ci/constraints.txt --editable '.[test,lint]' ||
+        missing "Python packages; no network? in $PWD: .venv/bin/python -m pip install --constraint ci/constraints.txt --editable '.[test,lint]'"
+}
+
+# qemu_status BINARY: 0 new enough, 1 too old, 2 not a QEMU that runs here.
+qemu_status() {
+    local major
+    major=$("$1" --version 2>>"$log" | sed -n 's/^QEMU emulator version \([0-9]*\)\..*/\1/p')
+    [ -n "$major" ] || return 2
+    [ "$major" -ge "$oldest_qemu" ]
+}
+
+set_up_qemu() {
+    local path status=0 given=${QEMU:-${QEMU_TEST_QEMU_BINARY:-}}
+    if [ -n "$given" ]; then
+        [ ! -d "$given" ] || given=$given/qemu-system-x86_64
+        qemu_status "$given" || status=$?
+        [ "$status" -ne 2 ] || missing "a QEMU that runs: the given $given does not"
+        [ "$status" -ne 1 ] || missing "a QEMU of at least $oldest_qemu.0: the given $given is older"
+        return
+    fi
+    path=$(command -v qemu-system-x86_64) && qemu_status "$path" && return
+    qemu_status ".cache/qemu/$build/qemu-system-x86_64" && return
+    step "QEMU build $build"
+    logged images/qemu/fetch.sh "$build" ||
+        missing "a QEMU of at least $oldest_qemu.0: give one by QEMU=/path/to/qemu-system-x86_64, or, to fetch one: ${reason:-images/qemu/fetch.sh $build}"
+}
+
+[ $# -gt 0 ] || set -- venv qemu
+mkdir -p .cache
+if [ "$(wc -c 2>/dev/null <"$log" || echo 0)" -gt 1000000 ]; then rm -f "$log"; fi
+exec 9>.cache/setup.lock
+flock 9 # two at once would write into one .venv
+echo "== $(date '+%F %T') set-up of: $*" >>"$log"
+for part; do
+    case $part in
+        venv) set_up_venv ;;
+        qemu) set_up_qemu ;;
+        *) missing "a part called $part: there are venv and qemu" ;;
+    esac
+done

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Fetch a QEMU build of Debian to test against: images/qemu/fetch.sh NAME
+#
+#     debian-13             QEMU 10.0 of trixie
+#     debian-13-backports   the newest QEMU, of trixie-backports
+#
+# The packages are unpacked, not installed, into .cache/qemu/NAME: no maintainer script
+# runs, no root is needed.  .cache/qemu/NAME/qemu-system-x86_64 runs that QEMU on its own
+# loader and libraries, so a build is used by its path alone; manifest.json tells what it
+# is.  A build that is there is kept: remove the folder to fetch it anew.
+set -eu
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+
+fail() {
+    echo "fetch: $*" >&2
+    exit 1
+}
+
+suite=trixie
+name=${1:-}
+case $name in
+    debian-13) extra_suite= ;;
+    debian-13-backports) extra_suite=$suite-backports ;;
+    *) fail "usage: images/qemu/fetch.sh debian-13|debian-13-backports" ;;
+esac
+
+cache=.cache/qemu
+mkdir -p "$cache"
+exec 8>"$cache/$name.lock"
+flock 8 # a second run waits, and then finds the build
+
+if [ -e "$cache/$name/manifest.json" ]; then
+    echo "fetch: $cache/$name is there"
+    exit 0
+fi
+
+command -v mmdebstrap >/dev/null || ci/apt-install.sh mmdebstrap
+
+rm -rf -- "$cache/.$name".* # what a killed run left; nobody is in it: we have the lock
+work=$(mktemp -d -- "$PWD/$cache/.$name.XXXXXX")
+child=
+clean_up() {
+    # Started in the background, so that a signal does not have to wait for it.
+    if [ -n "$child" ]; then
+        kill "$child" 2>/dev/null || true
+        wait "$child" || true
+    fi
+    rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# The Debian archive that this machine's apt uses.  Nothing where it uses none (another
+# distribution): mmdebstrap then has a default of its own.
+machine_mirror() {
+    local release
+    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    grep -qx 'ID=debian' /etc/os-release || return 0
+    # shellcheck disable=SC2016  # apt-get expands these
+    apt-get indextargets --no-release-info --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' |
+        awk -v release="$release" '$1 == release && $2 == "main" && !uri { uri = $3 } END { print uri }'
+}
+
+tree=$work/tree
+mirror=$(machine_mirror)
+packages=qemu-system-x86,qemu-system-common,qemu-system-data,seabios
+options=(
+    --mode=chrootless # as any user: nothing is run in the tree, nothing is mounted
+    --variant=extract # only the packages named and what they depend on
+    --include="$packages"
+)
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+[ ! -e "$keyring" ] || options+=(--keyring="$keyring")
+if [ -n "$extra_suite" ]; then
+    # Backports are taken only when asked for: a pin asks, for all of QEMU's packages.
+    printf 'Package: *\nPin: release n=%s\nPin-Priority: 600\n' "$extra_suite" >"$work/pin"
+    export pin=$work/pin from=$suite to=$extra_suite
+    # shellcheck disable=SC2016  # the hook's shell expands these, not this one
+    options+=(--setup-hook='
+        set -eu
+        cp -- "$pin" "$1/etc/apt/preferences.d/pin"
+        list=$1/etc/apt/sources.list
+        sed -n "s/ $from main/ $to main/p" "$list" >"$pin.list"
+        cat -- "$pin.list" >>"$list"')
+fi
+echo "fetch: $name: unpacking Debian's packages"
+mmdebstrap "${options[@]}" "$suite" "$tree" ${mirror:+"deb $mirror $suite main"} &
+child=$!
+wait "$child" || fail "$name: the packages could not be had (network? the archive's key?): see above"
+child=
+
+# What QEMU needs to run is kept, of everything else nothing.
+build=$work/build
+mkdir -p -- "$build/usr/bin" "$build/usr/share"
+mv -- "$tree/usr/bin/qemu-system-x86_64" "$build/usr/bin/"
+mv -- "$tree/usr/share/qemu" "$tree/usr/share/seabios" "$build/usr/share/"
+for folder in lib lib64; do
+    [ ! -e "$tree/usr/$folder" ] || mv -- "$tree/usr/$folder" "$build/usr/"
+done
+rm -rf -- "$build"/usr/lib/{systemd,udev,tmpfiles.d} "$build"/usr/lib/*-linux-gnu/{gconv,perl*,security}
+
+only() { # WHAT FILE...: the path of the only FILE that exists, within the build
+    local what=$1 file found=()
+    shift
+    for file; do [ ! -e "$file" ] || found+=("${file#"$build/"}"); done
+    [ "${#found[@]}" -eq 1 ] || fail "$name: $what: ${#found[@]} of them, not one: ${found[*]}"
+    echo "${found[0]}"
+}
+loader=$(only "dynamic loader" "$build"/usr/lib64/ld-linux-*.so.* "$build"/usr/lib/ld-linux-*.so.*)
+libraries=$(only "library folder" "$build"/usr/lib/*-linux-gnu)
+
+cat >"$build/qemu-system-x86_64" <<WRAPPER
+#!/bin/sh
+# Runs the QEMU beside this file on its own loader and libraries; written by fetch.sh.
+self=\$0
+case \$self in */*) ;; *) self=./\$self ;; esac
+if [ -L "\$self" ]; then self=\$(readlink -f -- "\$self"); fi
+here=\${self%/*}
+case \$here in /*) ;; *) here=\$PWD/\$here ;; esac
+export QEMU_MODULE_DIR="\$here/$libraries/qemu"
+exec "\$here/$loader" --inhibit-cache --library-path "\$here/$libraries" --argv0 "\$0" \\
+    "\$here/usr/bin/qemu-system-x86_64" -L "\$here/usr/share/qemu" -L "\$here/usr/share/seabios" "\$@"
+WRAPPER
+chmod 755 "$build" "$build/qemu-system-x86_64"
+
+# Proof before it gets its name: no library from elsewhere, a machine starts and ends.
+alien=$("$build/$loader" --inhibit-cache --list --library-path "$build/$libraries" \
+    "$build/usr/bin/qemu-system-x86_64" | grep -vF -e "$build/" -e linux-vdso || true)
+[ -z "$alien" ] || fail "$name: libraries that are not in the build: $alien"
+version=$("$build/qemu-system-x86_64" --version | sed -n '1s/^QEMU emulator version //p')
+[ -n "$version" ] || fail "$name: this QEMU does not start"
+# (By TCG: 10.0.13 of trixie comes without the qtest accelerator.)
+printf '{"execute": "%s"}\n' qmp_capabilities quit |
+    timeout 60 "$build/qemu-system-x86_64" -M q35 -accel tcg -S -nodefaults -display none -qmp stdio |
+    grep -q '"SHUTDOWN"' || fail "$name: this QEMU runs no machine"
+
+debian=${version#*(Debian } # 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)
+printf '{\n "name": "%s",\n "qemu": "%s",\n "debian": "%s",\n "suite": "%s",\n "architecture": "%s",\n "fetched": "%s"\n}\n' \
+    "$name" "${version%% *}" "${debian%)}" "${extra_suite:-$suite}" "$(uname -m)" "$(date -u +%F)" \
+    >"$build/manifest.json"
+
+rm -rf -- "${cache:?}/$name" # without a manifest it is not ours, or not whole
+mv -T -- "$build" "$cache/$name"
+echo "fetch: $cache/$name/qemu-system-x86_64 is QEMU $version, $(du -sh "$cache/$name" | cut -f1)"

@@ -1,0 +1,97 @@
+"""The tree keeps the shape that the README shows (who may import whom: import-linter)."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HARNESS = ROOT / "harness"
+UNIT_TESTS = ROOT / "tests" / "unit"
+MAX_LINES = 500
+
+# Source files that have no test file yet.  This list only shrinks: whoever writes the
+# test file takes the line out, and nobody adds one.
+UNTESTED: set[str] = {
+    "harness/session.py",  # all of it needs QEMU: tests/functional
+    "harness/fault_plan.py",
+    "harness/proxy/address.py",
+    "harness/proxy/build.py",
+    "harness/proxy/chain.py",
+    "harness/proxy/connection.py",
+    "harness/proxy/director.py",
+    "harness/proxy/events.py",
+    "harness/proxy/flow.py",
+    "harness/proxy/framing.py",
+    "harness/proxy/multifd_flow.py",
+    "harness/proxy/observer.py",
+    "harness/proxy/outlet.py",
+    "harness/proxy/pipe.py",
+    "harness/proxy/relay.py",
+}
+
+SOURCES = sorted(path for path in HARNESS.rglob("*.py") if "__pycache__" not in path.parts)
+FOLDERS = sorted({path.parent for path in SOURCES})
+
+
+def in_tree(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def mirror(source: Path) -> Path:
+    """The test file of a source file: the same path, ``test_`` before its name."""
+    name = f"test_{source.stem.strip('_')}.py"
+    return UNIT_TESTS / source.relative_to(HARNESS).with_name(name)
+
+
+def test_every_folder_says_what_it_is():
+    missing = []
+    for folder in FOLDERS:
+        init = folder / "__init__.py"
+        if not init.exists() or not ast.get_docstring(ast.parse(init.read_bytes())):
+            missing.append(in_tree(init))
+    assert not missing, f"no docstring: {missing}"
+
+
+def test_no_file_has_a_name_that_says_nothing():
+    vague = re.compile(r"(^|_)(utils?|helpers?|common|managers?|misc)(_|$)")
+    names = [*SOURCES, *FOLDERS]
+    assert not [in_tree(path) for path in names if vague.search(path.stem)]
+
+
+def test_every_source_file_has_its_test_file():
+    sources = [path for path in SOURCES if path.name != "__init__.py"]
+    untested = {in_tree(path) for path in sources if not mirror(path).exists()}
+    assert not untested - UNTESTED, "these need a test file, see mirror()"
+    assert not UNTESTED - untested, "these are tested now, or gone: take them out of UNTESTED"
+
+
+def test_no_source_file_is_too_long():
+    lengths = {in_tree(path): len(path.read_text().splitlines()) for path in SOURCES}
+    assert not {name: length for name, length in lengths.items() if length > MAX_LINES}
+
+
+def test_every_library_that_is_imported_is_declared():
+    """In pyproject.toml; that another one brings it along is no promise."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = {
+        re.split(r"[^\w.-]", requirement)[0].lower().replace("-", "_")
+        for requirement in [*project["dependencies"], *extras["test"]]
+    }
+    undeclared = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            else:
+                continue
+            for module in modules:
+                top, second = [*module.split("."), ""][:2]
+                known = {"harness", *sys.stdlib_module_names, *declared}
+                if not {top, f"{top}.{second}"} & known:
+                    undeclared.add(f"{in_tree(path)}: {module}")
+    assert not undeclared
