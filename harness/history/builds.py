@@ -1,0 +1,20 @@
+"""What was found out about one QEMU binary before the run (``vm.builds`` finds it out)."""
+
+import msgspec
+
+
+class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One QEMU binary, as this run used it."""
+
+    path: str
+    version: tuple[int, int, int]
+    version_text: str
+    """What ``--version`` says, packaging suffix included."""
+    machine: str = ""
+    """The versioned machine type that this run used, e.g. ``pc-q35-10.0``; empty: unknown."""
+    vfio_pci_properties: tuple[str, ...] = ()
+    """Properties of ``vfio-pci``; empty: not asked for."""
+    capabilities: tuple[str, ...] = ()
+    """Names of migration capabilities; empty: not asked for."""
+    trace_events: bool = True
+    """Whether the binary was built with the log trace backend."""

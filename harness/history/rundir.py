@@ -1,0 +1,247 @@
+"""The **run directory**: one run on disk, which can be judged again next year.
+
+::
+
+    NAME-0001/
+      manifest.json     format version, builds, times, whether the run was written whole
+      scenario.json     what was run (harness.scenario)
+      history.jsonl     one Record a line, sorted by time
+      verdict.json      what the check said when it was run
+      source-trace/  destination-trace/   trace logs as QEMU wrote them, one for each thread
+      source.stderr  destination.stderr   QEMU's standard error
+      by-hand.sh        the same two QEMUs, started by hand
+
+Judging reads the first three only.  Everything that can be wrong with them is a
+``HistoryError`` of one line: what, where, what to do.
+"""
+
+import contextlib
+import gc
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness import scenario as scenarios
+from harness.errors import HistoryError, UsageError
+from harness.history.builds import BuildFacts
+from harness.history.records import Record
+from harness.scenario import Scenario
+
+FORMAT = 1
+"""Version of the run directory's format that this harness writes and reads."""
+
+MANIFEST = "manifest.json"
+SCENARIO = "scenario.json"
+HISTORY = "history.jsonl"
+VERDICT = "verdict.json"
+SOURCE_TRACE, DESTINATION_TRACE = "source-trace", "destination-trace"
+SOURCE_STDERR, DESTINATION_STDERR = "source.stderr", "destination.stderr"
+BY_HAND = "by-hand.sh"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run with which builds, and whether all of it was written."""
+
+    format: int = FORMAT
+    harness: str
+    """Version of the harness that made the run."""
+    scenario: str
+    """The scenario's name."""
+    started_ns: int
+    ended_ns: int
+    source: BuildFacts
+    destination: BuildFacts
+    complete: bool
+    """Whether the run came to its end and everything that was seen is in the history."""
+    records: int = -1
+    """Lines of history.jsonl, so that a history cut short is noticed; -1: not counted."""
+
+
+class _Version(msgspec.Struct):
+    """The one field that every format of the manifest has."""
+
+    format: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that was seen in one run, sorted by time."""
+
+    scenario: Scenario
+    manifest: Manifest
+    records: Sequence[Record]
+
+
+class RunDir:
+    """A run directory that is being written.  Each file appears whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._records = -1
+
+    @classmethod
+    def create(cls, parent: Path, name: str) -> "RunDir":
+        """A fresh directory below ``parent``; never one that exists, also for parallel callers.
+
+        :raise UsageError: ``parent`` cannot be made or written
+        """
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+        pattern = re.compile(re.escape(stem) + r"-(\d+)")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            taken = [pattern.fullmatch(entry.name) for entry in parent.iterdir()]
+            number = 1 + max((int(match[1]) for match in taken if match), default=0)
+            while True:
+                path = parent / f"{stem}-{number:04}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    number += 1
+                else:
+                    return cls(path)
+        except OSError as error:
+            raise UsageError(f"{parent}: cannot make a run directory: {error.strerror}") from error
+
+    def write_scenario(self, scenario: Scenario) -> None:
+        """Write scenario.json."""
+        self._write(SCENARIO, scenarios.to_json(scenario))
+
+    def write_history(self, records: Iterable[Record]) -> int:
+        """Write history.jsonl, sorted by time; how many records it has.
+
+        Records of one time stay in the order in which they are given.
+        """
+        ordered = sorted(records, key=lambda record: record.t_ns)
+        self._write(HISTORY, msgspec.json.Encoder().encode_lines(ordered))
+        self._records = len(ordered)
+        return self._records
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write manifest.json, last of all; the number of records written is filled in."""
+        if manifest.records < 0:
+            manifest = msgspec.structs.replace(manifest, records=self._records)
+        self._write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+
+    def write_verdict(self, verdict: bytes) -> None:
+        """Write verdict.json."""
+        self._write(VERDICT, verdict)
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = self.path / f".{name}.new"
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(self.path / name)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise HistoryError(f"{self.path / name}: cannot write: {error.strerror}") from error
+
+
+def load(path: Path) -> History:
+    """The run in the directory ``path``.
+
+    :raise HistoryError: not a run directory, of a newer format, damaged or incomplete
+    """
+    if not path.is_dir():
+        what = "not a directory" if path.exists() else "no such directory"
+        raise HistoryError(f"{path}: {what}; give a run directory, one with a {MANIFEST}")
+    manifest = _manifest(path / MANIFEST)
+    try:
+        scenario = scenarios.from_json(_read(path / SCENARIO), str(path / SCENARIO))
+    except UsageError as error:
+        raise HistoryError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise HistoryError(f"{path / SCENARIO}: not a scenario: {error}") from error
+    records = read_records(path / HISTORY)
+    if 0 <= manifest.records != len(records):
+        raise HistoryError(
+            f"{path / HISTORY}: has {len(records)} records, the manifest says "
+            f"{manifest.records}; the file was cut or added to: make the run again"
+        )
+    return History(scenario, manifest, records)
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records in the file ``path``, which must be sorted by time.
+
+    :raise HistoryError: it cannot be read; names the first bad line
+    """
+    data = _read(path)
+    with _no_garbage_collection():
+        try:
+            records = msgspec.json.Decoder(Record).decode_lines(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise HistoryError(_first_bad_line(path, data)) from None
+    last = 0
+    for number, record in enumerate(records, 1):
+        if record.t_ns < last:
+            raise HistoryError(
+                f"{path}: line {number}: earlier than the line before it; "
+                "the lines must be sorted by t_ns"
+            )
+        last = record.t_ns
+    return records
+
+
+def _manifest(path: Path) -> Manifest:
+    if not path.exists():
+        raise HistoryError(
+            f"{path.parent}: no {MANIFEST}: not a run directory, or the run was cut off; "
+            "make the run again"
+        )
+    data = _read(path)
+    try:
+        made_by = msgspec.json.decode(data, type=_Version).format
+        if made_by > FORMAT:
+            raise HistoryError(
+                f"{path}: made by a newer harness: format {made_by}, this one reads {FORMAT}"
+            )
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HistoryError(f"{path}: not a manifest: {error}; make the run again") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HistoryError(
+            f"{path}: cannot read: {error.strerror}; the run directory is incomplete"
+        ) from error
+
+
+def _first_bad_line(path: Path, data: bytes) -> str:
+    """One line that says where ``data`` stops being records, and why."""
+    decoder = msgspec.json.Decoder(Record)
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            decoder.decode(line)
+        except msgspec.ValidationError as error:
+            return f"{path}: line {number}: not a record: {error}"
+        except msgspec.DecodeError as error:
+            if number == len(lines):
+                return (
+                    f"{path}: line {number}: truncated last line; the run was cut off or "
+                    "the disk was full: make the run again"
+                )
+            return f"{path}: line {number}: not JSON: {error}"
+        except UnicodeDecodeError as error:
+            return f"{path}: line {number}: not UTF-8: {error}"
+    return f"{path}: not lines of records"
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of new objects, none of them garbage: do not look for cycles among them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
