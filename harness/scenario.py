@@ -1,0 +1,232 @@
+"""A **scenario** says what to run; it round-trips to JSON.
+
+Plain frozen data: nothing here opens, starts or judges anything.  Sizes are bytes,
+times are seconds, unless a name says otherwise.
+"""
+
+import enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import UsageError
+
+MIB = 1 << 20
+MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
+
+
+class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen, keyword only, and a field that nobody knows is an error."""
+
+
+class OnOffAuto(enum.StrEnum):
+    """QEMU's OnOffAuto."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"
+
+
+class DataPath(enum.StrEnum):
+    """How the device's ``data_fd`` is served.
+
+    ``memfd``: QEMU reads and writes a memfd at full speed; nobody sees the single calls.
+    ``supervised``: every ``read`` and ``write`` is answered by the harness: any short
+    count, error, delay is possible, memory is bounded, each call is a record.
+    ``auto``: memfd where the other settings and the size allow it.
+    """
+
+    AUTO = "auto"
+    MEMFD = "memfd"
+    SUPERVISED = "supervised"
+
+
+class Lie(enum.StrEnum):
+    """What the destination device does to the state that QEMU loaded, behind QEMU's back.
+
+    Stands in for a QEMU that reassembles wrongly; the verdict must catch it.  A buffer
+    is what one ``read()`` of the source's device gave, counted by ``Faults.lie_at``.
+    """
+
+    WRONG_BYTE = "wrong_byte"
+    LOST_BUFFER = "lost_buffer"
+    SWAPPED_BUFFERS = "swapped_buffers"
+
+
+class SaveBehaviour(_Frozen, frozen=True, kw_only=True):
+    """How the source device hands its state out through ``data_fd``."""
+
+    read_sizes: tuple[int, ...] = ()
+    """Most bytes that each ``read()`` gives, used in turn and over again; empty: all asked."""
+    read_delay_s: float = 0.0
+    """Time before each ``read()`` is answered."""
+    error_at: int | None = None
+    """``read()`` fails with EIO once this many bytes were given."""
+
+
+class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
+    """How the destination device takes its state in through ``data_fd``."""
+
+    write_sizes: tuple[int, ...] = ()
+    """Most bytes that each ``write()`` accepts, used in turn and over again; empty: all."""
+    write_delay_s: float = 0.0
+    """Time before each ``write()`` is answered."""
+    error_at: int | None = None
+    """``write()`` fails with EIO once this many bytes were accepted."""
+    lie: Lie | None = None
+    lie_at: int = 0
+    """Index of the buffer that the lie is about."""
+
+
+class EmulatedDevice(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="emulated"):
+    """A PCI function that lives in the harness (``harness.vfio``).
+
+    Its state is ``precopy_initial_bytes + precopy_dirty_bytes + size`` bytes of a
+    generator seeded with ``seed``, with the device's scratch registers and BAR 0 in
+    front as far as they fit.
+    """
+
+    id: str
+    """QEMU's device id; also the device's name in records."""
+    size: int = 16 * MIB
+    """Bytes of state that are left for stop-copy."""
+    seed: int = 1
+    bar_size: int = 64 * 1024
+    """Size of memory BAR 0, a power of two of at least 4 KiB."""
+
+    stop_copy: bool = True
+    """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate (ENOTTY)."""
+    p2p: bool = True
+    """VFIO_MIGRATION_P2P."""
+    pre_copy: bool = False
+    """VFIO_MIGRATION_PRE_COPY."""
+    precopy_initial_bytes: int = 0
+    precopy_dirty_bytes: int = 0
+    dma_logging: bool = True
+    """Whether the device tracks the pages it dirties (DMA_LOGGING_*)."""
+    reported_size: int | None = None
+    """What MIG_DATA_SIZE answers; None: the truth.  QEMU reads in buffers of
+    min(1 MiB, this)."""
+
+    data_path: DataPath = DataPath.AUTO
+    save: SaveBehaviour = SaveBehaviour()
+    load: LoadBehaviour = LoadBehaviour()
+
+    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
+    """x-migration-multifd-transfer on both sides; None: not given, QEMU's default."""
+    enable_migration: OnOffAuto = OnOffAuto.ON
+    properties: dict[str, str | int | bool] = {}
+    """More properties of vfio-pci, on both sides."""
+
+    @property
+    def total_size(self) -> int:
+        """All bytes of state: what pre-copy carries and what stop-copy carries."""
+        return self.precopy_size + self.size
+
+    @property
+    def precopy_size(self) -> int:
+        """Bytes that can be read while the device is in PRE_COPY."""
+        return (self.precopy_initial_bytes + self.precopy_dirty_bytes) if self.pre_copy else 0
+
+
+class Transport(enum.StrEnum):
+    """What carries the migration.  ``file``: the source writes a file, which the
+    destination reads afterwards (needed by mapped-ram)."""
+
+    UNIX = "unix"
+    TCP = "tcp"
+    FILE = "file"
+
+
+class Scenario(_Frozen, frozen=True, kw_only=True):
+    """What to run: two QEMUs, devices, channels, migration settings, a seed."""
+
+    name: str
+    devices: tuple[EmulatedDevice, ...] = (EmulatedDevice(id="vfio0"),)
+    qemu: str = ""
+    """Source QEMU: a path; empty: the one the machine has (``vm.builds``)."""
+    qemu_dst: str = ""
+    """Destination QEMU; empty: as the source."""
+    machine: str = "q35"
+    ram_mib: int = 64
+    multifd: bool = True
+    channels: int = 4
+    """multifd-channels."""
+    capabilities: dict[str, bool] = {}
+    """Migration capabilities beyond ``events``, ``multifd``, ``return-path``; both sides."""
+    return_path: bool = True
+    parameters: dict[str, Any] = {}
+    """Migration parameters (migrate-set-parameters) of both sides."""
+    transport: Transport = Transport.UNIX
+    deadline_s: float = 15.0
+    """From ``migrate`` to the end of both sides; what does not end by then is a finding."""
+    memory_limit_mib: int = 0
+    """RLIMIT_DATA of each QEMU; 0: RAM, twice the state and 4 GiB."""
+    interrupt_line: bool = False
+    """Whether the guest also writes PCI_INTERRUPT_LINE, as firmware does.  A register that
+    the device keeps for the guest (vfio_pci_config.c virtualizes it) and that QEMU sends but
+    does not write back: known deviation of ORD-4."""
+    trace: tuple[str, ...] = ("vfio_*", "multifd_*")
+    """Patterns of trace events to enable; none: no trace, and what needs it is UNKNOWN."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ids = [device.id for device in self.devices]
+        checks = (
+            (bool(self.name), "name is empty"),
+            (len(set(ids)) == len(ids), f"device ids are not unique: {', '.join(ids)}"),
+            (1 <= self.channels <= MAX_CHANNELS, f"channels is {self.channels}, not 1 to 255"),
+            (self.ram_mib >= 16, f"ram_mib is {self.ram_mib}, below 16"),
+            (self.deadline_s > 0, f"deadline_s is {self.deadline_s}, not above 0"),
+            *((d.size >= 0, f"{d.id}: size is {d.size}, below 0") for d in self.devices),
+            *(
+                (
+                    d.bar_size >= 4096 and d.bar_size & (d.bar_size - 1) == 0,
+                    f"{d.id}: bar_size is {d.bar_size}, not a power of two of at least 4096",
+                )
+                for d in self.devices
+            ),
+            *(
+                (
+                    all(s > 0 for s in (*d.save.read_sizes, *d.load.write_sizes)),
+                    f"{d.id}: read_sizes and write_sizes must be above 0",
+                )
+                for d in self.devices
+            ),
+        )
+        for is_right, message in checks:
+            if not is_right:
+                raise ValueError(message)
+
+    @property
+    def state_size(self) -> int:
+        """Bytes of state of all devices."""
+        return sum(device.total_size for device in self.devices)
+
+
+def to_json(scenario: Scenario) -> bytes:
+    """The scenario as indented JSON; defaults are written out, so that it can be edited."""
+    return msgspec.json.format(msgspec.json.encode(scenario), indent=2) + b"\n"
+
+
+def from_json(data: bytes, origin: str = "scenario") -> Scenario:
+    """The scenario in ``data``.
+
+    :raise UsageError: it is not JSON, or not a scenario; names ``origin`` and the field
+    """
+    try:
+        return msgspec.json.decode(data, type=Scenario)
+    except msgspec.DecodeError as error:  # ValidationError is one
+        raise UsageError(f"{origin}: not a scenario: {error}") from error
+
+
+def load(path: Path) -> Scenario:
+    """The scenario in the file at ``path``.
+
+    :raise UsageError: it cannot be read or is not a scenario
+    """
+    try:
+        return from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the scenario: {error.strerror}") from error
