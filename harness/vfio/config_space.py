@@ -1,0 +1,38 @@
+"""PCI configuration space of the emulated function: a type 0 header and one vendor capability.
+
+Offsets from ``include/uapi/linux/pci_regs.h``.  The function has no interrupt pin and no
+PCI Express capability, so that QEMU sees 256 bytes and asks for no more.
+"""
+
+import struct
+from typing import Final
+
+SIZE: Final = 256
+COMMAND: Final = 0x04
+BAR0: Final = 0x10
+INTERRUPT_LINE: Final = 0x3C
+VENDOR_CAPABILITY: Final = 0x40
+SCRATCH: Final = VENDOR_CAPABILITY + 4  # the device's own registers: part of its state
+SCRATCH_SIZE: Final = 60
+
+VENDOR_ID: Final = 0x1234  # the one QEMU's own teaching device uses; nobody's quirks match it
+DEVICE_ID: Final = 0x7FD0
+_STATUS_CAP_LIST = 0x10
+_CLASS_OTHER = 0xFF
+_CAP_ID_VENDOR = 0x09
+
+
+def build(bar_size: int) -> bytes:
+    """The 256 bytes at power-on, for a 32-bit memory BAR 0 of ``bar_size`` bytes.
+
+    The BAR's register reads as its size mask, which is what QEMU takes from the region's
+    size anyway: it keeps the guest's view of the BARs itself.
+    """
+    config = bytearray(SIZE)
+    struct.pack_into("<4H", config, 0, VENDOR_ID, DEVICE_ID, 0, _STATUS_CAP_LIST)
+    config[0x0B] = _CLASS_OTHER
+    struct.pack_into("<I", config, BAR0, -bar_size & 0xFFFFFFFF)
+    struct.pack_into("<2H", config, 0x2C, VENDOR_ID, DEVICE_ID)
+    config[0x34] = VENDOR_CAPABILITY
+    config[VENDOR_CAPABILITY:SCRATCH] = bytes((_CAP_ID_VENDOR, 0, SCRATCH_SIZE + 4, 0))
+    return bytes(config)

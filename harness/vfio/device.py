@@ -1,0 +1,282 @@
+"""The emulated PCI function: VFIO device ioctls, migration v2, DMA logging.
+
+Answers as ``vfio-pci-core`` and a variant driver would (``drivers/vfio/`` of Linux).
+"""
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from harness.scenario import EmulatedDevice
+from harness.vfio import arcs, config_space, uapi
+from harness.vfio.answer import (
+    DONE,
+    UNKNOWN,
+    Answer,
+    InstallDataFd,
+    RegionMemory,
+    TargetMemory,
+    refuse,
+)
+from harness.vfio.iommu import Iommu
+from harness.vfio.state_bytes import StateBytes, generate
+from harness.vfio.transfer import Loading, Saving
+from harness.vfio.uapi import DeviceState, Feature, Irq, MigrationFlag, Region, Vfio
+
+Handler = Callable[[int, TargetMemory], Answer]
+Observer = Callable[[str, dict[str, Any]], None]
+"""Told the name and the arguments of what happened (``harness.history.records``)."""
+
+_DEVICE_INFO_MIN = 16  # up to num_irqs; what follows came later
+_FEATURE_OPERATION = uapi.FEATURE_GET | uapi.FEATURE_SET
+_FEATURE_FLAGS = uapi.FEATURE_MASK | _FEATURE_OPERATION | uapi.FEATURE_PROBE
+
+
+class PciFunction:
+    """One emulated device in one QEMU.
+
+    :ivar saving: the transfer out, from the arc that opened its data_fd until the next
+    :ivar loading: the transfer in, likewise
+    :ivar expected: gives the state that the peer in the source QEMU held out
+    """
+
+    def __init__(
+        self, spec: EmulatedDevice, regions: RegionMemory, iommu: Iommu, observe: Observer
+    ) -> None:
+        self.spec = spec
+        self.flags = MigrationFlag(
+            MigrationFlag.STOP_COPY * spec.stop_copy
+            | MigrationFlag.P2P * spec.p2p
+            | MigrationFlag.PRE_COPY * spec.pre_copy
+        )
+        self.state = DeviceState.RUNNING
+        self.saving: Saving | None = None
+        self.loading: Loading | None = None
+        self._regions = regions
+        self._iommu = iommu
+        self._observe = observe
+        self.expected: Callable[[], StateBytes | None] = lambda: None
+        self._is_logging = False
+        self._handlers: dict[int, Handler] = {
+            Vfio.DEVICE_GET_INFO: self._get_info,
+            Vfio.DEVICE_GET_REGION_INFO: self._get_region_info,
+            Vfio.DEVICE_GET_IRQ_INFO: self._get_irq_info,
+            Vfio.DEVICE_SET_IRQS: lambda _address, _memory: DONE,
+            Vfio.DEVICE_RESET: self._reset,
+            # No bus to reset: the function answers as one without a reset slot does.
+            Vfio.DEVICE_GET_PCI_HOT_RESET_INFO: lambda _address, _memory: refuse(errno.ENODEV),
+            Vfio.DEVICE_FEATURE: self._feature,
+            Vfio.DEVICE_BIND_IOMMUFD: self._bind,
+            Vfio.DEVICE_ATTACH_IOMMUFD_PT: lambda _address, _memory: DONE,
+            Vfio.DEVICE_DETACH_IOMMUFD_PT: lambda _address, _memory: DONE,
+        }
+        get, put = uapi.FEATURE_GET, uapi.FEATURE_SET
+        # The operations that a feature has, the size of its data, what answers it.
+        self._features: dict[int, tuple[int, int, Handler]] = {
+            Feature.DMA_LOGGING_START: (put, uapi.DMA_LOGGING_CONTROL.size, self._logging_start),
+            Feature.DMA_LOGGING_STOP: (put, 0, self._logging_stop),
+            Feature.DMA_LOGGING_REPORT: (get, uapi.DMA_LOGGING_REPORT.size, self._logging_report),
+            Feature.MIGRATION: (get, uapi.MIGRATION.size, self._migration),
+            Feature.MIG_DEVICE_STATE: (get | put, uapi.MIG_STATE.size, self._device_state),
+            Feature.MIG_DATA_SIZE: (get, uapi.MIG_DATA_SIZE.size, self._data_size),
+        }
+        self.power_on()
+
+    # -- contents --------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Registers and BAR as they are when the device comes up."""
+        self._regions.write(
+            Region.CONFIG << uapi.REGION_SHIFT, config_space.build(self.spec.bar_size)
+        )
+        self._regions.write(0, bytes(self.spec.bar_size))
+
+    def fill_contents(self) -> None:
+        """Give registers and BAR a pattern of the seed, as a driver in a guest would."""
+        self._put_head(generate(~self.spec.seed, 0, config_space.SCRATCH_SIZE + self.spec.bar_size))
+
+    def config(self) -> dict[str, Any]:
+        """What ``config`` records hold: the registers that the device itself has."""
+        base = Region.CONFIG << uapi.REGION_SHIFT
+        command = self._regions.read(base + config_space.COMMAND, 2)
+        scratch = self._regions.read(base + config_space.SCRATCH, config_space.SCRATCH_SIZE)
+        return {"command": int.from_bytes(command, "little"), "scratch": scratch.hex()}
+
+    def _head(self) -> bytes:
+        base = Region.CONFIG << uapi.REGION_SHIFT
+        registers = self._regions.read(base + config_space.SCRATCH, config_space.SCRATCH_SIZE)
+        return registers + self._regions.read(0, self.spec.bar_size)
+
+    def _put_head(self, head: bytes) -> None:
+        registers, bar = head[: config_space.SCRATCH_SIZE], head[config_space.SCRATCH_SIZE :]
+        base = Region.CONFIG << uapi.REGION_SHIFT
+        self._regions.write(base + config_space.SCRATCH, registers)
+        self._regions.write(0, bar)
+
+    # -- calls -----------------------------------------------------------------------
+
+    def ioctl(self, number: int, address: int, memory: TargetMemory) -> Answer:
+        """The answer to ioctl ``number`` on the device fd."""
+        handler = self._handlers.get(number)
+        return handler(address, memory) if handler else UNKNOWN
+
+    def data_fd_ioctl(self, number: int, address: int, memory: TargetMemory) -> Answer:
+        """The answer to ioctl ``number`` on the data_fd."""
+        if number != Vfio.MIG_GET_PRECOPY_INFO or self.saving is None:
+            return UNKNOWN
+        if self.state not in (DeviceState.PRE_COPY, DeviceState.PRE_COPY_P2P):
+            return refuse(errno.EINVAL)
+        layout = uapi.PRECOPY_INFO
+        argsz = layout.unpack(memory.read(address, layout.size))[0]
+        if argsz < layout.size:
+            return refuse(errno.EINVAL)
+        initial, dirty = self.saving.precopy_left(self.spec.precopy_initial_bytes)
+        return Answer(writes=((address, layout.pack(argsz, 0, initial, dirty)),))
+
+    def _get_info(self, address: int, memory: TargetMemory) -> Answer:
+        argsz = int.from_bytes(memory.read(address, 4), "little")
+        if argsz < _DEVICE_INFO_MIN:
+            return refuse(errno.EINVAL)
+        info = uapi.DEVICE_INFO.pack(
+            uapi.DEVICE_INFO.size,
+            uapi.DEVICE_FLAGS_PCI | uapi.DEVICE_FLAGS_RESET,
+            uapi.NUM_REGIONS,
+            uapi.NUM_IRQS,
+            0,
+        )
+        return Answer(writes=((address, info[: min(argsz, len(info))]),))
+
+    def _get_region_info(self, address: int, memory: TargetMemory) -> Answer:
+        layout = uapi.REGION_INFO
+        argsz, _, index, _, _, _ = layout.unpack(memory.read(address, layout.size))
+        if argsz < layout.size or index >= Region.VGA:
+            return refuse(errno.EINVAL)
+        flags, size = 0, 0
+        if index == Region.BAR0:
+            flags = uapi.REGION_READ | uapi.REGION_WRITE | uapi.REGION_MMAP
+            size = self.spec.bar_size
+        elif index == Region.CONFIG:
+            flags, size = uapi.REGION_READ | uapi.REGION_WRITE, config_space.SIZE
+        info = layout.pack(layout.size, flags, index, 0, size, index << uapi.REGION_SHIFT)
+        return Answer(writes=((address, info),))
+
+    def _get_irq_info(self, address: int, memory: TargetMemory) -> Answer:
+        layout = uapi.IRQ_INFO
+        argsz, _, index, _ = layout.unpack(memory.read(address, layout.size))
+        # vfio-pci-core has the error interrupt for PCI Express functions only.
+        if argsz < layout.size or index >= uapi.NUM_IRQS or index == Irq.ERR:
+            return refuse(errno.EINVAL)
+        count = 1 if index == Irq.REQ else 0
+        flags = uapi.IRQ_EVENTFD | uapi.IRQ_NORESIZE
+        return Answer(writes=((address, layout.pack(layout.size, flags, index, count)),))
+
+    def _reset(self, _address: int, _memory: TargetMemory) -> Answer:
+        self.state = DeviceState.RUNNING
+        self._observe("reset", {})
+        return Answer(drops_data_fd=True)
+
+    def _bind(self, address: int, memory: TargetMemory) -> Answer:
+        layout = uapi.BIND_IOMMUFD
+        argsz, flags, iommufd, _ = layout.unpack(memory.read(address, layout.size))
+        bound = layout.pack(argsz, flags, iommufd, self._iommu.new_id())
+        return Answer(writes=((address, bound),))
+
+    # -- VFIO_DEVICE_FEATURE ---------------------------------------------------------
+
+    def _feature(self, address: int, memory: TargetMemory) -> Answer:
+        header = uapi.FEATURE_HEADER
+        argsz, flags = header.unpack(memory.read(address, header.size))
+        asked = flags & _FEATURE_OPERATION
+        is_probe = bool(flags & uapi.FEATURE_PROBE)
+        if (
+            argsz < header.size
+            or flags & ~_FEATURE_FLAGS
+            or (asked == _FEATURE_OPERATION and not is_probe)
+        ):
+            return refuse(errno.EINVAL)
+        feature = flags & uapi.FEATURE_MASK
+        known = self._features.get(feature)
+        is_logging = feature in (
+            Feature.DMA_LOGGING_START,
+            Feature.DMA_LOGGING_STOP,
+            Feature.DMA_LOGGING_REPORT,
+        )
+        if known is None or not (self.spec.dma_logging if is_logging else self.spec.stop_copy):
+            return UNKNOWN
+        operations, size, handler = known
+        if asked & ~operations:
+            return refuse(errno.EINVAL)
+        if is_probe:
+            return DONE
+        if not asked or argsz - header.size < size:
+            return refuse(errno.EINVAL)
+        if feature == Feature.MIG_DEVICE_STATE and asked == uapi.FEATURE_GET:
+            state = uapi.MIG_STATE.pack(self.state, -1)
+            return Answer(writes=((address + header.size, state),))
+        return handler(address + header.size, memory)
+
+    def _migration(self, address: int, _memory: TargetMemory) -> Answer:
+        return Answer(writes=((address, uapi.MIGRATION.pack(self.flags)),))
+
+    def _data_size(self, address: int, _memory: TargetMemory) -> Answer:
+        return Answer(writes=((address, uapi.MIG_DATA_SIZE.pack(self._size_left())),))
+
+    def _size_left(self) -> int:
+        if self.spec.reported_size is not None:
+            return self.spec.reported_size
+        is_saving = self.state in arcs.SAVING and self.saving is not None
+        return self.spec.total_size - (self.saving.position if is_saving and self.saving else 0)
+
+    def _device_state(self, address: int, memory: TargetMemory) -> Answer:
+        raw, _ = uapi.MIG_STATE.unpack(memory.read(address, uapi.MIG_STATE.size))
+        asked = {"state": DeviceState(raw).name if raw in DeviceState._value2member_map_ else raw}
+        path = arcs.path(self.state, DeviceState(raw), self.flags) if raw in arcs.NEXT else None
+        if path is None:
+            self._observe("arc", {**asked, "path": [], "errno": errno.EINVAL})
+            return refuse(errno.EINVAL)
+        answer = Answer(writes=((address, uapi.MIG_STATE.pack(raw, -1)),))
+        for step in path:
+            opened = self._enter(step)
+            answer = Answer(
+                writes=answer.writes,
+                install=InstallDataFd(opened, address + 4) if opened is not None else None,
+                drops_data_fd=answer.drops_data_fd or step not in (*arcs.SAVING, step.RESUMING),
+            )
+        self._observe("arc", {**asked, "path": [step.name for step in path], "errno": 0})
+        return answer
+
+    def _enter(self, state: DeviceState) -> bool | None:
+        """Take one arc; whether it opens a data_fd: True for saving, False for resuming."""
+        before, self.state = self.state, state
+        if state in arcs.SAVING and before not in arcs.SAVING:
+            self.saving = Saving(self.spec, StateBytes(self.spec.seed, self.spec.total_size))
+        if state is DeviceState.STOP_COPY and self.saving is not None:
+            # The device has stopped: now its contents are those of its state.
+            self.saving.stop(self._head())
+        if state is DeviceState.RESUMING:
+            # Looked up at each call: it may be told later whose state is to come.
+            self.loading = Loading(self.spec, lambda: self.expected())  # noqa: PLW0108
+            self.loading.keep_head(config_space.SCRATCH_SIZE + self.spec.bar_size)
+        if before is DeviceState.RESUMING and self.loading is not None:
+            self._put_head(self.loading.finish())
+        if state in arcs.SAVING and before not in arcs.SAVING:
+            return True
+        return False if state is DeviceState.RESUMING else None
+
+    # -- DMA logging -----------------------------------------------------------------
+
+    def _logging_start(self, _address: int, _memory: TargetMemory) -> Answer:
+        if self._is_logging:
+            return refuse(errno.EINVAL)
+        self._is_logging = True
+        return DONE
+
+    def _logging_stop(self, _address: int, _memory: TargetMemory) -> Answer:
+        if not self._is_logging:
+            return refuse(errno.EINVAL)
+        self._is_logging = False
+        return DONE
+
+    def _logging_report(self, _address: int, _memory: TargetMemory) -> Answer:
+        # The device makes no DMA: no bit is set.
+        return DONE if self._is_logging else refuse(errno.EINVAL)

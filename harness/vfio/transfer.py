@@ -1,0 +1,198 @@
+"""The two ends of a data_fd: what each ``read()`` gives and each ``write()`` takes.
+
+``Saving`` and ``Loading`` decide and keep count; the bytes themselves are moved by the
+supervisor.  Where QEMU works on a memfd, no call is seen and ``Loading`` is shown the
+memfd's content afterwards.
+"""
+
+import errno
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import xxhash
+
+from harness.scenario import MIB, EmulatedDevice, Lie
+from harness.vfio.state_bytes import CHUNK, StateBytes, first_difference
+
+
+class StateMemory(Protocol):
+    """A memfd that QEMU loads the state into."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``offset``."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put ``data`` at ``offset``."""
+
+    def size(self) -> int:
+        """Bytes in it."""
+
+    def truncate(self, size: int) -> None:
+        """Cut it off after ``size`` bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one call is given: ``count`` bytes at ``offset``, or ``errno``."""
+
+    offset: int
+    count: int
+    errno: int = 0
+
+
+def _turns(sizes: tuple[int, ...]) -> Iterator[int | None]:
+    return itertools.cycle(sizes) if sizes else itertools.repeat(None)
+
+
+def _share(position: int, asked: int, limit: int | None, error_at: int | None) -> Share:
+    """``asked`` bytes at ``position``, cut to ``limit`` and to what comes before the error."""
+    if error_at is not None and position >= error_at:
+        return Share(position, 0, errno.EIO)
+    count = asked if limit is None else min(asked, limit)
+    return Share(position, count if error_at is None else min(count, error_at - position))
+
+
+class Saving:
+    """A source device hands its state out."""
+
+    def __init__(self, spec: EmulatedDevice, state: StateBytes) -> None:
+        self.state = state
+        self.position = 0
+        self._spec = spec
+        self._is_stopped = False
+        self._sizes = _turns(spec.save.read_sizes)
+        self._next_size = next(self._sizes)
+
+    def stop(self, head: bytes) -> None:
+        """The device has stopped with ``head`` as its contents; all of its state may go."""
+        self._is_stopped = True
+        self.state = StateBytes(self.state.seed, self.state.total, head, self._spec.precopy_size)
+
+    def precopy_left(self, initial_bytes: int) -> tuple[int, int]:
+        """Initial and dirty bytes that a pre-copy still has."""
+        initial = max(0, initial_bytes - self.position)
+        return initial, max(0, self._spec.precopy_size - self.position - initial)
+
+    def read(self, asked: int) -> Share:
+        """What a ``read()`` of ``asked`` bytes is given; count 0 without errno is the end.
+
+        ENOMSG while running: pre-copy has no more for now (``vfio.h``).
+        """
+        end = self.state.total if self._is_stopped else self._spec.precopy_size
+        if self.position >= end and not self._is_stopped:
+            return Share(self.position, 0, errno.ENOMSG)
+        return _share(
+            self.position,
+            min(asked, end - self.position),
+            self._next_size,
+            self._spec.save.error_at,
+        )
+
+    def commit(self, count: int) -> None:
+        """``count`` bytes have reached the target."""
+        self.position += count
+        self._next_size = next(self._sizes)
+
+    def report(self) -> dict[str, Any]:
+        """Arguments of the ``sent`` record."""
+        return {"bytes": self.state.total, "digest": self.state.digest()}
+
+
+class Loading:
+    """A destination device takes its state in.
+
+    :ivar expected: gives the state that the source device held out, once that is known
+    :ivar memory: the memfd that QEMU writes; None: single writes are committed
+    """
+
+    def __init__(self, spec: EmulatedDevice, expected: Callable[[], StateBytes | None]) -> None:
+        self.memory: StateMemory | None = None
+        self.position = 0
+        self._expected = expected
+        self._spec = spec
+        self._sizes = _turns(spec.load.write_sizes)
+        self._next_size = next(self._sizes)
+        self._digest = xxhash.xxh3_128()
+        self._first_difference = -1
+        self._is_compared = True
+        self._head = bytearray()
+        self._head_size = 0
+
+    def keep_head(self, size: int) -> None:
+        """Keep ``size`` bytes of what follows the pre-copy part: the device's contents."""
+        self._head_size = size
+
+    def write(self, asked: int) -> Share:
+        """How much of a ``write()`` of ``asked`` bytes is accepted."""
+        return _share(self.position, asked, self._next_size, self._spec.load.error_at)
+
+    def commit(self, data: bytes) -> None:
+        """``data`` was taken at the present position."""
+        self._digest.update(data)
+        expected = self._expected()
+        if expected is None:
+            self._is_compared = False
+        elif self._first_difference < 0:
+            at = first_difference(data, expected.chunk(self.position, len(data)))
+            if at >= 0:
+                self._first_difference = self.position + at
+        at = self._spec.precopy_size + len(self._head) - self.position
+        if 0 <= at < len(data) and len(self._head) < self._head_size:
+            self._head += data[at : at + self._head_size - len(self._head)]
+        self.position += len(data)
+        self._next_size = next(self._sizes)
+
+    def finish(self) -> bytes:
+        """The device leaves RESUMING: its contents as the state has them, perhaps cut short."""
+        if self.memory is None:
+            return bytes(self._head)
+        if self._spec.load.lie is not None:
+            self._tell_lie(self.memory, self._spec.load.lie)
+        return self.memory.read(self._spec.precopy_size, self._head_size)
+
+    def report(self) -> dict[str, Any]:
+        """Arguments of the ``received`` record; call once, after the last write."""
+        if self.memory is not None:
+            while data := self.memory.read(self.position, CHUNK):
+                self.commit(data)
+        expected = self._expected()
+        wanted = expected.total if expected is not None else -1
+        digest = self._digest.hexdigest()
+        is_same = self._first_difference < 0 and self.position == wanted
+        if is_same and not self._is_compared and expected is not None:
+            is_same = digest == expected.digest()
+        return {
+            "bytes": self.position,
+            "digest": digest,
+            "expected_bytes": wanted,
+            "expected_digest": digest if expected is None else expected.digest(),
+            "first_difference": -1
+            if is_same
+            else self._first_difference
+            if self._first_difference >= 0
+            else min(self.position, wanted),
+        }
+
+    def _tell_lie(self, memory: StateMemory, lie: Lie) -> None:
+        total = memory.size()
+        size = min(
+            MIB,
+            self._spec.total_size if self._spec.reported_size is None else self._spec.reported_size,
+            *self._spec.save.read_sizes[:1],
+        )
+        start = self._spec.load.lie_at * size
+        if start >= total:
+            return
+        buffer = memory.read(start, min(size, total - start))
+        rest_at = start + len(buffer)
+        match lie:
+            case Lie.WRONG_BYTE:
+                middle = len(buffer) // 2
+                memory.write(start + middle, bytes((buffer[middle] ^ 0xFF,)))
+            case Lie.LOST_BUFFER:
+                memory.write(start, memory.read(rest_at, total - rest_at))
+                memory.truncate(total - len(buffer))
+            case Lie.SWAPPED_BUFFERS:
+                memory.write(start, memory.read(rest_at, size) + buffer)
