@@ -1,0 +1,130 @@
+"""One emulated device as one QEMU has it: its fds, its transfers, its records."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import UsageError
+from harness.history import Kind, Record, Side
+from harness.scenario import DataPath, EmulatedDevice
+from harness.supervisor.memory import Memfd
+from harness.supervisor.seccomp import DATA_FD_BASE, DATA_FD_END
+from harness.vfio.device import PciFunction
+from harness.vfio.iommu import Iommu
+from harness.vfio.state_bytes import CHUNK, StateBytes
+from harness.vfio.transfer import Loading, Saving
+
+MEMFD_LIMIT = 1 << 30
+"""States beyond this are supervised, so that the harness stays small."""
+_FDS_PER_DEVICE = 4  # numbers used in turn, so that a data_fd left open is not closed by the next
+
+
+def uses_memfd(spec: EmulatedDevice, is_saving: bool) -> bool:
+    """Whether that side's data_fd is a memfd."""
+    if spec.data_path is not DataPath.AUTO:
+        return spec.data_path is DataPath.MEMFD
+    plain = (
+        spec.save == type(spec.save)() and not spec.pre_copy
+        if is_saving
+        else (spec.load == type(spec.load)(lie=spec.load.lie, lie_at=spec.load.lie_at))
+    )
+    return plain and (spec.total_size <= MEMFD_LIMIT or spec.load.lie is not None)
+
+
+class AttachedDevice:
+    """The device ``spec`` in the QEMU of ``side``.
+
+    :ivar fd: number of the device fd, which QEMU inherits
+    :ivar function: what answers
+    """
+
+    def __init__(
+        self,
+        spec: EmulatedDevice,
+        side: Side,
+        iommu: Iommu,
+        index: int,
+        record: Callable[[Record], None],
+    ) -> None:
+        self._numbers = range(
+            DATA_FD_BASE + index * _FDS_PER_DEVICE, DATA_FD_BASE + (index + 1) * _FDS_PER_DEVICE
+        )
+        if self._numbers.stop > DATA_FD_END:
+            most = (DATA_FD_END - DATA_FD_BASE) // _FDS_PER_DEVICE
+            raise UsageError(f"{spec.id}: there can be {most} emulated devices, not more")
+        self.spec = spec
+        self.side = side
+        self.regions = Memfd.for_regions(f"vfio-{side}-{spec.id}")
+        self.fd = self.regions.fd  # kept after close(): QEMU's trace has named the device by it
+        self.function = PciFunction(spec, self.regions, iommu, self.observe)
+        self.ioctls: Counter[str] = Counter()
+        self._record = record
+        self._opened: Memfd | None = None  # what the present data_fd is
+        self._prepared: Memfd | None = None  # the state, made ahead
+        self._loaded: Memfd | None = None  # what QEMU has written, kept for the comparison
+        self._turn = 0
+        self.data_fd = -1
+        """Number of the present data_fd in QEMU; -1: there is none."""
+
+    def observe(self, name: str, args: dict[str, Any]) -> None:
+        """Record that the device did something."""
+        self._record(Record(time.time_ns(), self.side, Kind.DEVICE, name, args, self.spec.id))
+
+    def prepare(self) -> None:
+        """Generate the state ahead, so that the migration does not wait for it."""
+        if uses_memfd(self.spec, is_saving=True) and self._prepared is None:
+            self._prepared = self._generated()
+
+    def _generated(self) -> Memfd:
+        memory = Memfd(f"state-{self.spec.id}")
+        for number, chunk in enumerate(StateBytes(self.spec.seed, self.spec.total_size).chunks()):
+            memory.write(number * CHUNK, chunk)
+        return memory
+
+    def open_data_fd(self, is_saving: bool) -> tuple[int, int | None]:
+        """A new data_fd: our descriptor, and the number that it must get in QEMU."""
+        is_memfd = uses_memfd(self.spec, is_saving)
+        saving, loading = self.function.saving, self.function.loading
+        self.close_data_fd()
+        number = None
+        if not is_memfd:
+            memory = self._opened = Memfd("data_fd")  # a placeholder: no call ever reaches it
+            number = self._numbers[self._turn % _FDS_PER_DEVICE]
+            self._turn += 1
+        elif is_saving:
+            memory = self._opened = self._prepared or self._generated()
+            self._prepared = None
+            if saving is not None:
+                memory.write(saving.state.head_at, saving.state.head)
+        else:
+            if self._loaded is not None:
+                self._loaded.close()
+            memory = self._loaded = Memfd(f"loaded-{self.spec.id}")
+            if loading is not None:
+                loading.memory = memory
+        self.observe(
+            "data_fd",
+            {
+                "direction": "saving" if is_saving else "resuming",
+                "mode": "memfd" if is_memfd else "supervised",
+            },
+        )
+        return memory.fd, number
+
+    def close_data_fd(self) -> None:
+        """Forget the data_fd; a loaded state stays readable until the next one."""
+        self.data_fd = -1
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def transfer(self, call: str) -> Saving | Loading | None:
+        """The transfer that a ``read`` or ``write`` belongs to."""
+        return self.function.saving if call == "read" else self.function.loading
+
+    def close(self) -> None:
+        """Give up all memory."""
+        for memory in (self.regions, self._opened, self._prepared, self._loaded):
+            if memory is not None:
+                memory.close()

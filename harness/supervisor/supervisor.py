@@ -1,0 +1,264 @@
+"""The thread that launches one QEMU under the filter and answers its calls.
+
+The filter is put on this thread and inherited by what it starts, so the listener needs
+no hand-over.  The parent-death signal of the child is bound to this thread for the same
+reason: when it or the harness dies, QEMU does.
+"""
+
+import contextlib
+import errno
+import heapq
+import os
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import IO, Any
+
+from harness.history import Kind, Record, Side
+from harness.supervisor import seccomp
+from harness.supervisor.attached import AttachedDevice
+from harness.supervisor.memory import Memfd, ProcessMemory
+from harness.supervisor.seccomp import Notification
+from harness.vfio import uapi
+from harness.vfio.answer import UNKNOWN, Answer
+from harness.vfio.iommu import Iommu
+from harness.vfio.transfer import Loading, Saving
+from harness.vfio.uapi import Iommufd, Vfio
+
+_Finish = Callable[[], None]
+
+
+def ioctl_name(number: int) -> str:
+    """The ioctl's name in the uAPI headers, or its number."""
+    for names, prefix in ((Vfio, "VFIO_"), (Iommufd, "IOMMU_")):
+        if number in names._value2member_map_:
+            return prefix + names(number).name
+    return hex(number)
+
+
+class Supervisor:
+    """Launches and serves the QEMU of one side.
+
+    Its use: construct, ``launch`` once, let QEMU live, ``close``.  ``launch`` is called
+    from any thread and returns when the process was started.
+    """
+
+    def __init__(self, side: Side, record: Callable[[Record], None]) -> None:
+        self.side = side
+        self.devices: list[AttachedDevice] = []
+        self.iommufd = Memfd(f"iommufd-{side}")
+        self.failure: BaseException | None = None
+        """What ended the supervisor before QEMU ended; the run is lost then."""
+        self._iommu = Iommu()
+        self._record = record
+        self._memory = ProcessMemory()
+        self._listener = -1
+        self._due: list[tuple[float, int, _Finish]] = []
+        self._order = 0
+        self._thread: threading.Thread | None = None
+
+    def attach(self, device: AttachedDevice) -> None:
+        """Serve ``device`` too; before ``launch``."""
+        self.devices.append(device)
+
+    @property
+    def iommu(self) -> Iommu:
+        """The iommufd's other side, shared by the devices."""
+        return self._iommu
+
+    # -- launching -------------------------------------------------------------------
+
+    def launch(
+        self,
+        argv: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        stdin: int | IO[Any] | None = subprocess.DEVNULL,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        is_foreground: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start ``argv`` under the filter, in a session of its own.
+
+        :param is_foreground: leave it in the caller's session, with the caller's terminal
+        :raise PrerequisiteMissing: seccomp user notification is not allowed here
+        :raise OSError: the program cannot be executed
+        """
+        outcome: Future[subprocess.Popen[bytes]] = Future()
+
+        def run() -> None:
+            try:
+                self._listener = seccomp.install_filter()
+                process = subprocess.Popen(
+                    argv,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=env,
+                    pass_fds=(*pass_fds, self.iommufd.fd, *(d.fd for d in self.devices)),
+                    start_new_session=not is_foreground,
+                )
+                pidfd = os.pidfd_open(process.pid)  # before anybody can wait for it
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+                if self._listener >= 0:
+                    os.close(self._listener)
+                outcome.set_exception(error)
+                return
+            outcome.set_result(process)
+            self._serve(pidfd)
+
+        self._thread = threading.Thread(target=run, name=f"supervisor-{self.side}", daemon=True)
+        self._thread.start()
+        return outcome.result()
+
+    def close(self) -> None:
+        """After QEMU's end: wait for the thread, write the tally, give up all memory.
+
+        Called again it does nothing.
+        """
+        if self._thread is not None:
+            self._thread.join()
+        for device in self.devices:
+            for name, count in sorted(device.ioctls.items()):
+                device.observe("ioctl", {"ioctl": name, "count": count})
+            device.ioctls.clear()
+            device.close()
+        self.iommufd.close()
+
+    # -- serving ---------------------------------------------------------------------
+
+    def _serve(self, pidfd: int) -> None:
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        # The listener never hangs up: this thread has the filter too.
+        poll.register(pidfd, select.POLLIN)
+        try:
+            while True:
+                wait = max(0.0, self._due[0][0] - time.monotonic()) * 1000 if self._due else None
+                ready = {fd for fd, _ in poll.poll(wait)}
+                while self._due and self._due[0][0] <= time.monotonic():
+                    heapq.heappop(self._due)[2]()
+                if pidfd in ready:
+                    return
+                if self._listener in ready:
+                    notification = seccomp.receive(self._listener)
+                    if notification is not None:
+                        self._handle(notification)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the run is lost
+            self.failure = error
+        finally:
+            # From here on the kernel answers ENOSYS: QEMU cannot go on unnoticed.
+            os.close(self._listener)
+            os.close(pidfd)
+            self._memory.close()
+
+    def _handle(self, notification: Notification) -> None:
+        if notification.call != "ioctl":
+            self._handle_data(notification)
+            return
+        fd, number = notification.args[0] & 0xFFFFFFFF, notification.args[1] & 0xFF
+        address = notification.args[2]
+        device = next((d for d in self.devices if fd in (d.fd, d.data_fd)), None)
+        try:
+            self._memory.attach(notification.pid)
+            if device is None:
+                answer = self._iommu.ioctl(number, address, self._memory)
+            elif fd == device.fd:
+                answer = device.function.ioctl(number, address, self._memory)
+            else:
+                answer = device.function.data_fd_ioctl(number, address, self._memory)
+            error = self._carry_out(notification, answer, device)
+        except OSError as failure:  # QEMU gave a bad address, or is gone
+            answer, error = UNKNOWN, failure.errno or errno.EFAULT
+        if device is not None:
+            device.ioctls[ioctl_name(number)] += 1
+        if answer is UNKNOWN:
+            self._record_unknown(number, address, error, device)
+        seccomp.send(self._listener, notification.cookie, 0, error)
+
+    def _record_unknown(
+        self, number: int, address: int, error: int, device: AttachedDevice | None
+    ) -> None:
+        name = ioctl_name(number)
+        if number == Vfio.DEVICE_FEATURE:
+            with contextlib.suppress(OSError):  # a bad address: nobody can tell which feature
+                header = self._memory.read(address, uapi.FEATURE_HEADER.size)
+                name += f" {uapi.FEATURE_HEADER.unpack(header)[1] & uapi.FEATURE_MASK}"
+        args = {"number": name, "errno": error}
+        device_id = device.spec.id if device is not None else ""
+        self._record(
+            Record(time.time_ns(), self.side, Kind.DEVICE, "unknown_ioctl", args, device_id)
+        )
+
+    def _carry_out(
+        self, notification: Notification, answer: Answer, device: AttachedDevice | None
+    ) -> int:
+        """Write and install what the answer says; the errno to end the call with."""
+        if not seccomp.is_valid(self._listener, notification.cookie):
+            return errno.EINTR
+        for address, data in answer.writes:
+            self._memory.write(address, data)
+        if device is not None and answer.drops_data_fd:
+            device.close_data_fd()
+        if device is not None and answer.install is not None:
+            fd, wanted = device.open_data_fd(answer.install.is_saving)
+            device.data_fd = seccomp.add_fd(self._listener, notification.cookie, fd, wanted)
+            number = device.data_fd.to_bytes(4, "little", signed=True)
+            self._memory.write(answer.install.address, number)
+        return answer.errno
+
+    # -- supervised data_fds ---------------------------------------------------------
+
+    def _handle_data(self, notification: Notification) -> None:
+        fd = notification.args[0] & 0xFFFFFFFF
+        device = next((d for d in self.devices if fd == d.data_fd), None)
+        transfer = device.transfer(notification.call) if device is not None else None
+        if device is None or transfer is None:
+            seccomp.send(self._listener, notification.cookie, 0, errno.EBADF)
+            return
+        spec = device.spec
+        delay_s = spec.save.read_delay_s if notification.call == "read" else spec.load.write_delay_s
+
+        def finish() -> None:
+            self._move(notification, device, transfer)
+
+        if delay_s > 0:
+            self._order += 1
+            heapq.heappush(self._due, (time.monotonic() + delay_s, self._order, finish))
+        else:
+            finish()
+
+    def _move(
+        self, notification: Notification, device: AttachedDevice, transfer: Saving | Loading
+    ) -> None:
+        _, address, asked = notification.args[:3]
+        data = b""
+        try:
+            self._memory.attach(notification.pid)
+            if not seccomp.is_valid(self._listener, notification.cookie):
+                return
+            if isinstance(transfer, Saving):
+                share = transfer.read(asked)
+                data = transfer.state.chunk(share.offset, share.count)
+                self._memory.write(address, data)
+            else:
+                share = transfer.write(asked)
+                data = self._memory.read(address, share.count)
+        except OSError as failure:
+            seccomp.send(self._listener, notification.cookie, 0, failure.errno or errno.EFAULT)
+            return
+        if not seccomp.send(self._listener, notification.cookie, share.count, share.errno):
+            return  # interrupted: QEMU will ask again, nothing has happened
+        if not share.errno:
+            if isinstance(transfer, Saving):
+                transfer.commit(share.count)
+            else:
+                transfer.commit(data)
+        device.observe(
+            notification.call,
+            {"offset": share.offset, "asked": asked, "got": share.count, "errno": share.errno},
+        )
