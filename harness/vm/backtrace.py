@@ -1,0 +1,43 @@
+"""Where a QEMU is stuck: thread names from /proc, backtraces from gdb where that is."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+GDB_TIMEOUT_S = 60.0
+
+
+def threads(pid: int) -> list[str]:
+    """``TID NAME: what it sleeps in`` of each thread of ``pid``; empty: it is gone."""
+    found = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        try:
+            name = (task / "comm").read_text().strip()
+            place = (task / "wchan").read_text().strip()
+        except OSError:
+            continue
+        found.append(f"{task.name} {name}: {place if place != '0' else 'running'}")
+    return found
+
+
+async def backtrace(pid: int) -> str:
+    """What every thread of ``pid`` is in; without gdb, its threads and how to get more."""
+    listing = "\n".join(threads(pid))
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        return f"{listing}\n(no backtrace: gdb is not installed)"
+    process = await asyncio.create_subprocess_exec(
+        gdb, "-nx", "-iex", "set auto-load off", "-p", str(pid), "-batch",
+        "-ex", "thread apply all bt",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(GDB_TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"{listing}\n(no backtrace: gdb did not end within {GDB_TIMEOUT_S:g} s)"
+    return f"{listing}\n{output.decode(errors='backslashreplace')}"

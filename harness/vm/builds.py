@@ -1,0 +1,209 @@
+"""QEMU builds: where one is, what it is, what it can do."""
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError
+from harness.history import Side
+from harness.history.builds import BuildFacts
+from harness.vm.activity import Activity
+from harness.vm.process import QemuProcess, launch_plain
+from harness.vm.qmp import Monitor
+
+MINIMUM = (10, 0, 0)
+"""The first version that has x-migration-multifd-transfer."""
+BINARY = "qemu-system-x86_64"
+ENVIRONMENT = "QEMU_TEST_QEMU_BINARY"
+"""QEMU's own functional tests are told their binary by this variable."""
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "qemu"
+_PROBE_TIMEOUT_S = 20.0
+
+
+def find(given: str = "") -> Path:
+    """The QEMU to use: ``given``, else the environment's, else one on PATH, else a fetched one.
+
+    :raise PrerequisiteMissing: there is none, or it cannot be executed
+    """
+    for name, origin in ((given, "--qemu"), (os.environ.get(ENVIRONMENT, ""), ENVIRONMENT)):
+        if name:
+            return _executable(name, origin)
+    on_path = shutil.which(BINARY)
+    fetched = sorted(CACHE.glob(f"*/{BINARY}"))
+    if on_path and (version_of(Path(on_path)) >= MINIMUM or not fetched):
+        return Path(on_path)
+    if fetched:
+        return fetched[0]
+    raise PrerequisiteMissing(
+        f"no {BINARY} on PATH: give one with --qemu, or fetch one with images/qemu/fetch.sh"
+    )
+
+
+def _executable(name: str, origin: str) -> Path:
+    path = Path(shutil.which(name) or name)
+    if path.is_dir():
+        inside = path / BINARY
+        if not inside.is_file():
+            raise PrerequisiteMissing(f"{origin}: {path} is a folder without {BINARY} in it")
+        path = inside
+    if not path.exists():
+        raise PrerequisiteMissing(f"{origin}: {path}: there is no such QEMU")
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise PrerequisiteMissing(f"{origin}: {path}: not an executable file")
+    return path.absolute()
+
+
+def version_of(binary: Path) -> tuple[int, int, int]:
+    """What ``--version`` says.
+
+    :raise PrerequisiteMissing: it does not start, or is not a QEMU
+    """
+    try:
+        answer = subprocess.run(
+            [binary, "--version"], capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False
+        )
+    except OSError as error:
+        raise PrerequisiteMissing(f"{binary}: cannot be executed: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise PrerequisiteMissing(f"{binary}: --version did not end") from error
+    text = answer.stdout.decode(errors="backslashreplace")
+    match = re.search(r"QEMU emulator version (\d+)\.(\d+)\.(\d+)", text)
+    if match is None:
+        lines = (text + answer.stderr.decode(errors="backslashreplace")).strip().splitlines()
+        raise PrerequisiteMissing(
+            f"{binary}: is not a QEMU: --version says {lines[-1] if lines else 'nothing'!r}"
+        )
+    major, minor, micro = (int(part) for part in match.groups())
+    return major, minor, micro
+
+
+def require_version(binary: Path | str, version: tuple[int, int, int]) -> None:
+    """:raise PrerequisiteMissing: ``version`` has no multifd device state transfer."""
+    if version < MINIMUM:
+        raise PrerequisiteMissing(
+            f"{binary}: QEMU {'.'.join(map(str, version))} has no multifd transfer of VFIO "
+            f"device state: version {MINIMUM[0]}.{MINIMUM[1]} or newer is needed"
+        )
+
+
+def trace_events_path(binary: Path, given: str = "") -> Path:
+    """The build's ``trace-events-all``: ``given``, else beside the binary.
+
+    Looked for in a build tree (``trace/``), an installation (``../share/qemu``) and a
+    fetched build (``usr/share/qemu``).
+
+    :raise PrerequisiteMissing: it is nowhere
+    """
+    if given:
+        return Path(given)
+    real = binary.resolve()
+    for place in (
+        real.parent / "trace",
+        real.parent.parent / "share" / "qemu",
+        real.parent / "usr" / "share" / "qemu",
+        binary.parent / "trace",
+        binary.parent.parent / "share" / "qemu",
+    ):
+        if (place / "trace-events-all").is_file():
+            return place / "trace-events-all"
+    raise PrerequisiteMissing(
+        f"{binary}: no trace-events-all beside it: give its path with --trace-events"
+    )
+
+
+async def facts(monitor: Monitor, binary: Path | str) -> BuildFacts:
+    """What the running QEMU behind ``monitor`` is and can do."""
+
+    async def ask(command: str, **arguments: str) -> Any:
+        try:
+            return await monitor.execute(command, arguments)
+        except QmpError:
+            return []  # no such device, or no trace events in this build
+
+    properties, capabilities, machine, states = await asyncio.gather(
+        ask("device-list-properties", typename="vfio-pci"),
+        ask("query-migrate-capabilities"),
+        ask("qom-get", path="/machine", property="type"),
+        ask("trace-event-get-state", name="vfio_load_bufs_thread_start"),
+    )
+    return BuildFacts(
+        path=str(binary),
+        version=monitor.version,
+        version_text=monitor.version_text,
+        machine=str(machine).removesuffix("-machine"),
+        vfio_pci_properties=tuple(sorted(p["name"] for p in properties)),
+        capabilities=tuple(sorted(c["capability"] for c in capabilities)),
+        trace_events=any(state["state"] != "unavailable" for state in states),
+    )
+
+
+class Probe:
+    """What a build is, asked of it without any device.
+
+    :ivar facts: version, properties, capabilities
+    :ivar machines: machine types, with aliases
+    :ivar has_log_backend: whether ``-trace`` with ``-D`` really writes
+    """
+
+    def __init__(self, facts: BuildFacts, machines: tuple[str, ...], has_log_backend: bool) -> None:
+        self.facts = facts
+        self.machines = machines
+        self.has_log_backend = has_log_backend
+
+
+async def probe(binary: Path) -> Probe:
+    """Start ``binary`` without a machine and ask it.
+
+    :raise PrerequisiteMissing: it does not come up, or is too old
+    """
+    require_version(binary, version_of(binary))
+    activity = Activity()
+    with tempfile.TemporaryDirectory(prefix="vfio-multifd-") as folder:
+        log = Path(folder) / "trace"
+        ours, theirs = socket.socketpair()
+        process = QemuProcess(
+            Side.HARNESS,
+            [
+                str(binary), "-nodefaults", "-no-user-config", "-display", "none",
+                "-machine", "none", "-S",
+                "-chardev", f"socket,id=qmp,fd={theirs.fileno()}",
+                "-mon", "chardev=qmp,mode=control",
+                "-msg", "timestamp=on", "-trace", "*qmp*", "-D", str(log),
+            ],
+            Path(folder) / "stderr",
+            lambda _record: None,
+            activity,
+        )  # fmt: skip
+        monitor = Monitor(Side.HARNESS, lambda _record: None, activity.notify)
+        try:
+            with theirs:
+                await process.start(launch_plain, (theirs.fileno(),), 4 << 30)
+            await monitor.connect(ours, _PROBE_TIMEOUT_S)
+            found = await facts(monitor, binary)
+            machines = await monitor.execute("query-machines")
+            process.is_end_asked = True
+            await monitor.execute("quit")
+        except (LostVM, LaunchError) as error:
+            said = process.stderr().strip().splitlines()
+            raise PrerequisiteMissing(
+                f"{binary}: does not come up: {said[-1] if said else error}"
+            ) from error
+        finally:
+            await monitor.close()
+            ours.close()
+            if not await process.wait(5.0 if process.is_end_asked else 0.0):
+                await process.end(1.0)
+        names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
+        wrote = log.is_file() and b"qmp" in log.read_bytes()
+    return Probe(found, tuple(sorted(names)), wrote)
+
+
+def probe_now(binary: Path) -> Probe:
+    """:func:`probe`, from code that runs no loop."""
+    return asyncio.run(probe(binary))

@@ -1,0 +1,53 @@
+"""How a QEMU is started: one comment for each odd option."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+RESET_VECTOR = 0xFFF0
+FIRMWARE_SIZE = 1 << 16
+
+
+def firmware() -> bytes:
+    """A BIOS that halts at once: the CPU runs (as a device's PRE_COPY needs) and costs nothing.
+
+    ``cli; hlt; jmp hlt`` at the reset vector.
+    """
+    image = bytearray(FIRMWARE_SIZE)
+    image[RESET_VECTOR : RESET_VECTOR + 4] = b"\xfa\xf4\xeb\xfd"
+    return bytes(image)
+
+
+def build(
+    binary: str,
+    *,
+    machine: str,
+    ram_mib: int,
+    monitor_fd: int,
+    firmware_path: Path,
+    devices: Sequence[str],
+    trace: Sequence[str],
+    trace_folder: Path,
+    is_incoming: bool,
+) -> list[str]:
+    """The command line of one side; ``devices`` are options that the devices bring."""
+    return [
+        binary,
+        # No default devices and no files of /etc/qemu: the same machine everywhere.
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", machine),
+        # TCG runs on any host; the small buffer keeps it off the memory limit.
+        *("-accel", "tcg,tb-size=8"),
+        *("-m", f"{ram_mib}M"),
+        *("-bios", str(firmware_path)),
+        # The monitor is a socket handed in: no path, and nobody else can take it.
+        *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
+        *("-mon", "chardev=qmp,mode=control"),
+        *devices,
+        # Without the stamp a trace line has no time.  One file for each thread, named by its
+        # id: from QEMU 11.0 on the lines do not tell the thread any more (util/log.c).
+        *("-msg", "timestamp=on"),
+        *(option for pattern in trace for option in ("-trace", pattern)),
+        *("-d", "tid", "-D", f"{trace_folder}/%d.log"),
+        # defer: capabilities are set before the destination listens.
+        *(("-incoming", "defer") if is_incoming else ()),
+    ]

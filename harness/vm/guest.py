@@ -1,0 +1,63 @@
+"""What a guest would do and see, through the human monitor: PCI configuration by ports.
+
+No guest runs, so the harness programs a device the way firmware does, on the source only;
+the destination must show the same registers after the migration.  Ports 0xCF8 and 0xCFC
+are configuration mechanism #1 of the PCI Local Bus Specification.
+"""
+
+import asyncio
+import re
+
+from harness.vm.qmp import Monitor
+
+_ADDRESS_PORT, _DATA_PORT = 0xCF8, 0xCFC
+COMMAND, BAR0, INTERRUPT_LINE = 0x04, 0x10, 0x3C
+COMMAND_MEMORY_AND_MASTER = 0x6
+_BAR_WINDOW = 0xC000_0000  # in the PCI hole of q35 and pc, above any RAM that we give
+_BAR_STRIDE = 1 << 24
+
+
+def bar_address(index: int, bar_size: int) -> int:
+    """Where BAR 0 of the device that is ``index``-th of all goes: apart from the others'."""
+    return _BAR_WINDOW + index * max(_BAR_STRIDE, bar_size)
+
+
+def _select(slot: int, offset: int) -> str:
+    return f"o/w {_ADDRESS_PORT:#x} {1 << 31 | slot << 11 | offset:#x}"
+
+
+async def write_config(monitor: Monitor, slot: int, offset: int, value: int) -> None:
+    """Write the 32-bit register at ``offset`` of the function at bus 0, ``slot``."""
+    await monitor.human(_select(slot, offset), f"o/w {_DATA_PORT:#x} {value:#x}")
+
+
+async def read_config(monitor: Monitor, slot: int, offset: int) -> int:
+    """The 32-bit register at ``offset``."""
+    _, answer = await monitor.human(_select(slot, offset), f"i/w {_DATA_PORT:#x}")
+    return int(answer.rsplit("=", 1)[1], 16)
+
+
+async def set_up(
+    monitor: Monitor, slot: int, bar_address: int, *, interrupt_line: int | None = None
+) -> None:
+    """Place BAR 0 at ``bar_address``, let the device decode memory and master the bus.
+
+    :param interrupt_line: also write this to PCI_INTERRUPT_LINE
+    """
+    await write_config(monitor, slot, BAR0, bar_address)
+    if interrupt_line is not None:
+        await write_config(monitor, slot, INTERRUPT_LINE, interrupt_line)
+    await write_config(monitor, slot, COMMAND, COMMAND_MEMORY_AND_MASTER)
+
+
+async def registers(monitor: Monitor, slot: int) -> dict[str, int]:
+    """The registers that :func:`set_up` can write, by their offset in hex."""
+    offsets = (COMMAND, BAR0, INTERRUPT_LINE)
+    values = await asyncio.gather(*(read_config(monitor, slot, offset) for offset in offsets))
+    return {f"{offset:#04x}": value for offset, value in zip(offsets, values, strict=True)}
+
+
+async def words(monitor: Monitor, address: int, count: int = 4) -> list[int]:
+    """``count`` 32-bit words of guest memory at ``address``."""
+    (answer,) = await monitor.human(f"xp/{count}xw {address:#x}")
+    return [int(word, 16) for word in re.findall(r"0x[0-9a-f]{8}\b", answer)][:count]

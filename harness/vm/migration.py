@@ -1,0 +1,74 @@
+"""The QMP commands of one migration, and how its end is seen.
+
+Status names are QEMU's MigrationStatus (``qapi/migration.json``).
+"""
+
+from typing import Any
+
+from harness.history import Record
+from harness.scenario import Scenario, Transport
+from harness.vm.qmp import Monitor
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+UNLIMITED_BYTES_PER_S = 1 << 50
+# The state is large and the network is memory: switch over at once, whatever it takes.
+DOWNTIME_LIMIT_MS = 2_000_000
+
+
+def address(scenario: Scenario, name: str) -> dict[str, Any]:
+    """The ``addr`` that the destination listens on; ``name`` is unique to this run.
+
+    ``unix`` is an abstract socket: nothing in the file system, nothing to leave behind.
+    ``tcp`` has a port of the kernel's choice, which ``query-migrate`` tells afterwards.
+    """
+    if scenario.transport is Transport.TCP:
+        return {"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": "0"}
+    return {"transport": "socket", "type": "unix", "path": name, "abstract": True}
+
+
+def channels(addr: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of ``migrate`` and ``migrate-incoming`` for ``addr``."""
+    return {"channels": [{"channel-type": "main", "addr": addr}]}
+
+
+async def configure(monitor: Monitor, scenario: Scenario) -> None:
+    """Set capabilities and parameters, the same on both sides."""
+    capabilities = {
+        "events": True,
+        "return-path": scenario.return_path,
+        "multifd": scenario.multifd,
+        **scenario.capabilities,
+    }
+    await monitor.execute(
+        "migrate-set-capabilities",
+        {
+            "capabilities": [
+                {"capability": name, "state": state} for name, state in capabilities.items()
+            ]
+        },
+    )
+    parameters: dict[str, Any] = {
+        "downtime-limit": DOWNTIME_LIMIT_MS,
+        "max-bandwidth": UNLIMITED_BYTES_PER_S,
+        "avail-switchover-bandwidth": UNLIMITED_BYTES_PER_S,
+    }
+    if scenario.multifd:
+        parameters["multifd-channels"] = scenario.channels
+    await monitor.execute("migrate-set-parameters", {**parameters, **scenario.parameters})
+
+
+def statuses(events: list[Record]) -> list[str]:
+    """The migration's statuses so far, in order."""
+    return [event.args["status"] for event in events if event.name == "MIGRATION"]
+
+
+def source_end(events: list[Record]) -> str | None:
+    """The status with which the source's side ended; None: it goes on."""
+    return next((status for status in statuses(events) if status in ENDED), None)
+
+
+def destination_end(events: list[Record]) -> str | None:
+    """Likewise of the destination, whose end is that its VM runs, or that it failed."""
+    if any(event.name == "RESUME" for event in events):
+        return "completed"
+    return next((status for status in statuses(events) if status in {"failed", "cancelled"}), None)

@@ -1,0 +1,170 @@
+"""Starting a process so that it cannot outlive the harness, and ending it."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from harness.errors import LaunchError
+from harness.history import Kind, Record, Side
+from harness.vm.activity import Activity
+
+# setpriv arms the parent-death signal before exec.  Should the harness die in the
+# moments before that, the listener is gone too, and QEMU fails at its first VFIO ioctl.
+GUARD = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+class Launcher(Protocol):
+    """What starts a process: ``subprocess.Popen``, or a supervisor under its filter."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start ``argv``; raises OSError where it cannot be executed."""
+
+
+def launch_plain(
+    argv: Sequence[str],
+    *,
+    pass_fds: Sequence[int] = (),
+    stdout: int | IO[Any] | None = None,
+    stderr: int | IO[Any] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``argv`` in a session of its own, without a filter."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=env,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+
+
+class QemuProcess:
+    """One running QEMU: its end is seen at once, and recorded once."""
+
+    def __init__(
+        self,
+        side: Side,
+        argv: Sequence[str],
+        stderr_path: Path,
+        record: Callable[[Record], None],
+        activity: Activity,
+    ) -> None:
+        self.side = side
+        self.argv = tuple(argv)
+        self.returncode: int | None = None
+        """As ``subprocess``: exit code, or minus the signal; None while it runs."""
+        self.is_end_asked = False
+        """The harness has told it to end, so its end is no finding."""
+        self._stderr_path = stderr_path
+        self._record = record
+        self._activity = activity
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+
+    @property
+    def pid(self) -> int:
+        """Process id; valid until the process was reaped."""
+        return self._popen.pid if self._popen else 0
+
+    async def start(
+        self, launcher: Launcher, pass_fds: Sequence[int], memory_limit_bytes: int
+    ) -> None:
+        """Start it, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA).
+
+        :raise LaunchError: there is no such program, or nothing could be executed
+        """
+        if shutil.which(self.argv[0]) is None:  # setpriv would only write so, and end
+            raise LaunchError(f"{self.side}: {self.argv[0]}: there is no such program")
+        with self._stderr_path.open("wb") as stderr:
+            try:
+                self._popen = await asyncio.to_thread(
+                    launcher, (*GUARD, *self.argv), pass_fds=pass_fds, stdout=stderr, stderr=stderr
+                )
+            except FileNotFoundError as error:
+                raise LaunchError(
+                    f"{self.side}: setpriv is not there: install util-linux"
+                ) from error
+            except OSError as error:
+                raise LaunchError(f"{self.side}: {self.argv[0]}: {error.strerror}") from error
+        self._pidfd = os.pidfd_open(self._popen.pid)
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(self.pid, resource.RLIMIT_DATA, (memory_limit_bytes,) * 2)
+            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
+        asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)
+        self._note("launched", {"argv": list(self.argv), "pid": self.pid})
+
+    def _on_exit(self) -> None:
+        if self._popen is None or self.returncode is not None:
+            return
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self.returncode = self._popen.wait()
+        for line in self.stderr().splitlines():
+            self._note("stderr", {"line": line})
+        self._note(
+            "exited",
+            {
+                "status": max(self.returncode, -1),
+                "signal": max(-self.returncode, 0),
+                "asked": self.is_end_asked,
+            },
+        )
+        self._activity.notify()
+
+    def stderr(self) -> str:
+        """What it has written to stdout and stderr."""
+        return self._stderr_path.read_text(errors="backslashreplace")
+
+    def memory_high_water_kib(self) -> int | None:
+        """High-water mark of its resident set (VmHWM); None: it is gone."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return None
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        return int(fields["VmHWM"].split()[0]) if "VmHWM" in fields else None
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended, after waiting for that at most ``timeout_s``."""
+        try:
+            await self._activity.until(lambda: self.returncode, timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def end(self, grace_s: float) -> None:
+        """SIGTERM, then SIGKILL; returns when it is gone."""
+        for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 30.0)):
+            if self.returncode is not None or self._popen is None:
+                return
+            self.is_end_asked = True
+            self._note("signalled", {"signal": int(number)})
+            self._popen.send_signal(number)
+            await self.wait(wait_s)
+
+    def kill_now(self) -> None:
+        """SIGKILL without waiting, where no loop runs any more."""
+        if self._popen is not None and self._popen.poll() is None:
+            self._popen.kill()
+            self._popen.wait()
+
+    def _note(self, name: str, args: dict[str, Any]) -> None:
+        self._record(Record(time.time_ns(), self.side, Kind.PROCESS, name, args))

@@ -1,0 +1,177 @@
+"""QMP through qemu.qmp, with a time limit on every command.  Nothing else imports qemu.qmp.
+
+qemu.qmp itself waits for ever; ``asyncio.timeout`` around it leaves the connection usable
+and a late reply is dropped by its id.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qemu.qmp import (
+    ConnectError,
+    EventListener,
+    ExecInterruptedError,
+    ExecuteError,
+    Message,
+    QMPClient,
+    QMPError,
+    Runstate,
+    StateError,
+)
+
+from harness.errors import LostVM, QmpError, QmpTimeout
+from harness.history import Kind, Record, Side
+
+COMMAND_TIMEOUT_S = 10.0
+
+# What matters of it is raised here; its own log lines would only repeat that on stderr.
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+logging.getLogger("qemu.qmp").propagate = False
+
+
+class Monitor:
+    """QEMU's monitor; every command, reply and event becomes a record.
+
+    :ivar events: all events so far, as QEMU sent them
+    """
+
+    def __init__(
+        self, side: Side, record: Callable[[Record], None], notify: Callable[[], None]
+    ) -> None:
+        self.side = side
+        self.events: list[Record] = []
+        self._record = record
+        self._notify = notify
+        self._client = QMPClient(str(side))
+        # The filter sees each event as it arrives, before anything can wait for it.
+        self._client.register_listener(EventListener(event_filter=self._on_event))
+
+    async def connect(self, sock: socket.socket, timeout_s: float) -> None:
+        """Negotiate over ``sock``.
+
+        :raise LostVM: QEMU said no greeting within ``timeout_s``, or ended
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.connect(sock)
+        except TimeoutError as error:
+            raise LostVM(f"{self.side}: no QMP greeting within {timeout_s:g} s") from error
+        except ConnectError as error:
+            raise LostVM(f"{self.side}: the monitor closed before its greeting") from error
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """QEMU's version, from the greeting."""
+        greeting = self._client.greeting
+        if greeting is None:
+            raise LostVM(f"{self.side}: not connected")
+        triple: Any = greeting.QMP.version["qemu"]
+        return triple["major"], triple["minor"], triple["micro"]
+
+    @property
+    def version_text(self) -> str:
+        """QEMU's version with its package's, from the greeting."""
+        greeting = self._client.greeting
+        package = str(greeting.QMP.version.get("package", "")) if greeting else ""
+        return " ".join(filter(None, (".".join(map(str, self.version)), package)))
+
+    async def execute(
+        self,
+        command: str,
+        arguments: dict[str, Any] | None = None,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+    ) -> Any:
+        """The command's return value.
+
+        :raise QmpError: QEMU refused it
+        :raise QmpTimeout: no answer in time; it may still have run
+        :raise LostVM: the monitor is gone
+        """
+        self._note("execute", {"command": command, "arguments": arguments or {}})
+        try:
+            value = await self._ask(command, arguments, timeout_s)
+        except QmpError as error:
+            args = {"command": command, "class": error.error_class, "desc": error.desc}
+            self._note("error", args)
+            raise
+        self._note("return", {"command": command, "value": value})
+        return value
+
+    async def human(self, *lines: str) -> list[str]:
+        """The human monitor's answers to ``lines``; not recorded.
+
+        All are sent before the first answer is waited for.  They run in their order, and
+        with no other call's lines between them: tasks start in the order in which they are
+        made, and sending does not suspend.
+
+        :raise VMError: as :meth:`execute`
+        """
+        answers = await asyncio.gather(
+            *(
+                self._ask("human-monitor-command", {"command-line": line}, COMMAND_TIMEOUT_S)
+                for line in lines
+            )
+        )
+        return [str(answer) for answer in answers]
+
+    async def _ask(
+        self, command: str, arguments: dict[str, Any] | None, timeout_s: float
+    ) -> object:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._client.execute(command, arguments)
+        except ExecuteError as error:
+            raise QmpError(command, error.error_class, str(error)) from error
+        except TimeoutError as error:
+            raise QmpTimeout(
+                f"{self.side}: {command} was not answered within {timeout_s:g} s"
+            ) from error
+        except (ExecInterruptedError, StateError) as error:
+            raise LostVM(f"{self.side}: the monitor went away during {command}") from error
+
+    async def is_answering(self, *, oob: bool, timeout_s: float = 1.0) -> bool:
+        """Whether a harmless command is answered.
+
+        :param oob: out-of-band, by the monitor's own thread: then a stuck main loop does
+            not matter, and only a stopped or dead process does not answer
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.execute("query-yank", oob=oob)
+        except (TimeoutError, QMPError):
+            return False
+        return True
+
+    async def wait_gone(self) -> None:
+        """Wait until the connection has ended, from whichever side."""
+        while self._client.runstate is Runstate.RUNNING:
+            await self._client.runstate_changed()
+
+    async def close(self) -> None:
+        """Leave the monitor; why it may have gone already is told by the process's end."""
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                await self._client.disconnect()
+        except (QMPError, EOFError, OSError):
+            return  # a clean quit raises EOFError here too
+
+    def _note(self, name: str, args: dict[str, Any]) -> None:
+        self._record(Record(time.time_ns(), self.side, Kind.QMP, name, args))
+
+    def _on_event(self, message: Message) -> bool:
+        stamp = message["timestamp"]
+        data = message.get("data", {})
+        if not (isinstance(stamp, dict) and isinstance(data, dict)):
+            return False
+        t_ns = stamp["seconds"] * 10**9 + stamp["microseconds"] * 1000
+        record = Record(
+            t_ns, self.side, Kind.QMP, str(message["event"]), data, str(data.get("device-id", ""))
+        )
+        self.events.append(record)
+        self._record(record)
+        self._notify()
+        return False  # nothing is queued

@@ -1,0 +1,140 @@
+"""One QEMU of the pair: process and monitor together, from launch to a proved end."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import LaunchError, LostVM, QmpTimeout, VMError
+from harness.history import Kind, Record, Side
+from harness.vm.activity import Activity
+from harness.vm.backtrace import backtrace
+from harness.vm.process import Launcher, QemuProcess
+from harness.vm.qmp import Monitor
+
+LAUNCH_TIMEOUT_S = 30.0
+QUIT_TIMEOUT_S = 5.0
+
+
+class Vm:
+    """A QEMU that is up: ``launch`` it, talk through ``monitor``, ``shutdown``.
+
+    :ivar process: the process
+    :ivar monitor: its monitor
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        folder: Path,
+        record: Callable[[Record], None],
+        activity: Activity,
+    ) -> None:
+        self.side = side
+        self._folder = folder
+        self._record = record
+        self._activity = activity
+        self._ours, self._theirs = socket.socketpair()
+        self.monitor = Monitor(side, record, activity.notify)
+        self.process: QemuProcess | None = None
+        self._is_connected = False
+        self.is_stuck = False
+        """Its main loop was seen not to answer; it will not quit when told to."""
+
+    @property
+    def monitor_fd(self) -> int:
+        """QEMU's end of the monitor's socket, for the command line."""
+        return self._theirs.fileno()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self.process is not None and self.process.returncode is None
+
+    async def launch(
+        self,
+        argv: Sequence[str],
+        launcher: Launcher,
+        pass_fds: Sequence[int],
+        memory_limit_bytes: int,
+    ) -> None:
+        """Start QEMU and negotiate with its monitor.
+
+        :raise LaunchError: it ended first, with its exit status and last words
+        """
+        self.process = QemuProcess(
+            self.side, argv, self._folder / f"{self.side}.stderr", self._record, self._activity
+        )
+        with self._theirs:
+            # Our copy of QEMU's end must be closed, or a QEMU that dies would hang connect.
+            await self.process.start(
+                launcher, (*pass_fds, self._theirs.fileno()), memory_limit_bytes
+            )
+        try:
+            await self.monitor.connect(self._ours, LAUNCH_TIMEOUT_S)
+        except LostVM as error:
+            await self.process.wait(1.0)
+            if self.process.returncode is None:
+                raise LaunchError(f"{error}; it still runs") from error
+            words = self.process.stderr().strip().splitlines()
+            raise LaunchError(
+                f"{self.side}: QEMU ended at start with {_end(self.process.returncode)}: "
+                f"{words[-1] if words else 'it said nothing'}"
+            ) from error
+        self._is_connected = True
+
+    async def record_hang(self, waiting_for: str) -> None:
+        """Evidence that it does not do what was waited for."""
+        if self.process is None or not self.is_running:
+            return
+        self.is_stuck = not await self.monitor.is_answering(oob=False)
+        args: dict[str, Any] = {
+            "waiting_for": waiting_for,
+            "main_loop_alive": not self.is_stuck,
+            "monitor_alive": await self.monitor.is_answering(oob=True),
+            "backtrace": await backtrace(self.process.pid),
+        }
+        self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "hung", args))
+
+    def record_memory(self) -> None:
+        """Its memory's high-water mark so far, if it is there."""
+        hwm_kib = self.process.memory_high_water_kib() if self.process else None
+        if hwm_kib is not None:
+            args = {"hwm_kib": hwm_kib}
+            self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "memory", args))
+
+    async def shutdown(self) -> None:
+        """``quit``, then SIGTERM, then SIGKILL; when this returns the process is gone."""
+        if (
+            self.process is not None
+            and self.is_running
+            and self._is_connected
+            and not self.is_stuck
+        ):
+            self.process.is_end_asked = True
+            try:
+                await self.monitor.execute("quit", timeout_s=QUIT_TIMEOUT_S)
+            except QmpTimeout:
+                await self.record_hang("quit")
+            except VMError:
+                pass  # it is on its way out: its exit status tells how
+            else:
+                await self.process.wait(QUIT_TIMEOUT_S)
+        if self.process is not None:
+            await self.process.end(grace_s=0.5 if self.is_stuck else 2.0)
+        await self.monitor.close()
+        self._ours.close()
+
+    def abandon(self) -> None:
+        """End the process without a loop; the last resort of a harness that gives up."""
+        if self.process is not None:
+            self.process.kill_now()
+        for ours in (self._ours, self._theirs):
+            with contextlib.suppress(OSError):
+                ours.close()
+
+
+def _end(returncode: int) -> str:
+    return f"signal {-returncode}" if returncode < 0 else f"exit status {returncode}"

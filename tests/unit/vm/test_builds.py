@@ -1,0 +1,362 @@
+"""Finding a QEMU, and asking it what it is."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import PrerequisiteMissing, QmpError
+from harness.vm import builds
+from harness.vm.builds import BINARY, ENVIRONMENT
+
+ANSWERS = {
+    "device-list-properties": [{"name": "x-b"}, {"name": "a"}],
+    "query-migrate-capabilities": [
+        {"capability": "xbzrle", "state": False},
+        {"capability": "multifd", "state": True},
+    ],
+    "qom-get": "pc-q35-10.0-machine",
+    "trace-event-get-state": [{"name": "vfio_load_bufs_thread_start", "state": "disabled"}],
+    "query-machines": [{"name": "pc-q35-10.0", "alias": "q35"}, {"name": "none"}],
+}
+
+
+ROOT = Path(__file__).resolve().parents[3]
+CACHE = builds.CACHE  # as it is without bare_machine
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch, tmp_path):
+    """A machine that has no QEMU but for those that the test makes."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.setattr(builds, "CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def new_build(new_program):
+    """Makes a program that says this version."""
+    return lambda name, version="10.0.2": new_program(
+        f'#!/bin/sh\necho "QEMU emulator version {version} (Debian 1:{version})"\n', name
+    )
+
+
+def refusal(function, *args):
+    with pytest.raises(PrerequisiteMissing) as refused:
+        function(*args)
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+# -- where one is ---------------------------------------------------------------------
+
+
+def test_path_that_is_given_is_used(new_build):
+    binary = new_build("some/where/qemu")
+    assert builds.find(str(binary)) == binary
+
+
+def test_relative_path_is_made_absolute(new_build, monkeypatch, tmp_path):
+    binary = new_build("qemu")
+    monkeypatch.chdir(tmp_path)
+    assert builds.find("./qemu") == binary
+    assert builds.find("qemu") == binary
+
+
+def test_name_that_is_given_is_looked_for_on_the_path(new_build):
+    binary = new_build("bin/my-qemu")
+    assert builds.find("my-qemu") == binary
+
+
+def test_folder_that_is_given_has_the_binary_in_it(new_build):
+    binary = new_build(f"build/{BINARY}")
+    assert builds.find(str(binary.parent)) == binary
+
+
+def test_folder_without_the_binary_is_refused(tmp_path):
+    assert refusal(builds.find, str(tmp_path)) == (
+        f"--qemu: {tmp_path} is a folder without {BINARY} in it"
+    )
+
+
+def test_missing_path_is_refused(tmp_path):
+    path = tmp_path / "none"
+    assert refusal(builds.find, str(path)) == f"--qemu: {path}: there is no such QEMU"
+
+
+def test_file_that_is_not_executable_is_refused(new_build):
+    binary = new_build("qemu")
+    binary.chmod(0o644)
+    assert refusal(builds.find, str(binary)) == f"--qemu: {binary}: not an executable file"
+
+
+def test_environment_names_one_and_is_named_when_it_is_wrong(new_build, monkeypatch):
+    binary = new_build("qemu")
+    monkeypatch.setenv(ENVIRONMENT, str(binary))
+    assert builds.find() == binary
+    monkeypatch.setenv(ENVIRONMENT, "/none/qemu")
+    assert refusal(builds.find) == f"{ENVIRONMENT}: /none/qemu: there is no such QEMU"
+
+
+def test_what_is_given_comes_before_the_environment(new_build, monkeypatch):
+    given, other = new_build("given"), new_build("other")
+    monkeypatch.setenv(ENVIRONMENT, str(other))
+    assert builds.find(str(given)) == given
+
+
+def test_environment_comes_before_the_path(new_build, monkeypatch):
+    other = new_build("other")
+    new_build(f"bin/{BINARY}")
+    monkeypatch.setenv(ENVIRONMENT, str(other))
+    assert builds.find() == other
+
+
+def test_new_enough_qemu_on_the_path_comes_before_a_fetched_one(new_build):
+    on_path = new_build(f"bin/{BINARY}", "10.0.0")
+    new_build(f"cache/trixie/{BINARY}")
+    assert builds.find() == on_path
+
+
+def test_fetched_qemu_comes_before_one_on_the_path_that_is_too_old(new_build):
+    new_build(f"bin/{BINARY}", "9.2.4")
+    fetched = new_build(f"cache/trixie/{BINARY}")
+    assert builds.find() == fetched
+
+
+def test_qemu_on_the_path_that_is_too_old_is_found_where_there_is_no_other(new_build):
+    """Its version is then what the user is told."""
+    on_path = new_build(f"bin/{BINARY}", "7.2.0")
+    assert builds.find() == on_path
+
+
+def test_fetched_qemus_are_found_in_a_fixed_order(new_build):
+    new_build(f"cache/trixie/{BINARY}")
+    first = new_build(f"cache/bookworm/{BINARY}")
+    assert builds.find() == first
+
+
+def test_no_qemu_at_all_tells_what_to_do():
+    assert refusal(builds.find) == (
+        "no qemu-system-x86_64 on PATH: give one with --qemu, "
+        "or fetch one with images/qemu/fetch.sh"
+    )
+
+
+def test_names_that_others_rely_on():
+    assert ENVIRONMENT == "QEMU_TEST_QEMU_BINARY", "as QEMU's own functional tests have it"
+    assert CACHE == ROOT / ".cache" / "qemu", "where images/qemu/fetch.sh puts them"
+
+
+# -- what it is -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+2)", (10, 0, 2)),
+        ("QEMU emulator version 11.1.50 (v11.1.0-123-gdeadbeef)", (11, 1, 50)),
+        ("QEMU emulator version 7.2.0\nCopyright (c)", (7, 2, 0)),
+    ],
+)
+def test_version_is_what_it_says(new_program, said, version):
+    binary = new_program(f'#!/bin/sh\n[ "$1" = --version ] && echo "{said}"\n')
+    assert builds.version_of(binary) == version
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("echo nonsense", "is not a QEMU: --version says 'nonsense'"),
+        ("echo one; echo two >&2; exit 3", "is not a QEMU: --version says 'two'"),
+        ("exit 1", "is not a QEMU: --version says 'nothing'"),
+        (r"printf 'a\377'", r"is not a QEMU: --version says 'a\\xff'"),
+    ],
+)
+def test_program_that_is_no_qemu_is_refused(new_program, script, says):
+    binary = new_program(f"#!/bin/sh\n{script}\n")
+    assert refusal(builds.version_of, binary) == f"{binary}: {says}"
+
+
+def test_file_that_is_no_program_is_refused(new_program):
+    binary = new_program("\x7fELF and no more")
+    assert refusal(builds.version_of, binary) == f"{binary}: cannot be executed: Exec format error"
+
+
+def test_program_that_does_not_end_is_refused(new_program, monkeypatch):
+    monkeypatch.setattr(builds, "_PROBE_TIMEOUT_S", 0.1)
+    binary = new_program("#!/bin/sh\nexec /bin/sleep 1000\n")
+    assert refusal(builds.version_of, binary) == f"{binary}: --version did not end"
+
+
+@pytest.mark.parametrize("version", [(7, 2, 0), (9, 2, 99)])
+def test_version_without_the_feature_is_refused(version):
+    text = ".".join(map(str, version))
+    assert refusal(builds.require_version, "/q/qemu", version) == (
+        f"/q/qemu: QEMU {text} has no multifd transfer of VFIO device state: "
+        "version 10.0 or newer is needed"
+    )
+
+
+@pytest.mark.parametrize("version", [(10, 0, 0), (10, 0, 13), (11, 1, 3)])
+def test_version_with_the_feature_is_accepted(version):
+    builds.require_version("/q/qemu", version)
+
+
+# -- trace-events-all -----------------------------------------------------------------
+
+
+@pytest.fixture
+def new_events(tmp_path):
+    """Makes a trace-events-all in this folder."""
+
+    def make(folder):
+        path = tmp_path / folder / "trace-events-all"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("binary", "folder"),
+    [
+        (f"build/{BINARY}", "build/trace"),
+        (f"usr/bin/{BINARY}", "usr/share/qemu"),
+        (f"fetched/{BINARY}", "fetched/usr/share/qemu"),
+    ],
+)
+def test_trace_events_are_found_beside_the_binary(new_build, new_events, binary, folder):
+    path = new_events(folder)
+    assert builds.trace_events_path(new_build(binary)) == path
+
+
+@pytest.mark.parametrize("folder", ["a/bin/trace", "a/share/qemu", "b/bin/trace", "b/share/qemu"])
+def test_trace_events_are_found_beside_a_link_or_what_it_leads_to(
+    new_build, new_events, tmp_path, folder
+):
+    path = new_events(folder)
+    link = tmp_path / "a" / "bin" / BINARY
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(new_build(f"b/bin/{BINARY}"))
+    assert builds.trace_events_path(link) == path
+
+
+def test_path_of_trace_events_that_is_given_is_used(new_build, new_events):
+    new_events("build/trace")
+    given = builds.trace_events_path(new_build(f"build/{BINARY}"), "/some/trace-events-all")
+    assert given == Path("/some/trace-events-all")
+
+
+def test_no_trace_events_tell_what_to_do(new_build):
+    binary = new_build("build/qemu")
+    assert refusal(builds.trace_events_path, binary) == (
+        f"{binary}: no trace-events-all beside it: give its path with --trace-events"
+    )
+
+
+# -- what it can do -------------------------------------------------------------------
+
+
+class Monitor:
+    """A QEMU that answers so; None: it refuses."""
+
+    version = (10, 0, 2)
+    version_text = "10.0.2 Debian"
+
+    def __init__(self, **answers):
+        self._answers = {**ANSWERS, **answers}
+
+    async def execute(self, command, arguments=None):
+        answer = self._answers[command]
+        if answer is None:
+            raise QmpError(command, "GenericError", "no")
+        if command == "device-list-properties":
+            assert arguments == {"typename": "vfio-pci"}
+        return answer
+
+
+async def facts_of(**answers):
+    monitor: Any = Monitor(**answers)
+    return await builds.facts(monitor, "/q/qemu")
+
+
+async def test_facts_are_what_qemu_answers():
+    facts = await facts_of()
+    assert facts.path == "/q/qemu"
+    assert (facts.version, facts.version_text) == ((10, 0, 2), "10.0.2 Debian")
+    assert facts.machine == "pc-q35-10.0"
+    assert facts.vfio_pci_properties == ("a", "x-b")
+    assert facts.capabilities == ("multifd", "xbzrle")
+    assert facts.trace_events
+
+
+async def test_build_without_vfio_pci_has_no_properties_of_it():
+    facts = await facts_of(**{"device-list-properties": None})
+    assert facts.vfio_pci_properties == ()
+
+
+@pytest.mark.parametrize("states", [None, [], [{"name": "x", "state": "unavailable"}]])
+async def test_build_without_the_trace_event_has_none(states):
+    facts = await facts_of(**{"trace-event-get-state": states})
+    assert not facts.trace_events
+
+
+@pytest.fixture
+def with_tools(monkeypatch):
+    """A probed program is started with setpriv."""
+    monkeypatch.setenv("PATH", os.defpath)
+
+
+@pytest.mark.usefixtures("with_tools")
+async def test_probe_asks_the_running_build(new_qemu):
+    binary = new_qemu(version="11.1.3", package="Debian", answers=ANSWERS, log="1@2.3:qmp_x \n")
+    probe = await builds.probe(binary)
+    assert probe.facts.version == (11, 1, 3)
+    assert probe.facts.path == str(binary)
+    assert probe.facts.capabilities == ("multifd", "xbzrle")
+    assert probe.machines == ("none", "pc-q35-10.0", "q35")
+    assert probe.has_log_backend
+
+
+@pytest.mark.usefixtures("with_tools")
+def test_probed_build_is_told_to_quit_and_leaves_nothing(new_qemu, tmp_path):
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    builds.probe_now(new_qemu(answers=ANSWERS, quits_into=str(tmp_path / "quit")))
+    assert (tmp_path / "quit").exists()
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.usefixtures("with_tools")
+@pytest.mark.parametrize("behaviour", [{}, {"log": ""}])
+def test_build_that_writes_no_trace_has_no_log_backend(new_qemu, behaviour):
+    assert not builds.probe_now(new_qemu(answers=ANSWERS, **behaviour)).has_log_backend
+
+
+@pytest.mark.usefixtures("with_tools")
+def test_probe_of_an_old_build_is_refused_before_it_is_started(new_qemu):
+    binary = new_qemu(version="9.2.0", says="started", exit=1)
+    assert "QEMU 9.2.0 has no multifd transfer" in refusal(builds.probe_now, binary)
+
+
+@pytest.mark.usefixtures("with_tools")
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ({"says": "one\nlibfoo.so: cannot open", "exit": 127}, "libfoo.so: cannot open"),
+        ({"greets": False}, "harness: no QMP greeting within 0.3 s"),
+        (
+            {"dies_of": {"query-machines": 11}},
+            "harness: the monitor went away during query-machines",
+        ),
+    ],
+)
+def test_build_that_does_not_come_up_is_refused_with_its_last_words(
+    new_qemu, monkeypatch, behaviour, says
+):
+    binary = new_qemu(answers=ANSWERS, **behaviour)
+    if "greets" in behaviour:
+        monkeypatch.setattr(builds, "_PROBE_TIMEOUT_S", 0.3)
+    assert refusal(builds.probe_now, binary) == f"{binary}: does not come up: {says}"

@@ -1,0 +1,127 @@
+"""The QMP commands of a migration, and its end as the events tell it."""
+
+from typing import Any
+
+import pytest
+
+from harness.history import Kind, Record, Side
+from harness.scenario import Scenario, Transport
+from harness.vm import migration
+
+
+class Monitor:
+    """Takes every command."""
+
+    def __init__(self):
+        self.commands = []
+
+    async def execute(self, command, arguments=None, timeout_s=0.0):
+        self.commands.append((command, arguments))
+        return {}
+
+
+@pytest.fixture
+def configure():
+    """Capabilities and parameters that a scenario gives."""
+
+    async def do(**settings):
+        monitor: Any = Monitor()
+        await migration.configure(monitor, Scenario(name="x", **settings))
+        (first, capabilities), (second, parameters) = monitor.commands
+        assert (first, second) == ("migrate-set-capabilities", "migrate-set-parameters")
+        listed = capabilities["capabilities"]
+        states = {one["capability"]: one["state"] for one in listed}
+        assert len(states) == len(listed), "each is named once"
+        return states, parameters
+
+    return do
+
+
+def events(*statuses):
+    return [
+        Record(n, Side.SOURCE, Kind.QMP, name, {"status": status} if name == "MIGRATION" else {})
+        for n, (name, status) in enumerate(
+            (word, "") if word.isupper() else ("MIGRATION", word) for word in statuses
+        )
+    ]
+
+
+async def test_multifd_migration_is_configured(configure):
+    capabilities, parameters = await configure(channels=7)
+    assert capabilities == {"events": True, "return-path": True, "multifd": True}
+    assert parameters == {
+        "downtime-limit": 2_000_000,
+        "max-bandwidth": 1 << 50,
+        "avail-switchover-bandwidth": 1 << 50,
+        "multifd-channels": 7,
+    }
+
+
+async def test_migration_without_multifd_names_no_channels(configure):
+    capabilities, parameters = await configure(multifd=False, return_path=False)
+    assert capabilities == {"events": True, "return-path": False, "multifd": False}
+    assert "multifd-channels" not in parameters
+
+
+async def test_scenario_has_the_last_word(configure):
+    capabilities, parameters = await configure(
+        capabilities={"xbzrle": True, "multifd": False},
+        parameters={"downtime-limit": 5, "multifd-compression": "zlib"},
+    )
+    assert capabilities["xbzrle"] is True
+    assert capabilities["multifd"] is False
+    assert parameters["downtime-limit"] == 5
+    assert parameters["multifd-compression"] == "zlib"
+
+
+async def test_downtime_limit_is_one_that_qemu_accepts(configure):
+    """At most 2000 seconds (migration/options.c)."""
+    _, parameters = await configure()
+    assert parameters["downtime-limit"] <= 2_000_000
+
+
+def test_unix_address_leaves_nothing_in_the_file_system():
+    scenario = Scenario(name="x", transport=Transport.UNIX)
+    address = migration.address(scenario, "my-name")
+    assert address == {
+        "transport": "socket",
+        "type": "unix",
+        "path": "my-name",
+        "abstract": True,
+    }
+
+
+def test_tcp_address_leaves_the_port_to_the_kernel():
+    scenario = Scenario(name="x", transport=Transport.TCP)
+    address = migration.address(scenario, "my-name")
+    assert address == {"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": "0"}
+
+
+def test_channels_are_the_main_channel_only():
+    """QEMU makes the multifd channels from it."""
+    assert migration.channels({"transport": "exec"}) == {
+        "channels": [{"channel-type": "main", "addr": {"transport": "exec"}}]
+    }
+
+
+def test_statuses_are_those_of_migration_events():
+    assert migration.statuses(events("setup", "STOP", "active", "RESUME")) == ["setup", "active"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "source", "destination"),
+    [
+        ((), None, None),
+        (("setup", "active", "device"), None, None),
+        (("setup", "active", "completed"), "completed", None),
+        (("setup", "active", "completed", "RESUME"), "completed", "completed"),
+        (("setup", "failed"), "failed", "failed"),
+        (("setup", "cancelling"), None, None),
+        (("setup", "cancelling", "cancelled"), "cancelled", "cancelled"),
+        (("setup", "STOP"), None, None),
+    ],
+)
+def test_end_is_seen_in_the_events(seen, source, destination):
+    """A destination that has loaded all has yet to run."""
+    assert migration.source_end(events(*seen)) == source
+    assert migration.destination_end(events(*seen)) == destination

@@ -1,0 +1,294 @@
+"""Processes: how they start, how their end is seen, and that they do not outlive us."""
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.errors import LaunchError
+from harness.history import Kind, Side
+from harness.vm.process import QemuProcess, launch_plain
+
+DEADLINE_S = 10.0
+LIMIT = 1 << 30
+
+
+@pytest.fixture
+async def start(tmp_path, record, activity):
+    """Starts a process; it is gone at the end."""
+    started = []
+
+    async def do(argv, *, fds=(), limit=LIMIT, launcher=launch_plain):
+        process = QemuProcess(Side.SOURCE, argv, tmp_path / "stderr", record, activity)
+        started.append(process)
+        await process.start(launcher, fds, limit)
+        return process
+
+    yield do
+    for process in started:
+        process.kill_now()
+        if process.pid:
+            await process.wait(DEADLINE_S)
+
+
+@pytest.fixture
+def pipe():
+    """(our end, their end) to read what a child writes."""
+    ours, theirs = os.pipe()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+async def line_of(fd):
+    """The line that somebody writes into the pipe."""
+
+    def read():
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        assert poll.poll(DEADLINE_S * 1000), "nobody wrote"
+        return os.read(fd, 1000).decode().strip()
+
+    return await asyncio.to_thread(read)
+
+
+def shell(script):
+    return ["sh", "-c", script]
+
+
+# -- start ----------------------------------------------------------------------------
+
+
+async def test_start_is_recorded(start, records):
+    before = time.time_ns()
+    process = await start(shell("exec sleep 1000"))
+    (record,) = records
+    assert (record.side, record.kind, record.name) == (Side.SOURCE, Kind.PROCESS, "launched")
+    assert record.args == {"argv": shell("exec sleep 1000"), "pid": process.pid}
+    assert before <= record.t_ns <= time.time_ns()
+    assert process.returncode is None
+
+
+async def test_pid_is_that_of_the_program_itself(start, pipe):
+    process = await start(shell(f"echo $$ >/dev/fd/{pipe[1]}"), fds=(pipe[1],))
+    assert int(await line_of(pipe[0])) == process.pid
+
+
+async def test_process_has_a_session_of_its_own(start):
+    """A Ctrl-C at the harness's terminal is not for QEMU."""
+    process = await start(["sleep", "1000"])
+    assert os.getsid(process.pid) == process.pid
+
+
+async def test_stdin_is_empty(start):
+    process = await start(shell("read line; exit $?"))
+    assert await process.wait(DEADLINE_S)
+    assert process.returncode == 1
+
+
+async def test_missing_program_is_a_launch_error(start, tmp_path, records):
+    with pytest.raises(LaunchError) as failure:
+        await start([str(tmp_path / "qemu"), "-M", "none"])
+    assert str(failure.value) == f"source: {tmp_path}/qemu: there is no such program"
+    assert records == []
+
+
+async def test_missing_guard_is_a_launch_error(start, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LaunchError) as failure:
+        await start(["/bin/sh", "-c", "true"])
+    assert str(failure.value) == "source: setpriv is not there: install util-linux"
+
+
+async def test_other_errors_of_the_start_are_launch_errors(start):
+    def refused(argv, **_settings):
+        raise PermissionError(1, "Operation not permitted")
+
+    with pytest.raises(LaunchError) as failure:
+        await start(["/bin/sh"], launcher=refused)
+    assert str(failure.value) == "source: /bin/sh: Operation not permitted"
+
+
+async def test_memory_and_core_limits_are_really_set(start, pipe):
+    go_read, go_write = os.pipe()
+    script = f"read go </dev/fd/{go_read}; echo $(ulimit -d) $(ulimit -c) >/dev/fd/{pipe[1]}"
+    await start(shell(script), fds=(go_read, pipe[1]), limit=300 << 20)
+    os.write(go_write, b"go\n")
+    assert await line_of(pipe[0]) == f"{300 << 10} 0"
+    os.close(go_read)
+    os.close(go_write)
+
+
+async def test_memory_beyond_the_limit_is_refused(start):
+    program = "import sys; sys.stdin.readline(); bytearray(1 << 30)"
+    go_read, go_write = os.pipe()
+    script = f"exec {sys.executable} -IS -c '{program}' </dev/fd/{go_read}"
+    process = await start(shell(script), fds=(go_read,), limit=256 << 20)
+    os.write(go_write, b"go\n")
+    assert await process.wait(DEADLINE_S)
+    assert "MemoryError" in process.stderr()
+    os.close(go_read)
+    os.close(go_write)
+
+
+# -- end ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [0, 1, 77])
+async def test_exit_status_is_seen_and_recorded_once(start, named, status):
+    process = await start(shell(f"exit {status}"))
+    assert await process.wait(DEADLINE_S)
+    assert process.returncode == status
+    assert named("exited") == [{"status": status, "signal": 0, "asked": False}]
+    await process.end(1.0)
+    process.kill_now()
+    assert len(named("exited")) == 1
+    assert named("signalled") == []
+
+
+async def test_signal_is_seen_and_told_apart_from_a_status(start, named):
+    process = await start(shell("kill -SEGV $$"))
+    assert await process.wait(DEADLINE_S)
+    assert process.returncode == -signal.SIGSEGV
+    assert named("exited") == [{"status": -1, "signal": signal.SIGSEGV, "asked": False}]
+
+
+async def test_end_wakes_those_who_wait_for_anything(start, activity):
+    process = await start(shell("exit 3"))
+    assert await activity.until(lambda: process.returncode, DEADLINE_S) == 3
+
+
+async def test_wait_gives_up_at_its_deadline(start):
+    process = await start(["sleep", "1000"])
+    assert not await process.wait(0.01)
+    assert process.returncode is None
+
+
+async def test_last_words_are_recorded_before_the_end(start, records):
+    process = await start(shell(r"echo out; echo one >&2; printf 'two\377' >&2; exit 1"))
+    await process.wait(DEADLINE_S)
+    words = [record.args.get("line") for record in records if record.name == "stderr"]
+    assert words == ["out", "one", "two\\xff"]
+    assert records[-1].name == "exited"
+    assert process.stderr() == "out\none\ntwo\\xff"
+
+
+async def test_polite_process_ends_by_sigterm(start, named):
+    process = await start(["sleep", "1000"])
+    await process.end(DEADLINE_S)
+    assert process.returncode == -signal.SIGTERM
+    assert named("signalled") == [{"signal": signal.SIGTERM}]
+    assert named("exited") == [{"status": -1, "signal": signal.SIGTERM, "asked": True}]
+
+
+async def test_stubborn_process_ends_by_sigkill_and_it_is_said(start, named, pipe):
+    script = f"trap '' TERM; echo ready >/dev/fd/{pipe[1]}; exec sleep 1000"
+    process = await start(shell(script), fds=(pipe[1],))
+    assert await line_of(pipe[0]) == "ready"
+    await process.end(0.05)
+    assert process.returncode == -signal.SIGKILL
+    assert named("signalled") == [{"signal": signal.SIGTERM}, {"signal": signal.SIGKILL}]
+    assert named("exited") == [{"status": -1, "signal": signal.SIGKILL, "asked": True}]
+
+
+async def test_stopped_process_is_ended_too(start):
+    process = await start(["sleep", "1000"])
+    os.kill(process.pid, signal.SIGSTOP)
+    await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    await process.end(0.05)
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_process_that_ended_before_it_was_told_to_was_not_asked(start, named):
+    process = await start(shell("exit 5"))
+    await process.wait(DEADLINE_S)
+    await process.end(1.0)
+    assert named("exited")[0]["asked"] is False
+
+
+async def test_process_that_was_never_started_has_no_end(tmp_path, record, activity):
+    process = QemuProcess(Side.SOURCE, ["true"], tmp_path / "stderr", record, activity)
+    assert process.pid == 0
+    await process.end(1.0)
+    process.kill_now()
+    assert process.returncode is None
+
+
+async def test_kill_now_needs_no_loop(start):
+    process = await start(["sleep", "1000"])
+    with open(f"/proc/{process.pid}/stat", "rb"):  # noqa: PTH123, ASYNC230
+        process.kill_now()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+async def test_nothing_stays_open(start, activity):
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    process = await start(shell("exit 0"))
+    await process.wait(DEADLINE_S)
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+# -- memory ---------------------------------------------------------------------------
+
+
+async def test_memory_high_water_mark_is_that_of_the_process(start, pipe):
+    program = f"b = b'x' * (64 << 20); import os; os.write({pipe[1]}, b'up'); os.read(0, 1)"
+    argv = [sys.executable, "-IS", "-c", f"{program}; import signal; signal.pause()"]
+    process = await start(argv, fds=(pipe[1],))
+    await line_of(pipe[0])
+    hwm_kib = process.memory_high_water_kib()
+    assert hwm_kib is not None
+    assert 64 << 10 <= hwm_kib < 256 << 10
+
+
+async def test_process_that_is_gone_has_no_memory(start):
+    process = await start(shell("exit 0"))
+    await process.wait(DEADLINE_S)
+    assert process.memory_high_water_kib() is None
+
+
+# -- the death of the harness ---------------------------------------------------------
+
+HARNESS = """
+import asyncio, sys
+from pathlib import Path
+from harness.history import Side
+from harness.supervisor.supervisor import Supervisor
+from harness.vm.activity import Activity
+from harness.vm.process import QemuProcess, launch_plain
+
+async def main(kind, folder, fd):
+    nobody = lambda record: None
+    supervisor = Supervisor(Side.SOURCE, nobody)
+    argv = ["sh", "-c", f"echo $$ >/dev/fd/{fd}; exec sleep 1000"]
+    process = QemuProcess(Side.SOURCE, argv, Path(folder, "stderr"), nobody, Activity())
+    launcher = supervisor.launch if kind == "supervised" else launch_plain
+    await process.start(launcher, (int(fd),), 1 << 30)
+    await asyncio.Event().wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "supervised"])
+def test_killed_harness_takes_its_qemu_along(kind, tmp_path, pipe):
+    argv = [sys.executable, "-c", HARNESS, kind, str(tmp_path), str(pipe[1])]
+    with subprocess.Popen(argv, pass_fds=(pipe[1],)) as harness:
+        try:
+            qemu_pid = int(asyncio.run(line_of(pipe[0])))
+            qemu = os.pidfd_open(qemu_pid)
+        finally:
+            harness.kill()
+    poll = select.poll()
+    poll.register(qemu, select.POLLIN)
+    is_gone = bool(poll.poll(DEADLINE_S * 1000))
+    if not is_gone:
+        signal.pidfd_send_signal(qemu, signal.SIGKILL)
+    os.close(qemu)
+    assert is_gone
