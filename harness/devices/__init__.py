@@ -1,0 +1,4 @@
+"""What a scenario can **attach** to a QEMU; each kind brings options and cleans up.
+
+To add a kind: copy ``emulated.py``, and give ``harness.scenario`` a struct for it.
+"""
