@@ -1,0 +1,303 @@
+"""What a right QEMU does with a scenario: how it ends, on which path each device's
+state travels, and in which packets.
+
+The requirements are SET-1 to SET-3, SET-8 and ORD-5; the facts behind them stand in
+QEMU 10.0.13 and are named where they are used.  Texts of errors are QEMU's own, cut to
+the part that has been the same since 10.0; they are compared without regard to case.
+
+May not be used to judge: postcopy beyond its refusal, background snapshots, CPR, queue
+limits (``x-migration-max-queued-buffers-size``), several migrations in one run.
+"""
+
+import enum
+import itertools
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from harness.history.builds import BuildFacts
+from harness.history.records import Side
+from harness.model import buffers
+from harness.scenario import EmulatedDevice, OnOffAuto, Scenario, Transport
+
+TRANSFER = "x-migration-multifd-transfer"
+FIRST_MACHINE = (10, 0)
+"""Older machine types have the transfer off and send no switchover-start message
+(hw/core/machine.c hw_compat_9_2: vfio-pci x-migration-multifd-transfer and migration
+send-switchover-start, both off)."""
+
+UNSUPPORTED = "Multifd device transfer requested but unsupported in the current config"
+NOT_IN_KERNEL = "VFIO migration is not supported in kernel"
+DISABLED = "Migration is disabled for VFIO device"
+NO_DIRTY_TRACKING = "VFIO device doesn't support device and IOMMU dirty tracking"
+NEEDS_P2P = "Multiple VFIO devices migration is supported only if all of them support P2P"
+MULTI_CHANNEL = "Migration requires multi-channel URIs"
+SEEKABLE = "Migration requires seekable transport"
+
+
+class Ending(enum.StrEnum):
+    """How a right QEMU ends a scenario."""
+
+    COMPLETED = "completed"
+    REFUSED_AT_SETUP = "refused at setup"
+    """A command or the set-up phase fails with a reason, before any state is sent."""
+    BLOCKED = "blocked"
+    """``migrate`` is refused because of a device that cannot migrate."""
+    LAUNCH_REFUSED = "launch refused"
+    """QEMU does not start with such a device."""
+    DEVICE_ERROR = "device error"
+    """The device fails a read or a write: the migration fails."""
+
+
+class TransferPath(enum.StrEnum):
+    """What carries the device's stop-copy state."""
+
+    MULTIFD = "multifd"
+    MAIN = "main"
+
+
+class DeviceExpectation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device's state does."""
+
+    id: str
+    path: TransferPath
+    total_bytes: int
+    """All that the device hands out, in pre-copy and in stop-copy."""
+    buffer_size: int
+    """Most bytes of one ``read()``: min(1 MiB, what MIG_DATA_SIZE answers at set-up)."""
+    buffer_sizes: tuple[int, ...] | None
+    """Bytes of each data packet; None: pre-copy takes a share that cannot be foretold."""
+
+    @property
+    def data_packets(self) -> int | None:
+        """How many data packets there are: also the index of the configuration packet."""
+        return None if self.buffer_sizes is None else len(self.buffer_sizes)
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a right QEMU does with one scenario."""
+
+    ending: Ending
+    reason: str = ""
+    """Part of the error text that must be seen; empty when completed."""
+    refused_by: Side | None = None
+    """Which side refuses or fails; None: none, or whichever comes to it first."""
+    devices: tuple[DeviceExpectation, ...] = ()
+    is_supported: bool = True
+    """Whether the settings let device state go over multifd at all."""
+    machine: tuple[int, int] | None = None
+    """Version of the machine type; None: not known, taken for a present one."""
+
+    def device(self, device_id: str) -> DeviceExpectation:
+        """The expectation of the device ``device_id``."""
+        return next(device for device in self.devices if device.id == device_id)
+
+    @property
+    def multifd_devices(self) -> tuple[DeviceExpectation, ...]:
+        """The devices whose state goes over multifd."""
+        return tuple(d for d in self.devices if d.path is TransferPath.MULTIFD)
+
+
+def expect(scenario: Scenario, source: BuildFacts, destination: BuildFacts) -> Expectation:
+    """What a right QEMU does with ``scenario``."""
+    machine = machine_version(source.machine or scenario.machine)
+    supported = is_supported(scenario, machine)
+    paths = [_path(device, source, supported, machine) for device in scenario.devices]
+    devices = tuple(
+        _device(device, path or TransferPath.MULTIFD)
+        for device, path in zip(scenario.devices, paths, strict=True)
+    )
+    ending, reason, side = next(
+        itertools.chain(
+            _launch_refusals(scenario, source, destination),
+            _blockers(scenario),
+            _refusals(scenario, paths),
+            _device_errors(scenario),
+        ),
+        (Ending.COMPLETED, "", None),
+    )
+    return Expectation(
+        ending=ending,
+        reason=reason,
+        refused_by=side,
+        devices=devices,
+        is_supported=supported,
+        machine=machine,
+    )
+
+
+def machine_version(machine: str) -> tuple[int, int] | None:
+    """The version in a machine type's name, as in ``pc-q35-9.2``."""
+    match = re.search(r"-(\d+)\.(\d+)$", machine)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def has_multifd(scenario: Scenario) -> bool:
+    """Whether the ``multifd`` capability is on."""
+    return scenario.capabilities.get("multifd", scenario.multifd)
+
+
+def has_mapped_ram(scenario: Scenario) -> bool:
+    """Whether the ``mapped-ram`` capability is on."""
+    return scenario.capabilities.get("mapped-ram", False)
+
+
+def has_compression(scenario: Scenario) -> bool:
+    """Whether multifd compresses (``multifd-compression``: zlib, zstd, qpl, uadk, qatzip)."""
+    return str(scenario.parameters.get("multifd-compression", "none")) != "none"
+
+
+def is_supported(scenario: Scenario, machine: tuple[int, int] | None) -> bool:
+    """Whether device state may go over multifd.
+
+    multifd_device_state_supported() in migration/multifd-device-state.c, together with
+    migrate_send_switchover_start() as asked by vfio_multifd_transfer_supported().
+    """
+    return (
+        has_multifd(scenario)
+        and not has_mapped_ram(scenario)
+        and not has_compression(scenario)
+        and (machine is None or machine >= FIRST_MACHINE)
+    )
+
+
+def transfer_setting(device: EmulatedDevice) -> OnOffAuto | None:
+    """x-migration-multifd-transfer of ``device``; None: left to the machine type."""
+    value = device.properties.get(TRANSFER, device.multifd_transfer)
+    return None if value is None else _on_off_auto(value)
+
+
+def migration_setting(device: EmulatedDevice) -> OnOffAuto:
+    """enable-migration of ``device``."""
+    return _on_off_auto(device.properties.get("enable-migration", device.enable_migration))
+
+
+def _on_off_auto(value: str | int | bool) -> OnOffAuto:
+    if isinstance(value, bool):
+        return OnOffAuto.ON if value else OnOffAuto.OFF
+    return OnOffAuto(str(value))
+
+
+def _path(
+    device: EmulatedDevice, facts: BuildFacts, supported: bool, machine: tuple[int, int] | None
+) -> TransferPath | None:
+    """The path of ``device``'s state; None: asked for what is not supported.
+
+    vfio_multifd_setup() in hw/vfio/migration-multifd.c; the property's own default is
+    auto, the machine type's is off up to 9.2.
+    """
+    setting = transfer_setting(device)
+    if _lacks_property(facts):
+        return TransferPath.MAIN
+    if setting is None:
+        is_old = machine is not None and machine < FIRST_MACHINE
+        setting = OnOffAuto.OFF if is_old else OnOffAuto.AUTO
+    if setting is OnOffAuto.ON:
+        return TransferPath.MULTIFD if supported else None
+    is_auto = setting is OnOffAuto.AUTO
+    return TransferPath.MULTIFD if is_auto and supported else TransferPath.MAIN
+
+
+def _lacks_property(facts: BuildFacts) -> bool:
+    return bool(facts.vfio_pci_properties) and TRANSFER not in facts.vfio_pci_properties
+
+
+def _device(device: EmulatedDevice, path: TransferPath) -> DeviceExpectation:
+    reported = device.total_size if device.reported_size is None else device.reported_size
+    size = buffers.buffer_size(reported)
+    is_foretold = not device.precopy_size and size > 0
+    return DeviceExpectation(
+        id=device.id,
+        path=path,
+        total_bytes=device.total_size,
+        buffer_size=size,
+        buffer_sizes=buffers.sizes(device.total_size, size, device.save.read_sizes)
+        if is_foretold or not device.total_size
+        else None,
+    )
+
+
+Refusal = tuple[Ending, str, Side | None]
+
+
+def _launch_refusals(
+    scenario: Scenario, source: BuildFacts, destination: BuildFacts
+) -> Iterator[Refusal]:
+    """vfio_migration_realize() in hw/vfio/migration.c, with enable-migration=on."""
+    for side, facts in ((Side.SOURCE, source), (Side.DESTINATION, destination)):
+        if _lacks_property(facts) and any(transfer_setting(d) for d in scenario.devices):
+            yield Ending.LAUNCH_REFUSED, TRANSFER, side
+    migratable: list[EmulatedDevice] = []
+    for device in scenario.devices:
+        must = migration_setting(device) is OnOffAuto.ON
+        if must and not device.stop_copy:
+            yield Ending.LAUNCH_REFUSED, NOT_IN_KERNEL, None
+        if not _can_migrate(device):
+            continue
+        migratable.append(device)
+        if must and len(migratable) > 1 and not all(d.p2p for d in migratable):
+            yield Ending.LAUNCH_REFUSED, NEEDS_P2P, None
+
+
+def _blockers(scenario: Scenario) -> Iterator[Refusal]:
+    """Devices that take a migration blocker: same function, enable-migration off or auto.
+
+    The emulated IOMMU tracks no dirty pages, so a device that does not either is taken
+    for one that cannot migrate, unless enable-migration is on.
+    """
+    for device in scenario.devices:
+        setting = migration_setting(device)
+        tracks = (
+            device.dma_logging
+            and _on_off_auto(device.properties.get("x-device-dirty-page-tracking", OnOffAuto.ON))
+            is not OnOffAuto.OFF
+        )
+        if setting is OnOffAuto.OFF:
+            yield Ending.BLOCKED, DISABLED, Side.SOURCE
+        elif not device.stop_copy:
+            yield Ending.BLOCKED, NOT_IN_KERNEL, Side.SOURCE
+        elif setting is OnOffAuto.AUTO and not tracks:
+            yield Ending.BLOCKED, NO_DIRTY_TRACKING, Side.SOURCE
+    migratable = [device for device in scenario.devices if _can_migrate(device)]
+    if len(migratable) > 1 and not all(device.p2p for device in migratable):
+        yield Ending.BLOCKED, NEEDS_P2P, Side.SOURCE
+
+
+def _can_migrate(device: EmulatedDevice) -> bool:
+    return device.stop_copy and migration_setting(device) is not OnOffAuto.OFF
+
+
+def _refusals(scenario: Scenario, paths: list[TransferPath | None]) -> Iterator[Refusal]:
+    """What the migration itself refuses.
+
+    vfio_multifd_setup() for the transfer; migration_channels_and_transport_compatible() in
+    migration/migration.c and the checks in migration/options.c, which both sides run,
+    for the rest.
+    """
+    if scenario.capabilities.get("postcopy-ram"):
+        yield Ending.REFUSED_AT_SETUP, "postcopy", None
+    if has_mapped_ram(scenario) and has_compression(scenario):
+        yield Ending.REFUSED_AT_SETUP, "mapped-ram", None
+    is_file = scenario.transport is Transport.FILE
+    if has_mapped_ram(scenario) and not is_file:
+        yield Ending.REFUSED_AT_SETUP, SEEKABLE, None
+    if has_multifd(scenario) and is_file and not has_mapped_ram(scenario):
+        yield Ending.REFUSED_AT_SETUP, MULTI_CHANNEL, None
+    if None in paths:
+        # vfio_save_setup() and vfio_load_setup() both ask; in a stream, either may be first.
+        yield Ending.REFUSED_AT_SETUP, UNSUPPORTED, Side.SOURCE if is_file else None
+
+
+def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
+    """A device fails once so many bytes were given, or were taken.
+
+    A source device is read until it says that it has no more, so an error right behind
+    its last byte is met too; a destination device is written no further than that.
+    """
+    for device in scenario.devices:
+        save, load = device.save.error_at, device.load.error_at
+        if save is not None and save <= device.total_size:
+            yield Ending.DEVICE_ERROR, "", Side.SOURCE
+        if load is not None and load < device.total_size:
+            yield Ending.DEVICE_ERROR, "", Side.DESTINATION
