@@ -1,0 +1,70 @@
+"""What has to hold before a requirement can be judged.  Checked first, told by name."""
+
+import enum
+
+from harness.check.endings import PEERS
+from harness.check.run import CheckedRun
+from harness.history.records import Kind, Side
+
+
+class Assumption(enum.Enum):
+    """Something that a rule relies on."""
+
+    COMPLETE = "the history has all that was seen"
+    LAUNCHED = "both QEMUs were started"
+    SOURCE_TRACE = "the source's trace is there"
+    DESTINATION_TRACE = "the destination's trace is there"
+    ENDINGS_KNOWN = "the end of both processes was seen"
+    ENDED_WELL = "the migration completed, and neither QEMU ended before it was told to"
+
+
+def check(run: CheckedRun) -> dict[Assumption, str]:
+    """The assumptions that do not hold, each with why not."""
+    found = {
+        Assumption.COMPLETE: "" if run.manifest.complete else "the run was not recorded to its end",
+        Assumption.LAUNCHED: _launched(run),
+        Assumption.SOURCE_TRACE: _traced(run, Side.SOURCE),
+        Assumption.DESTINATION_TRACE: _traced(run, Side.DESTINATION),
+        Assumption.ENDINGS_KNOWN: _endings_known(run),
+        Assumption.ENDED_WELL: _ended_well(run),
+    }
+    return {assumption: why for assumption, why in found.items() if why}
+
+
+def _launched(run: CheckedRun) -> str:
+    absent = [side for side in PEERS if run.endings.launched[side] is None]
+    return f"there is no record of a start of the {' and the '.join(absent)} QEMU" if absent else ""
+
+
+def _endings_known(run: CheckedRun) -> str:
+    absent = [side for side in PEERS if run.endings.exited[side] is None]
+    return f"there is no record of the end of the {' and the '.join(absent)} QEMU" if absent else ""
+
+
+def _ended_well(run: CheckedRun) -> str:
+    for side in PEERS:
+        record = run.endings.crash(side)
+        if record is not None:
+            signal = record.args.get("signal", 0)
+            how = f"by signal {signal}" if signal else f"with status {record.args.get('status')}"
+            return f"the {side} QEMU ended {how}, unexpectedly"
+    for side in PEERS:
+        status = run.endings.status(side)
+        if status != "completed":
+            return f"the migration did not complete: the {side} says {status or 'nothing'}"
+    return ""
+
+
+def _traced(run: CheckedRun, side: Side) -> str:
+    facts = run.manifest.source if side is Side.SOURCE else run.manifest.destination
+    if not run.scenario.trace:
+        return "the scenario enables no trace events"
+    if not facts.trace_events:
+        return f"the {side} QEMU was built without the log trace backend"
+    if not run.has_trace(side):
+        return f"there is no trace of the {side} QEMU"
+    for record in run.named(Kind.TRACE, side, "?"):
+        line = str(record.args.get("line", ""))
+        if "vfio_" in line or "multifd_" in line:
+            return f"the trace of the {side} QEMU has a line that cannot be read: {line[:80]!r}"
+    return ""

@@ -1,0 +1,117 @@
+"""How the migration ended on each side, how both processes ended, and what was said.
+
+A side's migration status is seen as MIGRATION events and as answers to query-migrate
+(``MigrationStatus`` in qapi/migration.json).  The destination's RESUME comes when all
+state has been loaded, a moment before its status says so.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.history.records import Kind, Record, Side
+
+if TYPE_CHECKING:
+    from harness.check.run import CheckedRun
+
+PEERS = (Side.SOURCE, Side.DESTINATION)
+OVER = frozenset({"completed", "failed", "cancelled"})
+_SIGKILL, _SIGTERM = 9, 15
+
+
+class Endings:
+    """How one run ended; everything is looked up once."""
+
+    def __init__(self, run: "CheckedRun") -> None:
+        self._qmp = {side: run.sequence(Kind.QMP, side) for side in PEERS}
+        self.statuses = {side: tuple(_statuses(self._qmp[side])) for side in PEERS}
+        """Each status with the record that told it."""
+        self.launched = {side: _first(run.named(Kind.PROCESS, side, "launched")) for side in PEERS}
+        self.exited = {side: _last(run.named(Kind.PROCESS, side, "exited")) for side in PEERS}
+        self.hung = tuple(
+            record for side in PEERS for record in run.named(Kind.PROCESS, side, "hung")
+        )
+        self.deadline = _first(run.everywhere(Kind.SESSION, Side.HARNESS, "deadline"))
+        self._resumed = _first(run.named(Kind.QMP, Side.DESTINATION, "RESUME"))
+        self._stderr = {side: run.named(Kind.PROCESS, side, "stderr") for side in PEERS}
+
+    def status(self, side: Side) -> str:
+        """The last status that ``side`` told; "": none."""
+        told = self.statuses[side]
+        last = told[-1][0] if told else ""
+        if side is Side.DESTINATION and self._resumed is not None and last not in OVER:
+            return "completed"
+        return last
+
+    def last_status(self, side: Side) -> Record | None:
+        """The record that told it."""
+        told = self.statuses[side]
+        if told and (told[-1][0] in OVER or side is Side.SOURCE):
+            return told[-1][1]
+        return (
+            self._resumed
+            if side is Side.DESTINATION and self._resumed
+            else (told[-1][1] if told else None)
+        )
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether both sides say so."""
+        return all(self.status(side) == "completed" for side in PEERS)
+
+    def crash(self, side: Side) -> Record | None:
+        """The process's end, if it was not the one that the harness had asked for.
+
+        Asked for are status 0 and the signals that the harness itself sends.
+        """
+        record = self.exited[side]
+        if record is None:
+            return None
+        signal, status = record.args.get("signal", 0), record.args.get("status", 0)
+        is_expected = signal in (_SIGKILL, _SIGTERM) or (not signal and not status)
+        return None if record.args.get("asked") and is_expected else record
+
+    def commands(self, side: Side, command: str, name: str = "execute") -> list[Record]:
+        """Records of the QMP command ``command``: its execute, return or error."""
+        return [
+            record
+            for record in self._qmp[side]
+            if record.name == name and record.args.get("command") == command
+        ]
+
+    def quit_ns(self, side: Side) -> int | None:
+        """When the harness told ``side`` to quit; None: it did not."""
+        told = self.commands(side, "quit")
+        return told[0].t_ns if told else None
+
+    def texts(self, side: Side | None) -> list[tuple[Record, str]]:
+        """All error texts of ``side`` (None: both): QMP errors, error-desc, stderr."""
+        found = []
+        for peer in PEERS if side is None else (side,):
+            for record in self._qmp[peer]:
+                if record.name == "error":
+                    found.append((record, str(record.args.get("desc", ""))))
+                value = record.args.get("value")
+                if record.name == "return" and isinstance(value, dict) and "error-desc" in value:
+                    found.append((record, str(value["error-desc"])))
+            found += [(record, str(record.args.get("line", ""))) for record in self._stderr[peer]]
+        return found
+
+
+def _statuses(records: Sequence[Record]) -> list[tuple[str, Record]]:
+    found = []
+    for record in records:
+        if record.name == "MIGRATION":
+            found.append((str(record.args["status"]), record))
+        elif record.name == "return" and record.args.get("command") == "query-migrate":
+            value = record.args.get("value")
+            if isinstance(value, dict) and "status" in value:
+                found.append((str(value["status"]), record))
+    return found
+
+
+def _first(records: Sequence[Record]) -> Record | None:
+    return records[0] if records else None
+
+
+def _last(records: Sequence[Record]) -> Record | None:
+    return records[-1] if records else None

@@ -1,0 +1,99 @@
+"""Judges a history: assumptions first, then every rule that the scenario asks about."""
+
+from harness.check.assumptions import Assumption, check
+from harness.check.rule import Rule
+from harness.check.rules import (
+    ord_1,
+    ord_2,
+    ord_3,
+    ord_4,
+    ord_5,
+    ord_6,
+    ord_7,
+    ord_8,
+    run_itself,
+    set_1,
+    set_2,
+    set_3,
+    set_4,
+    set_8,
+    sta_1,
+    sta_2,
+    sta_3,
+)
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding, Outcome, Verdict
+from harness.errors import HistoryError
+from harness.history.rundir import History
+from harness.model.expectation import expect
+
+RULES: tuple[Rule, ...] = (
+    run_itself.RULE,
+    ord_1.RULE,
+    ord_2.RULE,
+    ord_3.RULE,
+    ord_4.RULE,
+    ord_5.RULE,
+    ord_6.RULE,
+    ord_7.RULE,
+    ord_8.RULE,
+    set_1.RULE,
+    set_2.RULE,
+    set_3.RULE,
+    set_4.RULE,
+    set_8.RULE,
+    sta_1.RULE,
+    sta_2.RULE,
+    sta_3.RULE,
+)
+"""All rules, in the order in which findings are told."""
+
+TITLES = {rule.id: rule.title for rule in RULES}
+
+
+def judge(history: History) -> Verdict:
+    """What ``history`` says about each requirement.
+
+    :raise HistoryError: a record lacks what records of its name have
+    """
+    manifest = history.manifest
+    expectation = expect(history.scenario, manifest.source, manifest.destination)
+    run = CheckedRun(history, expectation)
+    broken = check(run)
+    findings: list[Finding] = []
+    not_asked: dict[str, str] = {}
+    for rule in RULES:
+        why_not = rule.asks(history.scenario, expectation)
+        if why_not:
+            not_asked[rule.id] = why_not
+        else:
+            findings.append(_find(rule, run, broken))
+    return Verdict.of(findings, not_asked)
+
+
+def _find(rule: Rule, run: CheckedRun, broken: dict[Assumption, str]) -> Finding:
+    reason = next((broken[needed] for needed in rule.needs if needed in broken), "")
+    if reason:
+        return _unknown(rule, reason)
+    try:
+        finding = rule.judge(run)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HistoryError(
+            f"{run.scenario.name}: {rule.id} cannot read the history: {error!r}; "
+            "a record is not as its name promises (harness.history.records)"
+        ) from error
+    if finding.outcome is Outcome.VALID:
+        # What was seen agrees; but there may be more that was done and not seen.
+        reason = next((broken[trusted] for trusted in rule.trusts if trusted in broken), "")
+        if reason:
+            return _unknown(rule, f"what was seen agrees, but {reason}", finding)
+    return finding
+
+
+def _unknown(rule: Rule, sentence: str, seen: Finding | None = None) -> Finding:
+    return Finding(
+        requirement=rule.id,
+        outcome=Outcome.UNKNOWN,
+        sentence=sentence,
+        numbers=seen.numbers if seen else {},
+    )

@@ -1,0 +1,52 @@
+"""How many data packets a device's state must make, by the best evidence there is.
+
+1. the scenario alone, where pre-copy takes no share (``model.buffers``): an oracle;
+2. the device's own ``read`` records, where every call was answered by the harness: each
+   read that gave bytes made one packet, but for those that the main channel carried,
+   which the source's vfio_save_block records count;
+3. what the main channel left over, in buffers of the size that vfio_save_setup told.
+"""
+
+from typing import NamedTuple
+
+from harness.check.run import SAVE_BLOCK, SAVE_SETUP, CheckedRun
+from harness.history.records import Side
+
+
+class Prediction(NamedTuple):
+    """Data packets; -1: cannot be told.  ``source``: how it is known."""
+
+    packets: int
+    source: str
+
+
+def predict(run: CheckedRun, device: str) -> Prediction:
+    """Data packets of ``device``; the configuration packet's index is the same number."""
+    expected = run.expectation.device(device)
+    if expected.data_packets is not None:
+        return Prediction(expected.data_packets, "the scenario")
+    if not run.has_trace(Side.SOURCE):
+        return Prediction(-1, "pre-copy takes a share, and the source has no trace")
+    reads = given_reads(run, device)
+    blocks = run.trace(Side.SOURCE, SAVE_BLOCK, device)
+    if reads >= 0:
+        return Prediction(reads - len(blocks), "the device's reads")
+    setup = run.trace(Side.SOURCE, SAVE_SETUP, device)
+    spec = next(spec for spec in run.devices if spec.id == device)
+    if not setup or not setup[-1].args["data_buffer_size"] or spec.save.read_sizes:
+        return Prediction(-1, "pre-copy takes a share, and the reads were not recorded")
+    left = expected.total_bytes - main_bytes(run, device)
+    return Prediction(-(-left // setup[-1].args["data_buffer_size"]), "what pre-copy left over")
+
+
+def given_reads(run: CheckedRun, device: str) -> int:
+    """Reads of the source device that gave bytes; -1: they were not recorded."""
+    reads = run.seen(device, "read", Side.SOURCE)
+    if not reads:
+        return -1
+    return sum(1 for record in reads if record.args["got"] > 0 and not record.args["errno"])
+
+
+def main_bytes(run: CheckedRun, device: str) -> int:
+    """Bytes of ``device``'s state that the main channel carried, as the source tells."""
+    return sum(record.args["data_size"] for record in run.trace(Side.SOURCE, SAVE_BLOCK, device))

@@ -1,0 +1,5 @@
+"""One file a requirement, named by its id; each has a ``RULE`` (``harness.check.rule``).
+
+``run_itself`` judges the run: did it end as it must, did either QEMU crash or hang.
+Anchor file: ``ord_1``.
+"""

@@ -1,0 +1,110 @@
+"""ORD-1: whatever the order of arrival, buffers are loaded in index order, each exactly
+once, and the destination device gets the source device's bytes.
+
+The load thread's own trace events are in the order in which it wrote them, because they
+come from one thread.  Packets arrive on other threads, and stamps have microseconds, so
+an arrival and a load with one stamp are taken for arrival first.  Arrival is stamped
+before the packet is queued: a load that is stamped before its packet's arrival is a
+contradiction in any case.
+
+A buffer that a source QEMU sends is never empty (a read of nothing ends the state), so
+each data packet must show its load.  The configuration has no load events of this kind
+(ORD-4).
+"""
+
+from harness.check.assumptions import Assumption, check
+from harness.check.rule import Findings, Rule, completed
+from harness.check.run import INCOMING, LOAD_END, LOAD_START, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Side
+from harness.model.reassembly import DestinationQueue
+
+found = Findings("ORD-1")
+
+
+def judge(run: CheckedRun) -> Finding:
+    compared = 0
+    for device in run.scenario.devices:
+        finding = _bytes(run, device.id)
+        if finding is not None:
+            return finding
+        compared += bool(run.seen(device.id, "received", Side.DESTINATION))
+    if run.multifd_devices and (reason := check(run).get(Assumption.DESTINATION_TRACE)):
+        return found.unknown(reason, devices_compared=compared)
+    loads = 0
+    for device_id in run.multifd_devices:
+        finding = _order(run, device_id)
+        if finding is not None:
+            return finding
+        loads += len(run.reception(device_id).starts)
+    numbers = {"devices_compared": compared, "loads": loads}
+    if compared < len(run.scenario.devices):
+        return found.unknown("not every destination device told what it received", **numbers)
+    return found.valid(
+        "each buffer was loaded once, in order, and the bytes are those of the source", **numbers
+    )
+
+
+def _bytes(run: CheckedRun, device: str) -> Finding | None:
+    """The destination device's bytes against the source device's."""
+    received = run.seen(device, "received", Side.DESTINATION)
+    if not received or not run.endings.is_completed:
+        return None
+    args, sent = received[-1].args, run.seen(device, "sent", Side.SOURCE)
+    size = sent[-1].args["bytes"] if sent else args["expected_bytes"]
+    digest = sent[-1].args["digest"] if sent else args["expected_digest"]
+    if (args["bytes"], args["digest"]) == (size, digest) and args["first_difference"] < 0:
+        return None
+    at = args["first_difference"]
+    where = f", and they differ first at byte {at}" if at >= 0 else ""
+    return found.violated(
+        f"{device} received {args['bytes']} bytes of the {size} that the source device gave{where}",
+        *sent[-1:],
+        received[-1],
+        first_difference=at,
+    )
+
+
+def _order(run: CheckedRun, device: str) -> Finding | None:
+    """The load thread's events against the reference queue."""
+    queue, last = DestinationQueue(), None
+    reception = run.reception(device)
+    arrivals = [*run.trace(Side.DESTINATION, INCOMING, device)]
+    arrived = 0
+    for record in run.sequence(Kind.TRACE, Side.DESTINATION, device):
+        if record.name == LOAD_START:
+            while arrived < len(arrivals) and arrivals[arrived].t_ns <= record.t_ns:
+                queue.arrive(arrivals[arrived].args["idx"], is_empty=False)
+                arrived += 1
+            problem = queue.load_start(record.args["idx"])
+        elif record.name == LOAD_END:
+            problem = queue.load_end(record.args["idx"])
+        else:
+            continue
+        if problem:
+            arrival = reception.incoming.get(record.args["idx"])
+            other = arrival if problem.endswith("arrived") else last
+            return found.violated(f"{device}: {problem}", other, record)
+        last = record
+    if not run.endings.is_completed:
+        return None
+    if queue.loading >= 0:
+        begun = reception.starts[queue.loading]
+        return found.violated(f"{device}: the load of packet {queue.loading} never ended", begun)
+    for idx in range(queue.next_idx, reception.highest):
+        if idx in reception.incoming:
+            return found.violated(
+                f"{device}: packet {idx} arrived and was never loaded",
+                reception.incoming[idx],
+                run.endings.last_status(Side.DESTINATION),
+            )
+    return None
+
+
+RULE = Rule(
+    id="ORD-1",
+    title="Buffers are loaded in index order, each once; the bytes arrive whole",
+    asks=completed,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+)

@@ -1,0 +1,140 @@
+"""ORD-3: while it waits the load thread sleeps; while it writes to a slow device, later
+packets are received all the same.
+
+Waiting.  The thread says once for each wake-up that it is starved, and each packet that
+is queued wakes it once.  So for one index there are at most as many starved records as
+packets came in meanwhile, and a few more: the first, one for each channel whose packet
+was stamped before the wait and queued in it, and spurious wake-ups.  A busy loop writes
+thousands.
+
+Writing (asked of devices whose writes take SLOW_S or more).  The incoming record is
+written before the queue's lock is taken.  A QEMU that holds the lock while it writes to
+the device lets each channel show one packet, and then blocks it until the write is over.
+So a channel that shows two packets between the start and the end of one load proves that
+packets are received meanwhile.
+
+A slow source may bring few packets too.  So it counts as held up only what shows it: more
+packets outstanding than channels, at most one of each channel and none in the second half
+of the load, and the next one right after its end; that in nearly all of many long loads,
+and no proof of the contrary in any.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.run import INCOMING, STARVED, THREAD_START, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+from harness.scenario import EmulatedDevice
+
+found = Findings("ORD-3")
+SLACK = 32
+SLOW_S = 0.02
+ENOUGH_LOADS, ENOUGH_NS, CAP_NS = 4, 1_000_000_000, 250_000_000
+"""So many loads, and so long in all; of each at most CAP_NS count, as the machine may have
+stood still in one."""
+
+
+def judge(run: CheckedRun) -> Finding:
+    waits, proofs, asked = 0, 0, 0
+    for device in run.multifd_devices:
+        finding, starved = _busy(run, device)
+        if finding is not None:
+            return finding
+        waits += starved
+    for spec in run.scenario.devices:
+        if spec.id in run.multifd_devices and spec.load.write_delay_s >= SLOW_S:
+            asked += 1
+            proof = _deaf(run, spec)
+            if isinstance(proof, Finding):
+                return proof
+            proofs += proof
+    numbers = {"starved": waits, "slow_devices": asked, "received_while_writing": proofs}
+    if asked and not proofs:
+        return found.unknown(
+            "no load took long enough, with more packets outstanding than channels, to tell "
+            "whether packets are received meanwhile",
+            **numbers,
+        )
+    if not any(run.trace(Side.DESTINATION, THREAD_START, d) for d in run.multifd_devices):
+        return found.unknown("no load thread was seen", **numbers)
+    return found.valid(
+        "the load thread slept while it waited"
+        + (", and packets were received while it wrote" if asked else ""),
+        **numbers,
+    )
+
+
+def _busy(run: CheckedRun, device: str) -> tuple[Finding | None, int]:
+    """An index with more starved records than packets came in; all starved records."""
+    starved = run.trace(Side.DESTINATION, STARVED, device)
+    counts = Counter(record.args["idx"] for record in starved)
+    allowed = 1 + run.scenario.channels + SLACK
+    many: dict[int, list[Record]] = {idx: [] for idx, count in counts.items() if count > allowed}
+    for record in starved if many else ():
+        if record.args["idx"] in many:
+            many[record.args["idx"]].append(record)
+    incoming: list[int] = []
+    for idx, mine in many.items():
+        incoming = incoming or [r.t_ns for r in run.trace(Side.DESTINATION, INCOMING, device)]
+        came = bisect_right(incoming, mine[-1].t_ns) - bisect_left(incoming, mine[0].t_ns)
+        if len(mine) > allowed + came:
+            lasted = (mine[-1].t_ns - mine[0].t_ns) / 1e9
+            return (
+                found.violated(
+                    f"{device}: the load thread woke up {len(mine)} times in {lasted:.3f} s "
+                    f"while it waited for packet {idx}, and only {came} packets came in",
+                    mine[0],
+                    mine[-1],
+                    starved=len(mine),
+                    incoming=came,
+                ),
+                0,
+            )
+    return None, len(starved)
+
+
+def _deaf(run: CheckedRun, spec: EmulatedDevice) -> Finding | int:
+    """Loads in which a channel showed two packets; a finding if all loads held them up."""
+    reception = run.reception(spec.id)
+    incoming = run.trace(Side.DESTINATION, INCOMING, spec.id)
+    times = [record.t_ns for record in incoming]
+    proofs, lasted, blocked = 0, 0, list[tuple[Record, Record, Record]]()
+    eligible = 0
+    for idx, start in reception.starts.items():
+        end = reception.ends.get(idx)
+        if end is None:
+            continue
+        first, last = bisect_right(times, start.t_ns), bisect_left(times, end.t_ns)
+        most = max(Counter(record.tid for record in incoming[first:last]).values(), default=0)
+        if most > 1:
+            proofs += 1
+        if len(times) - first <= run.scenario.channels:
+            continue  # no more outstanding than the channels could hold back
+        eligible += 1
+        took = end.t_ns - start.t_ns
+        is_silent = last == first or times[last - 1] < start.t_ns + took // 2
+        is_next_prompt = last < len(times) and times[last] - end.t_ns < took // 4
+        if most <= 1 and is_silent and is_next_prompt:
+            blocked.append((start, end, incoming[last]))
+            lasted += min(took, CAP_NS)
+    is_enough = len(blocked) >= ENOUGH_LOADS and lasted >= ENOUGH_NS
+    if proofs or not is_enough or len(blocked) < 0.8 * eligible:
+        return proofs
+    return found.violated(
+        f"{spec.id}: in {len(blocked)} loads no channel received a second packet, and the "
+        "next packets came in as soon as the load was over",
+        *blocked[-1],
+        loads=len(blocked),
+    )
+
+
+RULE = Rule(
+    id="ORD-3",
+    title="The load thread sleeps while it waits, and does not hold up receiving",
+    asks=over_multifd,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)

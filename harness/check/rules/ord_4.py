@@ -1,0 +1,135 @@
+"""ORD-4: the configuration comes last, is loaded once after the last data, and restores
+the config space.
+
+vfio_load_device_config_state_start and _end bracket its load on either path
+(vfio_load_device_config_state() in hw/vfio/migration.c).  The trace does not tell which
+packet carries the flag; that it is the last one shows in its index being above that of
+every loaded buffer.  The load takes QEMU's big lock, so nothing is said about how soon.
+
+Restored are the device's own command register, which QEMU writes back, and the registers
+as a guest reads them (QEMU saves its copy of the config space).  The device's scratch
+registers are part of its own state: ORD-1 has them.
+"""
+
+from collections.abc import Sequence
+
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, completed
+from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Record, Side
+
+found = Findings("ORD-4")
+
+
+def judge(run: CheckedRun) -> Finding:
+    compared = 0
+    for device in run.scenario.devices:
+        finding = _loaded(run, device.id) or _last(run, device.id)
+        if finding is not None:
+            return finding
+        pairs = [*_command(run, device.id), *_guest(run, device.id)]
+        for what, ours, theirs, source, destination in pairs:
+            if ours != theirs:
+                return found.violated(
+                    f"{device.id}: {what} was {ours} at the source and is {theirs} at the "
+                    "destination",
+                    source,
+                    destination,
+                )
+        compared += bool(pairs)
+    loads = sum(len(run.trace(Side.DESTINATION, CONFIG_END, d.id)) for d in run.devices)
+    numbers = {"configurations_loaded": loads, "config_spaces_compared": compared}
+    if loads < len(run.scenario.devices):
+        return found.unknown("not every configuration was loaded", **numbers)
+    if compared < len(run.scenario.devices):
+        return found.unknown("not every config space was read on both sides", **numbers)
+    return found.valid(
+        "each configuration was loaded once, last, and the config spaces agree", **numbers
+    )
+
+
+def _loaded(run: CheckedRun, device: str) -> Finding | None:
+    """Exactly one load of the configuration."""
+    starts = run.trace(Side.DESTINATION, CONFIG_START, device)
+    ends = run.trace(Side.DESTINATION, CONFIG_END, device)
+    if len(starts) > 1 or len(ends) > 1:
+        return found.violated(
+            f"{device}: the configuration was loaded {max(len(starts), len(ends))} times",
+            *starts[:2],
+            *ends[:2],
+        )
+    if run.endings.is_completed and not (starts and ends):
+        return found.violated(
+            f"{device}: the destination completed, but the configuration was not loaded",
+            *starts,
+            run.endings.last_status(Side.DESTINATION),
+        )
+    return None
+
+
+def _last(run: CheckedRun, device: str) -> Finding | None:
+    """No data after the configuration, neither in time nor in index."""
+    starts = run.trace(Side.DESTINATION, CONFIG_START, device)
+    is_begun = False
+    for record in run.sequence(Kind.TRACE, Side.DESTINATION, device) if starts else ():
+        if record.name == CONFIG_START:
+            is_begun = True
+        elif is_begun and record.name in (LOAD_END, MAIN_DATA):
+            return found.violated(
+                f"{device}: data was loaded after the configuration", starts[0], record
+            )
+    reception = run.reception(device)
+    if starts and device in run.multifd_devices and reception.highest in reception.starts:
+        return found.violated(
+            f"{device}: packet {reception.highest}, the last, was loaded as data, and the "
+            "configuration came from nowhere",
+            reception.starts[reception.highest],
+            starts[0],
+        )
+    return None
+
+
+Pair = tuple[str, object, object, Record, Record]
+
+
+def _command(run: CheckedRun, device: str) -> list[Pair]:
+    ours = _before_quit(run, run.seen(device, "config", Side.SOURCE), Side.SOURCE)
+    theirs = _before_quit(run, run.seen(device, "config", Side.DESTINATION), Side.DESTINATION)
+    ends = run.trace(Side.DESTINATION, CONFIG_END, device)
+    if ours is None or theirs is None or not ends or theirs.t_ns < ends[-1].t_ns:
+        return []
+    name = "command"
+    return [("the device's command register", ours.args[name], theirs.args[name], ours, theirs)]
+
+
+def _guest(run: CheckedRun, device: str) -> list[Pair]:
+    seen = [
+        _before_quit(run, run.named(Kind.SESSION, side, "guest_config", device), side)
+        for side in (Side.SOURCE, Side.DESTINATION)
+    ]
+    ours, theirs = seen
+    if ours is None or theirs is None:
+        return []
+    before, after = ours.args["registers"], theirs.args["registers"]
+    return [
+        (f"register {offset} in the guest's eyes", before[offset], after[offset], ours, theirs)
+        for offset in before
+        if offset in after
+    ]
+
+
+def _before_quit(run: CheckedRun, records: Sequence[Record], side: Side) -> Record | None:
+    """The last of ``records`` before the QEMU was told to quit."""
+    quit_ns = run.endings.quit_ns(side)
+    fitting = [record for record in records if quit_ns is None or record.t_ns < quit_ns]
+    return fitting[-1] if fitting else None
+
+
+RULE = Rule(
+    id="ORD-4",
+    title="The configuration comes last, is loaded once, and restores the config space",
+    asks=completed,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)

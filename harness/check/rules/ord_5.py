@@ -1,0 +1,56 @@
+"""ORD-5: sizes.  The packets that come in are exactly those into which the state is cut.
+
+n data packets have the indices 0 to n - 1, and the configuration has n; no data at all
+makes the configuration packet 0.  How n is known: ``check.packets``.  That each index
+comes in once is STA-3's, that short reads make whole bytes is ORD-1's.
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.packets import predict
+from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Side
+
+found = Findings("ORD-5")
+
+
+def judge(run: CheckedRun) -> Finding:
+    packets: dict[str, int] = {}
+    unpredicted = []
+    for device in run.multifd_devices:
+        prediction = predict(run, device)
+        if prediction.packets < 0:
+            unpredicted.append(f"{device}: {prediction.source}")
+            continue
+        reception = run.reception(device)
+        n = prediction.packets
+        if reception.highest > n:
+            return found.violated(
+                f"{device}: packet {reception.highest} came in, but the state makes {n} data "
+                f"packets (by {prediction.source}) and the configuration is packet {n}",
+                reception.incoming[reception.highest],
+                data_packets=n,
+            )
+        missing = next((idx for idx in range(n + 1) if idx not in reception.incoming), -1)
+        if missing >= 0 and run.endings.is_completed:
+            return found.violated(
+                f"{device}: the migration completed, but packet {missing} of {n + 1} "
+                f"(by {prediction.source}) never came in",
+                reception.incoming.get(reception.highest),
+                run.endings.last_status(Side.DESTINATION),
+                data_packets=n,
+            )
+        packets[device] = len(reception.incoming)
+    if unpredicted:
+        return found.unknown("; ".join(unpredicted), packets=packets)
+    return found.valid("the packets are those into which the state is cut", packets=packets)
+
+
+RULE = Rule(
+    id="ORD-5",
+    title="The state is cut into the right packets, whatever its size",
+    asks=over_multifd,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)

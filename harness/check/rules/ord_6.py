@@ -1,0 +1,110 @@
+"""ORD-6: several devices at once.  Each has its own indices, load thread and bytes.
+
+A device's own bytes are told apart by the seeds of the states.  QEMU's load threads come
+from a pool, so one thread may serve two devices one after the other; it may not serve two
+at the same time, and all loads of a device come from the thread that was started for it.
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, completed
+from harness.check.run import LOAD_START, STARVED, THREAD_END, THREAD_START, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+from harness.model.expectation import Expectation
+from harness.scenario import Scenario
+
+found = Findings("ORD-6")
+
+
+def asks(scenario: Scenario, expectation: Expectation) -> str:
+    if len(scenario.devices) < 2:
+        return "one device only"
+    return completed(scenario, expectation)
+
+
+def judge(run: CheckedRun) -> Finding:
+    finding = _foreign_bytes(run) or _threads(run) or _gaps(run)
+    if finding is not None:
+        return finding
+    received = sum(bool(run.seen(d.id, "received", Side.DESTINATION)) for d in run.devices)
+    threads = {
+        record.tid
+        for device in run.multifd_devices
+        for record in run.trace(Side.DESTINATION, THREAD_START, device)
+    }
+    numbers = {"devices_compared": received, "load_threads": len(threads)}
+    if received < len(run.scenario.devices):
+        return found.unknown("not every destination device told what it received", **numbers)
+    if run.multifd_devices and not threads:
+        return found.unknown("no load thread was seen", **numbers)
+    return found.valid("each device has its own indices, load thread and bytes", **numbers)
+
+
+def _foreign_bytes(run: CheckedRun) -> Finding | None:
+    """A device that received what another one sent."""
+    if not run.endings.is_completed:
+        return None
+    sent: dict[str, list[Record]] = {}
+    for device in run.scenario.devices:
+        for record in run.seen(device.id, "sent", Side.SOURCE)[-1:]:
+            if record.args["bytes"]:
+                sent.setdefault(record.args["digest"], []).append(record)
+    for device in run.scenario.devices:
+        for record in run.seen(device.id, "received", Side.DESTINATION)[-1:]:
+            origins = sent.get(record.args["digest"], [])
+            if origins and device.id not in [origin.device for origin in origins]:
+                return found.violated(
+                    f"{device.id} received the state of {origins[0].device}", origins[0], record
+                )
+    return None
+
+
+def _threads(run: CheckedRun) -> Finding | None:
+    """A load by a thread that is not the device's, or is another's at the same time."""
+    spans: list[tuple[int, int, Record]] = []
+    for device in run.multifd_devices:
+        starts = run.trace(Side.DESTINATION, THREAD_START, device)
+        ends = run.trace(Side.DESTINATION, THREAD_END, device)
+        if not starts or not starts[0].tid:
+            continue
+        begun, end = starts[0], ends[-1].t_ns if ends else run.manifest.ended_ns
+        for name in (LOAD_START, STARVED):
+            for record in run.trace(Side.DESTINATION, name, device):
+                if record.tid not in (begun.tid, 0):
+                    return found.violated(
+                        f"{device}: thread {record.tid} loads, but its load thread is {begun.tid}",
+                        begun,
+                        record,
+                    )
+        spans.append((begun.t_ns, end, begun))
+    for at, (since, until, begun) in enumerate(spans):
+        for other_since, other_until, other in spans[:at]:
+            if begun.tid == other.tid and since < other_until and other_since < until:
+                return found.violated(
+                    f"{other.device} and {begun.device} share the load thread {begun.tid}",
+                    other,
+                    begun,
+                )
+    return None
+
+
+def _gaps(run: CheckedRun) -> Finding | None:
+    """A hole in a device's indices, though its migration completed."""
+    for device in run.multifd_devices if run.endings.is_completed else ():
+        reception = run.reception(device)
+        if reception.incoming and len(reception.incoming) <= reception.highest:
+            idx = next(i for i in range(reception.highest) if i not in reception.incoming)
+            return found.violated(
+                f"{device}: packet {idx} never came in, but packet {reception.highest} did",
+                reception.incoming[reception.highest],
+            )
+    return None
+
+
+RULE = Rule(
+    id="ORD-6",
+    title="Several devices at once do not touch each other",
+    asks=asks,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)

@@ -1,0 +1,70 @@
+"""ORD-7: device state spreads over the channels when there are several.
+
+QEMU gives each packet to the next channel that is idle (multifd_send() in
+migration/multifd.c), so a state of many packets reaches the destination on more than one.
+The others may be busy with RAM for a while: only of many packets, CERTAIN and four for
+each channel, it is certain that not all go to one.  How evenly is told, not judged.  A
+record's channel is known by its thread.
+"""
+
+from collections import Counter
+
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.run import INCOMING, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Side
+from harness.model.expectation import Expectation
+from harness.scenario import Scenario
+
+found = Findings("ORD-7")
+CERTAIN = 16
+
+
+def asks(scenario: Scenario, expectation: Expectation) -> str:
+    if scenario.channels < 2:
+        return "one channel only"
+    many = [
+        device
+        for device in expectation.multifd_devices
+        if device.data_packets is not None and device.data_packets >= 2 * scenario.channels
+    ]
+    reason = over_multifd(scenario, expectation)
+    return reason or ("" if many else f"no device with {2 * scenario.channels} packets or more")
+
+
+def judge(run: CheckedRun) -> Finding:
+    spread: dict[str, dict[str, int]] = {}
+    many = 2 * run.scenario.channels
+    for device in run.expectation.multifd_devices:
+        if (device.data_packets or 0) < many:
+            continue
+        incoming = run.trace(Side.DESTINATION, INCOMING, device.id)
+        channels = Counter(record.channel for record in incoming)
+        if -1 in channels:
+            return found.unknown(f"{device.id}: the channel of a packet is not known")
+        if not channels:
+            return found.unknown(f"{device.id}: no packet came in")
+        if len(channels) == 1 and len(incoming) < max(CERTAIN, 2 * many):
+            return found.unknown(
+                f"{device.id}: all {len(incoming)} packets came in on one channel, too few to "
+                "tell that the others were idle"
+            )
+        if len(channels) == 1:
+            return found.violated(
+                f"{device.id}: all {len(incoming)} packets came in on channel "
+                f"{incoming[0].channel}, of {run.scenario.channels} channels",
+                incoming[0],
+                incoming[-1],
+            )
+        spread[device.id] = {str(channel): count for channel, count in sorted(channels.items())}
+    return found.valid("device state came in on several channels", packets_by_channel=spread)
+
+
+RULE = Rule(
+    id="ORD-7",
+    title="Device state spreads over the channels",
+    asks=asks,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)

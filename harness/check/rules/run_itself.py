@@ -1,0 +1,154 @@
+"""RUN: the run itself ended as a right QEMU ends it, without a crash or a hang.
+
+Not a requirement of the list: it catches what breaks all of them at once.  A migration
+that must not complete is judged by the rules of its refusal; here it only must have
+failed, without a QEMU dying of a signal and without the source being lost.
+"""
+
+from harness.check import hang
+from harness.check.assumptions import Assumption
+from harness.check.endings import PEERS
+from harness.check.rule import Findings, Rule
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Record, Side
+from harness.model.expectation import Ending
+
+found = Findings("RUN")
+_KILLED = 9
+
+
+def judge(run: CheckedRun) -> Finding:
+    numbers = _numbers(run)
+    violation = _crashed(run) or _hung(run) or _killed(run)
+    if violation is not None:
+        sentence, *evidence = violation
+        return found.violated(str(sentence), *_records(evidence), **numbers)
+    if run.expectation.ending is Ending.LAUNCH_REFUSED:
+        return _not_launched(run)
+    if any(record is None for record in run.endings.launched.values()):
+        return found.unknown("not both QEMUs were started", **numbers)
+    if run.expectation.ending is Ending.COMPLETED:
+        return _completed(run, numbers)
+    return _failed(run, numbers)
+
+
+def _completed(run: CheckedRun, numbers: dict[str, int]) -> Finding:
+    endings = run.endings
+    for side in PEERS:
+        status, record = endings.status(side), endings.last_status(side)
+        refusal = next(iter(endings.commands(side, "migrate", "error")), None) or next(
+            iter(endings.commands(side, "migrate-incoming", "error")), None
+        )
+        if status in ("failed", "cancelled") or refusal is not None:
+            cause = _cause(run, side)
+            why = f": {cause[1]}" if cause else ""
+            return found.violated(
+                f"the migration must complete, but the {side} says "
+                f"{status or 'that it refuses'}{why}",
+                record,
+                refusal,
+                cause[0] if cause else None,
+                **numbers,
+            )
+    if not endings.is_completed:
+        return found.unknown("there is no record of how the migration ended", **numbers)
+    if any(endings.exited[side] is None for side in PEERS):
+        return found.unknown("there is no record of how both QEMUs ended", **numbers)
+    return found.valid("both sides completed, and both QEMUs ended when told to", **numbers)
+
+
+def _cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
+    """The words that tell best why ``side`` failed: its own, its monitor's before stderr."""
+    own, all_said = run.endings.texts(side), run.endings.texts(None)
+    for said in ([(r, t) for r, t in own if r.kind is Kind.QMP], own, all_said):
+        if words := [(record, text) for record, text in said if text]:
+            return words[-1]
+    return None
+
+
+def _failed(run: CheckedRun, numbers: dict[str, int]) -> Finding:
+    endings, must = run.endings, run.expectation.ending
+    if endings.status(Side.DESTINATION) == "completed":
+        return found.violated(
+            f"the migration must not complete ({must}), but the destination says that it did",
+            endings.last_status(Side.DESTINATION),
+            **numbers,
+        )
+    said = [record for record, text in endings.texts(None) if text]
+    failed = [side for side in PEERS if endings.status(side) in ("failed", "cancelled")]
+    if not said and not failed:
+        return found.unknown(
+            f"the migration must not complete ({must}), and nothing tells how it ended", **numbers
+        )
+    return found.valid("the migration did not complete, and neither QEMU was lost", **numbers)
+
+
+def _not_launched(run: CheckedRun) -> Finding:
+    refused = next((r for r in run.endings.exited.values() if r and r.args["status"] > 0), None)
+    if refused is None:
+        return found.unknown("there is no record of a QEMU that refused to start")
+    return found.valid("QEMU refused to start", status=refused.args["status"])
+
+
+def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
+    """An end that nobody asked for; a destination may exit once its load has failed."""
+    ending = run.expectation.ending
+    for side in PEERS:
+        record = run.endings.crash(side)
+        if record is None:
+            continue
+        signal, status = record.args.get("signal", 0), record.args.get("status")
+        stderr = [r for r, _ in run.endings.texts(side) if r.kind is Kind.PROCESS]
+        how = f"by signal {signal}" if signal else f"with exit status {status}"
+        may_exit = ending is Ending.LAUNCH_REFUSED or (
+            ending is not Ending.COMPLETED and side is Side.DESTINATION
+        )
+        if signal or not may_exit:
+            return f"the {side} QEMU ended {how}, unexpectedly", record, *stderr[-2:]
+    return None
+
+
+def _hung(run: CheckedRun) -> tuple[object, ...] | None:
+    endings = run.endings
+    if endings.deadline is not None:
+        args = endings.deadline.args
+        limit = f" within {args['deadline_s']:g} s" if "deadline_s" in args else ""
+        waited = f"{args.get('waiting_for', 'the end')} did not come{limit}"
+        shape = hang.cause(run, endings.deadline)
+        if shape is not None:
+            return f"{waited}: {shape[0]}", *shape[1], endings.deadline, *endings.hung
+        return waited, endings.deadline, *endings.hung
+    if endings.hung:
+        record = endings.hung[0]
+        return f"the {record.side} QEMU hung: {record.args.get('waiting_for', '')}", record
+    return None
+
+
+def _killed(run: CheckedRun) -> tuple[object, ...] | None:
+    """Told to quit by its monitor, and ended by SIGKILL only."""
+    for side in PEERS:
+        record = run.endings.exited[side]
+        asked = run.endings.commands(side, "quit")
+        if record is not None and asked and record.args.get("signal", 0) == _KILLED:
+            return f"the {side} QEMU did not quit when told to; SIGKILL ended it", asked[0], record
+    return None
+
+
+def _numbers(run: CheckedRun) -> dict[str, int]:
+    unreadable = sum(len(run.named(Kind.TRACE, side, "?")) for side in PEERS)
+    return {"records": run.total, "unknown_trace_lines": unreadable}
+
+
+def _records(found_evidence: list[object]) -> list[Record]:
+    return [record for record in found_evidence if isinstance(record, Record)]
+
+
+RULE = Rule(
+    id="RUN",
+    title="The run ends as it must, without a crash or a hang",
+    asks=lambda _scenario, _expectation: "",
+    judge=judge,
+    needs=(),
+    trusts=(Assumption.COMPLETE, Assumption.ENDINGS_KNOWN),
+)

@@ -1,0 +1,115 @@
+"""SET-8: a device that cannot migrate blocks the migration with a reason, before anything
+is sent; the source's VM runs on.
+
+With enable-migration=on QEMU does not even start with such a device
+(vfio_block_migration() in hw/vfio/migration.c); otherwise ``migrate`` is refused.  A
+reason names the device, or VFIO.
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.endings import PEERS
+from harness.check.rule import Findings, Rule
+from harness.check.run import CheckedRun
+from harness.check.transfer_path import was_anything_sent
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Record, Side
+from harness.model.expectation import Ending, Expectation
+from harness.scenario import Scenario
+
+found = Findings("SET-8")
+_UNDER_WAY = ("setup", "active", "device", "pre-switchover", "completed")
+
+
+def asks(_scenario: Scenario, expectation: Expectation) -> str:
+    if expectation.ending in (Ending.BLOCKED, Ending.LAUNCH_REFUSED):
+        return ""
+    return "all devices can migrate"
+
+
+def judge(run: CheckedRun) -> Finding:
+    if run.expectation.ending is Ending.LAUNCH_REFUSED:
+        return _not_launched(run)
+    refusals = run.endings.commands(Side.SOURCE, "migrate", "error")
+    begun = _begun(run)
+    if begun is not None:
+        return found.violated(
+            f"a migration that must be blocked ({run.expectation.reason}) was begun",
+            begun,
+            *refusals[:1],
+        )
+    if not refusals:
+        accepted = run.endings.commands(Side.SOURCE, "migrate", "return")
+        if accepted:
+            return found.violated(
+                f"migrate was accepted, though it must be blocked ({run.expectation.reason})",
+                accepted[0],
+            )
+        return found.unknown("there is no record of an answer to migrate")
+    said = str(refusals[0].args.get("desc", ""))
+    if not _is_reason(run, said):
+        return found.violated(
+            f'migrate was refused with "{said}", which names neither VFIO nor the device',
+            refusals[0],
+        )
+    stopped = _stopped(run, refusals[0])
+    if stopped is not None:
+        return found.violated("migrate was refused, but the source's VM stopped", *stopped)
+    if not run.endings.commands(Side.SOURCE, "query-status", "return"):
+        return found.unknown("migrate was refused; whether the source runs on was not asked")
+    return found.valid("migrate was refused with a reason, and nothing was sent", said=said)
+
+
+def _not_launched(run: CheckedRun) -> Finding:
+    reason, begun = run.expectation.reason, _begun(run)
+    if begun is not None:
+        return found.violated(
+            f"QEMU must refuse to start with such a device ({reason}), but it migrated", begun
+        )
+    up = [run.endings.commands(side, "migrate-set-capabilities", "return") for side in PEERS]
+    if all(up):
+        return found.violated(
+            f"QEMU must refuse to start with such a device ({reason}), but both sides started",
+            *(answers[0] for answers in up),
+        )
+    for record, text in run.endings.texts(run.expectation.refused_by):
+        if _is_reason(run, text) and record.kind is Kind.PROCESS:
+            return found.valid("QEMU refused to start, with a reason", said=text)
+    refused = [
+        record for record in run.endings.exited.values() if record and record.args["status"] > 0
+    ]
+    if refused:
+        return found.violated("QEMU refused to start, but named no reason", *refused)
+    return found.unknown("there is no record of a QEMU that refused to start")
+
+
+def _is_reason(run: CheckedRun, text: str) -> bool:
+    named = ("vfio", run.expectation.reason.lower(), *(d.id.lower() for d in run.devices))
+    return any(name in text.lower() for name in named)
+
+
+def _begun(run: CheckedRun) -> Record | None:
+    """Something that only a migration under way does."""
+    for side in PEERS:
+        for status, record in run.endings.statuses[side]:
+            if side is Side.SOURCE and status in _UNDER_WAY:
+                return record
+    sent = (was_anything_sent(run, device.id) for device in run.scenario.devices)
+    return next((record for record in sent if record is not None), None)
+
+
+def _stopped(run: CheckedRun, refused: Record) -> tuple[Record, Record] | None:
+    """The source's VM stopped after the refusal, and before the harness told it to quit."""
+    for record in run.endings.commands(Side.SOURCE, "query-status", "return"):
+        if record.t_ns > refused.t_ns and not record.args["value"].get("running", True):
+            return refused, record
+    return None
+
+
+RULE = Rule(
+    id="SET-8",
+    title="A device that cannot migrate blocks the migration with a reason",
+    asks=asks,
+    judge=judge,
+    needs=(Assumption.COMPLETE,),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)

@@ -1,0 +1,88 @@
+"""STA-1: vfio.transferred of query-migrate equals the bytes of device state that were seen.
+
+QEMU counts what it queues (vfio_mig_add_bytes_transferred()): on the main channel the
+bytes of each block, without its header and without the configuration; over multifd each
+packet with its 12-byte header, the configuration's included.  The counter starts at 0
+with each migration (migrate_init() in migration/migration.c).  It is read from the last
+answer of the source that says ``completed``.
+
+What the configuration weighs is in no trace: it is more than its two 64-bit marks, and
+below CONFIG_MOST (a PCI function's config space of 4 KiB and some registers of QEMU's).
+"""
+
+from harness.check.assumptions import Assumption, check
+from harness.check.packets import main_bytes
+from harness.check.rule import Findings, Rule, completed
+from harness.check.run import SAVE_BLOCK, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+from harness.model.expectation import TransferPath
+
+found = Findings("STA-1")
+HEADER = 12
+CONFIG_LEAST, CONFIG_MOST = 16, 8192
+
+
+def judge(run: CheckedRun) -> Finding:
+    answer = _answer(run)
+    if answer is None:
+        return found.unknown("the source was not asked for its statistics once completed")
+    told = answer.args["value"].get("vfio", {}).get("transferred")
+    if told is None:
+        return found.violated("the source's statistics have no vfio.transferred", answer)
+    broken = check(run)
+    over_multifd = [d for d in run.expectation.devices if d.path is TransferPath.MULTIFD]
+    if over_multifd and (reason := broken.get(Assumption.DESTINATION_TRACE)):
+        return found.unknown(reason, transferred=told)
+    seen, evidence = 0, list[Record]()
+    for device in run.expectation.devices:
+        main = main_bytes(run, device.id)
+        if device.path is TransferPath.MAIN:
+            seen += main
+            evidence += run.trace(Side.SOURCE, SAVE_BLOCK, device.id)[-1:]
+            continue
+        sent = run.seen(device.id, "sent", Side.SOURCE)
+        if not sent:
+            return found.unknown(f"{device.id} did not tell what it gave", transferred=told)
+        packets = len(run.reception(device.id).incoming)
+        if not packets:
+            return found.unknown(f"{device.id}: no packet came in", transferred=told)
+        seen += sent[-1].args["bytes"] + HEADER * packets  # what the main channel had is in it
+        evidence += sent[-1:]
+    rest, configs = told - seen, len(over_multifd)
+    numbers = {"transferred": told, "seen_without_configurations": seen, "configurations": rest}
+    is_right = CONFIG_LEAST * configs < rest < CONFIG_MOST * configs if configs else rest == 0
+    if is_right:
+        return found.valid("vfio.transferred is what was seen", **numbers)
+    may_be = (
+        f"{CONFIG_LEAST * configs + 1} to {CONFIG_MOST * configs - 1} bytes of configuration"
+        if configs
+        else "nothing"
+    )
+    return found.violated(
+        f"vfio.transferred is {told}; {seen} bytes were seen, to which {may_be} may be added",
+        answer,
+        *evidence[:3],
+        **numbers,
+    )
+
+
+def _answer(run: CheckedRun) -> Record | None:
+    """The source's last answer to query-migrate that says completed."""
+    answers = run.endings.commands(Side.SOURCE, "query-migrate", "return")
+    done = [
+        record
+        for record in answers
+        if isinstance(record.args["value"], dict)
+        and record.args["value"].get("status") == "completed"
+    ]
+    return done[-1] if done else None
+
+
+RULE = Rule(
+    id="STA-1",
+    title="vfio.transferred equals the bytes of device state that were seen",
+    asks=completed,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.SOURCE_TRACE),
+)

@@ -1,0 +1,154 @@
+"""STA-2: VFIO_MIGRATION events follow the device's state machine.
+
+QEMU sends one event (qapi/vfio.json, from 9.1) whenever it has set a device's state, or
+has reset the device because that failed (vfio_migration_set_state() in
+hw/vfio/migration.c): so the events of a side's device are the changes that the device
+itself saw done, in order, and each is one that the state machine has
+(``model.device_states``).
+
+QEMU 11.1 announces PRE_COPY_P2P before it sets it (``pre-copy-p2p-prepare``); the next
+event must then be that state's.
+
+Before the monitor has been negotiated with, QEMU has nobody to tell: changes from before
+the first command are told or not.  The last events may still be under way when the
+monitor is closed.  An event is missed for good once a later one came, or once a command
+given after the change was answered.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from harness.check.assumptions import Assumption
+from harness.check.endings import PEERS
+from harness.check.rule import Findings, Rule, completed
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Record, Side
+from harness.model.device_states import DeviceState, is_legal
+from harness.scenario import EmulatedDevice
+
+found = Findings("STA-2")
+EVENT = "VFIO_MIGRATION"
+FIRST = (9, 1, 0)
+ANNOUNCED = "-prepare"
+
+
+def judge(run: CheckedRun) -> Finding:
+    told: dict[str, int] = {}
+    for side in PEERS:
+        facts = run.manifest.source if side is Side.SOURCE else run.manifest.destination
+        if facts.version < FIRST:
+            return found.unknown(f"the {side} QEMU has no {EVENT} events: {facts.version_text}")
+        for device in run.scenario.devices:
+            finding, count = _side(run, side, device)
+            if finding is not None:
+                return finding
+            if not count:
+                return found.unknown(f"no change of {device.id}'s state was seen at the {side}")
+            told[f"{device.id} {side}"] = count
+    return found.valid("each change of state was told, and each is legal", events=told)
+
+
+def _side(run: CheckedRun, side: Side, device: EmulatedDevice) -> tuple[Finding | None, int]:
+    """One device at one side; how many events there were."""
+    events = []
+    announced: Record | None = None
+    for event in run.named(Kind.QMP, side, EVENT, device.id):
+        told = str(event.args["device-state"])
+        if announced is not None and announced.args["device-state"] != told + ANNOUNCED:
+            return _wrong(f"{told} was told after another state was announced", announced, event)
+        announced = event if told.endswith(ANNOUNCED) else None
+        if announced is None:
+            events.append(event)
+    changes, state = _untold(run, side, events, _changes(run, side, device.id))
+    for event, change in zip(events, changes, strict=False):
+        asked = _state(event.args["device-state"])
+        seen = _became(change)
+        if change.name == "reset":
+            state = seen
+        if asked is not seen:
+            return _wrong(f"the event says {asked}, the device was set to {seen}", event, change)
+        if not is_legal(state, asked, p2p=device.p2p, pre_copy=device.pre_copy):
+            return _wrong(f"from {state} to {asked} is no legal change", event, change)
+        state = asked
+    if len(events) > len(changes):
+        return _wrong(
+            f"the event says {events[len(changes)].args['device-state']}, but the device's "
+            "state was not changed",
+            events[len(changes)],
+            *changes[-1:],
+        )
+    if len(events) < len(changes):
+        missed = changes[len(events)]
+        answered = _answered_after(run, side, missed)
+        if answered is not None:
+            what = missed.args.get("state", "RUNNING by a reset")
+            return _wrong(f"no event told that the state became {what}", missed, answered)
+    return None, len(events)
+
+
+def _untold(
+    run: CheckedRun, side: Side, events: Sequence[Record], changes: list[Record]
+) -> tuple[list[Record], DeviceState]:
+    """``changes`` without those from before the first command that fit no event; the state
+    before what is left."""
+    first = next((r.t_ns for r in run.sequence(Kind.QMP, side) if r.name == "execute"), 0)
+    early = sum(change.t_ns < first for change in changes)
+
+    def agreeing(skipped: int) -> int:
+        pairs = zip(events, changes[skipped:], strict=False)
+        agrees = (_state(e.args["device-state"]) is _became(c) for e, c in pairs)
+        return sum(1 for _ in takewhile(bool, agrees))
+
+    skipped = max(range(early, -1, -1), key=agreeing)
+    state = _became(changes[skipped - 1]) if skipped else DeviceState.RUNNING
+    return changes[skipped:], state
+
+
+def _changes(run: CheckedRun, side: Side, device: str) -> list[Record]:
+    """Changes that were done, with the resets that QEMU makes of failed ones."""
+    changes, has_failed = [], False
+    for record in run.sequence(Kind.DEVICE, side, device):
+        if record.name == "arc":
+            has_failed = record.args["errno"] != 0
+            if not has_failed:
+                changes.append(record)
+        elif record.name == "reset" and has_failed:
+            changes.append(record)
+            has_failed = False
+    return changes
+
+
+def _became(change: Record) -> DeviceState:
+    """The state that ``change`` led to."""
+    return DeviceState.RUNNING if change.name == "reset" else _state(change.args["state"])
+
+
+def _state(name: str) -> DeviceState:
+    """The state, from ``stop-copy`` as from ``STOP_COPY``."""
+    return DeviceState(name.upper().replace("-", "_"))
+
+
+def _wrong(sentence: str, *evidence: Record) -> tuple[Finding, int]:
+    record = evidence[0]
+    return found.violated(f"{record.device} at the {record.side}: {sentence}", *evidence), 0
+
+
+def _answered_after(run: CheckedRun, side: Side, change: Record) -> Record | None:
+    """The answer to a command that was given after ``change``."""
+    given = set()
+    for record in run.sequence(Kind.QMP, side):
+        if record.name == "execute" and record.t_ns > change.t_ns:
+            given.add(record.args["command"])
+        elif record.name in ("return", "error") and record.args["command"] in given:
+            return record
+    return None
+
+
+RULE = Rule(
+    id="STA-2",
+    title="VFIO_MIGRATION events follow the device's state machine",
+    asks=completed,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+)

@@ -1,0 +1,108 @@
+"""STA-3: the trace tells one incoming packet for each packet, with its name and index.
+
+Three tallies stand beside the incoming records: the packets that the state makes (from
+the device's own reads where they were recorded), the indices, of which none may repeat,
+and what each channel counted itself.  A channel counts all packets
+(multifd_recv_thread_end, packets), and tells each RAM packet (multifd_recv_unfill); the
+rest were device state (multifd_recv_unfill_packet() in migration/multifd.c).
+"""
+
+from collections import Counter
+
+from harness.check.assumptions import Assumption
+from harness.check.packets import Prediction, given_reads, main_bytes, predict
+from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.run import INCOMING, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Side
+
+found = Findings("STA-3")
+
+
+def judge(run: CheckedRun) -> Finding:
+    finding = _names(run)
+    tallies: dict[str, str] = {}
+    total = 0
+    for device in run.multifd_devices if finding is None else ():
+        reception = run.reception(device)
+        count = len(reception.incoming) + len(reception.repeated)
+        total += count
+        for repeated in reception.repeated:
+            return found.violated(
+                f"{device}: packet {repeated.args['idx']} came in twice, and the migration "
+                "was not refused",
+                reception.incoming[repeated.args["idx"]],
+                repeated,
+            )
+        packets, source = _expected(run, device)
+        is_short = run.endings.is_completed and count <= packets
+        if packets >= 0 and (count > packets + 1 or is_short):
+            return found.violated(
+                f"{device}: {count} packets came in, where {packets + 1} were sent (by {source})",
+                *run.trace(Side.DESTINATION, INCOMING, device)[-1:],
+                *run.seen(device, "sent", Side.SOURCE)[-1:],
+            )
+        if packets >= 0:
+            tallies[device] = source
+    finding = finding or _channels(run)
+    if finding is not None:
+        return finding
+    numbers = {"incoming": total, "compared_with": tallies}
+    if not total:
+        return found.unknown("no packet came in", **numbers)
+    if not tallies:
+        return found.unknown("there is nothing to compare the incoming packets with", **numbers)
+    return found.valid("one incoming packet was told for each that was sent", **numbers)
+
+
+def _names(run: CheckedRun) -> Finding | None:
+    """A packet for a device that the scenario does not have, or that uses the main channel."""
+    known = {device.id for device in run.scenario.devices}
+    for device in run.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING):
+        record = run.trace(Side.DESTINATION, INCOMING, device)[0]
+        if device not in known:
+            name = record.args.get("name", device)
+            return found.violated(f"a packet came in for {name}, which is no device here", record)
+        if device not in run.multifd_devices:
+            return found.violated(
+                f"a packet came in for {device}, whose state uses the main channel", record
+            )
+    return None
+
+
+def _expected(run: CheckedRun, device: str) -> Prediction:
+    """Data packets of ``device``, from its reads if they were recorded."""
+    if main_bytes(run, device) == 0 and (reads := given_reads(run, device)) >= 0:
+        return Prediction(reads, "the device's reads")
+    return predict(run, device)
+
+
+def _channels(run: CheckedRun) -> Finding | None:
+    """What each channel counted against the incoming packets of its thread."""
+    ends = run.trace(Side.DESTINATION, "multifd_recv_thread_end")
+    ram = Counter(r.args["id"] for r in run.trace(Side.DESTINATION, "multifd_recv_unfill"))
+    incoming = Counter(
+        record.channel
+        for device in run.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING)
+        for record in run.trace(Side.DESTINATION, INCOMING, device)
+    )
+    if not run.endings.is_completed or -1 in incoming or not all(ram[e.args["id"]] for e in ends):
+        return None
+    for end in ends:
+        channel, packets = end.args["id"], end.args["packets"]
+        if packets - ram[channel] != incoming[channel]:
+            return found.violated(
+                f"channel {channel} counted {packets} packets, {ram[channel]} of them RAM, but "
+                f"{incoming[channel]} device state packets came in on it",
+                end,
+            )
+    return None
+
+
+RULE = Rule(
+    id="STA-3",
+    title="The trace tells one incoming packet for each packet sent",
+    asks=over_multifd,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)

@@ -1,0 +1,106 @@
+"""On which path each device's state travelled, or with which words it was refused.
+
+Shared by the rules about settings, which differ only in when they are asked.  Each path
+has trace events that the other never writes (vfio_save_complete_precopy() and
+vfio_multifd_save_complete_precopy_thread() return at once on the other's path; the load
+thread is started on the multifd path only).
+"""
+
+from harness.check.rule import Findings
+from harness.check.run import (
+    INCOMING,
+    SAVE_MAIN_START,
+    SAVE_SETUP,
+    SAVE_THREAD_START,
+    THREAD_START,
+    CheckedRun,
+)
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+from harness.model.expectation import Ending, TransferPath
+
+_MULTIFD = (
+    (Side.SOURCE, SAVE_THREAD_START),
+    (Side.DESTINATION, THREAD_START),
+    (Side.DESTINATION, INCOMING),
+)
+_MAIN = ((Side.SOURCE, SAVE_MAIN_START),)
+
+
+def judge_path(run: CheckedRun, found: Findings) -> Finding:
+    """What happened against what the settings ask for."""
+    if run.expectation.ending is Ending.COMPLETED:
+        return _travelled(run, found)
+    return _refused(run, found)
+
+
+def _travelled(run: CheckedRun, found: Findings) -> Finding:
+    if not run.endings.is_completed:
+        words = [text for _, text in run.endings.texts(None) if text]
+        why = f": {words[-1]}" if words else ""
+        return found.unknown(f"the migration did not complete{why}")
+    paths: dict[str, str] = {}
+    for device in run.expectation.devices:
+        over = {
+            TransferPath.MULTIFD: _first(run, device.id, _MULTIFD),
+            TransferPath.MAIN: _first(run, device.id, _MAIN),
+        }
+        wrong = TransferPath.MAIN if device.path is TransferPath.MULTIFD else TransferPath.MULTIFD
+        if over[wrong] is not None:
+            return found.violated(
+                f"{device.id}: its state must go over {_named(device.path)}, but it went over "
+                f"{_named(wrong)}",
+                over[wrong],
+                run.endings.last_status(Side.DESTINATION),
+            )
+        if over[device.path] is None:
+            return found.unknown(f"{device.id}: nothing tells how its state travelled")
+        paths[device.id] = device.path
+    return found.valid("each device's state took the path that the settings ask for", paths=paths)
+
+
+def _refused(run: CheckedRun, found: Findings) -> Finding:
+    expected, endings = run.expectation, run.endings
+    for side in (Side.DESTINATION, Side.SOURCE):
+        if endings.status(side) == "completed":
+            return found.violated(
+                f"the migration must be refused ({expected.reason}), but the {side} completed",
+                endings.last_status(side),
+            )
+    for device in run.scenario.devices:
+        sent = _first(run, device.id, (*_MULTIFD, *_MAIN))
+        if sent is not None:
+            return found.violated(
+                f"{device.id}: the migration must be refused before any state is sent, "
+                "but it was sent",
+                sent,
+            )
+    texts = endings.texts(expected.refused_by)
+    for record, text in texts:
+        if expected.reason.lower() in text.lower():
+            return found.valid(
+                "the migration was refused with its reason", said=text, by=record.side
+            )
+    told = [(record, text) for record, text in texts if text and record.kind == "qmp"]
+    if told:
+        record, text = told[-1]
+        return found.violated(
+            f'the migration must be refused with "{expected.reason}", but it was with "{text}"',
+            record,
+        )
+    return found.unknown("there is no record of why the migration was refused")
+
+
+def _first(run: CheckedRun, device: str, events: tuple[tuple[Side, str], ...]) -> Record | None:
+    """The first record of any of the trace ``events`` about ``device``."""
+    seen = [record for side, name in events for record in run.trace(side, name, device)[:1]]
+    return seen[0] if seen else None
+
+
+def was_anything_sent(run: CheckedRun, device: str) -> Record | None:
+    """The first trace record of ``device``'s part in a migration, its set-up included."""
+    return _first(run, device, ((Side.SOURCE, SAVE_SETUP), *_MULTIFD, *_MAIN))
+
+
+def _named(path: TransferPath) -> str:
+    return "multifd" if path is TransferPath.MULTIFD else "the main channel"

@@ -1,0 +1,424 @@
+"""SYNTHETIC histories: what a right QEMU 10.0 would leave behind, made up record by record.
+
+Not recorded from a QEMU: that is what ``tests/data`` is for.  Names, arguments and order
+are those of real runs, so that a rule can be shown a run that keeps the requirements
+(``completed``, ``refused``, ``blocked``, ``launch_refused``), and the broken twins of
+``harness.check.broken`` have something to break.
+
+The path that a device's state takes is told by the caller, not computed: the model must
+not be compared with itself.
+"""
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from functools import cache
+
+import msgspec
+
+from harness.check.judge import judge
+from harness.check.verdict import Finding
+from harness.history.builds import BuildFacts
+from harness.history.records import Kind, Record, Side
+from harness.history.rundir import History, Manifest
+from harness.scenario import (
+    MIB,
+    EmulatedDevice,
+    LoadBehaviour,
+    OnOffAuto,
+    SaveBehaviour,
+    Scenario,
+)
+
+START = 1_700_000_000 * 10**9
+US, MS = 1_000, 1_000_000
+CONFIG_BLOB = 292  # a conventional PCI function: 256 bytes, registers of QEMU's, two marks
+FACTS = BuildFacts(
+    path="/usr/bin/qemu-system-x86_64",
+    version=(10, 0, 2),
+    version_text="10.0.2 Debian",
+    machine="pc-q35-10.0",
+    vfio_pci_properties=("enable-migration", "x-migration-multifd-transfer"),
+)
+SRC, DST = Side.SOURCE, Side.DESTINATION
+
+
+def device(name: str = "vfio0", **fields) -> EmulatedDevice:
+    return EmulatedDevice(**{"id": name, "size": 4 * MIB, **fields})
+
+
+def scenario(*devices: EmulatedDevice, **fields) -> Scenario:
+    return Scenario(**{"name": "synthetic", "devices": devices or (device(),), **fields})
+
+
+def history(scenario: Scenario, records: list[Record], facts: BuildFacts = FACTS) -> History:
+    ordered = sorted(records, key=lambda record: record.t_ns)
+    manifest = Manifest(
+        harness="0.1.0",
+        scenario=scenario.name,
+        started_ns=START,
+        ended_ns=ordered[-1].t_ns + MS if ordered else START,
+        source=facts,
+        destination=facts,
+        complete=True,
+        records=len(ordered),
+    )
+    return History(scenario, manifest, ordered)
+
+
+def changed(run: History, records: list[Record]) -> History:
+    """The run with other records."""
+    ordered = sorted(records, key=lambda record: record.t_ns)
+    manifest = msgspec.structs.replace(run.manifest, records=len(ordered))
+    return History(run.scenario, manifest, ordered)
+
+
+def with_manifest(run: History, **fields) -> History:
+    return History(run.scenario, msgspec.structs.replace(run.manifest, **fields), run.records)
+
+
+def without(run: History, *names: str, **fields) -> History:
+    """The run without the records of these names; ``fields`` narrow it (side, device)."""
+    return changed(run, [r for r in run.records if not matches(r, names, fields)])
+
+
+def matches(record: Record, names, fields) -> bool:
+    return record.name in names and all(getattr(record, k) == v for k, v in fields.items())
+
+
+def only(run: History, name: str, **fields) -> list[Record]:
+    return [record for record in run.records if matches(record, (name,), fields)]
+
+
+def replaced(run: History, old: Record, **fields) -> History:
+    new = msgspec.structs.replace(old, **fields)
+    return changed(run, [new if record is old else record for record in run.records])
+
+
+@dataclass
+class Story:
+    """Writes records; ``at`` is the time, which each record moves on a little."""
+
+    at: int = START
+    records: list[Record] = field(default_factory=list)
+
+    def add(self, side, kind, name, device="", /, *, tid=0, channel=-1, t=None, **args) -> Record:
+        if t is None:
+            self.at += 10 * US
+        record = Record(self.at if t is None else t, side, kind, name, args, device, tid, channel)
+        self.records.append(record)
+        return record
+
+    def trace(self, side, name, device="", /, **args) -> Record:
+        if device:
+            args = {"name": device, **args}
+        tid = args.pop("tid", 100)
+        channel = args.pop("channel", -1)
+        t = args.pop("t", None)
+        return self.add(side, Kind.TRACE, name, device, tid=tid, channel=channel, t=t, **args)
+
+    def qmp(self, side, command, value=None, arguments=None, error=None) -> None:
+        self.add(side, Kind.QMP, "execute", command=command, arguments=arguments or {})
+        if error is None:
+            self.add(side, Kind.QMP, "return", command=command, value=value or {})
+        else:
+            words = {"class": "GenericError", "desc": error}
+            self.add(side, Kind.QMP, "error", command=command, **words)
+
+    def status(self, side, *statuses: str) -> None:
+        for status in statuses:
+            self.add(side, Kind.QMP, "MIGRATION", status=status)
+
+    def arc(self, side, device, state: str) -> None:
+        """The device goes to ``state``, and QEMU tells so."""
+        self.add(side, Kind.DEVICE, "arc", device, state=state, path=[state], errno=0)
+        told = state.lower().replace("_", "-")
+        args = {"device-id": device, "qom-path": f"/machine/peripheral/{device}"}
+        self.add(side, Kind.QMP, "VFIO_MIGRATION", device, **args, **{"device-state": told})
+
+    def boot(self, scenario: Scenario) -> None:
+        for side, pid in ((SRC, 1000), (DST, 2000)):
+            self.add(side, Kind.PROCESS, "launched", argv=["qemu-system-x86_64"], pid=pid)
+        for spec in scenario.devices:
+            # The VM starts before there is a monitor to tell that to.
+            for state in ("RUNNING_P2P", "RUNNING") if spec.p2p else ():
+                self.add(SRC, Kind.DEVICE, "arc", spec.id, state=state, path=[state], errno=0)
+        for side in (SRC, DST):
+            self.qmp(side, "migrate-set-capabilities")
+            self.qmp(side, "migrate-set-parameters")
+            self.trace(side, "vfio_pci_realize_start")
+        for spec in scenario.devices:
+            self.guest(SRC, spec.id)
+
+    def guest(self, side, device) -> None:
+        registers = {"0x04": 0x100006, "0x10": 0xC0000000, "0x3c": 0x10B}
+        self.add(side, Kind.SESSION, "guest_config", device, registers=registers)
+
+    def end(self, destination: str = "running") -> None:
+        source = "postmigrate" if destination == "running" else "running"
+        for side, state in ((SRC, source), (DST, destination)):
+            status = {"status": state, "running": state == "running"}
+            self.qmp(side, "query-status", status)
+        self.quit(SRC)
+        self.quit(DST)
+
+    def quit(self, side, status: int = 0) -> None:
+        self.qmp(side, "quit")
+        self.add(side, Kind.PROCESS, "exited", status=status, signal=0, asked=True)
+
+
+def blocked(scenario: Scenario, reason: str) -> History:
+    """``migrate`` is refused because of a device."""
+    story = Story()
+    story.boot(scenario)
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate", error=reason)
+    story.end("inmigrate")
+    return history(scenario, story.records)
+
+
+def launch_refused(scenario: Scenario, reason: str) -> History:
+    """Neither QEMU starts."""
+    story = Story()
+    for side in (SRC, DST):
+        story.add(side, Kind.PROCESS, "launched", argv=["qemu-system-x86_64"], pid=7)
+        story.add(side, Kind.PROCESS, "stderr", line=f"qemu: -device vfio-pci,fd=9: {reason}")
+        story.add(side, Kind.PROCESS, "exited", status=1, signal=0, asked=False)
+    return history(scenario, story.records)
+
+
+def refused(scenario: Scenario, reason: str, facts: BuildFacts = FACTS) -> History:
+    """The source's set-up fails with ``reason``."""
+    story = Story()
+    story.boot(scenario)
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate")
+    story.status(SRC, "setup", "failed")
+    story.status(DST, "setup", "active", "failed")
+    story.add(SRC, Kind.PROCESS, "stderr", line=f"qemu: {reason}")
+    story.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": reason})
+    story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "load of stream failed"})
+    story.end("inmigrate")
+    return history(scenario, story.records, facts)
+
+
+def completed(
+    scenario: Scenario, *, main: tuple[str, ...] = (), facts: BuildFacts = FACTS
+) -> History:
+    """A migration that completes; devices of ``main`` use the main channel only."""
+    story = Story()
+    story.boot(scenario)
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate")
+    story.status(SRC, "setup")
+    story.status(DST, "setup", "active")
+    channels = scenario.channels if scenario.multifd else 0
+    for channel in range(channels):
+        story.trace(SRC, "multifd_send_thread_start", id=channel, tid=150 + channel)
+        story.trace(
+            DST, "multifd_recv_thread_start", id=channel, tid=200 + channel, channel=channel
+        )
+        sync = {"id": channel, "packet_num": channel, "flags": 1, "next_packet_size": 0}
+        story.trace(DST, "multifd_recv_unfill", tid=200 + channel, channel=channel, **sync)
+    for spec in scenario.devices:
+        most = min(MIB, spec.total_size if spec.reported_size is None else spec.reported_size)
+        if spec.pre_copy:
+            story.arc(SRC, spec.id, "PRE_COPY")
+        story.trace(SRC, "vfio_save_setup", spec.id, data_buffer_size=most)
+        story.arc(DST, spec.id, "RESUMING")
+    story.status(SRC, "active")
+    transferred = sum(_precopy(story, spec) for spec in scenario.devices)
+    for spec in scenario.devices:
+        if spec.p2p:
+            story.arc(SRC, spec.id, "PRE_COPY_P2P" if spec.pre_copy else "RUNNING_P2P")
+        story.arc(SRC, spec.id, "STOP_COPY" if spec.pre_copy else "STOP")
+    story.status(SRC, "device")
+    received = [0] * channels
+    for number, spec in enumerate(scenario.devices):
+        if not spec.pre_copy:
+            story.arc(SRC, spec.id, "STOP_COPY")
+        sizes = _sizes(spec)
+        if spec.id in main:
+            transferred += _over_main(story, spec, sizes)
+        else:
+            transferred += _over_multifd(story, scenario, spec, sizes, number, received)
+    for channel in range(channels):
+        count = {"id": channel, "packets": received[channel] + 1}
+        story.trace(DST, "multifd_recv_thread_end", tid=200 + channel, channel=channel, **count)
+    story.status(SRC, "completed")
+    for spec in scenario.devices:
+        if spec.p2p:
+            story.arc(DST, spec.id, "RUNNING_P2P")
+        story.arc(DST, spec.id, "RUNNING")
+        story.arc(SRC, spec.id, "STOP")
+    story.add(DST, Kind.QMP, "RESUME")
+    story.status(DST, "completed")
+    vfio = {"transferred": transferred}
+    story.qmp(SRC, "query-migrate", {"status": "completed", "vfio": vfio})
+    story.qmp(DST, "query-migrate", {"status": "completed"})
+    for spec in scenario.devices:
+        story.guest(DST, spec.id)
+        digest = f"{spec.seed:032x}"
+        size = spec.total_size
+        story.add(SRC, Kind.DEVICE, "sent", spec.id, bytes=size, digest=digest)
+        story.add(
+            DST, Kind.DEVICE, "received", spec.id, bytes=size, digest=digest, expected_bytes=size,
+            expected_digest=digest, first_difference=-1,
+        )  # fmt: skip
+        for side in (SRC, DST):
+            story.add(side, Kind.DEVICE, "config", spec.id, command=6, scratch="00")
+    story.end()
+    return history(scenario, story.records, facts)
+
+
+def _sizes(spec: EmulatedDevice) -> list[int]:
+    """Sizes of the buffers that stop-copy makes, after whole pre-copy blocks."""
+    most = min(MIB, spec.total_size if spec.reported_size is None else spec.reported_size)
+    left = spec.size if spec.pre_copy else spec.total_size
+    sizes: list[int] = []
+    limits = spec.save.read_sizes or (most,)
+    while left:
+        sizes.append(min(left, most, limits[len(sizes) % len(limits)]))
+        left -= sizes[-1]
+    return sizes
+
+
+def _precopy(story: Story, spec: EmulatedDevice) -> int:
+    left = spec.precopy_size
+    while left:
+        size = min(left, MIB)
+        story.trace(SRC, "vfio_save_block", spec.id, data_size=size)
+        story.trace(DST, "vfio_load_state_device_data", spec.id, data_size=size, ret=0)
+        story.add(SRC, Kind.DEVICE, "read", spec.id, offset=0, asked=MIB, got=size, errno=0)
+        left -= size
+    return spec.precopy_size
+
+
+def _over_main(story: Story, spec: EmulatedDevice, sizes: list[int]) -> int:
+    story.trace(SRC, "vfio_save_complete_precopy_start", spec.id)
+    position = 0
+    for size in sizes:
+        story.trace(SRC, "vfio_save_block", spec.id, data_size=size)
+        story.trace(DST, "vfio_load_state_device_data", spec.id, data_size=size, ret=0)
+        position = _writes(story, spec, position, size, story.at)
+    story.trace(SRC, "vfio_save_complete_precopy", spec.id, ret=0)
+    story.trace(DST, "vfio_load_device_config_state_start", spec.id)
+    story.trace(DST, "vfio_load_device_config_state_end", spec.id)
+    return sum(sizes)
+
+
+def _over_multifd(story, scenario, spec, sizes, number, received) -> int:
+    """Packets come in with neighbours swapped, spread over the channels."""
+    name, tid, config = spec.id, 300 + number, len(sizes)
+    story.trace(SRC, "vfio_save_complete_precopy_thread_start", name, idstr="x/vfio", instance_id=0)
+    story.trace(DST, "vfio_load_bufs_thread_start", name, tid=tid)
+    began = story.at
+    order = list(range(config + 1))
+    for at in range(0, config + 1, 2):
+        order[at : at + 2] = reversed(order[at : at + 2])
+    arrival = {}
+    for at, idx in enumerate(order):
+        channel = at % scenario.channels
+        received[channel] += 1
+        arrival[idx] = began + (at + 1) * 50 * US
+        story.trace(
+            DST, "vfio_load_state_device_buffer_incoming", name, idx=idx, tid=200 + channel,
+            channel=channel, t=arrival[idx],
+        )  # fmt: skip
+    free, position, times = began + US, 0, sorted(arrival.values())
+    for idx, size in enumerate([*sizes, -1]):
+        if arrival[idx] > free:
+            _starve(story, name, tid, idx, free, arrival[idx], times)
+        start = max(free, arrival[idx]) + US
+        if size < 0:
+            story.trace(DST, "vfio_load_device_config_state_start", name, tid=tid, t=start)
+            story.trace(DST, "vfio_load_device_config_state_end", name, tid=tid, t=start + 9 * US)
+            story.trace(DST, "vfio_load_bufs_thread_end", name, tid=tid, t=start + 10 * US)
+            story.at = max(start + 10 * US, *arrival.values())
+            break
+        event = "vfio_load_state_device_buffer_load"
+        story.trace(DST, f"{event}_start", name, idx=idx, tid=tid, t=start)
+        position = _writes(story, spec, position, size, start)
+        free = start + max(20 * US, int(spec.load.write_delay_s * 10**9))
+        story.trace(DST, f"{event}_end", name, idx=idx, tid=tid, t=free)
+        if spec.save.read_sizes or spec.pre_copy:
+            read = {"offset": position - size, "asked": MIB, "got": size, "errno": 0}
+            story.add(SRC, Kind.DEVICE, "read", name, t=arrival[idx] - US, **read)
+    if spec.save.read_sizes or spec.pre_copy:
+        end = {"offset": position, "asked": MIB, "got": 0, "errno": 0}
+        story.add(SRC, Kind.DEVICE, "read", name, t=arrival[config] - US, **end)
+    story.trace(SRC, "vfio_save_complete_precopy_thread_end", name, ret=1)
+    return sum(sizes) + 12 * (len(sizes) + 1) + CONFIG_BLOB
+
+
+def _starve(story: Story, name, tid, idx, free, until, times) -> None:
+    """The load thread waits for ``idx``, woken by each other packet that comes in."""
+    for t in [free, *times[bisect_right(times, free) : bisect_left(times, until)]]:
+        event = "vfio_load_state_device_buffer_starved"
+        story.trace(DST, event, name, idx=idx, tid=tid, t=t + US)
+
+
+def _writes(story: Story, spec: EmulatedDevice, position: int, size: int, t: int) -> int:
+    """The device's own records of the writes of one buffer, where writes are cut short."""
+    limits, left = spec.load.write_sizes, size
+    while limits and left:
+        got = min(left, limits[0])
+        write = {"offset": position, "asked": left, "got": got, "errno": 0}
+        story.add(DST, Kind.DEVICE, "write", spec.id, t=t, **write)
+        position, left = position + got, left - got
+    return position if limits else position + size
+
+
+UNSUPPORTED = "VFIO_FD9: Multifd device transfer requested but unsupported in the current config"
+DISABLED = "VFIO_FD9: Migration is disabled for VFIO device"
+NOT_IN_KERNEL = "VFIO_FD9: VFIO migration is not supported in kernel"
+OLD = msgspec.structs.replace(FACTS, machine="pc-q35-9.2")
+AUTO, OFF = OnOffAuto.AUTO, OnOffAuto.OFF
+ZLIB = {"multifd-compression": "zlib"}
+
+
+def two_devices() -> tuple[EmulatedDevice, ...]:
+    return device(size=20 * MIB + 3), device("vfio1", seed=2)
+
+
+GOOD = {
+    "multifd": lambda: completed(scenario(*two_devices())),
+    "slow": lambda: completed(
+        scenario(device(size=32 * MIB, load=LoadBehaviour(write_delay_s=0.3)))
+    ),
+    "short writes": lambda: completed(scenario(device(load=LoadBehaviour(write_sizes=(300_000,))))),
+    "refused": lambda: refused(scenario(multifd=False), UNSUPPORTED),
+    "compression": lambda: completed(
+        scenario(device(multifd_transfer=AUTO), parameters=ZLIB), main=("vfio0",)
+    ),
+    "old machine": lambda: completed(
+        scenario(device(multifd_transfer=None), machine="pc-q35-9.2"), main=("vfio0",), facts=OLD
+    ),
+    "blocked": lambda: blocked(scenario(device(enable_migration=OFF)), DISABLED),
+    "launch refused": lambda: launch_refused(scenario(device(stop_copy=False)), NOT_IN_KERNEL),
+    # No twin is shown on these:
+    "no data": lambda: completed(scenario(device(size=0, reported_size=4096))),
+    "pre-copy": lambda: completed(scenario(device(pre_copy=True, precopy_initial_bytes=3 * MIB))),
+    "pre-copy, main channel": lambda: completed(
+        scenario(device(pre_copy=True, precopy_dirty_bytes=3 * MIB, multifd_transfer=OFF)),
+        main=("vfio0",),
+    ),
+    "short reads": lambda: completed(
+        scenario(device(save=SaveBehaviour(read_sizes=(70_000, 1, 9_999))))
+    ),
+    "no p2p": lambda: completed(scenario(device(p2p=False))),
+    "one channel": lambda: completed(scenario(channels=1)),
+}
+"""Runs that keep the requirements; the first are named as ``broken.SHOWN_ON`` names them."""
+
+
+@cache
+def good(name: str) -> History:
+    """One of them, made once."""
+    return GOOD[name]()
+
+
+def find(run: History, requirement: str) -> Finding:
+    """What the verdict says about one requirement, which must have been asked."""
+    finding = judge(run).finding(requirement)
+    assert finding is not None, f"{requirement} was not asked"
+    return finding

@@ -1,0 +1,180 @@
+"""ORD-1: loads in index order, each once; the bytes are the source's."""
+
+import msgspec
+import pytest
+
+from harness.check.damage import change, one, pick, swap
+from harness.check.run import INCOMING, LOAD_END, LOAD_START
+from harness.check.verdict import Outcome
+from harness.history import Kind
+from tests.unit.check.histories import (
+    DST,
+    MS,
+    SRC,
+    changed,
+    completed,
+    device,
+    find,
+    good,
+    only,
+    replaced,
+    scenario,
+    without,
+)
+
+
+def violated(run) -> str:
+    finding = find(run, "ORD-1")
+    assert finding.outcome is Outcome.VIOLATED, finding.sentence
+    assert finding.evidence
+    return finding.sentence
+
+
+def loads(run, idx: int):
+    return pick(run.records, LOAD_START, LOAD_END, device="vfio0", idx=idx)
+
+
+def test_good_run_counts_loads_and_devices():
+    finding = find(good("multifd"), "ORD-1")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"devices_compared": 2, "loads": 25}
+
+
+def test_main_channel_is_judged_by_its_bytes():
+    finding = find(good("compression"), "ORD-1")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"devices_compared": 1, "loads": 0}
+
+
+def test_arrival_and_load_with_one_stamp_are_no_contradiction():
+    """Stamps have microseconds, and the two are written to two logs."""
+    run = good("multifd")
+    start = loads(run, 5)[0]
+    packet = one(run.records, INCOMING, device="vfio0", idx=5)
+    others = [record for record in run.records if record is not packet]
+    later_in_file = change(packet, t_ns=start.t_ns)
+    assert find(changed(run, [*others, later_in_file]), "ORD-1").outcome is Outcome.VALID
+
+
+def test_load_before_its_packet_shows_both():
+    run = good("multifd")
+    packet = one(run.records, INCOMING, device="vfio0", idx=5)
+    late = replaced(run, packet, t_ns=packet.t_ns + 10 * MS)
+    finding = find(late, "ORD-1")
+    assert "packet 5 was loaded before it had arrived" in finding.sentence
+    assert {record.name for record in finding.evidence} == {INCOMING, LOAD_START}
+    assert {record.args["idx"] for record in finding.evidence} == {5}
+
+
+def test_load_out_of_order_shows_the_load_before_it():
+    run = good("multifd")
+    finding = find(changed(run, [r for r in run.records if r not in loads(run, 7)]), "ORD-1")
+    assert "packet 8 was loaded while packet 7 was next" in finding.sentence
+    assert [record.args["idx"] for record in finding.evidence] == [6, 8]
+
+
+def test_last_buffer_that_was_left_out():
+    run = good("multifd")
+    assert "packet 20 arrived and was never loaded" in violated(
+        changed(run, [r for r in run.records if r not in loads(run, 20)])
+    )
+
+
+def test_load_that_never_ended():
+    run = good("multifd")
+    end = one(run.records, LOAD_END, device="vfio0", idx=20)
+    assert "the load of packet 20 never ended" in violated(
+        changed(run, [record for record in run.records if record is not end])
+    )
+
+
+def test_load_inside_a_load():
+    run = good("multifd")
+    end = one(run.records, LOAD_END, device="vfio0", idx=3)
+    next_end = one(run.records, LOAD_END, device="vfio0", idx=4)
+    late = replaced(run, end, t_ns=next_end.t_ns)
+    assert "packet 4 was begun while packet 3 was being loaded" in violated(late)
+
+
+def test_what_a_failed_run_left_undone_is_no_contradiction():
+    run = good("multifd")
+    cut = one(run.records, LOAD_START, device="vfio0", idx=10).t_ns
+    kept = [r for r in run.records if r.kind is not Kind.TRACE or r.t_ns <= cut]
+    failed = swap(kept, pick(kept, "MIGRATION", status="completed"), status="failed")
+    failed = [r for r in failed if r.name not in ("RESUME", "return")]
+    assert find(changed(run, failed), "ORD-1").outcome is Outcome.UNKNOWN
+
+
+# -- bytes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"digest": "bad", "first_difference": 77}, "they differ first at byte 77"),
+        ({"bytes": 5, "digest": "bad", "first_difference": 5}, "received 5 bytes of the"),
+        ({"bytes": 5, "digest": "bad", "first_difference": -1}, "received 5 bytes of the"),
+        ({"first_difference": 9}, "they differ first at byte 9"),
+    ],
+)
+def test_bytes_that_are_not_the_sources(fields, words):
+    run = good("multifd")
+    received = only(run, "received", device="vfio1")
+    finding = find(changed(run, swap(list(run.records), received, **fields)), "ORD-1")
+    assert finding.outcome is Outcome.VIOLATED
+    assert words in finding.sentence
+    assert "vfio1" in finding.sentence
+    assert [record.name for record in finding.evidence] == ["sent", "received"]
+
+
+def test_bytes_on_the_main_channel_are_judged_as_well():
+    run = good("compression")
+    received = only(run, "received")
+    assert "vfio0 received" in violated(
+        changed(run, swap(list(run.records), received, digest="bad"))
+    )
+
+
+def test_without_what_the_source_sent_the_expected_bytes_are_compared():
+    run = without(good("multifd"), "sent")
+    assert find(run, "ORD-1").outcome is Outcome.VALID
+    received = only(run, "received", device="vfio0")
+    wrong = changed(run, swap(list(run.records), received, expected_digest="other"))
+    assert violated(wrong)
+
+
+def test_device_that_did_not_tell_what_it_received_is_unknown():
+    finding = find(without(good("multifd"), "received", device="vfio1"), "ORD-1")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "not every destination device" in finding.sentence
+
+
+def test_wrong_bytes_are_found_without_a_trace_too():
+    run = completed(scenario(trace=()))
+    received = only(run, "received")
+    assert violated(changed(run, swap(list(run.records), received, digest="bad")))
+    assert find(run, "ORD-1").outcome is Outcome.UNKNOWN
+
+
+def test_bytes_of_a_run_that_failed_are_not_compared():
+    run = good("compression")
+    bad = swap(list(run.records), only(run, "received"), digest="bad")
+    failed = swap(bad, pick(bad, "MIGRATION", status="completed"), status="failed")
+    failed = [r for r in failed if r.name not in ("RESUME", "return")]
+    assert find(changed(run, failed), "ORD-1").outcome is Outcome.UNKNOWN
+
+
+def test_nothing_to_compare_is_unknown_for_no_data_as_well():
+    run = completed(scenario(device(size=0, reported_size=4096)))
+    assert find(without(run, "received"), "ORD-1").outcome is Outcome.UNKNOWN
+    assert find(run, "ORD-1").outcome is Outcome.VALID
+
+
+def test_evidence_are_records_of_the_history():
+    run = good("multifd")
+    received = only(run, "received", device="vfio0")[0]
+    wrong = msgspec.structs.replace(received, args={**received.args, "digest": "bad"})
+    damaged = changed(run, [wrong if r is received else r for r in run.records])
+    finding = find(damaged, "ORD-1")
+    assert finding.evidence == (only(run, "sent", device="vfio0", side=SRC)[0], wrong)
+    assert finding.evidence[1].side is DST

@@ -1,0 +1,225 @@
+"""RUN: the run ended as it must; nobody crashed, nobody hung."""
+
+import pytest
+
+from harness.check.damage import change, one, pick, swap
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
+from harness.history import Kind, Record
+from harness.scenario import MIB, LoadBehaviour, SaveBehaviour
+from tests.unit.check.histories import (
+    DST,
+    SRC,
+    Story,
+    changed,
+    completed,
+    device,
+    find,
+    good,
+    history,
+    only,
+    refused,
+    scenario,
+    without,
+)
+
+
+def ending(run, side, **fields):
+    end = only(run, "exited", side=side)
+    return changed(run, swap(list(run.records), end, **fields))
+
+
+def with_record(run, side, kind, name, **args):
+    quit_ns = one(run.records, "execute", side=DST, command="quit").t_ns
+    return changed(run, [*run.records, Record(quit_ns - 1, side, kind, name, args)])
+
+
+@pytest.mark.parametrize("name", ["multifd", "refused", "blocked", "launch refused"])
+def test_good_ends(name):
+    finding = find(good(name), "RUN")
+    assert finding.outcome is Outcome.VALID
+
+
+def test_it_is_always_asked():
+    assert "RUN" not in judge(history(scenario(), [])).not_asked
+
+
+# -- crashes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [SRC, DST])
+@pytest.mark.parametrize("name", ["multifd", "refused", "blocked"])
+def test_death_by_signal_is_never_right(side, name):
+    finding = find(ending(good(name), side, signal=11, status=-1, asked=False), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence == f"the {side} QEMU ended by signal 11, unexpectedly"
+
+
+def test_crash_while_it_quits_is_a_crash():
+    finding = find(ending(good("multifd"), SRC, signal=6, status=-1, asked=True), "RUN")
+    assert "by signal 6" in finding.sentence
+
+
+def test_crash_shows_the_last_words():
+    run = good("multifd")
+    words = Record(run.records[-1].t_ns, DST, Kind.PROCESS, "stderr", {"line": "assertion failed"})
+    crashed = ending(changed(run, [*run.records, words]), DST, signal=6, status=-1)
+    finding = find(crashed, "RUN")
+    assert [record.name for record in finding.evidence] == ["exited", "stderr"]
+
+
+def test_destination_may_exit_once_its_load_was_refused():
+    run = ending(good("refused"), DST, status=1, asked=False)
+    assert find(run, "RUN").outcome is Outcome.VALID
+
+
+def test_source_may_not_exit_because_of_a_refusal():
+    run = ending(good("refused"), SRC, status=1, asked=False)
+    assert "the source QEMU ended with exit status 1" in find(run, "RUN").sentence
+
+
+def test_neither_may_exit_where_the_migration_must_complete():
+    run = ending(good("multifd"), DST, status=1, asked=False)
+    assert find(run, "RUN").outcome is Outcome.VIOLATED
+
+
+# -- hangs -------------------------------------------------------------------------------
+
+
+def test_deadline():
+    run = with_record(
+        good("multifd"), "harness", Kind.SESSION, "deadline", waiting_for="RESUME", deadline_s=30.0
+    )
+    finding = find(run, "RUN")
+    assert finding.sentence == "RESUME did not come within 30 s"
+    assert [record.name for record in finding.evidence] == ["deadline"]
+
+
+def test_monitor_that_hung():
+    run = with_record(good("multifd"), DST, Kind.PROCESS, "hung", waiting_for="quit")
+    finding = find(run, "RUN")
+    assert finding.sentence == "the destination QEMU hung: quit"
+
+
+def test_deadline_shows_who_hung():
+    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", deadline_s=5)
+    run = with_record(run, SRC, Kind.PROCESS, "hung")
+    assert [r.name for r in find(run, "RUN").evidence] == ["deadline", "hung"]
+
+
+def test_kill_that_was_needed_to_end_it():
+    finding = find(ending(good("multifd"), DST, signal=9, status=-1), "RUN")
+    assert "did not quit when told to; SIGKILL ended it" in finding.sentence
+
+
+def test_end_by_sigterm_is_polite():
+    assert find(ending(good("multifd"), DST, signal=15, status=-1), "RUN").outcome is Outcome.VALID
+
+
+def test_kill_of_a_qemu_that_was_not_asked_to_quit_says_nothing():
+    run = good("multifd")
+    told = pick(run.records, "execute", "return", side=DST, command="quit")
+    run = changed(run, [r for r in run.records if r not in told])
+    assert find(ending(run, DST, signal=9, status=-1), "RUN").outcome is Outcome.VALID
+
+
+# -- migrations that must complete -------------------------------------------------------
+
+
+def test_migration_that_failed_tells_why():
+    finding = find(refused(scenario(), "VFIO_FD9: state buffer 3 already filled"), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence == (
+        "the migration must complete, but the source says failed: "
+        "VFIO_FD9: state buffer 3 already filled"
+    )
+
+
+def test_source_that_completed_and_destination_that_failed():
+    run = good("multifd")
+    kept = [r for r in run.records if r.name != "RESUME"]
+    told = pick(kept, "MIGRATION", side=DST, status="completed")
+    answers = pick(kept, "return", side=DST, command="query-migrate")
+    failed = swap(swap(kept, told, status="failed"), answers, value={"status": "failed"})
+    finding = find(changed(run, failed), "RUN")
+    assert finding.sentence == "the migration must complete, but the destination says failed"
+
+
+@pytest.mark.parametrize(("side", "command"), [(SRC, "migrate"), (DST, "migrate-incoming")])
+def test_command_that_was_refused(side, command):
+    story = Story()
+    story.boot(scenario())
+    story.qmp(side, command, error="Guest is waiting for an incoming migration")
+    story.end("inmigrate")
+    finding = find(history(scenario(), story.records), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert f"the {side} says that it refuses: Guest is waiting" in finding.sentence
+
+
+def test_migration_that_nobody_saw_end_is_unknown():
+    run = without(good("multifd"), "MIGRATION", "RESUME", "return")
+    finding = find(run, "RUN")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "no record of how the migration ended" in finding.sentence
+
+
+def test_qemu_that_was_not_started_is_unknown():
+    assert find(without(good("multifd"), "launched", side=SRC), "RUN").outcome is Outcome.UNKNOWN
+
+
+# -- migrations that must not complete ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [device(save=SaveBehaviour(error_at=MIB)), device(load=LoadBehaviour(error_at=MIB))],
+    ids=["read error", "write error"],
+)
+def test_device_error_must_fail_the_migration(spec):
+    assert find(refused(scenario(spec), "Input/output error"), "RUN").outcome is Outcome.VALID
+    finding = find(completed(scenario(spec)), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "must not complete (device error), but the destination says that it did" in (
+        finding.sentence
+    )
+
+
+def test_refusal_that_left_no_trace_is_unknown():
+    run = without(good("refused"), "MIGRATION", "return", "stderr")
+    assert find(run, "RUN").outcome is Outcome.UNKNOWN
+
+
+# -- at start ----------------------------------------------------------------------------
+
+
+def test_exit_at_start_is_right_where_it_must_be_refused():
+    finding = find(good("launch refused"), "RUN")
+    assert finding.numbers == {"status": 1}
+
+
+def test_crash_at_start_is_not():
+    run = ending(good("launch refused"), SRC, signal=11, status=-1)
+    assert find(run, "RUN").outcome is Outcome.VIOLATED
+
+
+def test_no_end_at_start_is_unknown():
+    assert find(without(good("launch refused"), "exited"), "RUN").outcome is Outcome.UNKNOWN
+
+
+# -- lines that nobody knows -------------------------------------------------------------
+
+
+def test_unknown_trace_lines_are_counted_and_not_held_against_qemu():
+    run = with_record(good("multifd"), DST, Kind.TRACE, "?", line="warning: something")
+    run = with_record(run, SRC, Kind.TRACE, "?", line="another")
+    finding = find(run, "RUN")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["unknown_trace_lines"] == 2
+    assert finding.numbers["records"] == len(run.records)
+
+
+def test_evidence_of_a_crash_is_the_exit():
+    run = good("multifd")
+    end = change(only(run, "exited", side=DST)[0], signal=11, status=-1)
+    finding = find(ending(run, DST, signal=11, status=-1), "RUN")
+    assert finding.evidence == (end,)

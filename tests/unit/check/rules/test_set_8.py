@@ -1,0 +1,164 @@
+"""SET-8: a device that cannot migrate blocks migration, with a reason, before all else."""
+
+import pytest
+
+from harness.check.damage import one, swap
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
+from harness.history import Kind, Record
+from harness.scenario import OnOffAuto
+from tests.unit.check.histories import (
+    DISABLED,
+    DST,
+    NOT_IN_KERNEL,
+    SRC,
+    blocked,
+    changed,
+    completed,
+    device,
+    find,
+    good,
+    launch_refused,
+    scenario,
+    without,
+)
+
+OFF, AUTO = OnOffAuto.OFF, OnOffAuto.AUTO
+
+
+def with_record(run, side, name, *, kind=Kind.QMP, device="", **args):
+    at = one(run.records, "error").t_ns
+    return changed(run, [*run.records, Record(at, side, kind, name, args, device)])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"enable_migration": OFF}, DISABLED),
+        ({"enable_migration": AUTO, "stop_copy": False}, NOT_IN_KERNEL),
+        (
+            {"enable_migration": AUTO, "dma_logging": False},
+            "VFIO_FD9: VFIO device doesn't support device and IOMMU dirty tracking",
+        ),
+    ],
+)
+def test_migrate_is_refused_with_a_reason(fields, reason):
+    finding = find(blocked(scenario(device(**fields)), reason), "SET-8")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["said"] == reason
+
+
+def test_device_that_can_migrate_is_not_asked():
+    assert judge(completed(scenario())).not_asked["SET-8"] == "all devices can migrate"
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("vfio0: cannot be migrated", Outcome.VALID),
+        ("Migration is disabled for VFIO device", Outcome.VALID),
+        ("Device or resource busy", Outcome.VIOLATED),
+        ("", Outcome.VIOLATED),
+    ],
+)
+def test_reason_names_vfio_or_the_device(said, outcome):
+    run = blocked(scenario(device(enable_migration=OFF)), said)
+    finding = find(run, "SET-8")
+    assert finding.outcome is outcome
+
+
+def test_migrate_that_is_accepted():
+    run = good("blocked")
+    refusal = one(run.records, "error")
+    accepted = Record(refusal.t_ns, SRC, Kind.QMP, "return", {"command": "migrate", "value": {}})
+    records = [accepted if r is refusal else r for r in run.records]
+    finding = find(changed(run, records), "SET-8")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "migrate was accepted" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("side", "name", "fields"),
+    [
+        (SRC, "MIGRATION", {"status": "setup"}),
+        (SRC, "MIGRATION", {"status": "active"}),
+        (SRC, "vfio_save_setup", {"kind": Kind.TRACE, "device": "vfio0"}),
+        (
+            DST,
+            "vfio_load_state_device_buffer_incoming",
+            {"kind": Kind.TRACE, "device": "vfio0", "idx": 0},
+        ),
+    ],
+)
+def test_migration_that_was_begun_all_the_same(side, name, fields):
+    finding = find(with_record(good("blocked"), side, name, **fields), "SET-8")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "was begun" in finding.sentence
+    assert finding.evidence[0].name == name
+
+
+def test_destination_that_listens_has_begun_nothing():
+    run = with_record(good("blocked"), DST, "MIGRATION", status="setup")
+    assert find(run, "SET-8").outcome is Outcome.VALID
+
+
+def test_source_that_stopped():
+    run = good("blocked")
+    answer = one(run.records, "return", side=SRC, command="query-status")
+    stopped = swap(list(run.records), [answer], value={"status": "paused", "running": False})
+    finding = find(changed(run, stopped), "SET-8")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source's VM stopped" in finding.sentence
+
+
+def test_source_that_nobody_asked_about_is_unknown():
+    run = good("blocked")
+    asked = one(run.records, "return", side=SRC, command="query-status")
+    finding = find(changed(run, [r for r in run.records if r is not asked]), "SET-8")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "whether the source runs on was not asked" in finding.sentence
+
+
+def test_no_answer_to_migrate_is_unknown():
+    assert find(without(good("blocked"), "error"), "SET-8").outcome is Outcome.UNKNOWN
+
+
+def test_a_trace_is_not_needed():
+    run = good("blocked")
+    untraced = changed(run, [r for r in run.records if r.kind is not Kind.TRACE])
+    assert find(untraced, "SET-8").outcome is Outcome.VALID
+
+
+# -- at start ----------------------------------------------------------------------------
+
+
+def test_refusal_at_start_with_a_reason():
+    finding = find(good("launch refused"), "SET-8")
+    assert finding.outcome is Outcome.VALID
+    assert NOT_IN_KERNEL in finding.numbers["said"]
+
+
+def test_refusal_at_start_without_a_reason():
+    run = without(good("launch refused"), "stderr")
+    finding = find(run, "SET-8")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "named no reason" in finding.sentence
+
+
+def test_start_that_must_be_refused():
+    run = completed(scenario(device(stop_copy=False)))
+    finding = find(run, "SET-8")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "must refuse to start" in finding.sentence
+
+
+def test_both_started_and_did_nothing():
+    run = blocked(scenario(device(stop_copy=False)), NOT_IN_KERNEL)
+    finding = find(run, "SET-8")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "but both sides started" in finding.sentence
+
+
+def test_nothing_at_all_is_unknown():
+    run = launch_refused(scenario(device(stop_copy=False)), "reason")
+    assert find(without(run, "stderr", "exited"), "SET-8").outcome is Outcome.UNKNOWN

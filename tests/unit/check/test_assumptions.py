@@ -1,0 +1,111 @@
+"""What has to hold before anything can be judged."""
+
+import msgspec
+import pytest
+
+from harness.check.assumptions import Assumption, check
+from harness.check.damage import one, swap
+from harness.check.run import CheckedRun
+from harness.history import Kind, Record
+from harness.model.expectation import expect
+from tests.unit.check.histories import (
+    DST,
+    FACTS,
+    SRC,
+    changed,
+    completed,
+    good,
+    history,
+    scenario,
+    with_manifest,
+    without,
+)
+
+A = Assumption
+
+
+def broken(run) -> dict[Assumption, str]:
+    return check(CheckedRun(run, expect(run.scenario, FACTS, FACTS)))
+
+
+def with_line(line: str):
+    run = good("multifd")
+    at = run.records[50].t_ns
+    return changed(run, [*run.records, Record(at, DST, Kind.TRACE, "?", {"line": line})])
+
+
+def test_all_hold_in_a_good_run():
+    assert broken(good("multifd")) == {}
+
+
+def test_history_that_was_cut_off():
+    found = broken(with_manifest(good("multifd"), complete=False))
+    assert found == {A.COMPLETE: "the run was not recorded to its end"}
+
+
+def test_empty_history_breaks_all_but_its_completeness():
+    assert set(broken(history(scenario(), []))) == set(A) - {A.COMPLETE}
+
+
+def test_qemu_that_was_not_started():
+    found = broken(without(good("multifd"), "launched", side=DST))
+    assert found == {A.LAUNCHED: "there is no record of a start of the destination QEMU"}
+
+
+def test_end_that_was_not_seen():
+    found = broken(without(good("multifd"), "exited"))
+    assert "source and the destination" in found[A.ENDINGS_KNOWN]
+    assert set(found) == {A.ENDINGS_KNOWN}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"signal": 11, "status": -1}, "the source QEMU ended by signal 11, unexpectedly"),
+        ({"status": 1}, "the source QEMU ended with status 1, unexpectedly"),
+    ],
+)
+def test_end_that_was_not_asked_for(fields, words):
+    run = good("multifd")
+    end = one(run.records, "exited", side=SRC)
+    found = broken(changed(run, swap(list(run.records), [end], asked=False, **fields)))
+    assert found == {A.ENDED_WELL: words}
+
+
+def test_migration_that_did_not_complete():
+    assert broken(good("refused")) == {
+        A.ENDED_WELL: "the migration did not complete: the source says failed"
+    }
+    assert "says nothing" in broken(good("blocked"))[A.ENDED_WELL]
+
+
+@pytest.mark.parametrize(("side", "which"), [(SRC, A.SOURCE_TRACE), (DST, A.DESTINATION_TRACE)])
+def test_trace_that_is_not_there(side, which):
+    run = good("multifd")
+    records = [r for r in run.records if not (r.kind is Kind.TRACE and r.side is side)]
+    assert broken(changed(run, records)) == {which: f"there is no trace of the {side} QEMU"}
+
+
+def test_trace_that_was_not_asked_for():
+    found = broken(completed(scenario(trace=())))
+    assert found[A.SOURCE_TRACE] == "the scenario enables no trace events"
+    assert found[A.DESTINATION_TRACE] == "the scenario enables no trace events"
+
+
+def test_trace_that_the_build_cannot_write():
+    facts = msgspec.structs.replace(FACTS, trace_events=False)
+    found = broken(with_manifest(good("multifd"), source=facts))
+    assert found == {A.SOURCE_TRACE: "the source QEMU was built without the log trace backend"}
+
+
+@pytest.mark.parametrize(
+    "line", ["7@1.000001:vfio_load_state_device_buffer_inc", "1@2.3:multifd_recv_thread_end 3 pa"]
+)
+def test_torn_line_of_an_event_that_matters(line):
+    found = broken(with_line(line))
+    assert set(found) == {A.DESTINATION_TRACE}
+    assert line in found[A.DESTINATION_TRACE]
+
+
+def test_line_of_something_else_does_no_harm():
+    assert broken(with_line("warning: TCG doesn't support requested feature")) == {}

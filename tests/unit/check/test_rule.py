@@ -1,0 +1,51 @@
+"""What rules are made of: their findings, and when they are asked."""
+
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, completed, over_multifd
+from harness.check.verdict import Outcome
+from harness.history import Kind, Record, Side
+from harness.model.expectation import expect
+from harness.scenario import OnOffAuto
+from tests.unit.check.histories import FACTS, device, scenario
+
+found = Findings("ORD-1")
+RECORD = Record(1, Side.SOURCE, Kind.QMP, "STOP")
+
+
+def asked(asks, *devices, **fields) -> str:
+    of = scenario(*devices, **fields)
+    return asks(of, expect(of, FACTS, FACTS))
+
+
+def test_findings_carry_requirement_outcome_and_numbers():
+    finding = found.valid("it is so", loads=3)
+    assert (finding.requirement, finding.outcome) == ("ORD-1", Outcome.VALID)
+    assert finding.numbers == {"loads": 3}
+    assert found.unknown("nobody knows").outcome is Outcome.UNKNOWN
+
+
+def test_violation_keeps_the_evidence_that_there_is():
+    finding = found.violated("no", None, RECORD, None)
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.evidence == (RECORD,)
+
+
+def test_what_must_complete_is_asked():
+    assert asked(completed) == ""
+    assert asked(completed, device(multifd_transfer=OnOffAuto.OFF)) == ""
+
+
+def test_what_must_not_complete_is_not_asked():
+    assert "must not complete: refused at setup" in asked(completed, multifd=False)
+    assert "must not complete" in asked(over_multifd, multifd=False)
+
+
+def test_multifd_is_asked_where_one_device_uses_it():
+    off = device("b", multifd_transfer=OnOffAuto.OFF)
+    assert asked(over_multifd, device(), off) == ""
+    assert asked(over_multifd, off) == "no device's state goes over multifd"
+
+
+def test_rule_trusts_the_endings_unless_it_says_otherwise():
+    rule = Rule("X-1", "title", completed, lambda _run: found.valid("ok"), ())
+    assert rule.trusts == (Assumption.ENDED_WELL, Assumption.ENDINGS_KNOWN)

@@ -1,0 +1,41 @@
+"""Runs of real QEMUs, saved with ci/save_run.py, are judged today as they were then."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
+from harness.history.rundir import load
+
+DATA = Path(__file__).parents[2] / "data"
+GOOD = sorted((DATA / "good").iterdir())
+VIOLATED = sorted((DATA / "violated").glob("*/*"))
+
+
+@pytest.mark.parametrize("run", GOOD, ids=lambda run: run.name)
+def test_good_run_is_valid(run: Path) -> None:
+    verdict = judge(load(run))
+    assert verdict.overall is Outcome.VALID, [
+        f for f in verdict.findings if f.outcome is not Outcome.VALID
+    ]
+
+
+@pytest.mark.parametrize("run", VIOLATED, ids=lambda run: f"{run.parent.name}-{run.name}")
+def test_violated_run_is_caught_by_its_requirement_alone(run: Path) -> None:
+    verdict = judge(load(run))
+    assert verdict.with_outcome(Outcome.VIOLATED) == (run.parent.name,)
+    finding = verdict.finding(run.parent.name)
+    assert finding is not None
+    assert finding.evidence
+
+
+def test_there_are_runs_of_both_kinds() -> None:
+    assert len(GOOD) >= 5
+    assert len(VIOLATED) >= 5
+
+
+def test_deadlock_is_told_from_any_other_hang() -> None:
+    finding = judge(load(DATA / "violated" / "RUN" / "sync-deadlock")).finding("RUN")
+    assert finding is not None
+    assert "waits in multifd_send_sync_main() for its channels while vfio0" in finding.sentence
