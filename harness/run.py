@@ -1,0 +1,99 @@
+"""One **run** of one scenario: session, judgement, and what is kept of both.
+
+The only place that joins ``session``, ``check`` and ``report``; the command line and the
+pytest plugin both start here.
+"""
+
+import functools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.check import deviations
+from harness.check.deviations import Deviation
+from harness.check.judge import judge
+from harness.check.verdict import Verdict
+from harness.history.rundir import (
+    BY_HAND,
+    DESTINATION_STDERR,
+    SOURCE_STDERR,
+    History,
+    RunDir,
+)
+from harness.report import by_hand
+from harness.scenario import Scenario
+from harness.session import Progress, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that was made and judged."""
+
+    rundir: Path
+    history: History
+    verdict: Verdict
+
+    @property
+    def known(self) -> Deviation | None:
+        """The intermittent known deviation that interrupted it, if one did."""
+        return interrupted_by(self.history, self.verdict)
+
+
+@functools.cache
+def known_deviations() -> tuple[Deviation, ...]:
+    """The project's own list."""
+    path = Path(__file__).with_name("known_deviations.toml")
+    return deviations.parse(path.read_text(), str(path))
+
+
+def interrupted_by(history: History, verdict: Verdict) -> Deviation | None:
+    """The known deviation that every violation of ``verdict`` comes from, if there is one."""
+    builds = history.manifest.source, history.manifest.destination
+    return deviations.interrupted_by(known_deviations(), verdict, *builds)
+
+
+def _silent(_step: str) -> None:
+    """Progress that nobody wants to see."""
+
+
+async def run_scenario(
+    scenario: Scenario,
+    runs_dir: Path,
+    *,
+    trace_events: str = "",
+    progress: Progress = _silent,
+) -> Run:
+    """Run ``scenario`` in a new directory below ``runs_dir``, and judge it.
+
+    :raise HarnessError: the run could not be made or judged; it says nothing about QEMU
+    """
+    rundir = RunDir.create(runs_dir, scenario.name)
+    return await run_in(rundir, scenario, trace_events=trace_events, progress=progress)
+
+
+async def run_in(
+    rundir: RunDir,
+    scenario: Scenario,
+    *,
+    trace_events: str = "",
+    progress: Progress = _silent,
+) -> Run:
+    """Likewise in a directory that is there.
+
+    However it ends, no process is left; a directory in which no QEMU ever said anything
+    is removed again.
+    """
+    try:
+        history = await Session(scenario, rundir, trace_events, progress).run()
+    except BaseException:
+        if not any((rundir.path / name).exists() for name in (SOURCE_STDERR, DESTINATION_STDERR)):
+            shutil.rmtree(rundir.path, ignore_errors=True)
+        raise
+    progress("judge")
+    # Before the verdict: a run that cannot be judged can still be repeated by hand.
+    script = rundir.path / BY_HAND
+    script.write_text(by_hand.render(history))
+    script.chmod(0o755)
+    verdict = judge(history)
+    rundir.write_verdict(verdict.to_json())
+    return Run(rundir.path, history, verdict)

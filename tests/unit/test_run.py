@@ -1,0 +1,92 @@
+"""One run: what was seen is judged, and kept with what repeats it."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from harness import run
+from harness.check.verdict import Outcome, from_json
+from harness.errors import PrerequisiteMissing, VMError
+from harness.history.rundir import SOURCE_STDERR, RunDir
+from harness.run import run_in, run_scenario
+from harness.scenario import Scenario
+from tests.unit.saved_runs import violated_run
+
+
+class Sees:
+    """A session that saw ``history``, or fails with ``error`` after QEMU said something."""
+
+    def __init__(self, history=None, error=None, qemu_spoke=True):
+        self.history, self.error, self.qemu_spoke = history, error, qemu_spoke
+
+    def __call__(self, _scenario, rundir, trace_events, progress):
+        self.rundir, self.trace_events = rundir, trace_events
+        progress("boot")
+        return self
+
+    async def run(self):
+        if self.qemu_spoke:
+            (self.rundir.path / SOURCE_STDERR).write_text("")
+        if self.error:
+            raise self.error
+        return self.history
+
+
+@pytest.fixture
+def session(monkeypatch):
+    def put(**fields):
+        sees = Sees(**fields)
+        monkeypatch.setattr(run, "Session", sees)
+        return sees
+
+    return put
+
+
+async def test_run_is_judged_and_its_directory_has_verdict_and_script(session, tmp_path):
+    history = violated_run()
+    sees = session(history=history)
+    steps: list[str] = []
+    made = await run_scenario(
+        history.scenario, tmp_path, trace_events="given", progress=steps.append
+    )
+    assert made.verdict.overall is Outcome.VIOLATED
+    assert made.history is history
+    assert made.rundir == tmp_path / "liar-0001"
+    assert from_json((made.rundir / "verdict.json").read_bytes()) == made.verdict
+    assert os.access(made.rundir / "by-hand.sh", os.X_OK)
+    assert steps == ["boot", "judge"]
+    assert sees.trace_events == "given"
+
+
+async def test_lost_run_leaves_no_directory_where_no_qemu_spoke(session, tmp_path):
+    session(error=PrerequisiteMissing("no QEMU"), qemu_spoke=False)
+    with pytest.raises(PrerequisiteMissing):
+        await run_scenario(Scenario(name="x"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_lost_run_keeps_what_qemu_said(session, tmp_path):
+    session(error=VMError("lost"))
+    with pytest.raises(VMError):
+        await run_in(RunDir.create(tmp_path, "x"), Scenario(name="x"))
+    assert (tmp_path / "x-0001" / SOURCE_STDERR).exists()
+
+
+async def test_run_that_cannot_be_judged_can_be_repeated_by_hand(session, tmp_path, monkeypatch):
+    def broken(_history):
+        raise VMError("a rule is broken")
+
+    history = violated_run()
+    session(history=history)
+    monkeypatch.setattr(run, "judge", broken)
+    with pytest.raises(VMError):
+        await run_scenario(history.scenario, tmp_path)
+    assert (tmp_path / "liar-0001" / "by-hand.sh").exists()
+
+
+def test_missing_qemu_really_leaves_nothing(tmp_path: Path):
+    with pytest.raises(PrerequisiteMissing, match="no such QEMU"):
+        asyncio.run(run_scenario(Scenario(name="x", qemu="/no/such/qemu"), tmp_path))
+    assert list(tmp_path.iterdir()) == []
