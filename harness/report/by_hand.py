@@ -1,0 +1,183 @@
+"""Renders ``by-hand.sh``: the same two QEMUs and QMP commands, for work by hand.
+
+Made from the history alone: the command lines that were launched, and the QMP commands
+that were sent.  What is particular to the run that was (descriptors, folders, the socket
+that was migrated through) is replaced by what the script has of its own.
+"""
+
+import itertools
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from harness.history import Kind, Record, Side
+from harness.history.rundir import History
+
+_ENDED = ("completed", "failed", "cancelled")
+_ASKING = ("query-", "qom-get", "device-list-properties", "trace-event-get-state")
+_WORK = "@work@"
+_DEVICES = '"${devices[@]}"'
+
+_TEMPLATE = Path(__file__).with_suffix(".sh")
+
+
+@dataclass(slots=True)
+class _Step:
+    """Commands sent to one side, and whether to wait for the migration's end after them."""
+
+    side: Side
+    commands: list[dict[str, Any]] = field(default_factory=list)
+    waits: bool = False
+
+
+def render(history: History) -> str:
+    """The script for the run in ``history``."""
+    script = _TEMPLATE.read_text()
+    for mark, text in (
+        ("%NAME%", " ".join(history.scenario.name.split())),
+        ("%SOURCE%", _array(_argv(history.records, Side.SOURCE), Side.SOURCE)),
+        ("%DESTINATION%", _array(_argv(history.records, Side.DESTINATION), Side.DESTINATION)),
+        ("%STEPS%", "\n".join(map(_step_words, _steps(history.records)))),
+    ):
+        script = script.replace(mark, text)
+    return script
+
+
+# -- command lines -----------------------------------------------------------------------
+
+
+def _argv(records: Sequence[Record], side: Side) -> list[str]:
+    for record in records:
+        if record.side is side and record.kind is Kind.PROCESS and record.name == "launched":
+            return [str(argument) for argument in record.args.get("argv", ())]
+    return []
+
+
+def _array(argv: list[str], side: Side) -> str:
+    """``argv`` as lines of a bash array: an option and its value on one line."""
+    folder = _run_folder(argv)
+    lines: list[str] = []
+    devices_told = False
+    for words in _options(argv):
+        match words:
+            case ("-chardev", value) if value.startswith("socket,id=qmp,"):
+                continue  # a descriptor of the harness
+            case ("-mon", _):
+                line = f'-qmp "unix:$work/{side}.qmp,server=on,wait=off"'
+            case ("-object" | "-device", value) if value.startswith(("iommufd,", "vfio-pci,")):
+                if devices_told:
+                    continue
+                line, devices_told = _DEVICES, True
+            case ("-D", _):
+                line = f'-D "$work/{side}-trace/%d.log"'
+            case _:
+                line = " ".join(_quoted(word, folder) for word in words)
+        lines.append(f"    {line}")
+    return "\n".join(lines)
+
+
+def _options(argv: list[str]) -> list[tuple[str, ...]]:
+    """The program, then each option with its value."""
+    found: list[tuple[str, ...]] = []
+    for word in argv:
+        is_value = found and found[-1][0].startswith("-") and len(found[-1]) == 1
+        if is_value and not word.startswith("-"):
+            found[-1] = (*found[-1], word)
+        else:
+            found.append((word,))
+    return found
+
+
+def _run_folder(argv: list[str]) -> str:
+    """The run directory: QEMU's firmware is in it."""
+    for option, value in itertools.pairwise(argv):
+        if option == "-bios":
+            return str(PurePath(value).parent)
+    return ""
+
+
+def _quoted(word: str, folder: str) -> str:
+    """``word`` for bash; what is in the run directory is found beside the script."""
+    if folder and word.startswith(f"{folder}/"):
+        return f'"$here"/{shlex.quote(word.removeprefix(f"{folder}/"))}'
+    return shlex.quote(word)
+
+
+# -- QMP commands ------------------------------------------------------------------------
+
+
+def _steps(records: Sequence[Record]) -> list[_Step]:
+    """The commands of both sides in their order; those that only ask are left out.
+
+    Up to the first that has to do with the other side, a side's commands are kept
+    together: their order between the sides was chance.
+    """
+    sent = [record for record in records if _is_command(record)]
+    pending: dict[Side, list[dict[str, Any]]] = {Side.DESTINATION: [], Side.SOURCE: []}
+    steps: list[_Step] = []
+    begun = False
+    where: dict[str, Any] = next(
+        (r.args["arguments"] for r in sent if r.args["command"] == "migrate"), {}
+    )
+    for number, record in enumerate(sent):
+        command = record.args["command"]
+        begun = begun or command in ("migrate", "migrate-incoming")
+        pending[record.side].append(_command(command, record.args.get("arguments", {}), where))
+        if not begun:
+            continue
+        if not steps or steps[-1].side is not record.side or steps[-1].waits:
+            steps.append(_Step(record.side))
+        steps[-1].commands += pending[record.side]
+        pending[record.side] = []
+        if command == "migrate":
+            following = sent[number + 1].t_ns if number + 1 < len(sent) else None
+            steps[-1].waits = following is None or _has_ended(records, record.t_ns, following)
+    return steps + [_Step(side, commands) for side, commands in pending.items() if commands]
+
+
+def _is_command(record: Record) -> bool:
+    if record.kind is not Kind.QMP or record.name != "execute":
+        return False
+    command = str(record.args.get("command", ""))
+    return command != "quit" and not command.startswith(_ASKING)
+
+
+def _has_ended(records: Sequence[Record], after_ns: int, before_ns: int) -> bool:
+    """Whether the source's migration ended between these times."""
+    return any(
+        record.name == "MIGRATION"
+        and record.side is Side.SOURCE
+        and after_ns < record.t_ns < before_ns
+        and record.args.get("status") in _ENDED
+        for record in records
+    )
+
+
+def _command(name: str, arguments: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:
+    """The command as the script sends it; ``where`` is what the source migrated to."""
+    if name in ("migrate", "migrate-incoming"):
+        # The destination was told to take any port; the source knew which it took.
+        channels = where.get("channels") or arguments.get("channels", [])
+        ours = [{**channel, "addr": _address(channel["addr"])} for channel in channels]
+        arguments = {**arguments, "channels": ours}
+    return {"execute": name, **({"arguments": arguments} if arguments else {})}
+
+
+def _address(addr: dict[str, Any]) -> dict[str, Any]:
+    """``addr`` with the script's own folder for what had a name of the run's own."""
+    if addr.get("transport") == "file":
+        return {**addr, "filename": f"{_WORK}/migration.stream"}
+    if addr.get("type") == "unix":
+        return {"transport": "socket", "type": "unix", "path": f"{_WORK}/migration.socket"}
+    return addr
+
+
+def _step_words(step: _Step) -> str:
+    options = ' "${ended[@]}"' if step.waits else ""
+    lines = [json.dumps(command) for command in step.commands]
+    text = "\n".join(lines).replace("\\", "\\\\").replace("$", "\\$").replace("`", "\\`")
+    text = text.replace(_WORK, "$work")
+    return f'echo "== {step.side}"\nqmp {step.side}{options} <<END || went_well=0\n{text}\nEND\n'

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# The two QEMUs of the run %NAME%, by hand:  by-hand.sh [FOLDER]
+#
+# Starts the destination and the source under `vfio-multifd serve`, which gives each the
+# scenario's emulated devices; sends both the QMP commands that the harness sent, in their
+# order; waits for the end; prints query-migrate of both.  What a guest would have set up
+# (PCI command register, BAR 0) is left out.  FOLDER keeps traces and sockets; without it
+# they are in a temporary one, which is removed.
+#
+# With a debugger or profiler, start that side alone, in the foreground of a terminal:
+#     vfio-multifd serve --scenario scenario.json --side source -- gdb --args QEMU... @devices@
+# and speak to it with `vfio-multifd qmp SOCKET`.
+#
+# With a real device instead of an emulated one, change two things below:
+#     devices=(-device vfio-pci,host=0000:3b:00.1,id=vfio0,x-migration-multifd-transfer=on)
+#     serve() { exec "${@:2}"; }
+# (each side its own host=..., where both are on one machine).  Then nothing of the harness
+# is between QEMU and the device.
+set -u
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+keep=${1:-}
+work=${keep:-$(mktemp -d)}
+mkdir -p "$work/source-trace" "$work/destination-trace"
+work=$(cd -- "$work" && pwd)
+rm -f -- "$work"/*.qmp "$work"/migration.*
+declare -A pid=()
+clean_up() {
+    kill "${pid[@]}" 2>/dev/null
+    wait
+    [ -n "$keep" ] || rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+command -v vfio-multifd >/dev/null || {
+    echo "by-hand.sh: vfio-multifd is not on PATH: activate the harness's .venv" >&2
+    exit 3
+}
+
+devices=(@devices@) # `vfio-multifd serve` puts the emulated devices in this place
+serve() { exec vfio-multifd serve --scenario "$here/scenario.json" --side "$1" -- "${@:2}"; }
+
+# shellcheck disable=SC2054 # the commas are those of QEMU's options
+source=(
+%SOURCE%
+)
+# shellcheck disable=SC2054
+destination=(
+%DESTINATION%
+)
+
+qmp() { # SIDE [--until EVENT]... < COMMANDS
+    vfio-multifd qmp "$work/$1.qmp" "${@:2}"
+}
+is_up() { # SIDE: wait for its monitor; false where QEMU has ended instead
+    until [ -S "$work/$1.qmp" ]; do
+        kill -0 "${pid[$1]}" 2>/dev/null || return
+        sleep 0.1
+    done
+    qmp "$1" </dev/null 2>/dev/null
+}
+ended=(--until MIGRATION=completed --until MIGRATION=failed --until MIGRATION=cancelled)
+
+serve destination "${destination[@]}" &
+pid[destination]=$!
+serve source "${source[@]}" &
+pid[source]=$!
+for side in destination source; do
+    is_up "$side" || {
+        echo "by-hand.sh: the $side QEMU did not start" >&2
+        exit 1
+    }
+done
+
+went_well=1
+%STEPS%
+if [ "$went_well" = 1 ]; then
+    echo "== destination"
+    qmp destination "${ended[@]}" </dev/null || went_well=0
+fi
+
+for side in source destination; do
+    echo "== $side: query-migrate"
+    answer=$(qmp "$side" <<<query-migrate)
+    echo "$answer"
+    [[ $answer == *'"status": "completed"'* ]] || went_well=0
+done
+for side in source destination; do
+    qmp "$side" <<<quit >/dev/null
+done
+wait
+[ "$went_well" = 1 ]

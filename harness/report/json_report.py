@@ -1,0 +1,88 @@
+"""The report for programs: one JSON document.
+
+::
+
+    {
+      "harness": "0.1.0", "overall": "valid" | "violated" | "unknown" | "lost" | "interrupted",
+      "exit_status": 0,
+      "runs": [{"name", "path", "outcome", "known", "seconds", "error", "source", "destination",
+                "verdict": {"overall", "findings": [...], "not_asked": {...}},
+                "repeat": [...], "recheck": [...]}],
+      "requirements": [{"id", "title", "outcome", "valid", "violated", "unknown", "why_not"}]
+    }
+
+A verdict is as in verdict.json; ``valid``, ``violated`` and ``unknown`` of a requirement
+hold numbers of runs, from 1.
+"""
+
+from typing import Any
+
+import msgspec
+
+import harness
+from harness.check.verdict import Outcome
+from harness.history.builds import BuildFacts
+from harness.report.summary import INTERRUPTED, LOST, Entry, Report
+
+_OVERALL = {0: "valid", 1: "violated", 2: "unknown", LOST: "lost", INTERRUPTED: "interrupted"}
+
+
+def document(report: Report) -> bytes:
+    """The document, with a newline at its end."""
+    return _encode(
+        {
+            "harness": harness.__version__,
+            "overall": _OVERALL[report.exit_status],
+            "exit_status": report.exit_status,
+            "runs": [_run(report, entry) for entry in report.entries],
+            "requirements": [
+                {
+                    "id": row.requirement,
+                    "title": row.title,
+                    "outcome": row.outcome or "not asked",
+                    **{outcome.value: row.runs(outcome) for outcome in Outcome},
+                    "why_not": row.why_not,
+                }
+                for row in report.rows()
+            ],
+        }
+    )
+
+
+def failure(error: str) -> bytes:
+    """The document where there was nothing to report but ``error``."""
+    return _encode(
+        {
+            "harness": harness.__version__,
+            "overall": "lost",
+            "exit_status": LOST,
+            "error": error,
+            "runs": [],
+            "requirements": [],
+        }
+    )
+
+
+def _run(report: Report, entry: Entry) -> dict[str, Any]:
+    manifest = entry.manifest
+    return {
+        "name": entry.name,
+        "path": str(entry.path) if entry.path is not None else None,
+        "outcome": "known deviation" if entry.known else entry.outcome or "lost",
+        "known": entry.known,
+        "seconds": entry.seconds if entry.seconds is None else round(entry.seconds, 3),
+        "error": entry.error,
+        "source": _build(manifest.source) if manifest is not None else None,
+        "destination": _build(manifest.destination) if manifest is not None else None,
+        "verdict": entry.verdict,
+        "repeat": report.repeat(entry),
+        "recheck": entry.recheck,
+    }
+
+
+def _build(facts: BuildFacts) -> dict[str, str]:
+    return {"path": facts.path, "version": facts.version_text, "machine": facts.machine}
+
+
+def _encode(found: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"

@@ -1,0 +1,67 @@
+"""What is being done, while it is done: one live line on a terminal, else one line a run."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+
+from harness.report import terminal
+from harness.report.summary import Entry
+
+
+class Progress:
+    """Tells about ``total`` runs.
+
+    :param is_live: draw the step of the present run on a line that goes away again
+    :param has_steps: tell each step on a line of its own, for the log of a run that hangs
+    :param is_silent: tell nothing
+    """
+
+    def __init__(
+        self, out: Console, total: int, *, is_live: bool, is_silent: bool, has_steps: bool = False
+    ) -> None:
+        self._out = out
+        self._total = total
+        self._number = 0
+        self._name = ""
+        self._is_silent = is_silent
+        self._has_steps = has_steps and not is_silent
+        self._status = (
+            Status("", console=out, spinner="line")
+            if is_live and not is_silent and not has_steps
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def begin(self, name: str) -> None:
+        """The next run begins."""
+        self._number += 1
+        self._name = name
+        self.step("start")
+
+    def step(self, what: str) -> None:
+        """The present run does ``what``."""
+        if self._has_steps:
+            self._out.print(f"     {self._name}: {what}", soft_wrap=True)
+            self._out.file.flush()
+        elif self._status is not None:
+            self._status.update(f"{self._number} of {self._total}  {self._name}: {what}")
+
+    def end(self, entry: Entry) -> None:
+        """The present run has ended."""
+        if not self._is_silent:
+            terminal.tell_run(self._out, self._number, entry)

@@ -1,0 +1,128 @@
+"""What is reported: the runs, and what they say together about each requirement."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.check.deviations import Deviation
+from harness.check.verdict import Finding, Outcome, Verdict
+from harness.history.rundir import SCENARIO, Manifest
+
+PROGRAM = "vfio-multifd"
+LOST = 3
+"""Exit status where the harness or a machine was lost."""
+INTERRUPTED = 130
+
+_WORST_FIRST = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One run: judged, or lost with ``error``."""
+
+    name: str
+    path: Path | None = None
+    """Its run directory; None: there is none."""
+    manifest: Manifest | None = None
+    verdict: Verdict | None = None
+    error: str = ""
+    seconds: float | None = None
+    known: Deviation | None = None
+    """The intermittent known deviation that interrupted it; None: none did."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What its verdict says; None: the run was lost."""
+        return self.verdict.overall if self.verdict is not None else None
+
+    @property
+    def exit_status(self) -> int:
+        """0 valid or only interrupted by what is known, 1 violated, 2 unknown, 3 lost."""
+        if self.known is not None:
+            return 0
+        return self.verdict.exit_status if self.verdict is not None else LOST
+
+    @property
+    def recheck(self) -> tuple[str, ...]:
+        """The command that judges it again."""
+        return (PROGRAM, "recheck", str(self.path)) if self.path is not None else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One requirement over all runs.
+
+    :ivar outcome: the worst that any run says; None: none asks about it
+    :ivar findings: by the run's number, from 1
+    :ivar why_not: why the first run does not ask, where none does
+    """
+
+    requirement: str
+    title: str
+    outcome: Outcome | None
+    findings: dict[int, Finding] = field(default_factory=dict)
+    why_not: str = ""
+
+    def runs(self, outcome: Outcome) -> list[int]:
+        """Numbers of the runs that say ``outcome``."""
+        return [number for number, found in self.findings.items() if found.outcome is outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All runs of one call.
+
+    :ivar titles: of all requirements, in the order in which they are told
+    :ivar run_options: of the command line, needed to repeat a run beyond its scenario
+    :ivar interrupted: which run was interrupted, in words; empty: none
+    """
+
+    entries: tuple[Entry, ...]
+    titles: Mapping[str, str]
+    run_options: tuple[str, ...] = ()
+    interrupted: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        """The worst: a lost run leaves open what it would have shown."""
+        if self.interrupted:
+            return INTERRUPTED
+        statuses = {entry.exit_status for entry in self.entries}
+        if not any(row.outcome for row in self.rows()):
+            statuses.add(2)  # nothing was judged: that is never valid
+        return next((status for status in (LOST, 1, 2) if status in statuses), 0)
+
+    @property
+    def lost(self) -> list[Entry]:
+        """Runs that could not be made or judged."""
+        return [entry for entry in self.entries if entry.verdict is None]
+
+    def repeat(self, entry: Entry) -> tuple[str, ...]:
+        """The command that makes the run again."""
+        if entry.path is None:
+            return ()
+        return (PROGRAM, "run", str(entry.path / SCENARIO), *self.run_options)
+
+    def rows(self) -> Iterator[Row]:
+        """Each requirement, in order."""
+        for requirement, title in self.titles.items():
+            findings: dict[int, Finding] = {}
+            why_not = ""
+            for number, entry in enumerate(self.entries, 1):
+                if entry.verdict is None:
+                    continue
+                found = entry.verdict.finding(requirement)
+                if found is not None and entry.known is not None:
+                    why_not = f"a known deviation interrupted run {number}, which asks"
+                elif found is not None:
+                    findings[number] = found
+                else:
+                    why_not = why_not or entry.verdict.not_asked.get(requirement, "")
+            outcomes = {found.outcome for found in findings.values()}
+            yield Row(
+                requirement=requirement,
+                title=title,
+                outcome=next((o for o in _WORST_FIRST if o in outcomes), None),
+                findings=findings,
+                why_not="" if findings else why_not,
+            )

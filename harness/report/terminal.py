@@ -1,0 +1,283 @@
+"""The report for people: runs, requirements, findings in words, what to do next.
+
+Words carry everything; colour only repeats it.  Written for 80 columns: prose wraps,
+paths and commands never do, so that they can be copied.
+"""
+
+import os
+import shlex
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from harness.check.deviations import Deviation
+from harness.check.verdict import Finding, Outcome
+from harness.history.rundir import BY_HAND
+from harness.report.summary import Entry, Report, Row
+from harness.report.words import (
+    WORDS,
+    build_words,
+    moment,
+    numbers_words,
+    ranges,
+    record_words,
+)
+
+_STYLES = {
+    Outcome.VALID: Style(color="green"),
+    Outcome.VIOLATED: Style(color="red", bold=True),
+    Outcome.UNKNOWN: Style(color="yellow"),
+    None: Style(color="magenta", bold=True),
+}
+_DIM = Style(dim=True)
+_BOLD = Style(bold=True)
+_WORD_WIDTH = 9
+
+
+class _Console(Console):
+    """rich's would exit with status 1, our word for a violation, where nobody reads on."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller."""
+        raise BrokenPipeError
+
+
+def console(*, is_plain: bool = False) -> Console:
+    """Standard output; ``is_plain``: no control sequences whatever the environment says."""
+    no_colour = is_plain or "NO_COLOR" in os.environ
+    return _Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        no_color=no_colour or None,
+        force_terminal=False if is_plain else None,
+    )
+
+
+def tell_run(out: Console, number: int, entry: Entry) -> None:
+    """One line about one run."""
+    took = f"{entry.seconds:6.2f} s" if entry.seconds is not None else " " * 8
+    line = Text.assemble(
+        f"{number:>3}  ",
+        (
+            f"{_word(entry):<{_WORD_WIDTH}}",
+            _STYLES[Outcome.UNKNOWN if entry.known else entry.outcome],
+        ),
+        f"{took}  ",
+        str(entry.path or entry.name),
+    )
+    out.print(line, soft_wrap=True)
+
+
+def _word(entry: Entry) -> str:
+    return "known" if entry.known is not None else WORDS[entry.outcome]
+
+
+def tell(out: Console, report: Report, *, runs_told: bool) -> None:
+    """The whole report; ``runs_told``: each run's line was printed as it ended."""
+    if not runs_told:
+        for number, entry in enumerate(report.entries, 1):
+            tell_run(out, number, entry)
+    if any(entry.verdict is not None for entry in report.entries):
+        out.print()
+        _tell_builds(out, report.entries)
+    if any(entry.verdict is not None and entry.known is None for entry in report.entries):
+        out.print()
+        _tell_requirements(out, report)
+    for number, entry in enumerate(report.entries, 1):
+        _tell_findings(out, report, number, entry)
+    _tell_lost(out, report)
+    out.print()
+    _tell_end(out, report)
+
+
+def _tell_builds(out: Console, entries: Iterable[Entry]) -> None:
+    """Which QEMUs; one line where all runs used one."""
+    seen: dict[str, None] = {}
+    for entry in entries:
+        if entry.manifest is not None:
+            source, destination = map(
+                build_words, (entry.manifest.source, entry.manifest.destination)
+            )
+            if source == destination:
+                seen[f"source and destination: {source}"] = None
+            else:
+                seen[f"source: {source}"] = seen[f"destination: {destination}"] = None
+    for line in seen:
+        out.print(line, soft_wrap=True)
+
+
+# -- requirements ------------------------------------------------------------------------
+
+
+def _tell_requirements(out: Console, report: Report) -> None:
+    """A row for each requirement that a run asked about; then the others, with why."""
+    is_single = len(report.entries) == 1
+    table = Table(box=None, pad_edge=False, header_style=_BOLD, padding=(0, 2, 0, 0))
+    table.add_column("id", no_wrap=True)
+    table.add_column("requirement", ratio=1)
+    table.add_column("verdict", no_wrap=True)
+    if not is_single:
+        table.add_column("in run", max_width=16)
+    rows = list(report.rows())
+    for row in rows:
+        if row.outcome is not None:
+            words = _measured(row) if is_single else Text(row.title)
+            verdict = Text(WORDS[row.outcome], _STYLES[row.outcome])
+            table.add_row(row.requirement, words, verdict, *(() if is_single else (_where(row),)))
+    _print(out, table)
+    others = [f"{row.requirement} ({row.why_not})" for row in rows if row.outcome is None]
+    if others:
+        _print(out, Text(f"Not asked: {'; '.join(others)}.", _DIM))
+
+
+def _measured(row: Row) -> Text:
+    """The title, and what the one run measured."""
+    told = numbers_words(next(iter(row.findings.values())).numbers)
+    return Text.assemble(row.title, *((("\n", ""), (told, _DIM)) if told else ()))
+
+
+def _where(row: Row) -> str:
+    """Numbers of the runs behind the verdict; below them the others, where there are any."""
+    found = [(outcome, row.runs(outcome)) for outcome in Outcome]
+    others = [f"{o}: {ranges(runs)}" for o, runs in found if runs and o is not row.outcome]
+    return "\n".join((*(ranges(runs) for o, runs in found if o is row.outcome), *others))
+
+
+def _print(out: Console, what: RenderableType) -> None:
+    """Print it without the blanks that lines are filled up with."""
+    with out.capture() as captured:
+        out.print(what)
+    for line in captured.get().splitlines():
+        out.file.write(f"{line.rstrip()}\n")
+
+
+# -- findings ----------------------------------------------------------------------------
+
+
+def _tell_findings(out: Console, report: Report, number: int, entry: Entry) -> None:
+    """What is not valid in one run: what is violated first, then what could not be judged."""
+    where = f"in run {number}, {entry.name}" if len(report.entries) > 1 else f"in {entry.name}"
+    if entry.verdict is None:
+        return
+    if entry.known is not None:
+        _tell_known(out, report, where, entry, entry.known)
+        return
+    unknown: dict[str, list[Finding]] = {}
+    has_told = False
+    for finding in entry.verdict.findings:
+        if finding.outcome is Outcome.VIOLATED:
+            out.print()
+            _tell_violated(out, report, where, entry, finding)
+            has_told = True
+        elif finding.outcome is Outcome.UNKNOWN:
+            unknown.setdefault(finding.sentence, []).append(finding)
+    for sentence, findings in unknown.items():
+        out.print()
+        ids = ", ".join(finding.requirement for finding in findings)
+        word = (WORDS[Outcome.UNKNOWN], _STYLES[Outcome.UNKNOWN])
+        _print(out, Text.assemble((f"{ids} ", _BOLD), word, f" {where}"))
+        _paragraph(out, sentence)
+        has_told = True
+    if has_told:
+        _tell_commands(out, report, entry)
+
+
+def _tell_known(out: Console, report: Report, where: str, entry: Entry, known: Deviation) -> None:
+    """A run that a known deviation interrupted: what it is, and where the evidence lies."""
+    out.print()
+    word = ("known deviation", _STYLES[Outcome.UNKNOWN])
+    _print(out, Text.assemble((f"{known.requirement} ", _BOLD), word, f" {where}: {known.case}"))
+    _paragraph(out, known.cause)
+    _tell_commands(out, report, entry)
+
+
+def _tell_violated(
+    out: Console, report: Report, where: str, entry: Entry, finding: Finding
+) -> None:
+    """The requirement, what was seen instead, and the records that contradict it."""
+    word = (WORDS[finding.outcome], _STYLES[finding.outcome])
+    title = report.titles.get(finding.requirement, "")
+    _print(out, Text.assemble((f"{finding.requirement} ", _BOLD), word, f" {where}: {title}"))
+    _paragraph(out, finding.sentence)
+    if finding.evidence and entry.manifest is not None:
+        records = Table.grid(padding=(0, 2, 0, 0))
+        records.add_column(no_wrap=True, justify="right")
+        records.add_column(overflow="fold")
+        for record in sorted(finding.evidence, key=lambda record: record.t_ns):
+            when = Text(moment(record, entry.manifest.started_ns), _DIM)
+            records.add_row(when, record_words(record))
+        _print(out, Padding(records, (0, 0, 0, 4)))
+
+
+def _tell_lost(out: Console, report: Report) -> None:
+    """The runs that were lost; those with the same error together."""
+    lost: dict[str, list[int]] = {}
+    for number, entry in enumerate(report.entries, 1):
+        if entry.verdict is None:
+            lost.setdefault(entry.error, []).append(number)
+    for error, numbers in lost.items():
+        out.print()
+        where = f" in run{'s' if len(numbers) > 1 else ''} {ranges(numbers)}: tells nothing of QEMU"
+        _print(out, Text.assemble((WORDS[None], _STYLES[None]), where))
+        _paragraph(out, error)
+        if len(numbers) == 1:
+            _tell_commands(out, report, report.entries[numbers[0] - 1])
+
+
+def _paragraph(out: Console, words: str) -> None:
+    _print(out, Padding(Text(words), (0, 0, 0, 4)))
+
+
+def _tell_commands(out: Console, report: Report, entry: Entry) -> None:
+    """Where everything is, and what makes or judges it again."""
+    if entry.path is None:
+        return
+    commands: list[tuple[str, str]] = [("all of it", f"{entry.path}/")]
+    if entry.verdict is not None:
+        commands.append(("judge again", shlex.join(entry.recheck)))
+    commands.append(("run again", shlex.join(report.repeat(entry))))
+    if (entry.path / BY_HAND).exists():
+        commands.append(("by hand", shlex.quote(str(entry.path / BY_HAND))))
+    for what, command in commands:
+        out.print(Text.assemble((f"    {what:<12}", _DIM), command), soft_wrap=True)
+
+
+# -- the end -----------------------------------------------------------------------------
+
+
+def _tell_end(out: Console, report: Report) -> None:
+    """One sentence for the exit status, and what else can be done."""
+    rows = list(report.rows())
+    violated = [row.requirement for row in rows if row.outcome is Outcome.VIOLATED]
+    unknown = [row.requirement for row in rows if row.outcome is Outcome.UNKNOWN]
+    judged = len([row for row in rows if row.outcome is Outcome.VALID])
+    runs = len(report.entries)
+    in_runs = f"in {runs} run{'s' if runs != 1 else ''}"
+    if report.interrupted:
+        told = Text(f"INTERRUPTED: {report.interrupted}", _STYLES[None])
+    elif violated:
+        told = Text(f"VIOLATED: {', '.join(violated)}; see above.", _STYLES[Outcome.VIOLATED])
+    elif report.lost:
+        told = Text(f"{len(report.lost)} of {runs} runs LOST; see above.", _STYLES[None])
+    elif unknown:
+        told = Text(f"Unknown: {', '.join(unknown)}; see above.", _STYLES[Outcome.UNKNOWN])
+    elif not judged:
+        told = Text("Nothing was judged.", _STYLES[Outcome.UNKNOWN])
+    else:
+        told = Text(f"Valid: all {judged} that were asked, {in_runs}.", _STYLES[Outcome.VALID])
+    out.print(told)
+    if known := [entry for entry in report.entries if entry.known is not None]:
+        out.print(f"{len(known)} of {runs} runs met a known deviation; see above.")
+    if violated and report.lost:
+        out.print(f"{len(report.lost)} of {runs} runs LOST; see above.")
+    if report.exit_status == 0 and runs == 1 and judged:
+        _tell_commands(out, report, report.entries[0])
+    elif report.exit_status == 0 and judged:
+        out.print("Judge a run again: vfio-multifd recheck RUN", soft_wrap=True)
+        out.print("Make it again:     vfio-multifd run RUN/scenario.json", soft_wrap=True)
+        out.print(f"By hand:           RUN/{BY_HAND}", soft_wrap=True)

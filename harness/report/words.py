@@ -1,0 +1,98 @@
+"""Findings, records and numbers in words; plain text, the same wherever it is printed."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.check.verdict import Outcome
+from harness.history import Kind, Record
+from harness.history.builds import BuildFacts
+
+WORDS = {
+    Outcome.VALID: "valid",
+    Outcome.VIOLATED: "VIOLATED",
+    Outcome.UNKNOWN: "unknown",
+    None: "LOST",
+}
+"""An outcome as it is printed; None: the run was lost."""
+
+_LONGEST_LINE = 200
+_MOST_LINES = 16
+_UNITS = ("ms", "us", "s", "bytes", "kib", "mib")
+
+
+def moment(record: Record, started_ns: int) -> str:
+    """When it was seen, from the run's start."""
+    return f"{(record.t_ns - started_ns) / 1e9:+.6f} s"
+
+
+def record_words(record: Record) -> str:
+    """What was seen, by whom, and where."""
+    where = [str(record.side)]
+    if record.device:
+        where.append(record.device)
+    if record.channel >= 0:
+        where.append(f"channel {record.channel}")
+    if record.tid:
+        where.append(f"thread {record.tid}")
+    name, args = record.name, dict(record.args)
+    if record.kind is Kind.QMP and name in ("execute", "return", "error"):
+        name = f"{args.pop('command', '')} {name}".strip()
+    elif record.kind is Kind.TRACE and record.device:
+        args.pop("name", None)  # the trace's name of the device that stands there already
+    told = ", ".join(f"{key} {_value(value)}" for key, value in args.items())
+    what = f"{record.kind} {name}"
+    return f"{' '.join(where)}: {what}{': ' if told else ''}{told}"
+
+
+def numbers_words(numbers: Mapping[str, Any]) -> str:
+    """What was measured: ``loads 16, longest wait 0.2 ms``."""
+    told = (_number(key, value) for key, value in numbers.items() if value not in ({}, ""))
+    return ", ".join(told)
+
+
+def _number(key: str, value: Any) -> str:
+    words, unit = key.split("_"), ""
+    if len(words) > 1 and words[-1] in _UNITS:
+        unit = f" {words.pop()}"
+    return f"{' '.join(words)} {_listed(value)}{unit}"
+
+
+def _listed(value: Any) -> str:
+    """Of what is counted for each of several: ``vfio0 (0 5, 1 4), vfio1 (...)``."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(
+        f"{key} ({_listed(inner)})" if isinstance(inner, Mapping) else f"{key} {inner}"
+        for key, inner in value.items()
+    )
+
+
+def build_words(facts: BuildFacts) -> str:
+    """Which QEMU it was."""
+    version = facts.version_text or "of unknown version"
+    return f"QEMU {version}, {facts.path or 'no path'}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """``1-4, 7`` for 1, 2, 3, 4, 7."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
+
+def _value(value: Any) -> str:
+    """As it is, but for what is long; where it is cut, the history has the whole."""
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    lines = text.strip().splitlines()
+    if len(lines) > 1:
+        shown = lines[:_MOST_LINES]
+        if len(lines) > len(shown):
+            shown.append(f"... ({len(lines)} lines, all in history.jsonl)")
+        return "".join(f"\n  {line}" for line in shown)
+    if len(text) <= _LONGEST_LINE:
+        return text
+    return f"{text[:_LONGEST_LINE]}... ({len(text)} characters, all in history.jsonl)"

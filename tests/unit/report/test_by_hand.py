@@ -1,0 +1,170 @@
+"""by-hand.sh: the run's command lines and commands, without what was the run's alone."""
+
+import json
+import shlex
+import subprocess
+
+import pytest
+
+from harness.history import Kind
+from harness.report import by_hand
+from tests.unit.check.histories import DST, SRC, Story, history, scenario
+
+FOLDER = "/work/runs/two devices-0001"
+SOCKET = {"transport": "socket", "type": "unix", "path": "vfio-multifd-7887", "abstract": True}
+INET = {"transport": "socket", "type": "inet", "host": "127.0.0.1"}
+FILE = {"transport": "file", "filename": f"{FOLDER}/migration.stream", "offset": 0}
+
+
+def argv(side, *more):
+    return [
+        "/opt/qemu/qemu-system-x86_64", "-nodefaults", "-machine", "q35",
+        "-bios", f"{FOLDER}/halt.bin",
+        "-chardev", "socket,id=qmp,fd=9", "-mon", "chardev=qmp,mode=control",
+        "-object", "iommufd,id=iommufd0,fd=6",
+        "-device", "vfio-pci,id=vfio0,fd=7", "-device", "vfio-pci,id=vfio1,fd=8",
+        "-trace", "vfio_*", "-D", f"{FOLDER}/{side}-trace/%d.log", *more,
+    ]  # fmt: skip
+
+
+def to(addr, **more):
+    return {"channels": [{"channel-type": "main", "addr": addr}], **more}
+
+
+class Script:
+    """A run's story, and the script that is made of it."""
+
+    def __init__(self):
+        self.story = Story()
+        for side, more in ((SRC, ()), (DST, ("-incoming", "defer"))):
+            self.story.add(side, Kind.PROCESS, "launched", argv=argv(side, *more), pid=1)
+
+    def sends(self, side, command, **arguments):
+        self.story.qmp(side, command, arguments=arguments)
+        return self
+
+    def ends(self, status="completed"):
+        self.story.status(SRC, status)
+        return self
+
+    @property
+    def text(self):
+        return by_hand.render(history(scenario(name="two devices"), self.story.records))
+
+    def array(self, name):
+        """The words of the bash array ``name``, as bash has them."""
+        start = self.text.index(f"\n{name}=(\n")
+        body = self.text[start : self.text.index("\n)\n", start)]
+        return shlex.split(body.replace(f"{name}=(", ""))
+
+    @property
+    def commands(self):
+        """(side, waits, names of commands) of each call of qmp between start and end."""
+        body = self.text[self.text.index("went_well=1\n") : self.text.index('if [ "$went_well"')]
+        found = []
+        for block in body.split("\nEND\n")[:-1]:
+            call, *lines = block[block.index("\nqmp ") + 1 :].splitlines()
+            names = [json.loads(line.replace("\\$", "$"))["execute"] for line in lines]
+            found.append((call.split()[1], "ended" in call, names))
+        return found
+
+
+@pytest.fixture
+def socket_run():
+    """Sides are configured at the same time, then migrate."""
+    script = Script()
+    for command in ("query-migrate-capabilities", "migrate-set-capabilities"):
+        for side in (SRC, DST):
+            script.sends(side, command)
+    return (
+        script.sends(DST, "migrate-incoming", **to(SOCKET, **{"exit-on-error": False}))
+        .sends(SRC, "migrate", **to(SOCKET))
+        .ends()
+        .sends(SRC, "query-migrate")
+        .sends(SRC, "quit")
+    )
+
+
+def test_script_is_valid_bash(socket_run):
+    checked = subprocess.run(
+        ["bash", "-n"], input=socket_run.text, text=True, capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_command_line_is_the_runs_but_for_what_was_its_own(socket_run):
+    words = socket_run.array("destination")
+    assert words[0] == "/opt/qemu/qemu-system-x86_64"
+    assert words[-2:] == ["-incoming", "defer"]
+    text = " ".join(words)
+    assert "-machine q35" in text
+    assert "fd=" not in text, "a descriptor of the harness"
+    assert FOLDER not in text
+    assert "-qmp unix:$work/destination.qmp,server=on,wait=off" in text
+    assert "-bios $here/halt.bin" in text
+    assert "-D $work/destination-trace/%d.log" in text
+
+
+def test_devices_have_one_place_for_all_of_them(socket_run):
+    assert socket_run.array("source").count("${devices[@]}") == 1
+    assert "devices=(@devices@)" in socket_run.text
+
+
+def test_commands_keep_their_order_and_questions_are_left_out(socket_run):
+    assert socket_run.commands == [
+        ("destination", False, ["migrate-set-capabilities", "migrate-incoming"]),
+        ("source", True, ["migrate-set-capabilities", "migrate"]),
+    ]
+
+
+def test_sides_meet_at_a_socket_of_the_scripts_own(socket_run):
+    assert "vfio-multifd-7887" not in socket_run.text
+    assert socket_run.text.count("$work/migration.socket") == 2
+
+
+def test_destination_takes_the_port_that_the_source_was_told():
+    script = Script()
+    script.sends(DST, "migrate-incoming", **to({**INET, "port": "0"}))
+    script.sends(SRC, "migrate", **to({**INET, "port": "4711"})).ends()
+    assert script.text.count('"port": "4711"') == 2
+    assert '"port": "0"' not in script.text
+
+
+def test_file_is_read_only_after_the_source_has_ended():
+    script = Script().sends(DST, "migrate-set-capabilities").sends(SRC, "migrate", **to(FILE))
+    script.ends().sends(DST, "migrate-incoming", **to(FILE))
+    assert script.commands == [
+        ("source", True, ["migrate"]),
+        ("destination", False, ["migrate-set-capabilities", "migrate-incoming"]),
+    ]
+    assert script.text.count("$work/migration.stream") == 2
+
+
+def test_command_sent_while_it_migrates_is_not_held_back_until_the_end():
+    script = Script().sends(SRC, "migrate", **to(SOCKET)).sends(SRC, "migrate_cancel")
+    script.ends("cancelled")
+    assert script.commands == [("source", False, ["migrate", "migrate_cancel"])]
+
+
+def test_run_that_never_migrated_has_its_commands_still():
+    script = Script().sends(SRC, "migrate-set-parameters")
+    assert script.commands == [("source", False, ["migrate-set-parameters"])]
+
+
+def test_value_that_bash_would_expand_reaches_qemu_as_it_is():
+    script = Script().sends(SRC, "migrate-set-parameters", tls="a$HOME`id`\\")
+    block = script.text[script.text.index("<<END || went_well=0\n{") :].split("\nEND\n")[0]
+    document = f"cat <<END\n{block.partition(chr(10))[2]}\nEND\n"
+    said = subprocess.run(["bash", "-c", document], capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout)["arguments"]["tls"] == "a$HOME`id`\\"
+
+
+def test_run_without_any_process_makes_a_script_that_says_so_by_being_empty():
+    text = by_hand.render(history(scenario(), []))
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+def test_head_tells_how_to_use_a_real_device(socket_run):
+    head = socket_run.text[: socket_run.text.index("set -u")]
+    assert "-device vfio-pci,host=" in head
+    assert "gdb --args" in head

@@ -1,0 +1,99 @@
+"""What several runs say together: the worst counts, and a lost run leaves it open."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.check.deviations import Deviation
+from harness.check.verdict import Outcome
+from harness.report.summary import INTERRUPTED, LOST
+from tests.unit.saved_runs import finding, judged, lost, report
+
+VALID = judged(finding("ORD-1", Outcome.VALID))
+VIOLATED = judged(finding("ORD-1", Outcome.VIOLATED))
+UNKNOWN = judged(finding("ORD-1", Outcome.UNKNOWN))
+
+
+@pytest.mark.parametrize(
+    ("entries", "status"),
+    [
+        ((VALID, VALID), 0),
+        ((VALID, UNKNOWN), 2),
+        ((UNKNOWN, VIOLATED, VALID), 1),
+        ((VIOLATED, lost()), LOST),
+        ((lost(),), LOST),
+    ],
+)
+def test_exit_status_is_that_of_the_worst_run(entries, status):
+    assert report(*entries).exit_status == status
+
+
+def test_interrupted_job_exits_130_whatever_was_found():
+    assert report(VIOLATED, interrupted="run 2 of 3").exit_status == INTERRUPTED == 130
+
+
+def row(requirement, *entries):
+    return next(row for row in report(*entries).rows() if row.requirement == requirement)
+
+
+def test_requirement_has_the_worst_outcome_of_the_runs_that_ask():
+    found = row("ORD-1", VALID, UNKNOWN, VIOLATED, VALID)
+    assert found.outcome is Outcome.VIOLATED
+    assert found.runs(Outcome.VIOLATED) == [3]
+    assert found.runs(Outcome.VALID) == [1, 4]
+
+
+def test_requirement_that_no_run_asks_about_tells_why_not():
+    found = row("SET-3", judged(finding("ORD-1", Outcome.VALID), SET_3="too new"), VALID)
+    assert found.outcome is None
+    assert found.why_not == "too new"
+
+
+def test_requirement_that_one_run_asks_about_does_not_tell_why_another_does_not():
+    silent = judged(finding("ORD-1", Outcome.VALID), SET_3="too new")
+    found = row("SET-3", silent, judged(finding("SET-3", Outcome.VALID)))
+    assert found.outcome is Outcome.VALID
+    assert not found.why_not
+
+
+def test_lost_run_says_nothing_about_any_requirement():
+    assert all(row.outcome is None for row in report(lost()).rows())
+
+
+def test_rows_are_in_the_order_of_the_titles():
+    found = report(VALID)
+    assert [row.requirement for row in found.rows()] == list(found.titles)
+
+
+def test_repeating_needs_the_options_that_the_scenario_does_not_hold():
+    run = lost(path=Path("runs/gone-0001"))
+    found = report(run, run_options=("--trace-events", "here"))
+    assert found.repeat(run) == (
+        "vfio-multifd", "run", "runs/gone-0001/scenario.json", "--trace-events", "here",
+    )  # fmt: skip
+    assert run.recheck == ("vfio-multifd", "recheck", "runs/gone-0001")
+
+
+def test_run_without_a_directory_cannot_be_repeated():
+    assert report(lost()).repeat(lost()) == ()
+    assert lost().recheck == ()
+
+
+KNOWN = replace(
+    VIOLATED,
+    known=Deviation(requirement="SET-4", case="a race", versions=">=10.0", seen=".", cause="so"),
+)
+
+
+def test_run_that_a_known_deviation_interrupted_leaves_the_others_verdict():
+    assert report(KNOWN, VALID).exit_status == 0
+    assert report(KNOWN, VIOLATED).exit_status == 1
+    assert row("ORD-1", KNOWN, VALID).findings.keys() == {2}
+
+
+def test_nothing_judged_is_never_valid():
+    assert report(KNOWN).exit_status == 2
+    found = row("ORD-1", KNOWN)
+    assert found.outcome is None
+    assert found.why_not == "a known deviation interrupted run 1, which asks"

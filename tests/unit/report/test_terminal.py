@@ -1,0 +1,198 @@
+"""The report for people: words carry it, at 80 columns, with and without colour."""
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.check.deviations import Deviation
+from harness.check.verdict import Outcome
+from harness.report import terminal
+from harness.report.summary import Report
+from tests.unit.saved_runs import (
+    entry,
+    finding,
+    judged,
+    lost,
+    record,
+    report,
+    valid_run,
+    violated_run,
+)
+
+PATH = Path("runs/liar-0001")
+
+
+def told(found: Report, *, width: int = 80, has_colour: bool = False, runs_told=False) -> str:
+    out = io.StringIO()
+    console = Console(
+        file=out, width=width, highlight=False, markup=False, emoji=False,
+        force_terminal=has_colour, color_system="standard" if has_colour else None,
+    )  # fmt: skip
+    terminal.tell(console, found, runs_told=runs_told)
+    return out.getvalue()
+
+
+def flat(text: str) -> str:
+    """``text`` as one line, however it was wrapped."""
+    return " ".join(text.split())
+
+
+def test_valid_run_names_each_requirement_with_its_verdict():
+    text = told(report(entry(valid_run())))
+    lines = [line for line in text.splitlines() if line.startswith("ORD-1 ")]
+    assert len(lines) == 1
+    assert lines[0].endswith("valid")
+    assert "VIOLATED" not in text
+
+
+def test_valid_run_ends_with_one_sentence_and_the_commands():
+    text = told(report(entry(valid_run(), PATH)))
+    assert "Valid: all " in text
+    assert "vfio-multifd recheck runs/liar-0001" in text
+    assert "vfio-multifd run runs/liar-0001/scenario.json" in text
+
+
+def test_violation_shows_the_records_that_contradict_it_with_side_time_and_device():
+    run = violated_run()
+    text = flat(told(report(entry(run, PATH))))
+    (evidence,) = [r for r in run.records if r.name == "received"]
+    assert "ORD-1 VIOLATED in liar" in text
+    seconds = (evidence.t_ns - run.manifest.started_ns) / 1e9
+    assert f"{seconds:+.6f} s destination vfio0: device received" in text
+    assert "vfio-multifd run runs/liar-0001/scenario.json" in text
+    assert "VIOLATED: ORD-1; see above." in text
+
+
+def test_no_line_of_prose_is_wider_than_the_terminal():
+    text = told(report(entry(violated_run(), PATH), entry(valid_run()), lost("short")))
+    paths = ("source and destination:", "    judge again", "    run again")
+    wide = [line for line in text.splitlines() if len(line) > 80]
+    assert not [line for line in wide if not line.startswith(paths)]
+
+
+def test_paths_and_commands_are_never_broken():
+    path = Path("/a-very-long-folder-name" * 5) / "run-0001"
+    text = told(report(entry(violated_run(), path)))
+    assert f"vfio-multifd run {path}/scenario.json\n" in text
+    assert f"vfio-multifd recheck {path}\n" in text
+
+
+def test_path_with_a_blank_is_quoted_in_commands():
+    text = told(report(entry(violated_run(), Path("my runs/x-0001"))))
+    assert "vfio-multifd recheck 'my runs/x-0001'" in text
+
+
+def test_lines_have_no_blanks_at_their_end():
+    text = told(report(entry(violated_run(), PATH), entry(valid_run())))
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+
+
+def test_colour_adds_nothing_but_colour():
+    found = report(entry(violated_run(), PATH), entry(valid_run()), lost())
+    coloured = told(found, has_colour=True)
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured).split() == told(found).split()
+
+
+def test_no_colour_is_asked_for_by_the_environment(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert terminal.console().no_color
+
+
+def test_plain_console_writes_no_control_sequences_even_if_colour_is_forced(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = terminal.console(is_plain=True)
+    console.file = io.StringIO()
+    terminal.tell(console, report(entry(violated_run())), runs_told=False)
+    assert "\x1b" not in console.file.getvalue()
+
+
+def test_series_tells_in_which_runs_each_requirement_was_judged():
+    both = report(entry(valid_run()), entry(violated_run()), entry(valid_run()))
+    text = told(both)
+    at = text.splitlines().index(next(x for x in text.splitlines() if x.startswith("ORD-1 ")))
+    assert text.splitlines()[at].split()[-2:] == ["VIOLATED", "2"]
+    assert text.splitlines()[at + 1].endswith("valid: 1, 3")
+
+
+def test_what_no_run_asks_about_is_told_with_why():
+    text = flat(told(report(judged(finding("ORD-1", Outcome.VALID), SET_3="it is too new"))))
+    assert "Not asked:" in text
+    assert "SET-3 (it is too new)" in text
+
+
+def test_unknowns_with_one_reason_are_told_together():
+    why = "there is no trace"
+    text = flat(
+        told(
+            report(
+                judged(
+                    finding("ORD-1", Outcome.UNKNOWN, why), finding("ORD-2", Outcome.UNKNOWN, why)
+                )
+            )
+        )
+    )
+    assert "ORD-1, ORD-2 unknown in made there is no trace" in text
+    assert "Unknown: ORD-1, ORD-2; see above." in text
+
+
+def test_lost_runs_with_one_error_are_told_together():
+    text = flat(told(report(entry(valid_run()), lost("no disk"), lost("no disk"))))
+    assert text.count("no disk") == 1
+    assert "LOST in runs 2-3" in text
+    assert "2 of 3 runs LOST" in text
+
+
+def test_violation_is_told_before_a_loss_and_both_are():
+    text = flat(told(report(entry(violated_run()), lost("no disk"))))
+    assert "VIOLATED: ORD-1; see above. 1 of 2 runs LOST; see above." in text
+
+
+def test_interruption_is_the_last_word():
+    text = told(report(entry(valid_run()), interrupted="run 2 of 3, slow"))
+    assert text.rstrip().endswith("INTERRUPTED: run 2 of 3, slow")
+
+
+def test_builds_are_told_once_where_all_runs_used_the_same():
+    text = told(report(entry(valid_run()), entry(violated_run())))
+    assert text.count("QEMU 10.0.2 Debian, /usr/bin/qemu-system-x86_64") == 1
+
+
+def test_runs_that_were_told_as_they_ended_are_not_told_again():
+    found = report(entry(valid_run(), PATH))
+    assert "0.25 s" in told(found)
+    assert "0.25 s" not in told(found, runs_told=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "word"), [(entry(valid_run()), "valid"), (entry(violated_run()), "VIOLATED"),
+                      (lost(), "LOST")],
+)  # fmt: skip
+def test_line_of_a_run_has_its_verdict_in_words(one, word):
+    out = io.StringIO()
+    terminal.tell_run(Console(file=out, width=80), 3, one)
+    assert out.getvalue().split()[:2] == ["3", word]
+
+
+def test_evidence_is_in_the_order_of_time():
+    late, early = record("late", t_ns=2_000), record("early", t_ns=1_000)
+    found = finding("ORD-1", Outcome.VIOLATED, evidence=(late, early))
+    text = told(report(judged(found)))
+    assert text.index("early") < text.index("late")
+
+
+def test_run_that_a_known_deviation_interrupted_says_which_and_is_no_violation():
+    known = Deviation(
+        requirement="SET-4", case="a race", versions=">=10.0", seen=".", cause="it forgets"
+    )
+    found = report(replace(entry(violated_run(), PATH), known=known), entry(valid_run()))
+    text = flat(told(found))
+    assert "SET-4 known deviation in run 1, liar: a race it forgets" in text
+    assert "vfio-multifd run runs/liar-0001/scenario.json" in text
+    assert "VIOLATED" not in text
+    assert "1 of 2 runs met a known deviation" in text
+    assert found.exit_status == 0
