@@ -1,0 +1,31 @@
+"""What was found out about one thing that the main job needs."""
+
+import enum
+
+import msgspec
+
+
+class State(enum.StrEnum):
+    """What was found out about one thing."""
+
+    OK = "ok"
+    MISSING = "missing"
+    """The main job cannot run without it."""
+    OPTIONAL = "optional"
+    """It is not there, or of no use, and the main job runs without it."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+    """A command or a sentence; empty: nothing to mend."""
+
+
+def needed(what: str, is_fit: bool, found: str, mend: str) -> Check:
+    """What the main job cannot do without; ``mend`` where ``is_fit`` is false."""
+    state = State.OK if is_fit else State.MISSING
+    return Check(what, state, found, "" if is_fit else mend)

@@ -1,0 +1,276 @@
+"""A **job**: several scenarios run one after another, or several saved runs judged again.
+
+A run that is lost does not keep the others from being made; what was made is reported.
+"""
+
+import asyncio
+import itertools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness import main_job, scenario
+from harness.check.judge import TITLES, judge
+from harness.check.verdict import Verdict
+from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError
+from harness.history import rundir
+from harness.history.rundir import History, RunDir
+from harness.report import json_report, terminal
+from harness.report.progress import Progress
+from harness.report.summary import Entry, Report
+from harness.run import interrupted_by, run_in
+from harness.scenario import EmulatedDevice, Scenario
+from harness.vm import builds
+
+Complain = Callable[[str], None]
+"""Prints one line on standard error."""
+
+ALIASES = ("q35", "pc")
+"""Machine types that are another in each version of QEMU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user gave on the command line; it goes before what a scenario says."""
+
+    qemu: str = ""
+    qemu_dst: str = ""
+    channels: int | None = None
+    devices: int | None = None
+    size: int | None = None
+    seed: int | None = None
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether they say what is to be migrated."""
+        return not (self.channels is self.devices is self.size is None)
+
+
+# -- which scenarios ---------------------------------------------------------------------
+
+
+def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "") -> list[Scenario]:
+    """The scenarios to run, settings applied.
+
+    :raise UsageError: a file cannot be used, or a setting does not fit it
+    :raise PrerequisiteMissing: there is no such QEMU, or it is none that can be used
+    """
+    if paths:
+        wanted = [scenario.load(p / rundir.SCENARIO if p.is_dir() else p) for p in paths]
+    elif settings.has_shape:
+        wanted = [Scenario(name="plain")]
+    else:
+        wanted = list(main_job.SCENARIOS)
+    found = [with_builds(applied(each, settings), settings) for each in wanted]
+    for binary in dict.fromkeys(name for each in found for name in (each.qemu, each.qemu_dst)):
+        has_trace = any(each.trace for each in found if binary in (each.qemu, each.qemu_dst))
+        _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
+    return found
+
+
+def _require(binary: Path, trace_events: str, *, is_shared: bool, has_trace: bool) -> None:
+    """What every run needs of ``binary``, asked once so that it is told once.
+
+    :param is_shared: by several runs, which would each find the same
+    """
+    try:
+        if has_trace:
+            builds.trace_events_path(binary, trace_events)
+    except PrerequisiteMissing:
+        builds.require_version(binary, builds.version_of(binary))  # says more
+        raise
+    if is_shared:
+        builds.require_version(binary, builds.version_of(binary))
+
+
+def applied(original: Scenario, settings: Settings) -> Scenario:
+    """``original`` with the settings that were given.
+
+    :raise UsageError: it is no scenario any more
+    """
+    fields: dict[str, Any] = {}
+    if settings.channels is not None:
+        fields["channels"] = settings.channels
+    if settings.seed is not None:
+        fields["seed"] = settings.seed
+    try:
+        devices = tuple(_devices(original.devices, settings))
+        return msgspec.structs.replace(original, devices=devices, **fields)
+    except ValueError as error:
+        raise UsageError(f"{original.name}: {error}") from error
+
+
+def _devices(originals: Sequence[EmulatedDevice], settings: Settings) -> Iterator[EmulatedDevice]:
+    """So many devices as are wanted: the scenario's own, then copies of its last."""
+    if settings.devices is not None and settings.devices < 0:
+        raise ValueError(f"--devices is {settings.devices}, below 0")
+    count = len(originals) if settings.devices is None else settings.devices
+    names = (f"vfio{n}" for n in itertools.count())
+    free = (name for name in names if name not in {device.id for device in originals})
+    for number in range(count):
+        fields: dict[str, Any] = {}
+        if number < len(originals):
+            device = originals[number]
+        else:
+            device = originals[-1] if originals else EmulatedDevice(id="vfio0")
+            fields = {"id": next(free), "seed": device.seed + number}
+        if settings.size is not None:
+            fields["size"] = settings.size
+        if settings.seed is not None:
+            fields["seed"] = settings.seed + number
+        yield msgspec.structs.replace(device, **fields)
+
+
+def with_builds(original: Scenario, settings: Settings) -> Scenario:
+    """``original`` with paths of the QEMUs that will run, so that it can be repeated.
+
+    Where the versions differ, a machine type that is another in each is made the older's.
+
+    :raise PrerequisiteMissing: there is no such QEMU
+    """
+    source = builds.find(settings.qemu or original.qemu)
+    given = settings.qemu_dst or ("" if settings.qemu else original.qemu_dst)
+    destination = builds.find(given) if given else source
+    fields = {"qemu": str(source), "qemu_dst": str(destination)}
+    if destination != source and original.machine in ALIASES:
+        major, minor, _ = min(builds.version_of(source), builds.version_of(destination))
+        kind = {"q35": "q35", "pc": "i440fx"}[original.machine]
+        fields["machine"] = f"pc-{kind}-{major}.{minor}"
+    return msgspec.structs.replace(original, **fields)
+
+
+# -- run ---------------------------------------------------------------------------------
+
+
+def run(
+    wanted: Sequence[Scenario],
+    runs_dir: Path,
+    *,
+    trace_events: str,
+    is_json: bool,
+    has_progress: bool,
+    has_steps: bool = False,
+    complain: Complain,
+) -> int:
+    """Run all of ``wanted``, report, and give the exit status."""
+    is_live = sys.stdout.isatty() and "CI" not in os.environ and not is_json
+    out = terminal.console(is_plain=not sys.stdout.isatty())
+    is_silent = is_json or not has_progress
+    entries: list[Entry] = []
+    interrupted = ""
+    told: set[str] = set()
+    with Progress(
+        out, len(wanted), is_live=is_live, is_silent=is_silent, has_steps=has_steps
+    ) as progress:
+        for each in wanted:
+            progress.begin(each.name)
+            target = RunDir.create(runs_dir, each.name)
+            try:
+                entry = _run_one(each, target, trace_events, progress.step)
+            except KeyboardInterrupt:
+                interrupted = f"run {len(entries) + 1} of {len(wanted)}, {each.name}"
+                if target.path.exists():
+                    interrupted += f"; what it wrote is in {target.path}/"
+                break
+            entries.append(entry)
+            progress.end(entry)
+            if entry.error and entry.error not in told:
+                told.add(entry.error)
+                complain(f"{entry.error}{f'; see {entry.path}/' if entry.path else ''}")
+    report = Report(
+        entries=tuple(entries),
+        titles=TITLES,
+        run_options=("--trace-events", trace_events) if trace_events else (),
+        interrupted=interrupted,
+    )
+    return _tell(report, is_json=is_json, runs_told=not is_silent)
+
+
+def _run_one(
+    wanted: Scenario, target: RunDir, trace_events: str, step: Callable[[str], None]
+) -> Entry:
+    started = time.monotonic()
+    error = ""
+    try:
+        made = asyncio.run(run_in(target, wanted, trace_events=trace_events, progress=step))
+    except HarnessError as failure:
+        error = str(failure)
+    except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
+        traceback.print_exc()
+        error = f"{wanted.name}: {failure!r}: a bug of the harness"
+    took = time.monotonic() - started
+    if error:
+        path = target.path if target.path.exists() else None
+        return Entry(name=wanted.name, path=path, error=error, seconds=took)
+    return _judged(made.rundir, made.history, made.verdict, took)
+
+
+def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> Entry:
+    return Entry(
+        name=history.scenario.name,
+        path=path,
+        manifest=history.manifest,
+        verdict=verdict,
+        seconds=seconds,
+        known=interrupted_by(history, verdict),
+    )
+
+
+# -- recheck -----------------------------------------------------------------------------
+
+
+def recheck(paths: Sequence[Path], *, is_json: bool, complain: Complain) -> int:
+    """Judge the saved runs at or below ``paths`` again, report, and give the exit status.
+
+    :raise HistoryError: there is none
+    """
+    entries = []
+    for path in (found for given in paths for found in run_dirs(given)):
+        entry = _recheck_one(path)
+        entries.append(entry)
+        if entry.error:
+            complain(entry.error)
+    return _tell(Report(entries=tuple(entries), titles=TITLES), is_json=is_json, runs_told=False)
+
+
+def run_dirs(path: Path) -> list[Path]:
+    """``path``, or the run directories below it, also damaged ones.
+
+    :raise HistoryError: there is none
+    """
+    marks = (rundir.MANIFEST, rundir.SCENARIO, rundir.HISTORY)
+    if any((path / mark).exists() for mark in marks):
+        return [path]
+    if not path.is_dir():
+        raise HistoryError(f"{path}: no such directory; give a run directory, or a folder of them")
+    found = sorted({place.parent for mark in marks for place in path.rglob(mark)})
+    if not found:
+        raise HistoryError(f"{path}: no run directory is in it (one has a {rundir.MANIFEST})")
+    return found
+
+
+def _recheck_one(path: Path) -> Entry:
+    started = time.monotonic()
+    try:
+        history = rundir.load(path)
+        verdict = judge(history)
+    except HarnessError as failure:
+        return Entry(name=path.name, path=path, error=str(failure))
+    return _judged(path, history, verdict, time.monotonic() - started)
+
+
+def _tell(report: Report, *, is_json: bool, runs_told: bool) -> int:
+    if is_json:
+        sys.stdout.write(json_report.document(report).decode())
+    elif report.interrupted or len(report.lost) < len(report.entries):
+        out = terminal.console(is_plain=not sys.stdout.isatty())
+        terminal.tell(out, report, runs_told=runs_told)
+    # Else nothing was judged, and why not stands on standard error.
+    return report.exit_status

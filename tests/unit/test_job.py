@@ -1,0 +1,270 @@
+"""A job: which scenarios are run with which settings, and what a lost one does to the rest."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import job, main_job
+from harness.check.judge import judge
+from harness.errors import HistoryError, PrerequisiteMissing, UsageError, VMError
+from harness.history.rundir import SOURCE_STDERR
+from harness.job import Settings
+from harness.run import Run
+from harness.scenario import MIB, EmulatedDevice, Scenario, to_json
+from tests.unit.saved_runs import save, valid_run, violated_run
+
+THREE = Scenario(
+    name="three", devices=tuple(EmulatedDevice(id=f"d{n}", size=n * MIB, seed=n) for n in (1, 2, 3))
+)
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Makes something that passes for an installed QEMU of a version."""
+
+    def make(version: str = "10.0.0") -> Path:
+        folder = tmp_path / version
+        (folder / "trace").mkdir(parents=True)
+        (folder / "trace" / "trace-events-all").write_text("")
+        binary = folder / "qemu-system-x86_64"
+        binary.write_text(f"#!/bin/sh\necho QEMU emulator version {version}\n")
+        binary.chmod(0o755)
+        return binary
+
+    return make
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save_scenario(scenario: Scenario, name: str = "scenario.json") -> Path:
+        path = tmp_path / name
+        path.write_bytes(to_json(scenario))
+        return path
+
+    return save_scenario
+
+
+# -- which scenarios ---------------------------------------------------------------------
+
+
+def test_without_a_scenario_it_is_the_main_job(build):
+    found = job.scenarios([], Settings(qemu=str(build())))
+    assert [each.name for each in found] == [each.name for each in main_job.SCENARIOS]
+
+
+def test_without_a_scenario_but_with_a_shape_it_is_one_plain_scenario(build):
+    settings = Settings(qemu=str(build()), channels=8, devices=2, size=5)
+    (found,) = job.scenarios([], settings)
+    assert found.channels == 8
+    assert [(device.id, device.size) for device in found.devices] == [("vfio0", 5), ("vfio1", 5)]
+
+
+def test_scenario_names_the_qemu_that_will_run_so_that_it_can_be_repeated(build, saved):
+    binary = build()
+    (found,) = job.scenarios([saved(THREE)], Settings(qemu=str(binary.parent)))
+    assert found.qemu == found.qemu_dst == str(binary)
+
+
+def test_run_directory_stands_for_its_scenario(build, saved, tmp_path):
+    saved(THREE)
+    (found,) = job.scenarios([tmp_path], Settings(qemu=str(build())))
+    assert found.devices == THREE.devices
+
+
+def test_one_bad_scenario_keeps_all_from_being_run(build, saved, tmp_path):
+    with pytest.raises(UsageError, match=r"gone\.json"):
+        job.scenarios([saved(THREE), tmp_path / "gone.json"], Settings(qemu=str(build())))
+
+
+def test_qemu_without_trace_events_is_fine_where_nothing_is_traced(build, saved):
+    binary = build()
+    (binary.parent / "trace" / "trace-events-all").unlink()
+    settings = Settings(qemu=str(binary))
+    untraced = msgspec.structs.replace(THREE, trace=())
+    assert job.scenarios([saved(untraced)], settings)
+    with pytest.raises(PrerequisiteMissing, match="trace-events-all"):
+        job.scenarios([saved(THREE)], settings)
+
+
+# -- settings ----------------------------------------------------------------------------
+
+
+def test_settings_that_were_not_given_change_nothing():
+    assert job.applied(THREE, Settings()) == THREE
+
+
+def test_given_settings_go_before_the_scenarios():
+    found = job.applied(THREE, Settings(channels=7, size=9, seed=40))
+    assert found.channels == 7
+    assert found.seed == 40
+    assert [device.size for device in found.devices] == [9, 9, 9]
+    assert [device.seed for device in found.devices] == [40, 41, 42]
+
+
+def test_fewer_devices_are_the_first_of_them():
+    found = job.applied(THREE, Settings(devices=2))
+    assert found.devices == THREE.devices[:2]
+
+
+def test_more_devices_are_copies_of_the_last_with_states_of_their_own():
+    found = job.applied(THREE, Settings(devices=5))
+    assert found.devices[:3] == THREE.devices
+    assert [device.size for device in found.devices[3:]] == [3 * MIB] * 2
+    assert len({device.id for device in found.devices}) == 5
+    assert len({device.seed for device in found.devices}) == 5
+
+
+def test_no_devices_at_all_can_be_asked_for():
+    assert job.applied(THREE, Settings(devices=0)).devices == ()
+
+
+@pytest.mark.parametrize("settings", [Settings(channels=0), Settings(devices=-1)])
+def test_setting_that_no_scenario_can_have_is_a_usage_error(settings):
+    with pytest.raises(UsageError, match="three: "):
+        job.applied(THREE, settings)
+
+
+# -- builds ------------------------------------------------------------------------------
+
+
+def test_versions_that_differ_get_the_machine_of_the_older(build):
+    old, new = build("10.0.3"), build("11.1.0")
+    for source, destination in ((old, new), (new, old)):
+        settings = Settings(qemu=str(source), qemu_dst=str(destination))
+        assert job.with_builds(THREE, settings).machine == "pc-q35-10.0"
+    pc = msgspec.structs.replace(THREE, machine="pc")
+    assert job.with_builds(pc, settings).machine == "pc-i440fx-10.0"
+
+
+def test_machine_that_was_named_is_kept(build):
+    settings = Settings(qemu=str(build("10.0.3")), qemu_dst=str(build("11.1.0")))
+    named = msgspec.structs.replace(THREE, machine="pc-q35-9.2")
+    assert job.with_builds(named, settings).machine == "pc-q35-9.2"
+
+
+def test_one_build_keeps_the_machine_alias(build):
+    assert job.with_builds(THREE, Settings(qemu=str(build()))).machine == "q35"
+
+
+def test_given_source_goes_for_the_destination_too(build):
+    old, new = build("10.0.3"), build("11.1.0")
+    named = msgspec.structs.replace(THREE, qemu=str(old), qemu_dst=str(old))
+    assert job.with_builds(named, Settings(qemu=str(new))).qemu_dst == str(new)
+    assert job.with_builds(named, Settings(qemu_dst=str(new))).qemu == str(old)
+
+
+# -- running -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(monkeypatch, tmp_path):
+    """Runs scenarios whose ends are given: a history, or an error."""
+
+    def run(*ends, is_json=False, **fields):
+        left = list(ends)
+
+        async def made(rundir, scenario, *, trace_events, progress):
+            progress("boot")
+            (rundir.path / SOURCE_STDERR).write_text("")
+            end = left.pop(0)
+            if isinstance(end, BaseException):
+                raise end
+            return Run(rundir.path, end, judge(end))
+
+        monkeypatch.setattr(job, "run_in", made)
+        complaints: list[str] = []
+        wanted = [Scenario(name=f"run{n}") for n in range(len(ends))]
+        status = job.run(
+            wanted, tmp_path / "runs", trace_events=fields.pop("trace_events", ""),
+            is_json=is_json, has_progress=True, complain=complaints.append,
+        )  # fmt: skip
+        return status, complaints
+
+    return run
+
+
+def test_each_run_is_told_as_it_ends_and_the_worst_is_the_exit_status(runs, capsys):
+    assert runs(valid_run(), violated_run()) == (1, [])
+    out = capsys.readouterr().out
+    assert [line.split()[1] for line in out.splitlines()[:2]] == ["valid", "VIOLATED"]
+
+
+def test_lost_run_is_one_line_and_the_others_are_made(runs, capsys):
+    status, complaints = runs(valid_run(), VMError("it is gone"), violated_run())
+    assert status == 3
+    assert len(complaints) == 1
+    assert "it is gone; see " in complaints[0]
+    assert "run1-0001/" in complaints[0]
+    assert "VIOLATED: ORD-1" in capsys.readouterr().out
+
+
+def test_error_that_loses_several_runs_is_complained_about_once(runs):
+    same = (PrerequisiteMissing("no trace"), PrerequisiteMissing("no trace"))
+    assert len(runs(*same, valid_run())[1]) == 1
+
+
+def test_where_all_runs_are_lost_the_complaint_is_all(runs, capsys):
+    status, complaints = runs(VMError("it is gone"))
+    assert (status, len(complaints)) == (3, 1)
+    assert "requirement" not in capsys.readouterr().out
+
+
+def test_bug_in_one_run_keeps_its_traceback_and_the_others_are_made(runs, capsys):
+    status, _ = runs(ZeroDivisionError("a bug"), valid_run())
+    assert status == 3
+    said = capsys.readouterr()
+    assert "ZeroDivisionError: a bug" in said.err
+    assert "Traceback" in said.err
+    assert "2  valid" in said.out
+
+
+def test_interrupt_tells_what_was_done_and_where_the_rest_is(runs, capsys):
+    status, _ = runs(violated_run(), KeyboardInterrupt(), valid_run())
+    assert status == 130
+    out = capsys.readouterr().out
+    assert "ORD-1 VIOLATED" in out
+    assert "INTERRUPTED: run 2 of 3, run1; what it wrote is in " in out
+    assert "run2" not in out
+
+
+def test_json_is_all_that_goes_to_standard_output(runs, capsys):
+    status, _ = runs(valid_run(), is_json=True)
+    assert status == 0
+    assert json.loads(capsys.readouterr().out)["overall"] == "valid"
+
+
+def test_repeating_a_run_needs_the_trace_events_that_were_given(runs, capsys):
+    runs(violated_run(), trace_events="my events")
+    assert "scenario.json --trace-events 'my events'" in capsys.readouterr().out
+
+
+# -- saved runs --------------------------------------------------------------------------
+
+
+def test_run_directory_is_found_by_any_of_its_files(tmp_path):
+    path = save(valid_run(), tmp_path)
+    assert job.run_dirs(path) == [path]
+    assert job.run_dirs(tmp_path) == [path]
+    (path / "manifest.json").unlink()
+    assert job.run_dirs(tmp_path) == [path]
+
+
+def test_folder_without_runs_is_an_error(tmp_path):
+    with pytest.raises(HistoryError, match="no run directory"):
+        job.run_dirs(tmp_path)
+
+
+def test_deadlock_that_is_known_of_qemu_is_told_to_be(capsys):
+    path = Path(__file__).parents[1] / "data" / "violated" / "RUN" / "sync-deadlock"
+    assert job.recheck([path], is_json=True, complain=print) == 2
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["outcome"] == "known deviation"
+    assert "channels_ready" in run["known"]["cause"]
+
+
+def test_violation_that_nobody_knows_is_not_called_known(tmp_path, capsys):
+    assert job.recheck([save(violated_run(), tmp_path)], is_json=True, complain=print) == 1
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert run["known"] is None

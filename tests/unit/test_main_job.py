@@ -1,0 +1,43 @@
+"""The main job asks about every requirement that can be judged without damage."""
+
+from collections import Counter
+
+from harness.check.judge import RULES
+from harness.history.builds import BuildFacts
+from harness.main_job import SCENARIOS
+from harness.model.expectation import Ending, expect
+from harness.scenario import from_json, to_json
+from tests.unit.check.histories import FACTS
+
+# The machine type that a run uses is known by asking QEMU; "q35" is the newest.
+OLD = BuildFacts(**{**{f: getattr(FACTS, f) for f in FACTS.__struct_fields__}, "machine": ""})
+
+
+def asked(requirement: str) -> list[str]:
+    rule = next(rule for rule in RULES if rule.id == requirement)
+    return [each.name for each in SCENARIOS if not rule.asks(each, expect(each, OLD, OLD))]
+
+
+def test_every_rule_is_asked_by_some_scenario():
+    assert not [rule.id for rule in RULES if not asked(rule.id)]
+
+
+def test_names_are_unique_so_that_the_report_can_name_runs():
+    assert not [name for name, count in Counter(s.name for s in SCENARIOS).items() if count > 1]
+
+
+def test_each_scenario_can_be_saved_and_repeated():
+    assert [from_json(to_json(each)) for each in SCENARIOS] == list(SCENARIOS)
+
+
+def test_no_scenario_names_a_qemu_so_that_the_user_does():
+    assert not [each.name for each in SCENARIOS if each.qemu or each.qemu_dst]
+
+
+def test_every_way_to_end_without_damage_is_there():
+    endings = {expect(each, OLD, OLD).ending for each in SCENARIOS}
+    assert endings == set(Ending) - {Ending.DEVICE_ERROR}
+
+
+def test_states_stay_small_so_that_the_job_stays_quick():
+    assert sum(each.state_size for each in SCENARIOS) < 128 << 20
