@@ -1,0 +1,80 @@
+"""Pytest plugin: options, markers and fixtures of the functional tests.
+
+Options: ``--qemu --qemu-dst --trace-events --channels --keep-runs --runs``.
+Markers: ``requirement(*ids)`` names what a test is about; ``scenario(**fields)`` sets
+fields of the scenario that the pair fixtures use.
+
+Fixtures, by the state that the pair of QEMUs is in: ``pair_built`` (nothing started),
+``pair_booted`` (both up and configured), ``pair_migrated`` (the migration has ended, both
+still up).  ``judged`` runs a whole scenario and judges it; ``kept`` asserts requirements
+of that verdict, known deviations included.  ``results_dir`` holds a test's run
+directories: kept when it fails, or with ``--keep-runs``.
+"""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from harness.pytest_plugin.fixtures import (
+    FAILED,
+    judged,
+    kept,
+    pair_booted,
+    pair_built,
+    pair_migrated,
+    qemu_dst,
+    qemu_facts,
+    qemu_src,
+    results_dir,
+    scenario,
+)
+
+__all__ = [
+    "judged",
+    "kept",
+    "pair_booted",
+    "pair_built",
+    "pair_migrated",
+    "qemu_dst",
+    "qemu_facts",
+    "qemu_src",
+    "results_dir",
+    "scenario",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the functional tests."""
+    group = parser.getgroup("vfio-multifd", "QEMU VFIO multifd migration")
+    group.addoption("--qemu", default="", help="source QEMU (default: as `vfio-multifd run`)")
+    group.addoption("--qemu-dst", default="", help="destination QEMU (default: as the source)")
+    group.addoption("--trace-events", default="", help="trace-events-all of the builds")
+    group.addoption("--channels", type=int, default=4, help="multifd channels where a test does "
+                    "not say (default: 4)")  # fmt: skip
+    group.addoption("--keep-runs", action="store_true", help="keep run directories of passed tests")
+    group.addoption("--runs", type=Path, default=Path("runs"), help="folder of run directories")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers of the functional tests."""
+    config.addinivalue_line("markers", "requirement(*ids): requirements that the test is about")
+    config.addinivalue_line("markers", "scenario(**fields): fields of the pair fixtures' scenario")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Put the requirement into JUnit's properties."""
+    for marker in item.iter_markers("requirement"):
+        for requirement in marker.args:
+            item.user_properties.append(("requirement", requirement))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether the test failed, for ``results_dir``."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report

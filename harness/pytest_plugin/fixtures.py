@@ -1,0 +1,177 @@
+"""Fixtures of the functional tests; what they are for stands in the package's docstring."""
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from harness.check import deviations
+from harness.check.verdict import Outcome
+from harness.errors import PrerequisiteMissing
+from harness.history.rundir import RunDir
+from harness.run import Run, known_deviations, run_scenario
+from harness.scenario import Scenario
+from harness.session import Session
+from harness.vm import builds
+
+FAILED = pytest.StashKey[bool]()
+
+Judged = Callable[[Scenario], Awaitable[Run]]
+Kept = Callable[..., None]
+
+
+def _build(config: pytest.Config, option: str) -> Path:
+    try:
+        return builds.find(config.getoption(option))
+    except PrerequisiteMissing as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture(scope="session")
+def qemu_src(pytestconfig: pytest.Config) -> Path:
+    """Source QEMU."""
+    return _build(pytestconfig, "--qemu")
+
+
+@pytest.fixture(scope="session")
+def qemu_dst(pytestconfig: pytest.Config, qemu_src: Path) -> Path:
+    """Destination QEMU."""
+    return _build(pytestconfig, "--qemu-dst") if pytestconfig.getoption("--qemu-dst") else qemu_src
+
+
+@pytest.fixture(scope="session")
+def qemu_facts(qemu_src: Path, qemu_dst: Path) -> tuple[builds.Probe, builds.Probe]:
+    """What source and destination QEMU are and can do, so that a test asks for what it needs."""
+    source = builds.probe_now(qemu_src)
+    return source, source if qemu_dst == qemu_src else builds.probe_now(qemu_dst)
+
+
+@pytest.fixture
+def results_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Folder of this test's runs, removed when it passed and nobody asked to keep it."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.nodeid.removeprefix("tests/functional/"))
+    # Never one that exists: it holds the evidence of an earlier failure.
+    folder = RunDir.create(request.config.getoption("--runs"), name).path
+    yield folder
+    if request.node.stash.get(FAILED, False):
+        request.node.user_properties.append(("run", str(folder)))
+    elif not request.config.getoption("--keep-runs"):
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def scenario(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, qemu_src: Path, qemu_dst: Path
+) -> Scenario:
+    """The scenario of the pair fixtures: options, then fields of the ``scenario`` marker."""
+    fields: dict[str, Any] = {"channels": pytestconfig.getoption("--channels")}
+    for marker in reversed(list(request.node.iter_markers("scenario"))):
+        fields |= marker.kwargs
+    return Scenario(
+        **{"name": request.node.name, "qemu": str(qemu_src), "qemu_dst": str(qemu_dst), **fields}
+    )
+
+
+@pytest_asyncio.fixture
+async def pair_built(
+    scenario: Scenario, results_dir: Path, pytestconfig: pytest.Config
+) -> AsyncIterator[Session]:
+    """A session whose QEMUs are not started yet."""
+    trace_events = pytestconfig.getoption("--trace-events")
+    async with Session(scenario, RunDir.create(results_dir, "run"), trace_events) as session:
+        yield session
+        if any(peer.vm.is_running for peer in (session.source, session.destination)):
+            await session.stop()
+
+
+@pytest_asyncio.fixture
+async def pair_booted(pair_built: Session) -> Session:
+    """A session whose QEMUs are both up, configured, and not migrating."""
+    assert await pair_built.boot(), "a QEMU refused to start"
+    return pair_built
+
+
+@pytest_asyncio.fixture
+async def pair_migrated(pair_booted: Session) -> Session:
+    """A session whose migration has ended; both QEMUs are still up."""
+    await pair_booted.migrate()
+    return pair_booted
+
+
+@pytest.fixture
+def judged(
+    request: pytest.FixtureRequest,
+    results_dir: Path,
+    pytestconfig: pytest.Config,
+    qemu_src: Path,
+    qemu_dst: Path,
+) -> Judged:
+    """Runs and judges a scenario with the builds under test, where it does not name its own.
+
+    A run that an intermittent known deviation interrupts makes the test an expected failure.
+    """
+
+    async def run(scenario: Scenario) -> Run:
+        scenario = msgspec.structs.replace(
+            scenario,
+            qemu=scenario.qemu or str(qemu_src),
+            qemu_dst=scenario.qemu_dst or str(qemu_dst),
+        )
+        trace_events = pytestconfig.getoption("--trace-events")
+        done = await run_scenario(scenario, results_dir, trace_events=trace_events)
+        if done.known is not None:
+            request.node.user_properties.append(("run", str(done.rundir)))
+            pytest.xfail(f"{done.known.requirement}, intermittent: {done.known.cause}")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def kept(request: pytest.FixtureRequest) -> Kept:
+    """Asserts that a run is valid as a whole and in each requirement named.
+
+    A known deviation of this ``case`` must show and makes the test an expected failure.
+    """
+
+    def check(run: Run, *requirements: str, case: str = "") -> None:
+        manifest, verdict = run.history.manifest, run.verdict
+        expected = []
+        for requirement in requirements:
+            known = deviations.find(
+                known_deviations(), requirement, case, manifest.source, manifest.destination
+            )
+            violated = [f for f in verdict.findings if f.outcome is Outcome.VIOLATED]
+            if known is not None:
+                assert any(known.describes(finding) for finding in violated), (
+                    f"known deviation {requirement} ({case}) does not show any more: "
+                    f"remove it, or narrow its versions; see {run.rundir}"
+                )
+                expected.append(known)
+                continue
+            assert not violated, _words(run)
+            finding = verdict.finding(requirement)
+            assert finding is not None, f"{requirement}: {verdict.not_asked.get(requirement)}"
+            assert finding.outcome is Outcome.VALID, _words(run)
+        if expected:
+            request.node.user_properties.append(("run", str(run.rundir)))
+            pytest.xfail("; ".join(f"{d.requirement}: {d.cause}" for d in expected))
+
+    return check
+
+
+def _words(run: Run) -> str:
+    lines = [f"see {run.rundir}"]
+    for finding in run.verdict.findings:
+        if finding.outcome is not Outcome.VALID:
+            lines.append(f"{finding.requirement} {finding.outcome}: {finding.sentence}")
+            lines += [
+                f"    {record.side} {record.kind} {record.name} {record.device} {record.args}"
+                for record in finding.evidence
+            ]
+    return "\n".join(lines)

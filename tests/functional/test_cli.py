@@ -1,0 +1,170 @@
+"""The command line on real QEMUs: the main job, recheck, and bad input in one line each."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario, to_json
+from harness.vm import builds
+
+REQUIREMENTS = {
+    *(f"ORD-{n}" for n in range(1, 9)),
+    *(f"STA-{n}" for n in range(1, 4)),
+    *(f"SET-{n}" for n in (1, 2, 3, 4, 8)),
+}
+
+
+def _harness(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness.cli", *argv],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def scenario_file(tmp_path: Path, qemu_src: Path) -> Path:
+    path = tmp_path / "scenario.json"
+    small = EmulatedDevice(id="vfio0", size=MIB)
+    path.write_bytes(to_json(Scenario(name="small", qemu=str(qemu_src), devices=(small,))))
+    return path
+
+
+def test_main_job_judges_every_requirement(results_dir: Path, qemu_src: Path) -> None:
+    done = _harness("run", "--json", "--qemu", str(qemu_src), "--runs", str(results_dir))
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    valid = {
+        finding["requirement"]
+        for run in report["runs"]
+        for finding in run["verdict"]["findings"]
+        if finding["outcome"] == "valid"
+    }
+    if any(run["known"] for run in report["runs"]):
+        pytest.xfail("a known deviation interrupted a run")
+    assert valid >= REQUIREMENTS
+
+
+def test_recheck_says_the_same_as_the_run(results_dir: Path, scenario_file: Path) -> None:
+    done = _harness("run", str(scenario_file), "--runs", str(results_dir))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = results_dir.iterdir()
+    assert _harness("recheck", str(run)).returncode == 0
+    history = run / "history.jsonl"
+    lines = history.read_bytes().splitlines(keepends=True)
+    history.write_bytes(b"".join(lines[:-3]))
+    damaged = _harness("recheck", str(run))
+    assert damaged.returncode == 3
+    assert len(damaged.stderr.strip().splitlines()) == 1
+
+
+def test_violated_run_exits_1_and_names_the_requirement(
+    results_dir: Path, tmp_path: Path, qemu_src: Path
+) -> None:
+    liar = EmulatedDevice(id="vfio0", load=LoadBehaviour(lie=Lie.LOST_BUFFER, lie_at=3))
+    path = tmp_path / "liar.json"
+    path.write_bytes(to_json(Scenario(name="liar", qemu=str(qemu_src), devices=(liar,))))
+    done = _harness("run", str(path), "--runs", str(results_dir))
+    assert done.returncode == 1
+    assert "ORD-1" in done.stdout
+    assert "vfio0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such QEMU"),
+        ("", "not an executable"),
+        ("#!/bin/sh\necho QEMU emulator version 7.2.22\n", "7.2.22"),
+        ("#!/bin/sh\necho hello\n", "not a QEMU"),
+    ],
+    ids=["missing", "not executable", "too old", "no QEMU"],
+)
+def test_unusable_qemu_is_one_line_and_exit_3(
+    tmp_path: Path, results_dir: Path, content: str | None, words: str
+) -> None:
+    binary = tmp_path / "qemu-system-x86_64"
+    if content is not None:
+        binary.write_text(content)
+        binary.chmod(0o755 if content else 0o644)
+    done = _harness("run", "--qemu", str(binary), "--runs", str(results_dir))
+    assert done.returncode == 3, done.stdout + done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert words in line
+    assert str(binary) in line
+
+
+def test_build_without_the_property_is_one_line(
+    tmp_path: Path, results_dir: Path, scenario_file: Path
+) -> None:
+    scenario = json.loads(scenario_file.read_bytes())
+    scenario["devices"][0]["properties"] = {"x-no-such-property": "on"}
+    path = tmp_path / "property.json"
+    path.write_text(json.dumps(scenario))
+    done = _harness("run", str(path), "--runs", str(results_dir))
+    assert done.returncode == 3
+    (line,) = done.stderr.strip().splitlines()
+    assert "x-no-such-property" in line
+
+
+def test_unreadable_trace_events_is_one_line(
+    tmp_path: Path, results_dir: Path, scenario_file: Path
+) -> None:
+    wrong = tmp_path / "trace-events-all"
+    wrong.write_text("this is not\na list of trace events\n")
+    done = _harness(
+        "run", str(scenario_file), "--runs", str(results_dir), "--trace-events", str(wrong)
+    )
+    assert done.returncode == 3
+    (line,) = done.stderr.strip().splitlines()
+    assert str(wrong) in line
+
+
+def test_build_that_writes_no_trace_is_one_line(
+    tmp_path: Path, results_dir: Path, scenario_file: Path, qemu_src: Path
+) -> None:
+    """A build with another backend accepts -trace and writes nothing; so does this wrapper."""
+    wrapper = tmp_path / "qemu-system-x86_64"
+    wrapper.write_text(
+        "#!/bin/bash\nfor a; do case $skip$a in -trace|-D|-d) skip=1;; 1*) skip=;;"
+        f' *) args+=("$a");; esac; done\nexec {qemu_src} "${{args[@]}}"\n'
+    )
+    wrapper.chmod(0o755)
+    done = _harness(
+        "run", str(scenario_file), "--qemu", str(wrapper), "--runs", str(results_dir),
+        "--trace-events", str(builds.trace_events_path(qemu_src)),
+    )  # fmt: skip
+    assert done.returncode == 3, done.stdout
+    (line,) = done.stderr.strip().splitlines()
+    assert "log trace backend" in line
+
+
+def test_doctor_finds_this_machine_fit(qemu_src: Path) -> None:
+    done = _harness("doctor", "--qemu", str(qemu_src))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert str(qemu_src) in done.stdout
+
+
+def test_by_hand_script_does_the_migration(results_dir: Path, scenario_file: Path) -> None:
+    assert _harness("run", str(scenario_file), "--runs", str(results_dir)).returncode == 0
+    (run,) = results_dir.iterdir()
+    bash = shutil.which("bash")
+    assert bash
+    done = subprocess.run(
+        [bash, str(run / "by-hand.sh")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"completed"' in done.stdout.replace("'", '"')

@@ -1,0 +1,105 @@
+"""Nothing is left behind: not after Ctrl-C, and not when the harness is killed."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.scenario import MIB, EmulatedDevice, LoadBehaviour, Scenario, to_json
+
+DEADLINE_S = 30.0
+# A destination that takes its time keeps the migration going until somebody ends it.
+SLOW = EmulatedDevice(id="vfio0", load=LoadBehaviour(write_delay_s=5.0), size=4 * MIB)
+
+
+def _descendants(pid: int) -> list[int]:
+    children: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            children += map(int, (task / "children").read_text().split())
+    return children + [grandchild for child in children for grandchild in _descendants(child)]
+
+
+def _sockets(pids: list[int]) -> set[str]:
+    """Names of the unix sockets that ``pids`` listen on or are connected by."""
+    inodes = set()
+    for pid in pids:
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                inodes.add(fd.readlink().name.removeprefix("socket:[").removesuffix("]"))
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return {fields[7] for fields in lines if len(fields) == 8 and fields[6] in inodes}
+
+
+def _are_gone(names: set[str]) -> bool:
+    return names.isdisjoint(Path("/proc/net/unix").read_text().split())
+
+
+def _has_ended(pidfd: int) -> bool:
+    return bool(select.select([pidfd], [], [], DEADLINE_S)[0])
+
+
+@pytest.fixture
+def migrating(
+    results_dir: Path, qemu_src: Path, tmp_path: Path
+) -> Iterator[tuple[subprocess.Popen[str], list[int], set[str]]]:
+    """A harness of its own in mid-migration; pidfds and sockets of its two QEMUs."""
+    path = tmp_path / "scenario.json"
+    path.write_bytes(to_json(Scenario(name="slow", qemu=str(qemu_src), devices=(SLOW,))))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "run", str(path), "--steps",
+         "--runs", str(results_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary), "CI": "true"},
+    ) as process, contextlib.ExitStack() as stack:  # fmt: skip
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "transfer" in line:
+                break
+        qemus = [
+            pid
+            for pid in _descendants(process.pid)
+            if "qemu" in Path(f"/proc/{pid}/cmdline").read_text()
+        ]
+        assert len(qemus) == 2, "".join(said)
+        names = _sockets(qemus)
+        assert names, "the migration's socket is not there: nothing would be proved"
+        pidfds = [os.pidfd_open(pid) for pid in qemus]
+        for pidfd in pidfds:
+            stack.callback(os.close, pidfd)
+        yield process, pidfds, names
+    assert not list(temporary.iterdir())
+
+
+def test_sigkill_of_the_harness_ends_both_qemus(migrating, results_dir: Path) -> None:
+    process, pidfds, names = migrating
+    process.kill()
+    process.communicate(timeout=DEADLINE_S)
+    assert all(_has_ended(pidfd) for pidfd in pidfds)
+    assert _are_gone(names)
+    (run,) = results_dir.iterdir()
+    assert (run / "scenario.json").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_harness_cleans_up_and_says_so(migrating, number: int) -> None:
+    process, pidfds, names = migrating
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 128 + number, said
+    assert "Traceback" not in said
+    assert all(_has_ended(pidfd) for pidfd in pidfds)
+    assert _are_gone(names)

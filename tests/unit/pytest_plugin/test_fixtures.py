@@ -1,0 +1,99 @@
+"""The plugin as a user's project meets it, on saved runs: no QEMU is started."""
+
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parents[2] / "data"
+HEAD = f"""
+from pathlib import Path
+import pytest
+from harness.check.judge import judge
+from harness.history.rundir import load
+from harness.run import Run
+
+def saved(name):
+    history = load(Path({str(DATA)!r}) / name)
+    return Run(Path("runs") / name, history, judge(history))
+"""
+
+
+@pytest.fixture(autouse=True)
+def settings(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester):
+    """Runs a project with the one test whose body is given; the result."""
+
+    def run(body: str, *options: str) -> pytest.RunResult:
+        indented = "\n    ".join(body.strip().splitlines())
+        pytester.makepyfile(f"{HEAD}\ndef test_it(kept, results_dir):\n    {indented}\n")
+        return pytester.runpytest("-p", "no:randomly", "-rA", *options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ("kept(saved('good/two-devices'), 'ORD-1', 'ORD-6')", "passed"),
+        ("kept(saved('violated/ORD-1/lost-buffer'), 'ORD-1')", "failed"),
+        # Another requirement is valid, but the run as a whole is not.
+        ("kept(saved('violated/ORD-1/lost-buffer'), 'ORD-2')", "failed"),
+        # Not asked is not kept.
+        ("kept(saved('good/blocked'), 'ORD-1')", "failed"),
+        (
+            "kept(saved('violated/ORD-4/interrupt-line'), 'ORD-4',"
+            " case='guest writes the interrupt line')",
+            "xfailed",
+        ),
+        # The same deviation under another case is excused nowhere.
+        ("kept(saved('violated/ORD-4/interrupt-line'), 'ORD-4')", "failed"),
+        # Known, but it does not show any more.
+        (
+            "kept(saved('good/two-devices'), 'ORD-4', case='guest writes the interrupt line')",
+            "failed",
+        ),
+    ],
+)
+def test_kept_passes_fails_or_expects_the_failure(project, body: str, outcome: str) -> None:
+    project(body).assert_outcomes(**{outcome: 1})
+
+
+def test_failure_is_told_in_the_words_of_the_verdict(project) -> None:
+    result = project("kept(saved('violated/ORD-1/lost-buffer'), 'ORD-1')")
+    result.stdout.fnmatch_lines(
+        ["*ORD-1 violated: vfio0 received 1048593 bytes*", "*destination device received vfio0*"]
+    )
+
+
+def test_results_stay_only_where_the_test_failed_or_they_are_wanted(project, pytester) -> None:
+    write = "(results_dir / 'evidence').write_text('x')"
+    assert project(write, "--runs", "passed").ret == 0
+    assert not list(pytester.path.glob("passed/*"))
+    assert project(write, "--runs", "wanted", "--keep-runs").ret == 0
+    assert len(list(pytester.path.glob("wanted/*/evidence"))) == 1
+    for _ in range(2):
+        assert project(f"{write}\nassert False", "--runs", "failed").ret == 1
+    assert len(list(pytester.path.glob("failed/*/evidence"))) == 2, "the first was overwritten"
+
+
+def test_requirement_and_run_stand_in_junit(project, pytester) -> None:
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.requirement('ORD-1', 'ORD-2')\ndef test_it(results_dir):\n"
+        "    assert False\n"
+    )
+    pytester.runpytest("--junit-xml", "junit.xml")
+    text = (pytester.path / "junit.xml").read_text()
+    assert 'name="requirement" value="ORD-1"' in text
+    assert 'name="requirement" value="ORD-2"' in text
+    assert 'name="run"' in text
+
+
+def test_unusable_qemu_is_one_line(pytester) -> None:
+    pytester.makepyfile("def test_it(qemu_src):\n    pass\n")
+    result = pytester.runpytest("--qemu", "/no/such/qemu")
+    result.stdout.fnmatch_lines(["*UsageError: --qemu: /no/such/qemu: there is no such QEMU*"])
+    result.assert_outcomes(errors=1)
