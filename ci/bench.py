@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+"""Speed as ratios measured in one run: A and B in turn, the median of the ratios.
+
+Absolute times on a shared machine say little; the ratio of two things done one after the
+other says more.  ``make bench`` prints the table that the README quotes.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+from harness.check.judge import judge
+from harness.history import Record, Side
+from harness.history.rundir import RunDir
+from harness.run import run_scenario
+from harness.scenario import EmulatedDevice, Scenario, to_json
+from harness.session import Session
+from harness.trace.catalogue import Catalogue
+from harness.trace.reader import TraceReader
+from harness.vm import builds, command_line
+
+GIB = 1 << 30
+RECORDS = 1_000_000
+
+
+def main() -> int:
+    """Measure, print, and exit 0: a benchmark judges nobody."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--qemu", default="")
+    parser.add_argument("--rounds", type=int, default=15, help="pairs of each comparison")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    binary = builds.find(options.qemu)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as folder:
+        bench = Bench(binary, Path(folder), options.rounds)
+        for name, goal, measure in (
+            ("scenario, 16 MiB, with verdict / bare start and quit of two QEMUs", "<= 3",
+             bench.scenario_to_bare),
+            ("scenario, 16 MiB, with verdict / QEMU's own migration test, in the test", "<= 1",
+             bench.scenario_to_qemu_test),
+            ("`vfio-multifd run` of it as a process / QEMU's own migration test as a process",
+             "<= 1", bench.process_to_qemu_test),
+            ("throughput of 1 GiB state: traced and checked / plain", ">= 0.8",
+             bench.throughput),
+            ("trace reader and checker, records a second", ">= 200000", bench.records),
+        ):  # fmt: skip
+            value, detail = measure()
+            rows.append({"what": name, "goal": goal, "value": round(value, 2), "detail": detail})
+            if not options.json:
+                print(f"{value:>12.2f}  goal {goal:<10}  {name}\n{'':14}{detail}", flush=True)
+    if options.json:
+        json.dump(rows, sys.stdout, indent=2)
+    return 0
+
+
+class Bench:
+    """One comparison a method: the ratio, and the absolute figures in words."""
+
+    def __init__(self, binary: Path, folder: Path, rounds: int) -> None:
+        self.binary = binary
+        self.folder = folder
+        self.rounds = rounds
+        (folder / "halt.bin").write_bytes(command_line.firmware())
+        self.scenario = Scenario(name="bench", qemu=str(binary))
+
+    def scenario_to_bare(self) -> tuple[float, str]:
+        """A whole run against two QEMUs started to QMP, and told to quit."""
+        return self._ratio(self._run_scenario, self._bare)
+
+    def scenario_to_qemu_test(self) -> tuple[float, str]:
+        """Against what QEMU's test_migration.py does, in this process."""
+        return self._ratio(self._run_scenario, self._like_qemu_test)
+
+    def process_to_qemu_test(self) -> tuple[float, str]:
+        """Both as processes of their own; QEMU's needs Python's start and its imports too."""
+        path = self.folder / "scenario.json"
+        path.write_bytes(to_json(self.scenario))
+        ours = [sys.executable, "-m", "harness.cli", "run", str(path), "--no-progress",
+                "--runs", str(self.folder / "runs")]  # fmt: skip
+        theirs = [sys.executable, __file__, "--like-qemu-test", str(self.binary)]
+
+        def run(argv: list[str]) -> None:
+            subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+        return self._ratio(lambda: run(ours), lambda: run(theirs))
+
+    def throughput(self) -> tuple[float, str]:
+        """Bytes a second from ``migrate`` to the destination's RESUME, whole run or plain."""
+        big = EmulatedDevice(id="vfio0", size=GIB)
+
+        def seconds(is_plain: bool) -> float:
+            scenario = Scenario(
+                name="throughput",
+                qemu=str(self.binary),
+                devices=(big,),
+                deadline_s=120,
+                trace=() if is_plain else Scenario(name="default").trace,
+            )
+            if is_plain:
+                return asyncio.run(self._plain(scenario))
+            run = asyncio.run(run_scenario(scenario, self.folder / "runs"))
+            return _transfer_seconds(run.history.records)
+
+        for is_plain in (True, False):
+            seconds(is_plain)  # the machine's first touch of that much memory is slow
+        pairs = [(seconds(True), seconds(False)) for _ in range(max(3, self.rounds // 3))]
+        ratio = statistics.median(plain / ours for plain, ours in pairs)
+        plain, ours = (statistics.median(side) for side in zip(*pairs, strict=True))
+        return ratio, f"{1 / ours:.2f} GiB/s against {1 / plain:.2f} GiB/s (n={len(pairs)})"
+
+    async def _plain(self, scenario: Scenario) -> float:
+        async with Session(scenario, RunDir.create(self.folder / "runs", "plain")) as session:
+            await session.boot()
+            await session.transfer()
+            taken = _transfer_seconds(session.records)
+            await session.stop()
+        return taken
+
+    def records(self) -> tuple[float, str]:
+        """A million trace lines to a verdict."""
+        path = builds.trace_events_path(self.binary)
+        run = asyncio.run(run_scenario(self.scenario, self.folder / "runs"))
+        others = [record for record in run.history.records if record.kind != "trace"]
+        name = "vfio_load_state_device_buffer"
+        count = RECORDS // 4
+        lines = b"".join(
+            b"%d@1700000000.%06d:%s (VFIO_FD9) idx %d \n" % (tid, i % 10**6, event, i)
+            for i in range(count)
+            for tid, event in (
+                (7, f"{name}_incoming".encode()),
+                (8, f"{name}_starved".encode()),
+                (8, f"{name}_load_start".encode()),
+                (8, f"{name}_load_end".encode()),
+            )
+        )
+        rates = []
+        for _ in range(3):
+            start = time.perf_counter()
+            catalogue = Catalogue.parse(path.read_text(), str(path))
+            reader = TraceReader(catalogue, Side.DESTINATION, {"VFIO_FD9": "vfio0"})
+            records = others + reader.feed(lines) + reader.close()
+            judge(type(run.history)(run.history.scenario, run.history.manifest, records))
+            rates.append(4 * count / (time.perf_counter() - start))
+        return statistics.median(rates), f"{4 * count} lines, n={len(rates)}"
+
+    # -- what is compared ------------------------------------------------------------
+
+    def _ratio(self, a: Callable[[], object], b: Callable[[], object]) -> tuple[float, str]:
+        for warm_up in (a, b):
+            warm_up()
+        pairs = [(_timed(a), _timed(b)) for _ in range(self.rounds)]
+        ratio = statistics.median(x / y for x, y in pairs)
+        ours, theirs = (statistics.median(side) * 1000 for side in zip(*pairs, strict=True))
+        return ratio, f"{ours:.0f} ms against {theirs:.0f} ms (n={len(pairs)})"
+
+    def _run_scenario(self) -> None:
+        asyncio.run(run_scenario(self.scenario, self.folder / "runs"))
+
+    def _bare(self) -> None:
+        with contextlib.ExitStack() as stack:
+            pair = [stack.enter_context(_Bare(self.binary, self.folder)) for _ in range(2)]
+            for qemu in pair:
+                qemu.negotiate()
+            for qemu in pair:
+                qemu.quit()
+
+    def _like_qemu_test(self) -> None:
+        like_qemu_test(self.binary, self.folder)
+
+
+class _Bare:
+    """A QEMU without devices, spoken to with as little as can be."""
+
+    def __init__(self, binary: Path, folder: Path, *, is_incoming: bool = False) -> None:
+        ours, theirs = socket.socketpair()
+        argv = command_line.build(
+            str(binary),
+            machine="q35",
+            ram_mib=64,
+            monitor_fd=theirs.fileno(),
+            firmware_path=folder / "halt.bin",
+            devices=(),
+            trace=(),
+            trace_folder=folder,
+            is_incoming=is_incoming,
+        )
+        argv = argv[: argv.index("-d")] + (["-incoming", "defer"] if is_incoming else [])
+        self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
+        theirs.close()
+        self.socket = ours
+        self.stream = ours.makefile("rw", buffering=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stream.close()
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+
+    def negotiate(self) -> None:
+        self.stream.readline()
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: object) -> dict[str, object]:
+        self.stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        while "return" not in (answer := json.loads(self.stream.readline())):
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']}")
+        returned: dict[str, object] = answer["return"]
+        return returned
+
+    def quit(self) -> None:
+        self.execute("quit")
+        self.process.wait()
+
+
+def like_qemu_test(binary: Path, folder: Path) -> None:
+    """The steps of QEMU's tests/functional/test_migration.py over a unix socket.
+
+    Destination and source are launched one after the other, and both are asked each
+    0.1 s whether the migration has ended, as that test does.
+    """
+    path = str(folder / "own.sock")
+    with (
+        _Bare(binary, folder, is_incoming=True) as destination,
+        _Bare(binary, folder) as source,
+    ):
+        destination.negotiate()
+        source.negotiate()
+        destination.execute("migrate-incoming", uri=f"unix:{path}")
+        source.execute("migrate", uri=f"unix:{path}")
+        for qemu in (source, destination):
+            while qemu.execute("query-migrate").get("status") != "completed":
+                time.sleep(0.1)  # noqa: TID251 - what is compared with does so
+        source.quit()
+        destination.quit()
+
+
+def _timed(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def _transfer_seconds(records: Sequence[Record]) -> float:
+    started = next(
+        r.t_ns for r in records if r.name == "execute" and r.args["command"] == "migrate"
+    )
+    resumed = next(r.t_ns for r in records if r.name == "RESUME" and r.side is Side.DESTINATION)
+    return float(resumed - started) / 1e9
+
+
+if __name__ == "__main__":
+    if "--like-qemu-test" in sys.argv:
+        with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as own:
+            (Path(own) / "halt.bin").write_bytes(command_line.firmware())
+            like_qemu_test(Path(sys.argv[-1]), Path(own))
+        sys.exit(0)
+    sys.exit(main())
