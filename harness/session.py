@@ -129,23 +129,7 @@ class Session:
                 group.create_task(asyncio.to_thread(self.source.devices.prepare))
         except* Exception as errors:
             raise _first(errors) from errors
-        if not (self.source.is_up and self.destination.is_up):
-            return False
-        for device in self.source.devices.devices:
-            device.function.fill_contents()
-        await asyncio.gather(
-            *(
-                guest.set_up(
-                    self.source.vm.monitor,
-                    slot_of(index),
-                    guest.bar_address(index, spec.bar_size),
-                    interrupt_line=0x10 + index if self.scenario.interrupt_line else None,
-                )
-                for index, spec in enumerate(self.scenario.devices)
-            )
-        )
-        await self._record_guest(self.source)
-        return True
+        return self.source.is_up and self.destination.is_up
 
     async def migrate(self) -> None:
         """Migrate, wait for the end of both sides, and ask them about it; both stay up."""
@@ -236,11 +220,31 @@ class Session:
             self._require_properties(peer)
             return
         builds.require_version(peer.binary, peer.vm.monitor.version)
-        peer.facts, _ = await asyncio.gather(
+        # One after the other these would be a dozen round trips.
+        peer.facts, *_ = await asyncio.gather(
             builds.facts(peer.vm.monitor, peer.binary),
             migration.configure(peer.vm.monitor, self.scenario),
+            *([self._set_up_guest()] if peer.side is Side.SOURCE else []),
         )
         peer.is_up = True
+
+    async def _set_up_guest(self) -> None:
+        """Give the source's devices contents and a place, as firmware and a driver would."""
+        for device in self.source.devices.devices:
+            device.function.fill_contents()
+        monitor = self.source.vm.monitor
+        await asyncio.gather(
+            *(
+                guest.set_up(
+                    monitor,
+                    slot_of(index),
+                    guest.bar_address(index, spec.bar_size),
+                    interrupt_line=0x10 + index if self.scenario.interrupt_line else None,
+                )
+                for index, spec in enumerate(self.scenario.devices)
+            )
+        )
+        await self._record_guest(self.source)
 
     def _require_properties(self, peer: Peer) -> None:
         known = peer.facts.vfio_pci_properties if peer.facts else ()

@@ -67,10 +67,6 @@ class StateBytes:
             self._digest = digest(self.chunks())
         return self._digest
 
-    def note_digest(self, known: str) -> None:
-        """These bytes were compared with others whose digest is ``known``, and are equal."""
-        self._digest = known
-
 
 def digest(chunks: Iterator[bytes]) -> str:
     """XXH3-128 of the chunks one after the other, in hex."""

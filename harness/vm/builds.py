@@ -136,7 +136,7 @@ async def facts(monitor: Monitor, binary: Path | str) -> BuildFacts:
         path=str(binary),
         version=monitor.version,
         version_text=monitor.version_text,
-        machine=str(machine).removesuffix("-machine"),
+        machine=machine.removesuffix("-machine") if isinstance(machine, str) else "",
         vfio_pci_properties=tuple(sorted(p["name"] for p in properties)),
         capabilities=tuple(sorted(c["capability"] for c in capabilities)),
         trace_events=any(state["state"] != "unavailable" for state in states),

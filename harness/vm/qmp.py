@@ -33,6 +33,17 @@ logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 logging.getLogger("qemu.qmp").propagate = False
 
 
+class _Client(QMPClient):
+    """Without the library's log of messages: it is pretty-printed even where nobody reads it,
+    and what matters of it is in the records."""
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        return msg
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        return msg
+
+
 class Monitor:
     """QEMU's monitor; every command, reply and event becomes a record.
 
@@ -46,7 +57,7 @@ class Monitor:
         self.events: list[Record] = []
         self._record = record
         self._notify = notify
-        self._client = QMPClient(str(side))
+        self._client = _Client(str(side))
         # The filter sees each event as it arrives, before anything can wait for it.
         self._client.register_listener(EventListener(event_filter=self._on_event))
 

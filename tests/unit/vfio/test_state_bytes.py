@@ -116,6 +116,13 @@ def test_digest_does_not_depend_on_the_cuts(data, cuts):
     assert digest(iter(pieces)) == xxhash.xxh3_128_hexdigest(data)
 
 
+def test_digest_is_worked_out_once(monkeypatch):
+    state = StateBytes(5, 100)
+    found = state.digest()
+    monkeypatch.setattr(state, "chunks", None)
+    assert state.digest() == found
+
+
 def test_digest_of_a_state_is_that_of_its_bytes():
     state = StateBytes(5, CHUNK + 3, b"head", 10)
     assert state.digest() == xxhash.xxh3_128_hexdigest(whole(state))

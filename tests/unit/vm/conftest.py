@@ -16,6 +16,9 @@ behaviour = json.loads({behaviour!r})
 if "--version" in sys.argv:
     print("QEMU emulator version " + behaviour["version"])
     sys.exit(0)
+if "argv_into" in behaviour:
+    with open(behaviour["argv_into"], "w") as file:
+        json.dump(sys.argv[1:], file)
 if "says" in behaviour:
     print(behaviour["says"], file=sys.stderr, flush=True)
 if "exit" in behaviour:

@@ -1,5 +1,7 @@
 """Finding a QEMU, and asking it what it is."""
 
+import fnmatch
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ ANSWERS = {
     "qom-get": "pc-q35-10.0-machine",
     "trace-event-get-state": [{"name": "vfio_load_bufs_thread_start", "state": "disabled"}],
     "query-machines": [{"name": "pc-q35-10.0", "alias": "q35"}, {"name": "none"}],
+}
+ARGUMENTS = {
+    "device-list-properties": {"typename": "vfio-pci"},
+    "qom-get": {"path": "/machine", "property": "type"},
+    "trace-event-get-state": {"name": "vfio_load_bufs_thread_start"},
 }
 
 
@@ -172,6 +179,7 @@ def test_version_is_what_it_says(new_program, said, version):
         ("echo one; echo two >&2; exit 3", "is not a QEMU: --version says 'two'"),
         ("exit 1", "is not a QEMU: --version says 'nothing'"),
         (r"printf 'a\377'", r"is not a QEMU: --version says 'a\\xff'"),
+        (r"printf 'b\377' >&2", r"is not a QEMU: --version says 'b\\xff'"),
     ],
 )
 def test_program_that_is_no_qemu_is_refused(new_program, script, says):
@@ -270,11 +278,10 @@ class Monitor:
         self._answers = {**ANSWERS, **answers}
 
     async def execute(self, command, arguments=None):
+        assert (arguments or {}) == ARGUMENTS.get(command, {})
         answer = self._answers[command]
         if answer is None:
             raise QmpError(command, "GenericError", "no")
-        if command == "device-list-properties":
-            assert arguments == {"typename": "vfio-pci"}
         return answer
 
 
@@ -298,6 +305,10 @@ async def test_build_without_vfio_pci_has_no_properties_of_it():
     assert facts.vfio_pci_properties == ()
 
 
+async def test_machine_that_is_not_told_is_unknown():
+    assert (await facts_of(**{"qom-get": None})).machine == ""
+
+
 @pytest.mark.parametrize("states", [None, [], [{"name": "x", "state": "unavailable"}]])
 async def test_build_without_the_trace_event_has_none(states):
     facts = await facts_of(**{"trace-event-get-state": states})
@@ -319,6 +330,23 @@ async def test_probe_asks_the_running_build(new_qemu):
     assert probe.facts.capabilities == ("multifd", "xbzrle")
     assert probe.machines == ("none", "pc-q35-10.0", "q35")
     assert probe.has_log_backend
+
+
+@pytest.mark.usefixtures("with_tools")
+def test_probe_needs_no_machine_and_traces_something(new_qemu, tmp_path):
+    argv_file = tmp_path / "argv"
+    builds.probe_now(new_qemu(answers=ANSWERS, argv_into=str(argv_file)))
+    argv = json.loads(argv_file.read_text())
+    for option, value in (
+        ("-machine", "none"),
+        ("-display", "none"),
+        ("-mon", "chardev=qmp,mode=control"),
+        ("-msg", "timestamp=on"),
+    ):
+        assert argv[argv.index(option) + 1] == value
+    assert {"-nodefaults", "-no-user-config", "-S"} <= set(argv)
+    pattern = argv[argv.index("-trace") + 1]
+    assert fnmatch.fnmatch("handle_qmp_command", pattern), "an event that this raises"
 
 
 @pytest.mark.usefixtures("with_tools")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -115,10 +116,13 @@ async def test_other_errors_of_the_start_are_launch_errors(start):
 
 
 async def test_memory_and_core_limits_are_really_set(start, pipe):
+    kept = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (kept[1], kept[1]))
     go_read, go_write = os.pipe()
     script = f"read go </dev/fd/{go_read}; echo $(ulimit -d) $(ulimit -c) >/dev/fd/{pipe[1]}"
     await start(shell(script), fds=(go_read, pipe[1]), limit=300 << 20)
     os.write(go_write, b"go\n")
+    resource.setrlimit(resource.RLIMIT_CORE, kept)
     assert await line_of(pipe[0]) == f"{300 << 10} 0"
     os.close(go_read)
     os.close(go_write)
@@ -137,6 +141,13 @@ async def test_memory_beyond_the_limit_is_refused(start):
 
 
 # -- end ------------------------------------------------------------------------------
+
+
+async def test_end_of_one_after_the_other_is_seen(start, named):
+    for status in (1, 2, 3):
+        process = await start(shell(f"exit {status}"))
+        assert await process.wait(DEADLINE_S)
+    assert [args["status"] for args in named("exited")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("status", [0, 1, 77])

@@ -366,6 +366,19 @@ async def test_monitor_is_not_answering_if_it_is_silent_or_gone(talk):
     assert not await monitor.is_answering(oob=False)
 
 
+async def test_end_of_the_connection_can_be_waited_for(talk):
+    monitor, server = talk
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(monitor.wait_gone())
+        await both(monitor.execute("stop"), server.answer({}))
+        assert not waiting.done()
+        await server.close()
+        async with asyncio.timeout(DEADLINE_S):
+            await waiting
+    async with asyncio.timeout(DEADLINE_S):
+        await monitor.wait_gone()
+
+
 async def test_closing_twice_or_after_the_end_is_quiet(talk):
     monitor, server = talk
     await server.close()
