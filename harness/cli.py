@@ -52,7 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _take_sigterm_as_interrupt() -> threading.Event:
-    """SIGTERM, from a CI or a time limit, cleans up as Ctrl-C does; whether one came."""
+    """SIGTERM, from a CI or a time limit, cleans up as Ctrl-C does; whether one came.
+
+    A shell that starts us in the background has SIGINT ignored, and asyncio would leave it
+    so: then neither signal would clean up.
+    """
     came = threading.Event()
 
     def interrupt(_number: int, _frame: object) -> None:
@@ -60,6 +64,7 @@ def _take_sigterm_as_interrupt() -> threading.Event:
         signal.raise_signal(signal.SIGINT)
 
     if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, interrupt)
     return came
 

@@ -85,6 +85,7 @@ def tell(out: Console, report: Report, *, runs_told: bool) -> None:
     if any(entry.verdict is not None for entry in report.entries):
         out.print()
         _tell_builds(out, report.entries)
+        _tell_unknown_ioctls(out, report.entries)
     if any(entry.verdict is not None and entry.known is None for entry in report.entries):
         out.print()
         _tell_requirements(out, report)
@@ -109,6 +110,20 @@ def _tell_builds(out: Console, entries: Iterable[Entry]) -> None:
                 seen[f"source: {source}"] = seen[f"destination: {destination}"] = None
     for line in seen:
         out.print(line, soft_wrap=True)
+
+
+def _tell_unknown_ioctls(out: Console, entries: Iterable[Entry]) -> None:
+    """What a QEMU asked of the emulated devices that they do not have."""
+    found = {
+        name
+        for entry in entries
+        if entry.verdict is not None and (run := entry.verdict.finding("RUN")) is not None
+        for name in str(run.numbers.get("unknown_ioctls", "")).split(", ")
+        if name
+    }
+    if found:
+        told = f"Not known to the emulated device, answered ENOTTY: {', '.join(sorted(found))}."
+        _print(out, Text(told, _DIM))
 
 
 # -- requirements ------------------------------------------------------------------------

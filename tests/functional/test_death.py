@@ -45,15 +45,20 @@ def _has_ended(pidfd: int) -> bool:
     return bool(select.select([pidfd], [], [], DEADLINE_S)[0])
 
 
-@pytest.fixture
+@pytest.fixture(params=[False, True], ids=["", "SIGINT ignored at start"])
 def migrating(
-    results_dir: Path, qemu_src: Path, tmp_path: Path
+    request: pytest.FixtureRequest, results_dir: Path, qemu_src: Path, tmp_path: Path
 ) -> Iterator[tuple[subprocess.Popen[str], list[int], set[str]]]:
     """A harness of its own in mid-migration; pidfds and sockets of its two QEMUs."""
     path = tmp_path / "scenario.json"
     path.write_bytes(to_json(Scenario(name="slow", qemu=str(qemu_src), devices=(SLOW,))))
     temporary = tmp_path / "tmp"
     temporary.mkdir()
+    # A handler of ours is the default in what we start; an ignored signal stays ignored.
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN if request.param else signal.default_int_handler
+    )
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))  # noqa: PT021 - also on failure
     with subprocess.Popen(
         [sys.executable, "-m", "harness.cli", "run", str(path), "--steps",
          "--runs", str(results_dir)],

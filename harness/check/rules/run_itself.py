@@ -5,6 +5,8 @@ that must not complete is judged by the rules of its refusal; here it only must 
 failed, without a QEMU dying of a signal and without the source being lost.
 """
 
+from typing import Any
+
 from harness.check import hang
 from harness.check.assumptions import Assumption
 from harness.check.endings import PEERS
@@ -33,7 +35,7 @@ def judge(run: CheckedRun) -> Finding:
     return _failed(run, numbers)
 
 
-def _completed(run: CheckedRun, numbers: dict[str, int]) -> Finding:
+def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     endings = run.endings
     for side in PEERS:
         status, record = endings.status(side), endings.last_status(side)
@@ -67,7 +69,7 @@ def _cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
     return None
 
 
-def _failed(run: CheckedRun, numbers: dict[str, int]) -> Finding:
+def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     endings, must = run.endings, run.expectation.ending
     if endings.status(Side.DESTINATION) == "completed":
         return found.violated(
@@ -135,9 +137,21 @@ def _killed(run: CheckedRun) -> tuple[object, ...] | None:
     return None
 
 
-def _numbers(run: CheckedRun) -> dict[str, int]:
+def _numbers(run: CheckedRun) -> dict[str, Any]:
     unreadable = sum(len(run.named(Kind.TRACE, side, "?")) for side in PEERS)
-    return {"records": run.total, "unknown_trace_lines": unreadable}
+    ioctls = sorted(
+        {
+            str(record.args["number"])
+            for side in PEERS
+            for device in ("", *(device.id for device in run.scenario.devices))
+            for record in run.named(Kind.DEVICE, side, "unknown_ioctl", device)
+        }
+    )
+    return {
+        "records": run.total,
+        "unknown_trace_lines": unreadable,
+        "unknown_ioctls": ", ".join(ioctls),
+    }
 
 
 def _records(found_evidence: list[object]) -> list[Record]:

@@ -218,6 +218,22 @@ def test_unknown_trace_lines_are_counted_and_not_held_against_qemu():
     assert finding.numbers["records"] == len(run.records)
 
 
+def test_ioctl_that_the_device_does_not_know_is_named_and_not_held_against_qemu():
+    run = good("multifd")
+    quit_ns = one(run.records, "execute", side=DST, command="quit").t_ns
+    asked = [
+        Record(quit_ns - 1, side, Kind.DEVICE, "unknown_ioctl", {"number": name}, "vfio0")
+        for side, name in (
+            (SRC, "VFIO_DEVICE_FEATURE 11"),
+            (DST, "VFIO_DEVICE_FEATURE 11"),
+            (DST, "0x94"),
+        )
+    ]
+    finding = find(changed(run, [*run.records, *asked]), "RUN")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["unknown_ioctls"] == "0x94, VFIO_DEVICE_FEATURE 11"
+
+
 def test_evidence_of_a_crash_is_the_exit():
     run = good("multifd")
     end = change(only(run, "exited", side=DST)[0], signal=11, status=-1)
