@@ -127,7 +127,7 @@ class Session:
                 for peer in self._peers:
                     group.create_task(self._launch(peer))
                 group.create_task(asyncio.to_thread(self.source.devices.prepare))
-        except* Exception as errors:
+        except ExceptionGroup as errors:
             raise _first(errors) from errors
         return self.source.is_up and self.destination.is_up
 
