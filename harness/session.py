@@ -91,17 +91,25 @@ class Session:
     async def __aenter__(self) -> Self:
         self.rundir.write_scenario(self.scenario)
         self.source = self._peer(Side.SOURCE, self.scenario.qemu)
-        self.destination = self._peer(
-            Side.DESTINATION, self.scenario.qemu_dst or self.scenario.qemu
-        )
+        try:
+            self.destination = self._peer(
+                Side.DESTINATION, self.scenario.qemu_dst or self.scenario.qemu
+            )
+        except BaseException:
+            self._release(self.source)
+            raise
         expect_from(self.source.devices, self.destination.devices)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        for peer in self._peers:
+        self._release(*self._peers)
+        (self.rundir.path / _STREAM).unlink(missing_ok=True)
+
+    @staticmethod
+    def _release(*peers: Peer) -> None:
+        for peer in peers:
             peer.vm.abandon()
             peer.devices.close()
-        (self.rundir.path / _STREAM).unlink(missing_ok=True)
 
     async def run(self) -> History:
         """All phases; whatever happens, nothing is left running.
@@ -221,11 +229,16 @@ class Session:
             return
         builds.require_version(peer.binary, peer.vm.monitor.version)
         # One after the other these would be a dozen round trips.
-        peer.facts, *_ = await asyncio.gather(
-            builds.facts(peer.vm.monitor, peer.binary),
-            migration.configure(peer.vm.monitor, self.scenario),
-            *([self._set_up_guest()] if peer.side is Side.SOURCE else []),
-        )
+        try:
+            peer.facts, *_ = await asyncio.gather(
+                builds.facts(peer.vm.monitor, peer.binary),
+                migration.configure(peer.vm.monitor, self.scenario),
+                *([self._set_up_guest()] if peer.side is Side.SOURCE else []),
+            )
+        except (QmpTimeout, LostVM) as error:
+            # It came up and then hung or died: that is QEMU's doing, and judged.
+            await self._record_deadline((peer,), str(error))
+            return
         peer.is_up = True
 
     async def _set_up_guest(self) -> None:
