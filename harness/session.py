@@ -66,7 +66,7 @@ class Peer:
         return self.vm.monitor.events
 
 
-@dataclass
+@dataclass(repr=False)  # asyncio.run() asks for it, and it would hold every record
 class Session:
     """One run of ``scenario``, written into ``rundir``: all at once with ``run``, or phase by
     phase inside ``async with``: ``boot``, ``migrate``, ``stop``.
@@ -87,6 +87,7 @@ class Session:
         self._activity = Activity()
         self._started_ns = time.time_ns()
         self._channel_name = f"vfio-multifd-{secrets.token_hex(8)}"
+        self._comparison: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         self.rundir.write_scenario(self.scenario)
@@ -102,7 +103,10 @@ class Session:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        self._release(*self._peers)
+        try:
+            await self._compared()
+        finally:
+            self._release(*self._peers)
         (self.rundir.path / _STREAM).unlink(missing_ok=True)
 
     @staticmethod
@@ -159,9 +163,12 @@ class Session:
             pass  # refused before anything was sent: it is in the records
         except (QmpTimeout, LostVM) as error:
             await self._record_deadline(self._peers, str(error))
+        # What the devices hold is final: compare it while both QEMUs are asked and ended.
+        loop = asyncio.get_running_loop()
+        self._comparison = loop.run_in_executor(None, self._compare)
 
     async def stop(self) -> History:
-        """Compare the states while both QEMUs end, read their traces, write the run directory.
+        """End both QEMUs, read their traces, write the run directory.
 
         :raise HarnessError: the supervisor failed, or a build writes no trace
         """
@@ -171,7 +178,7 @@ class Session:
         async with asyncio.TaskGroup() as group:
             for peer in self._peers:
                 group.create_task(peer.vm.shutdown())
-            group.create_task(asyncio.to_thread(self._compare))
+        await self._compared()
         for peer in self._peers:
             peer.devices.close()
             failure = peer.devices.supervisor.failure
@@ -179,6 +186,11 @@ class Session:
                 raise VMError(f"{peer.side}: the supervisor failed: {failure!r}") from failure
             self._read_trace(peer)
         return self._write()
+
+    async def _compared(self) -> None:
+        comparison, self._comparison = self._comparison, None
+        if comparison is not None:
+            await comparison
 
     @property
     def _peers(self) -> tuple[Peer, Peer]:

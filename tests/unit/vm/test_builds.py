@@ -386,5 +386,6 @@ def test_build_that_does_not_come_up_is_refused_with_its_last_words(
 ):
     binary = new_qemu(answers=ANSWERS, **behaviour)
     if "greets" in behaviour:
+        monkeypatch.setattr(builds, "version_of", lambda _binary: (10, 0, 2))
         monkeypatch.setattr(builds, "_PROBE_TIMEOUT_S", 0.3)
     assert refusal(builds.probe_now, binary) == f"{binary}: does not come up: {says}"
