@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+
+import like_qemu_test  # type: ignore[import-not-found]  # beside this script
+from like_qemu_test import BareQemu
 
 from harness.check.judge import judge
 from harness.history import Record, Side
@@ -83,12 +84,12 @@ class Bench:
         return self._ratio(self._run_scenario, self._like_qemu_test)
 
     def process_to_qemu_test(self) -> tuple[float, str]:
-        """Both as processes of their own; QEMU's needs Python's start and its imports too."""
+        """Both as processes of their own, each with its own imports."""
         path = self.folder / "scenario.json"
         path.write_bytes(to_json(self.scenario))
         ours = [sys.executable, "-m", "harness.cli", "run", str(path), "--no-progress",
                 "--runs", str(self.folder / "runs")]  # fmt: skip
-        theirs = [sys.executable, __file__, "--like-qemu-test", str(self.binary)]
+        theirs = [sys.executable, like_qemu_test.__file__, str(self.binary)]
 
         def run(argv: list[str]) -> None:
             status = subprocess.run(argv, check=False, stdout=subprocess.DEVNULL).returncode
@@ -171,84 +172,14 @@ class Bench:
 
     def _bare(self) -> None:
         with contextlib.ExitStack() as stack:
-            pair = [stack.enter_context(_Bare(self.binary, self.folder)) for _ in range(2)]
+            pair = [stack.enter_context(BareQemu(self.binary, self.folder)) for _ in range(2)]
             for qemu in pair:
                 qemu.negotiate()
             for qemu in pair:
                 qemu.quit()
 
     def _like_qemu_test(self) -> None:
-        like_qemu_test(self.binary, self.folder)
-
-
-class _Bare:
-    """A QEMU without devices, spoken to with as little as can be."""
-
-    def __init__(self, binary: Path, folder: Path, *, is_incoming: bool = False) -> None:
-        ours, theirs = socket.socketpair()
-        argv = command_line.build(
-            str(binary),
-            machine="q35",
-            ram_mib=64,
-            monitor_fd=theirs.fileno(),
-            firmware_path=folder / "halt.bin",
-            devices=(),
-            trace=(),
-            trace_folder=folder,
-            is_incoming=is_incoming,
-        )
-        argv = argv[: argv.index("-d")] + (["-incoming", "defer"] if is_incoming else [])
-        self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
-        theirs.close()
-        self.socket = ours
-        self.stream = ours.makefile("rw", buffering=1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.stream.close()
-        self.socket.close()
-        self.process.kill()
-        self.process.wait()
-
-    def negotiate(self) -> None:
-        self.stream.readline()
-        self.execute("qmp_capabilities")
-
-    def execute(self, command: str, **arguments: object) -> dict[str, object]:
-        self.stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        while "return" not in (answer := json.loads(self.stream.readline())):
-            if "error" in answer:
-                raise RuntimeError(f"{command}: {answer['error']}")
-        returned: dict[str, object] = answer["return"]
-        return returned
-
-    def quit(self) -> None:
-        self.execute("quit")
-        self.process.wait()
-
-
-def like_qemu_test(binary: Path, folder: Path) -> None:
-    """The steps of QEMU's tests/functional/test_migration.py over a unix socket.
-
-    Destination and source are launched one after the other, and both are asked each
-    0.1 s whether the migration has ended, as that test does.
-    """
-    path = str(folder / "own.sock")
-    with (
-        _Bare(binary, folder, is_incoming=True) as destination,
-        _Bare(binary, folder) as source,
-    ):
-        destination.negotiate()
-        source.negotiate()
-        destination.execute("migrate-incoming", uri=f"unix:{path}")
-        source.execute("migrate", uri=f"unix:{path}")
-        for qemu in (source, destination):
-            while qemu.execute("query-migrate").get("status") != "completed":
-                time.sleep(0.1)  # noqa: TID251 - what is compared with does so
-        source.quit()
-        destination.quit()
+        like_qemu_test.migrate(self.binary, self.folder)
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -266,9 +197,4 @@ def _transfer_seconds(records: Sequence[Record]) -> float:
 
 
 if __name__ == "__main__":
-    if "--like-qemu-test" in sys.argv:
-        with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as own:
-            (Path(own) / "halt.bin").write_bytes(command_line.firmware())
-            like_qemu_test(Path(sys.argv[-1]), Path(own))
-        sys.exit(0)
     sys.exit(main())

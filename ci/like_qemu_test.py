@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""The steps of QEMU's tests/functional/test_migration.py, to be compared with.
+
+Its imports stand in for those of QEMU's test (its framework imports qemu.qmp and unittest).
+
+Usage: ci/like_qemu_test.py QEMU
+"""
+
+import asyncio  # noqa: F401
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest  # noqa: F401
+from pathlib import Path
+from typing import Self
+
+import qemu.qmp  # noqa: F401
+
+from harness.vm import command_line
+
+
+class BareQemu:
+    """A QEMU without devices, spoken to with as little as can be."""
+
+    def __init__(self, binary: Path, folder: Path, *, is_incoming: bool = False) -> None:
+        ours, theirs = socket.socketpair()
+        argv = command_line.build(
+            str(binary),
+            machine="q35",
+            ram_mib=64,
+            monitor_fd=theirs.fileno(),
+            firmware_path=folder / "halt.bin",
+            devices=(),
+            trace=(),
+            trace_folder=folder,
+            is_incoming=is_incoming,
+        )
+        argv = argv[: argv.index("-d")] + (["-incoming", "defer"] if is_incoming else [])
+        self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
+        theirs.close()
+        self.socket = ours
+        self.stream = ours.makefile("rw", buffering=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stream.close()
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+
+    def negotiate(self) -> None:
+        self.stream.readline()
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: object) -> dict[str, object]:
+        self.stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        while "return" not in (answer := json.loads(self.stream.readline())):
+            if "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']}")
+        returned: dict[str, object] = answer["return"]
+        return returned
+
+    def quit(self) -> None:
+        self.execute("quit")
+        self.process.wait()
+
+
+def migrate(binary: Path, folder: Path) -> None:
+    """The steps of QEMU's tests/functional/test_migration.py over a unix socket.
+
+    Destination and source are launched one after the other, and both are asked each
+    0.1 s whether the migration has ended, as that test does.
+    """
+    path = str(folder / "own.sock")
+    with (
+        BareQemu(binary, folder, is_incoming=True) as destination,
+        BareQemu(binary, folder) as source,
+    ):
+        destination.negotiate()
+        source.negotiate()
+        destination.execute("migrate-incoming", uri=f"unix:{path}")
+        source.execute("migrate", uri=f"unix:{path}")
+        for qemu in (source, destination):
+            while qemu.execute("query-migrate").get("status") != "completed":
+                time.sleep(0.1)  # noqa: TID251 - what is compared with does so
+        source.quit()
+        destination.quit()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as own:
+        (Path(own) / "halt.bin").write_bytes(command_line.firmware())
+        migrate(Path(sys.argv[1]), Path(own))
