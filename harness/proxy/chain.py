@@ -1,0 +1,109 @@
+"""The **chain**: faults one behind the other; what one delivers, the next sees arrive."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.proxy.events import (
+    After,
+    Arrived,
+    Command,
+    Deliver,
+    Due,
+    End,
+    Ended,
+    Event,
+    Note,
+    Opened,
+    Told,
+)
+from harness.proxy.faults.base import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """How often a fault of the plan has changed anything."""
+
+    fault: str
+    """The fault in words."""
+    times: int
+
+
+class Chain:
+    """Takes the relay's events to the faults, and their commands to the relay.
+
+    Only packets go from fault to fault; every other command of a fault goes straight out.
+    The end of a multifd channel waits at a fault for as long as that one holds anything,
+    because what it holds could no longer be delivered afterwards.
+    """
+
+    def __init__(self, faults: Sequence[Fault[Any]] = ()) -> None:
+        self._faults = tuple(faults)
+        self._orders = [0] * len(self._faults)
+        self._ends: list[list[Ended]] = [[] for _ in self._faults]
+        self._tokens: list[tuple[int, int]] = []  # the relay's token -> whose, and its own
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no packet is ever touched."""
+        return not self._faults
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more packets should be read until some delay is over."""
+        return any(fault.is_full for fault in self._faults)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether something will still be delivered."""
+        return any(fault.is_holding for fault in self._faults)
+
+    @property
+    def fired(self) -> list[Fired]:
+        """One for each fault, in order."""
+        return [Fired(fault.spec.describe(), fault.fired) for fault in self._faults]
+
+    def name_of(self, position: int) -> str:
+        """The kind of the fault at ``position``."""
+        return str(self._faults[position].spec.__struct_config__.tag)
+
+    def handle(self, event: Event) -> Iterator[Command]:
+        """What the relay has to do; it does each command before it asks for the next."""
+        match event:
+            case Due():
+                stage, token = self._tokens[event.token]
+                yield from self._at(stage, Due(token))
+            case Opened() | Told():
+                for stage in range(len(self._faults)):
+                    yield from self._at(stage, event)
+            case _:
+                yield from self._at(0, event)
+
+    def _at(self, stage: int, event: Event) -> Iterator[Command]:
+        if stage == len(self._faults):
+            if isinstance(event, Arrived):
+                yield Deliver(event.channel, event.packet)
+            elif isinstance(event, Ended):
+                yield End(event.channel)
+            return
+        fault = self._faults[stage]
+        if isinstance(event, Arrived):
+            event = replace(event, order=self._orders[stage])
+            self._orders[stage] += 1
+        for command in fault.handle(event):
+            match command:
+                case Deliver():
+                    yield from self._at(stage + 1, Arrived(command.channel, command.packet))
+                case After():
+                    self._tokens.append((stage, command.token))
+                    yield After(command.delay_s, len(self._tokens) - 1)
+                case Note():
+                    yield replace(command, position=stage)
+                case _:
+                    yield command
+        if isinstance(event, Ended):
+            self._ends[stage].append(event)
+        if not fault.is_holding:
+            ends, self._ends[stage] = self._ends[stage], []
+            for end in ends:
+                yield from self._at(stage + 1, end)

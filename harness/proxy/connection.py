@@ -1,0 +1,215 @@
+"""Two sockets that belong together: the source's, and the one to the destination."""
+
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from selectors import EVENT_READ, EVENT_WRITE
+
+from harness.history import Side
+from harness.proxy.address import Address, tune
+from harness.proxy.events import MAIN
+from harness.proxy.flow import Flow
+from harness.proxy.multifd_flow import MultifdFlow
+from harness.proxy.outlet import OnSent, Outlet
+from harness.proxy.pipe import Pipe
+from harness.wire.packets import MAGIC
+
+QEMU_VM_FILE_MAGIC = b"QEVM"
+MULTIFD_MAGIC = MAGIC.to_bytes(4, "big")
+UNKNOWN, RAW = -3, -2
+"""Channel numbers of a connection that has not said enough, and of neither kind."""
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with a reset
+
+
+class Connection:
+    """A connection of the source, passed on to the destination.
+
+    :ivar channel: multifd channel, ``MAIN``, ``RAW`` or ``UNKNOWN``
+    :ivar forward: from the source; until it is known what it is, only its first bytes are read
+    :ivar backward: from the destination
+    """
+
+    def __init__(
+        self,
+        number: int,
+        source: socket.socket,
+        onward: Address,
+        pipe: Pipe,
+        changed: Callable[["Connection"], object],
+    ) -> None:
+        self.number = number
+        self.channel = UNKNOWN
+        self.source = source
+        self.is_closed = False
+        self.is_known = False
+        """Whether the first bytes have told what it is."""
+        self._onward = onward
+        tune(source)
+        self.destination = onward.make_socket()
+        tune(self.destination)
+        self.connecting = onward.connect(self.destination)
+        self._changed = changed
+        self.to_source = Outlet(source, pipe, self.changed)
+        self.to_destination = Outlet(self.destination, pipe, self.changed)
+        self.to_destination.is_ready = not self.connecting
+        self.forward: Flow = Flow(source, self.to_destination, self.changed)
+        self.backward: Flow = Flow(self.destination, self.to_source, self.changed)
+        self._ended: set[Side] = set()
+        self._is_reset = False
+        self._first = b""
+        self._deferred: list[tuple[tuple[bytes, ...], OnSent]] = []
+
+    def changed(self) -> None:
+        """``settle`` and the interests have to be looked at."""
+        self._changed(self)
+
+    @property
+    def is_multifd(self) -> bool:
+        """Whether it is a multifd channel, or was one until it was damaged."""
+        return isinstance(self.forward, MultifdFlow)
+
+    # -- beginning -------------------------------------------------------------------
+
+    @property
+    def must_retry(self) -> bool:
+        """A unix listener's queue is full: nobody will say when it no longer is."""
+        return self.connecting == errno.EAGAIN
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the destination cannot be reached."""
+        return self.connecting not in (0, errno.EAGAIN, errno.EINPROGRESS)
+
+    def retry(self) -> None:
+        """Connect again."""
+        self._set_connecting(self._onward.connect(self.destination))
+
+    def finish_connecting(self) -> None:
+        """The socket says that connecting has ended, well or not."""
+        self._set_connecting(self.destination.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _set_connecting(self, error: int) -> None:
+        self.connecting = error
+        self.to_destination.is_ready = not error
+        self.changed()
+
+    def look(self, make_multifd: Callable[["Connection"], MultifdFlow]) -> bool:
+        """Read the first bytes; whether they have told what the connection is."""
+        try:
+            data = self.source.recv(len(MULTIFD_MAGIC) - len(self._first))
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        self._first += data
+        if data and len(self._first) < len(MULTIFD_MAGIC):
+            return False
+        self.is_known = True
+        if self._first == MULTIFD_MAGIC:
+            flow = self.forward = make_multifd(self)
+            flow.take_head(self._first)
+            return True
+        self.channel = MAIN if self._first == QEMU_VM_FILE_MAGIC else RAW
+        self.to_destination.write(self._first)
+        return True
+
+    # -- sending ---------------------------------------------------------------------
+
+    def deliver(self, *parts: bytes, on_sent: OnSent) -> bool:
+        """Send a packet to the destination, between two others; whether that can be."""
+        if self.to_destination.is_ending:
+            return False
+        if isinstance(self.forward, MultifdFlow) and self.forward.is_inside:
+            self._deferred.append((parts, on_sent))
+        else:
+            self.to_destination.write(*parts, on_sent=on_sent)
+        return True
+
+    def deliver_deferred(self) -> None:
+        """The channel stands between two packets: send what has waited for that."""
+        for parts, on_sent in self._deferred:
+            self.to_destination.write(*parts, on_sent=on_sent)
+        self._deferred.clear()
+
+    def end(self) -> None:
+        """Pass the source's end on."""
+        self.deliver_deferred()
+        self.to_destination.end()
+
+    # -- ending ----------------------------------------------------------------------
+
+    def break_off(self, is_abrupt: bool) -> None:
+        """Close both ends; what is held still goes out, unless it is abrupt."""
+        if is_abrupt:
+            self.close(is_reset=True)
+            return
+        self.forward.stop()
+        self.backward.stop()
+        self.to_source.end()
+        self.end()
+
+    def settle(self) -> None:
+        """Carry on what has happened to one end to the other; close what is over."""
+        if self.is_closed:
+            return
+        pairs = (
+            (self.forward, self.to_source, self.to_destination),
+            (self.backward, self.to_destination, self.to_source),
+        )
+        if any(flow.is_reset or outlet.is_reset for flow, _, outlet in pairs):
+            self.close(is_reset=True)
+            return
+        for flow, to_origin, outlet in pairs:
+            if flow.is_gone and not flow.is_open:
+                to_origin.is_broken = True  # whoever has closed takes nothing more
+            if outlet.is_broken and flow.is_open:
+                flow.stop()
+        if all(not flow.is_open and outlet.is_over for flow, _, outlet in pairs):
+            self.close(is_reset=False)
+
+    def just_ended(self) -> list[tuple[Side, Flow]]:
+        """The sides that send no more, each of them once."""
+        flows = ((Side.SOURCE, self.forward), (Side.DESTINATION, self.backward))
+        found = [
+            (side, flow) for side, flow in flows if not flow.is_open and side not in self._ended
+        ]
+        self._ended.update(side for side, _ in found)
+        return found
+
+    def close(self, is_reset: bool) -> None:
+        """Nothing goes either way any more; ``dispose`` tells the peers."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._is_reset = is_reset
+        self.forward.is_open = self.backward.is_open = False
+        self.to_source.is_broken = self.to_destination.is_broken = True
+        self.changed()
+
+    def dispose(self) -> None:
+        """Close both sockets."""
+        for sock in (self.source, self.destination):
+            if self._is_reset and sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock.close()
+
+    # -- what to wait for ------------------------------------------------------------
+
+    def interest_of_source(self) -> int:
+        """Events of the source's socket that matter now."""
+        if self.is_closed or self.connecting:
+            return 0
+        return (EVENT_READ if self.forward.wants_more else 0) | (
+            EVENT_WRITE if self.to_source.held else 0
+        )
+
+    def interest_of_destination(self) -> int:
+        """Events of the destination's socket that matter now."""
+        if self.is_closed or self.must_retry:
+            return 0
+        if self.connecting:
+            return EVENT_WRITE
+        return (EVENT_READ if self.backward.wants_more else 0) | (
+            EVENT_WRITE if self.to_destination.held else 0
+        )

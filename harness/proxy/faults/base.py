@@ -1,0 +1,99 @@
+"""What a fault is."""
+
+from collections.abc import Iterator, MutableSequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from harness import fault_plan as plan
+from harness.proxy.events import Arrived, Command, Deliver, Due, Ended, Event, Note, Opened, Told
+from harness.wire.packets import DeviceStatePacket
+
+Spec = TypeVar("Spec", bound=plan.Fault)
+
+
+class Random(Protocol):
+    """What a fault needs of ``random.Random``."""
+
+    def shuffle(self, x: MutableSequence[Any], /) -> None:
+        """Put ``x`` into a random order."""
+
+
+class Fault(Generic[Spec]):
+    """Told of events, answers with commands; left as it is, it delivers everything.
+
+    A subclass overrides ``hit`` for the packets that its spec selects, or ``arrived``
+    for all, and whichever other events it needs.
+
+    :ivar is_holding: it will still deliver something; until then no channel is ended
+    :ivar is_full: it holds so much that no more packets should be read for now; only for
+        a fault that time alone empties
+    :ivar fired: how often it has changed anything; 0 makes the run UNKNOWN
+    """
+
+    def __init__(self, spec: Spec, random: Random) -> None:
+        self.spec = spec
+        self.random = random
+        self.is_holding = False
+        self.is_full = False
+        self.fired = 0
+        self.channels: set[int] = set()
+        """Multifd channels that the source has open."""
+
+    def handle(self, event: Event) -> Iterator[Command]:
+        """What to do about ``event``."""
+        match event:
+            case Arrived():
+                yield from self.arrived(event)
+            case Told():
+                yield from self.told(event)
+            case Due():
+                yield from self.due(event)
+            case Opened():
+                if event.channel >= 0:
+                    self.channels.add(event.channel)
+                yield from self.opened(event)
+            case Ended():
+                self.channels.discard(event.channel)
+                if not self.channels:
+                    yield from self.source_ended()
+
+    def arrived(self, event: Arrived) -> Iterator[Command]:
+        """A packet came."""
+        if self.selects(event):
+            yield from self.hit(event)
+        else:
+            yield Deliver(event.channel, event.packet)
+
+    def hit(self, event: Arrived) -> Iterator[Command]:
+        """A packet came that the spec selects."""
+        yield Deliver(event.channel, event.packet)
+
+    def told(self, _event: Told) -> Iterator[Command]:
+        """Something happened outside."""
+        yield from ()
+
+    def due(self, _event: Due) -> Iterator[Command]:
+        """A delay is over."""
+        yield from ()
+
+    def opened(self, _event: Opened) -> Iterator[Command]:
+        """A channel was opened."""
+        yield from ()
+
+    def source_ended(self) -> Iterator[Command]:
+        """The last multifd channel has ended: what is waited for from there never comes."""
+        yield from ()
+
+    def selects(self, event: Arrived) -> bool:
+        """Whether the spec selects this packet."""
+        select, packet = self.spec.select, event.packet
+        return (
+            select.device in ("", packet.device)
+            and (not select.idx or packet.idx in select.idx)
+            and select.config in (None, packet.is_config)
+            and select.channel in (None, event.channel)
+        )
+
+    def note(self, what: str, channel: int, packet: DeviceStatePacket | None = None) -> Note:
+        """It has changed something: counts that, and is the record of it."""
+        self.fired += 1
+        return Note(what, channel, packet)

@@ -1,0 +1,25 @@
+"""Packets are delivered more than once."""
+
+from collections.abc import Iterator
+
+from harness import fault_plan as plan
+from harness.proxy.events import Arrived, Command, Deliver
+from harness.proxy.faults.waiting import WaitingFault
+
+
+class Duplicate(WaitingFault[plan.Duplicate]):
+    """The copies go right behind the packet, or at a moment after it."""
+
+    def hit(self, event: Arrived) -> Iterator[Command]:
+        until = self.spec.until
+        yield Deliver(event.channel, event.packet)
+        if until is None or (until.others and self.tallies.of(event.packet).is_whole):
+            yield from self.released(event)
+        else:
+            yield from self.wait(until, event)
+
+    def released(self, event: Arrived) -> Iterator[Command]:
+        channel = event.channel if self.spec.channel is None else self.spec.channel
+        for _ in range(self.spec.copies):
+            yield self.note(f"delivered again on channel {channel}", event.channel, event.packet)
+            yield Deliver(channel, event.packet)

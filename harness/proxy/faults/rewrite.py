@@ -1,0 +1,18 @@
+"""Fields of either header are set to something else."""
+
+from collections.abc import Iterator
+
+from harness import fault_plan as plan
+from harness.proxy.events import Arrived, Command, Deliver
+from harness.proxy.faults.base import Fault
+from harness.proxy.faults.fields import with_fields
+
+
+class Rewrite(Fault[plan.Rewrite]):
+    """Sets what the spec's ``fields`` name."""
+
+    def hit(self, event: Arrived) -> Iterator[Command]:
+        packet = with_fields(event.packet, self.spec.fields)
+        if packet != event.packet:
+            yield self.note(self.spec.fields.describe(), event.channel, event.packet)
+        yield Deliver(event.channel, packet)

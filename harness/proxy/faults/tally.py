@@ -1,0 +1,83 @@
+"""What has arrived of each device's state: how a fault knows that it has all of it."""
+
+from collections.abc import Iterator
+
+from harness.proxy.events import Told
+from harness.wire.packets import DeviceStatePacket
+
+Key = tuple[bytes, int]
+
+
+def key_of(packet: DeviceStatePacket) -> Key:
+    """What tells devices apart on the wire: idstr and instance id."""
+    return packet.idstr, packet.instance_id
+
+
+class Tally:
+    """One device's packets so far.
+
+    The packet flagged as configuration has the highest idx: it tells how many there are.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, int] = {}
+        """idx -> bytes of data."""
+        self.config_idx: int | None = None
+        self.loaded_bytes = 0
+        """What the destination's device has taken of them."""
+        self.is_config_loaded = False
+        self._ends: list[int] = []  # idx -> bytes up to the end of its data, without gaps
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every packet has arrived."""
+        return self.config_idx is not None and len(self.sizes) > self.config_idx
+
+    def see(self, packet: DeviceStatePacket) -> None:
+        """The packet arrived; again counts as once."""
+        if packet.idx is None:
+            return
+        self.sizes.setdefault(packet.idx, len(packet.data))
+        if packet.is_config:
+            self.config_idx = packet.idx
+        while (size := self.sizes.get(len(self._ends))) is not None:
+            self._ends.append((self._ends[-1] if self._ends else 0) + size)
+
+    def is_loaded(self, idx: int) -> bool:
+        """Whether the destination's device has taken packet ``idx`` and all before it."""
+        if idx == self.config_idx:
+            return self.is_config_loaded
+        return idx < len(self._ends) and self.loaded_bytes >= max(self._ends[idx], 1)
+
+
+class Tallies:
+    """One tally for each device that was seen."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[Key, Tally] = {}
+
+    def __iter__(self) -> Iterator[Tally]:
+        return iter(self._tallies.values())
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def of(self, packet: DeviceStatePacket) -> Tally:
+        """That of the packet's device."""
+        return self._tallies.setdefault(key_of(packet), Tally())
+
+    def see(self, packet: DeviceStatePacket) -> Tally:
+        """The packet arrived; the tally of its device."""
+        tally = self.of(packet)
+        tally.see(packet)
+        return tally
+
+    def hear(self, event: Told) -> None:
+        """The destination's device has taken something."""
+        for (idstr, _), tally in self._tallies.items():
+            device = idstr.split(b"\0", 1)[0].decode(errors="backslashreplace")
+            if event.device in ("", device):
+                if event.name == "loaded":
+                    tally.loaded_bytes = max(tally.loaded_bytes, event.value)
+                elif event.name == "config_loaded":
+                    tally.is_config_loaded = True

@@ -1,0 +1,25 @@
+"""Payloads are cut short."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness import fault_plan as plan
+from harness.proxy.events import Arrived, Command, Deliver
+from harness.proxy.faults.base import Fault
+from harness.wire.packets import DEVICE_STATE_HEAD_SIZE, DeviceStatePacket, stated_payload_size
+
+
+class Truncate(Fault[plan.Truncate]):
+    """Keeps the first ``size`` bytes; the stated length follows or is left as it was."""
+
+    def hit(self, event: Arrived) -> Iterator[Command]:
+        whole = event.packet.pack()
+        head, payload = whole[:DEVICE_STATE_HEAD_SIZE], whole[DEVICE_STATE_HEAD_SIZE:]
+        if self.spec.size >= len(payload):
+            yield Deliver(event.channel, event.packet)
+            return
+        packet = DeviceStatePacket.unpack(head, payload[: self.spec.size])
+        stale = stated_payload_size(head) if self.spec.is_stale else None
+        what = f"payload of {len(payload)} bytes cut to {self.spec.size}"
+        yield self.note(what, event.channel, event.packet)
+        yield Deliver(event.channel, replace(packet, next_packet_size=stale))

@@ -1,0 +1,52 @@
+"""What hold and duplicate share: deliveries that wait for their moments."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from harness import fault_plan as plan
+from harness.fault_plan import Until
+from harness.proxy.events import Arrived, Command, Due, Event, Told
+from harness.proxy.faults.base import Fault, Random
+from harness.proxy.faults.moment import Moment
+from harness.proxy.faults.tally import Tallies
+
+Spec = TypeVar("Spec", bound=plan.Hold | plan.Duplicate)
+
+
+class WaitingFault(Fault[Spec]):
+    """A subclass calls ``wait`` for a packet, and gets ``released`` when its moment comes."""
+
+    def __init__(self, spec: Spec, random: Random) -> None:
+        super().__init__(spec, random)
+        self.tallies = Tallies()
+        self._waiting: list[tuple[Moment, Arrived]] = []
+        self._tokens = 0
+
+    def handle(self, event: Event) -> Iterator[Command]:
+        if isinstance(event, Arrived):
+            self.tallies.see(event.packet)
+        elif isinstance(event, Told):
+            self.tallies.hear(event)
+        before = list(self._waiting)
+        yield from super().handle(event)
+        if isinstance(event, Arrived | Told | Due):
+            yield from self._release(before, event)
+
+    def wait(self, until: Until, event: Arrived) -> Iterator[Command]:
+        """Come back to the packet of ``event`` at its moment, which is not now."""
+        self._tokens += 1
+        moment = Moment(until, event.packet, self.tallies, self._tokens)
+        self._waiting.append((moment, event))
+        self.is_holding = True
+        yield from moment.start()
+
+    def released(self, event: Arrived) -> Iterator[Command]:
+        """The moment of the packet of ``event`` has come."""
+        raise NotImplementedError
+
+    def _release(self, waiting: list[tuple[Moment, Arrived]], event: Event) -> Iterator[Command]:
+        for moment, held in waiting:
+            if moment.see(event):
+                self._waiting.remove((moment, held))
+                yield from self.released(held)
+        self.is_holding = bool(self._waiting)

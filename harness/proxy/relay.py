@@ -1,0 +1,279 @@
+"""The **relay**: the thread that stands between source and destination.
+
+Everything that the source connects is connected onward to the destination.  Main channel,
+return path and RAM go through as bytes; device-state packets are seen, and go whole through
+the chain of faults if there is one.  Ends, resets and full sockets are passed on as they
+are.  A fault or a relay that fails closes everything, which no QEMU takes for success, and
+says so in ``failure``.
+"""
+
+import heapq
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from selectors import EVENT_READ, EVENT_WRITE
+
+from harness.proxy.address import Address
+from harness.proxy.chain import Chain, Fired
+from harness.proxy.connection import RAW, Connection
+from harness.proxy.cut_through import PIECE, CutThroughFlow
+from harness.proxy.director import Director, Passage, Record
+from harness.proxy.events import MAIN, Due, Told
+from harness.proxy.framing import Framer
+from harness.proxy.multifd_flow import MultifdFlow
+from harness.proxy.pipe import Pipe
+from harness.proxy.whole_packets import WholePacketsFlow
+
+_RETRY_S = 0.005  # a unix listener's queue was full; nothing tells when it no longer is
+_RETRY_TOKEN = -1
+
+
+class Relay:
+    """Its use: construct, ``start``, give ``address`` to the source's ``migrate``, ``close``.
+
+    :param listen: where the source shall connect to
+    :param onward: where the destination listens
+    :param record: called in the relay's thread with all that is seen
+    :param page_size: of the target; it decides the length of a RAM packet's head
+    :param keeps_payload: record the data of packets too (all of it is held in memory)
+    :ivar address: where it listens
+    :ivar failure: what ended the relay; the run is lost then
+    """
+
+    def __init__(
+        self,
+        listen: Address,
+        onward: Address,
+        chain: Chain,
+        record: Record,
+        page_size: int = 4096,
+        *,
+        keeps_payload: bool = False,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._onward = onward
+        self._page_size = page_size
+        self._director = Director(chain, record, self._after, keeps_payload)
+        self._connections: list[Connection] = []
+        self._changed: set[Connection] = set()
+        self._accepted = 0
+        self._told: deque[Told] = deque()
+        self._due: list[tuple[float, int, int]] = []
+        self._timers = 0
+        self._is_closing = False
+        self._is_held_back = False
+        self._listener = listen.listen()
+        self.address: Address = listen.bound(self._listener)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+
+    @property
+    def fired(self) -> list[Fired]:
+        """What each fault of the chain has done so far."""
+        return self._director.chain.fired
+
+    def start(self) -> None:
+        """Serve from now on."""
+        self._thread.start()
+
+    def tell(self, name: str, value: int = 0, device: str = "") -> None:
+        """Tell the faults that something has happened (``events.Told``); from any thread."""
+        self._told.append(Told(name, value, device))
+        self._wake_up()
+
+    def close(self) -> None:
+        """Close every connection and wait for the thread; called again it does nothing."""
+        if self._wake < 0:
+            return
+        self._is_closing = True
+        if self._thread.ident is not None:
+            self._wake_up()
+            self._thread.join()
+        self._listener.close()
+        os.close(self._wake)
+        self._wake = -1
+
+    def _wake_up(self) -> None:
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
+
+    # -- the thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._pipe = Pipe()
+        self._scratch = memoryview(bytearray(PIECE))
+        self._watched: dict[socket.socket, int] = {}
+        with selectors.DefaultSelector() as self._selector:
+            try:
+                self._serve()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the run is lost
+                self.failure = error
+            finally:
+                for connection in list(self._connections):
+                    connection.close(is_reset=self.failure is not None)
+                    self._forget(connection)
+                self._listener.close()
+                self._pipe.close()
+
+    def _serve(self) -> None:
+        # Woken by each write of the source, it would take the processor from it again and
+        # again, for a few KiB at a time.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        self._selector.register(self._listener, EVENT_READ)
+        self._selector.register(self._wake, EVENT_READ)
+        while not self._is_closing:
+            wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+            for key, mask in self._selector.select(wait):
+                if key.data is not None:
+                    connection, is_source = key.data
+                    self._ready(connection, is_source, mask)
+                elif key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    os.eventfd_read(self._wake)
+            self._tell_faults()
+            self._hold_back()
+            while self._changed:
+                self._settle(self._changed.pop())
+
+    def _tell_faults(self) -> None:
+        while self._told:
+            self._director.feed(self._told.popleft())
+        while self._due and self._due[0][0] <= time.monotonic():
+            token = heapq.heappop(self._due)[2]
+            if token != _RETRY_TOKEN:
+                self._director.feed(Due(token))
+                continue
+            for connection in self._connections:
+                if connection.must_retry and not connection.is_closed:
+                    connection.retry()
+                    self._check_connecting(connection)
+
+    def _after(self, delay_s: float, token: int) -> None:
+        self._timers += 1
+        heapq.heappush(self._due, (time.monotonic() + delay_s, self._timers, token))
+
+    # -- connections -----------------------------------------------------------------
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        connection = Connection(self._accepted, sock, self._onward, self._pipe, self._changed.add)
+        self._changed.add(connection)
+        self._accepted += 1
+        self._connections.append(connection)
+        self._check_connecting(connection)
+
+    def _check_connecting(self, connection: Connection) -> None:
+        if connection.must_retry:
+            self._after(_RETRY_S, _RETRY_TOKEN)
+        elif connection.is_refused:
+            self._director.tell(
+                "channel_refused",
+                connection.channel,
+                connection=connection.number,
+                reason=os.strerror(connection.connecting),
+            )
+            connection.close(is_reset=True)
+
+    def _ready(self, connection: Connection, is_source: bool, mask: int) -> None:
+        if connection.is_closed:
+            return
+        if is_source:
+            if mask & EVENT_WRITE:
+                connection.to_source.flush()
+            if mask & EVENT_READ:
+                self._read_source(connection)
+        elif connection.connecting:
+            connection.finish_connecting()
+            self._check_connecting(connection)
+        else:
+            if mask & EVENT_WRITE:
+                connection.to_destination.flush()
+            if mask & EVENT_READ:
+                connection.backward.read()
+
+    def _read_source(self, connection: Connection) -> None:
+        if not connection.is_known:
+            if not connection.look(self._multifd_flow):
+                return
+            if connection.channel == MAIN:
+                self._director.opened(connection, "main")
+            elif connection.channel == RAW:
+                self._director.opened(connection, "raw")
+        connection.forward.read()
+
+    def _multifd_flow(self, connection: Connection) -> MultifdFlow:
+        framer = Framer(f"source, connection {connection.number}", self._page_size)
+        passage = Passage(self._director, connection)
+        ends = (connection.source, connection.to_destination, connection.changed)
+        if self._director.is_whole:
+            return WholePacketsFlow(*ends, framer, passage)
+        return CutThroughFlow(*ends, framer, passage, self._scratch)
+
+    def _hold_back(self) -> None:
+        """While a fault is full, no more packets are read."""
+        is_full = self._director.chain.is_full
+        if is_full == self._is_held_back:
+            return
+        self._is_held_back = is_full
+        for connection in self._connections:
+            if connection.is_multifd:
+                connection.forward.pause(is_full)
+
+    def _settle(self, connection: Connection) -> None:
+        """After something has happened to it."""
+        connection.settle()
+        for side, flow in connection.just_ended():
+            self._director.tell(
+                "channel_ended",
+                connection.channel,
+                connection=connection.number,
+                side=side,
+                is_reset=flow.is_reset,
+            )
+            if flow is connection.forward and connection.is_multifd:
+                self._director.source_ended(connection)
+        connection.settle()
+        if connection.is_closed:
+            self._forget(connection)
+        else:
+            self._watch(connection.source, connection.interest_of_source(), (connection, True))
+            self._watch(
+                connection.destination, connection.interest_of_destination(), (connection, False)
+            )
+
+    def _watch(
+        self, sock: socket.socket, interest: int, data: tuple[Connection, bool] | None
+    ) -> None:
+        before = self._watched.get(sock, 0)
+        if interest == before:
+            return
+        self._watched[sock] = interest
+        if not interest:
+            self._selector.unregister(sock)
+            del self._watched[sock]
+        elif before:
+            self._selector.modify(sock, interest, data)
+        else:
+            self._selector.register(sock, interest, data)
+
+    def _forget(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
+        self._connections.remove(connection)
+        self._watch(connection.source, 0, None)
+        self._watch(connection.destination, 0, None)
+        connection.dispose()
+        self._director.tell(
+            "channel_closed",
+            connection.channel,
+            connection=connection.number,
+            to_destination=connection.to_destination.sent,
+            to_source=connection.to_source.sent,
+        )

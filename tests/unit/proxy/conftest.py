@@ -1,0 +1,44 @@
+"""Fixtures for the proxy's tests."""
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness import fault_plan as plan
+from harness.proxy.build import FAULTS
+from harness.proxy.events import Opened
+from tests.unit.proxy.flow_ends import Ends
+from tests.unit.proxy.playbook import Playbook
+
+CHANNELS = 4
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[[plan.Fault], Playbook]]:
+    """A playbook for the fault of a spec, with channels 0 to 3 open; it must be finished."""
+    books = []
+
+    def make(spec: plan.Fault, channels: int = CHANNELS) -> Playbook:
+        book = Playbook(FAULTS[type(spec)](spec, random.Random(0)))
+        for channel in range(channels):
+            book >> Opened(channel)
+        books.append(book)
+        return book
+
+    yield make
+    for book in books:
+        book.ends()
+
+
+@pytest.fixture
+def new_ends() -> Iterator[Callable[[str], Ends]]:
+    made = []
+
+    def make(kind: str) -> Ends:
+        made.append(Ends(kind))
+        return made[-1]
+
+    yield make
+    for ends in made:
+        ends.close()

@@ -1,0 +1,53 @@
+"""Packets are delivered again."""
+
+import pytest
+
+from harness import fault_plan as plan
+from harness.fault_plan import Select, Until
+from harness.proxy.events import After, Due, Told
+from tests.unit.proxy.playbook import arrived, config, deliver
+
+SECOND = Select(idx=(1,))
+
+
+def test_right_behind(play) -> None:
+    book = play(plan.Duplicate(select=SECOND))
+    book >> arrived(0) << deliver(0) >> arrived(1, 2) << deliver(1, 2) << deliver(1, 2)
+    assert book.notes == ["delivered again on channel 2"]
+
+
+def test_several_times_on_another_channel(play) -> None:
+    book = play(plan.Duplicate(select=SECOND, channel=3, copies=2))
+    book >> arrived(1, 0) << deliver(1, 0) << deliver(1, 3) << deliver(1, 3)
+
+
+def test_after_it_was_loaded(play) -> None:
+    book = play(plan.Duplicate(select=SECOND, until=Until(loaded=True)))
+    book >> arrived(1) << deliver(1) >> arrived(0) << deliver(0)
+    assert book.handler.fired == 0
+    book >> Told("loaded", 11, "0000:00:02.0/vfio")
+    assert book.handler.is_holding
+    book >> Told("loaded", 12, "0000:00:02.0/vfio") << deliver(1)
+    assert not book.handler.is_holding
+    assert book.handler.fired == 1
+
+
+def test_configuration_after_it_was_loaded(play) -> None:
+    book = play(plan.Duplicate(select=Select(config=True), until=Until(loaded=True)))
+    book >> arrived(config(0)) << deliver(config(0)) >> Told("loaded", 99)
+    book >> Told("config_loaded") << deliver(config(0))
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_after_all_others(play, is_last: bool) -> None:
+    book = play(plan.Duplicate(select=SECOND, until=Until(others=True)))
+    book >> arrived(config(2)) << deliver(config(2))
+    if is_last:
+        book >> arrived(0) << deliver(0) >> arrived(1) << deliver(1) << deliver(1)
+    else:
+        book >> arrived(1) << deliver(1) >> arrived(0) << deliver(0) << deliver(1)
+
+
+def test_after_a_time(play) -> None:
+    book = play(plan.Duplicate(select=SECOND, until=Until(delay_s=2)))
+    book >> arrived(1) << deliver(1) << After(2, 1) >> Due(1) << deliver(1)

@@ -1,0 +1,58 @@
+"""The main channel stands still, and goes on."""
+
+import pytest
+
+from harness import fault_plan as plan
+from harness.fault_plan import Select, Until
+from harness.proxy.events import MAIN, After, Due, Ended, Opened, ResumeMain, StallMain, Told
+from tests.unit.proxy.playbook import arrived, config, deliver, packet
+
+
+def test_from_the_first_selected_packet_until_the_state_is_whole(play) -> None:
+    book = play(plan.StallMain(select=Select(idx=(1,)), until=Until(others=True)))
+    book >> arrived(0) << deliver(0) >> arrived(1) << StallMain() << deliver(1)
+    book >> arrived(config(2)) << ResumeMain() << deliver(config(2)) >> arrived(1) << deliver(1)
+    assert book.handler.fired == 1
+
+
+def test_until_the_states_of_all_devices_are_whole(play) -> None:
+    book = play(plan.StallMain(until=Until(others=True), devices=2))
+    other = config(0, slot=3)
+    book >> arrived(config(0)) << StallMain() << deliver(config(0))
+    book >> arrived(other) << ResumeMain() << deliver(other)
+
+
+def test_state_that_is_whole_at_once(play) -> None:
+    book = play(plan.StallMain(until=Until(others=True)))
+    book >> arrived(config(0)) << StallMain() << ResumeMain() << deliver(config(0))
+
+
+def test_from_its_start_for_a_time(play) -> None:
+    book = play(plan.StallMain(since="opened", until=Until(delay_s=3)))
+    book >> Opened(MAIN) << StallMain() << After(3, 0) >> arrived(0) << deliver(0)
+    book >> Due(0) << ResumeMain()
+
+
+def test_from_one_told_event_to_another(play) -> None:
+    book = play(plan.StallMain(since="stopped", until=Until(told="go")))
+    book >> arrived(0) << deliver(0) >> Told("go") >> Told("stopped") << StallMain()
+    book >> Told("go") << ResumeMain() >> Told("stopped") >> Told("go")
+
+
+@pytest.mark.parametrize(
+    ("until", "goes_on"),
+    [
+        (Until(others=True), True),
+        (Until(packets=3), True),
+        (Until(told="go"), False),
+        (Until(delay_s=1), False),
+    ],
+)
+def test_source_that_ends_is_not_waited_for(play, until: Until, goes_on: bool) -> None:
+    book = play(plan.StallMain(until=until), channels=1)
+    book >> arrived(packet(0)) << StallMain()
+    if until.delay_s:
+        book << After(1, 0)
+    book << deliver(0) >> Ended(0)
+    if goes_on:
+        book << ResumeMain()

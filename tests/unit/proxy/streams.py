@@ -1,0 +1,86 @@
+"""Bytes of channels, and sockets to send them over."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from harness.errors import WireError
+from harness.proxy.framing import StateHead
+from harness.wire.packets import DeviceStatePacket, MultiFDInit, RamPacket
+
+TIMEOUT_S = 20.0
+PAGES = bytes(range(256)) * 32
+
+
+def hello(channel: int) -> bytes:
+    return MultiFDInit(channel, b"U" * 16).pack()
+
+
+def ram(pages: bytes = PAGES, *, flags: int = 0) -> bytes:
+    """A RAM packet; with no pages and flag 1 it is a SYNC."""
+    name = b"pc.ram".ljust(256, b"\0")
+    head = RamPacket(flags, 128, len(pages) // 4096, len(pages), 10, 3, name, bytes(1024))
+    return head.pack() + pages
+
+
+SYNC = ram(b"", flags=1)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Ours, which does not block, and the peer's, which waits for a while."""
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    peer.settimeout(TIMEOUT_S)
+    return ours, peer
+
+
+def receive(sock: socket.socket, size: int) -> bytes:
+    """Exactly ``size`` bytes, or what there is up to the end."""
+    data = bytearray()
+    while len(data) < size and (piece := sock.recv(min(size - len(data), 1 << 20))):
+        data += piece
+    return bytes(data)
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    """All bytes up to the end."""
+    return receive(sock, 1 << 40)
+
+
+def fill(sock: socket.socket) -> int:
+    """Write until nothing more goes in; how much that was."""
+    size = 0
+    try:
+        while True:
+            size += sock.send(bytes(1 << 16))
+    except BlockingIOError:
+        return size
+
+
+@dataclass
+class Heard:
+    """A watcher that keeps what it is told."""
+
+    on_between: Callable[[], None] = lambda: None
+    channels: list[int] = field(default_factory=list)
+    packets: list[DeviceStatePacket] = field(default_factory=list)
+    passed: list[tuple[StateHead, str]] = field(default_factory=list)
+    damages: list[str] = field(default_factory=list)
+    betweens: int = 0
+
+    def hello(self, channel: int) -> None:
+        self.channels.append(channel)
+
+    def packet_arrived(self, packet: DeviceStatePacket) -> None:
+        self.packets.append(packet)
+
+    def packet_passed(self, head: StateHead, digest: str, t_in_ns: int) -> None:
+        assert t_in_ns > 0
+        self.passed.append((head, digest))
+
+    def between_packets(self) -> None:
+        self.betweens += 1
+        self.on_between()
+
+    def damaged(self, error: WireError) -> None:
+        self.damages.append(str(error))

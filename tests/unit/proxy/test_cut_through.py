@@ -1,0 +1,69 @@
+"""Device-state packets go through as they come, and are seen."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import xxhash
+
+from harness.wire.packets import DeviceStatePacket
+from tests.unit.proxy.flow_ends import Ends
+from tests.unit.proxy.playbook import config, packet
+from tests.unit.proxy.streams import SYNC, fill, hello, ram, receive
+
+BIG = packet(0, os.urandom(1 << 20))
+PACKETS = [BIG, config(1), packet(2, b""), replace(packet(3), idx=None, data=b"short")]
+
+
+def _heard(ends: Ends) -> list[tuple[int | None, int, str]]:
+    found = []
+    for head, digest in ends.heard.passed:
+        made = DeviceStatePacket.unpack(head.head, head.state_header)
+        found.append((made.idx, head.data_size, digest))
+    return found
+
+
+def _expected(made: DeviceStatePacket) -> tuple[int | None, int, str]:
+    data = made.data if made.idx is not None else b""
+    return made.idx, len(data), xxhash.xxh3_128_hexdigest(data)
+
+
+@pytest.mark.parametrize("cuts", [0, 10, 3000])
+def test_packets_go_through_and_are_told(new_ends, cuts: int) -> None:
+    packets = PACKETS[1:] if cuts == 10 else PACKETS
+    ends = new_ends("cut through")
+    data = hello(0) + SYNC + b"".join(made.pack() for made in packets) + ram()
+    assert ends.pass_on(data, cuts) == data
+    assert _heard(ends) == [_expected(made) for made in packets]
+    assert not ends.heard.damages
+
+
+def test_nothing_is_waited_for(new_ends) -> None:
+    ends = new_ends("cut through")
+    ends.pass_on(hello(0))
+    assert ends.pass_on(BIG.pack()[:5000]) == BIG.pack()[:5000]
+    assert ends.heard.passed == []
+
+
+def test_a_full_sink_stops_it_inside_the_packet(new_ends) -> None:
+    ends = new_ends("cut through")
+    ends.pass_on(hello(0))
+    filled = fill(ends.sink)
+    ends.writer.sendall(BIG.pack()[:100_000])
+    ends.flow.read()
+    assert ends.outlet.held
+    assert not ends.flow.wants_more
+    receive(ends.reader, filled)
+    ends.outlet.flush()
+    ends.taken = ends.outlet.sent - 100_000
+    assert ends.pass_on(BIG.pack()[100_000:]) == BIG.pack()
+    assert _heard(ends) == [_expected(BIG)]
+
+
+@pytest.mark.parametrize("size", [100, 280, 300, 70_000])
+def test_end_inside_a_packet_is_told_and_its_bytes_go(new_ends, size: int) -> None:
+    ends = new_ends("cut through")
+    out = ends.pass_on(hello(0) + BIG.pack()[:size])
+    assert out + ends.end() == hello(0) + BIG.pack()[:size]
+    assert ends.heard.damages == ["source, channel 1: ends inside a packet"]
+    assert ends.heard.passed == []

@@ -1,0 +1,144 @@
+"""Heads are told apart like ``wire.channel`` does, whatever pieces they come in."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import WireError
+from harness.proxy.framing import Framer, Part, StateHead
+from harness.wire.channel import NEED_DATA, PAGES_LIMIT, PAYLOAD_LIMIT, ChannelReader
+from harness.wire.packets import DeviceStatePacket, RamPacket
+from tests.unit.proxy.playbook import config, packet
+from tests.unit.proxy.streams import SYNC, hello, ram
+
+SHORT = replace(packet(0), idx=None, data=b"short")
+PACKETS = {
+    "hello": hello(2),
+    "sync": SYNC,
+    "ram": ram(),
+    "state": packet(3).pack(),
+    "config": config(4).pack(),
+    "no data": packet(5, b"").pack(),
+    "short": SHORT.pack(),
+}
+
+
+def _walk(data: bytes, cuts: list[int], *, looks: bool) -> list[tuple[str, bytes]]:
+    """Kinds and bytes of the units in ``data``, handed out as a relay does it."""
+    framer, at, units = Framer("source"), 0, []
+    current = b""
+    sizes = itertools.cycle(cuts)
+    while at < len(data):
+        if framer.part is Part.HEAD and looks and not framer.partial:
+            unit = framer.look_at_head(data[at : at + framer.longest_head])
+            if unit is not None:
+                units.append(type(unit).__name__)
+                current = b""
+                continue
+        size = min(framer.left, len(data) - at, next(sizes))
+        piece, at = data[at : at + size], at + size
+        if framer.part is Part.HEAD:
+            unit = framer.take_head(piece)
+            if unit is not None:
+                units.append(type(unit).__name__)
+                current = framer.taken
+                if framer.part is Part.HEAD:
+                    units.append(current)
+        else:
+            current += piece
+            if framer.take_body(len(piece)):
+                units.append(current)
+    return list(zip(units[::2], units[1::2], strict=True))
+
+
+@given(
+    names=st.lists(st.sampled_from(sorted(set(PACKETS) - {"hello"})), max_size=8),
+    cuts=st.lists(st.integers(1, 3000), min_size=1),
+    looks=st.booleans(),
+)
+def test_units_are_those_of_the_channel_reader(
+    names: list[str], cuts: list[int], looks: bool
+) -> None:
+    data = hello(1) + b"".join(PACKETS[name] for name in names)
+    units = _walk(data, cuts, looks=looks)
+    assert [unit for _, unit in units] == [hello(1), *(PACKETS[name] for name in names)]
+    reader = ChannelReader("source")
+    reader.feed(data)
+    expected = []
+    while (unit := reader.next()) is not NEED_DATA:
+        kinds = {DeviceStatePacket: "StateHead"}
+        expected.append(kinds.get(type(unit), type(unit).__name__))
+    assert [kind for kind, _ in units] == [kind for kind in expected if kind != "Pages"]
+
+
+def test_state_head_has_vfio_s_header_and_the_size_of_the_data() -> None:
+    framer = _after_hello()
+    data = packet(3, b"x" * 1000).pack()
+    assert framer.look_at_head(data[:1344]) == StateHead(data[:276], data[276:288], 1000)
+    assert (framer.part, framer.left) == (Part.DATA, 1288)
+    framer = _after_hello()
+    assert framer.look_at_head(SHORT.pack()) == StateHead(SHORT.pack()[:276], b"short", 0)
+    assert framer.take_body(281)
+
+
+def test_head_that_is_not_whole_cannot_be_looked_at() -> None:
+    framer = _after_hello()
+    for size in (0, 11, 12, 275, 276, 287):
+        assert framer.look_at_head(packet(3).pack()[:size]) is None
+    for size in (12, 1343):
+        assert framer.look_at_head(SYNC[:size]) is None
+    assert framer.part is Part.HEAD
+    assert framer.left == 276
+
+
+def test_hello_is_not_looked_at() -> None:
+    assert Framer("source").look_at_head(hello(0)) is None
+
+
+def test_partial_head_is_remembered() -> None:
+    framer = _after_hello()
+    assert framer.take_head(SYNC[:276]) is None
+    assert framer.partial == SYNC[:276]
+    assert framer.left == len(SYNC) - 276
+    assert framer.look_at_head(SYNC) is None, "some of it was taken already"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"QEVM" + bytes(8), "magic 0x5145564d"),
+        (replace(packet(0), version=2).pack()[:12], "version 2"),
+        (replace(packet(0), next_packet_size=PAYLOAD_LIMIT + 1).pack_head(), "device state of"),
+        (replace(RamPacket.unpack(SYNC), next_packet_size=PAGES_LIMIT + 1).pack(), "pages of"),
+    ],
+)
+def test_damage_names_the_offset_and_leaves_what_was_taken(data: bytes, words: str) -> None:
+    framer = _after_hello()
+    framer.take_head(SYNC[:276])
+    framer.take_head(SYNC[276:])
+    assert framer.look_at_head(data) is None, "damage is told when it is taken"
+    if len(data) > 276:
+        framer.take_head(data[:276])
+        data_left = data[276:]
+    else:
+        data_left = data
+    with pytest.raises(WireError, match=words) as caught:
+        framer.take_head(data_left)
+    assert f"source, byte {64 + len(SYNC)}:" in str(caught.value)
+    assert framer.part is Part.RAW
+    assert framer.taken == data
+
+
+def test_damaged_hello() -> None:
+    framer = Framer("source")
+    with pytest.raises(WireError, match="byte 0: version 9"):
+        framer.take_head(b"\x11\x22\x33\x44\x00\x00\x00\x09" + bytes(4))
+
+
+def _after_hello() -> Framer:
+    framer = Framer("source")
+    assert framer.take_head(hello(2)) is not None
+    return framer

@@ -1,0 +1,69 @@
+"""RAM, SYNC and hellos go through as they are; damage goes through unread."""
+
+import pytest
+
+from harness.proxy.framing import Part
+from tests.unit.proxy.flow_ends import KINDS
+from tests.unit.proxy.streams import SYNC, hello, ram
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cuts", [0, 1, 7, 1000])
+def test_ram_and_sync_go_through_as_they_are(new_ends, kind: str, cuts: int) -> None:
+    ends = new_ends(kind)
+    data = hello(3) + SYNC + ram() + ram(b"") + SYNC
+    assert ends.pass_on(data, cuts) == data
+    assert ends.heard.channels == [3]
+    assert ends.heard.betweens >= 4
+    assert not ends.heard.packets + ends.heard.passed + ends.heard.damages
+    assert ends.flow.framer.part is Part.HEAD
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flow_is_inside_while_pages_are_on_their_way(new_ends, kind: str) -> None:
+    ends = new_ends(kind)
+    ends.pass_on(hello(0) + ram()[:-1])
+    assert ends.flow.is_inside
+    before = ends.heard.betweens
+    ends.pass_on(ram()[-1:])
+    assert not ends.flow.is_inside
+    assert ends.heard.betweens == before + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cuts", [0, 5])
+def test_damage_is_told_once_and_everything_goes_on(new_ends, kind: str, cuts: int) -> None:
+    ends = new_ends(kind)
+    data = hello(0) + SYNC + b"\xff" * 100 + SYNC
+    assert ends.pass_on(data, cuts) == data
+    assert ends.heard.damages == [
+        f"source, channel 1, byte {64 + len(SYNC)}: magic 0xffffffff, not 0x11223344"
+    ]
+    assert ends.end() == b""
+    assert len(ends.heard.damages) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_hello_too(new_ends, kind: str) -> None:
+    ends = new_ends(kind)
+    data = b"\x11\x22\x33\x44" + b"\xff" * 200
+    assert ends.pass_on(data) == data
+    assert len(ends.heard.damages) == 1
+    assert ends.heard.channels == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 275, 1343, 1344, 5000])
+def test_end_inside_a_packet_is_told_and_its_bytes_go(new_ends, kind: str, size: int) -> None:
+    ends = new_ends(kind)
+    out = ends.pass_on(hello(0) + ram()[:size])
+    assert out + ends.end() == hello(0) + ram()[:size]
+    assert ends.heard.damages == ["source, channel 1: ends inside a packet"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_end_between_packets_is_none(new_ends, kind: str) -> None:
+    ends = new_ends(kind)
+    ends.pass_on(hello(0) + SYNC)
+    assert ends.end() == b""
+    assert ends.heard.damages == []
