@@ -160,9 +160,10 @@ class Connection:
         if any(flow.is_reset or outlet.is_reset for flow, _, outlet in pairs):
             self.close(is_reset=True)
             return
-        for flow, to_origin, outlet in pairs:
+        for flow, to_origin, _ in pairs:
             if flow.is_gone and not flow.is_open:
                 to_origin.is_broken = True  # whoever has closed takes nothing more
+        for flow, _, outlet in pairs:
             if outlet.is_broken and flow.is_open:
                 flow.stop()
         if all(not flow.is_open and outlet.is_over for flow, _, outlet in pairs):

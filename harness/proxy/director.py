@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -79,6 +80,7 @@ class Director:
     def passed(self, connection: Connection, head: StateHead, digest: str, t_ns: int) -> None:
         """A packet was cut through; it had come whole at ``t_ns``."""
         packet = DeviceStatePacket.unpack(head.head, head.state_header)
+        packet = replace(packet, next_packet_size=None)  # true: the data was counted by it
         args = packet_args(packet, head.data_size, digest)
         channel, device = connection.channel, packet.device
         self._record(Seen(t_ns, "packet_in", args, channel, device))

@@ -84,7 +84,8 @@ class Flow:
         self.is_open = False
         self.is_gone = is_gone
         self.is_reset = is_reset
-        self.ended()
+        if not is_reset:  # whose connection closes as a whole, without an orderly end
+            self.ended()
         self.changed()
 
 

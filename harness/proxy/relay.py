@@ -111,12 +111,18 @@ class Relay:
                 self._serve()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the run is lost
                 self.failure = error
-            finally:
-                for connection in list(self._connections):
-                    connection.close(is_reset=self.failure is not None)
-                    self._forget(connection)
-                self._listener.close()
-                self._pipe.close()
+            left = list(self._connections)
+            for connection in left:
+                connection.close(is_reset=self.failure is not None)
+                self._drop(connection)
+        self._listener.close()
+        self._pipe.close()
+        if self.failure is None:
+            try:
+                for connection in left:
+                    self._tell_closed(connection)
+            except BaseException as error:  # noqa: BLE001 - likewise: it is the recorder's
+                self.failure = error
 
     def _serve(self) -> None:
         # Woken by each write of the source, it would take the processor from it again and
@@ -240,9 +246,10 @@ class Relay:
             if flow is connection.forward and connection.is_multifd:
                 self._director.source_ended(connection)
         connection.settle()
-        if connection.is_closed:
-            self._forget(connection)
-        else:
+        if connection.is_closed and connection in self._connections:
+            self._drop(connection)
+            self._tell_closed(connection)
+        elif not connection.is_closed:
             self._watch(connection.source, connection.interest_of_source(), (connection, True))
             self._watch(
                 connection.destination, connection.interest_of_destination(), (connection, False)
@@ -263,13 +270,13 @@ class Relay:
         else:
             self._selector.register(sock, interest, data)
 
-    def _forget(self, connection: Connection) -> None:
-        if connection not in self._connections:
-            return
+    def _drop(self, connection: Connection) -> None:
         self._connections.remove(connection)
         self._watch(connection.source, 0, None)
         self._watch(connection.destination, 0, None)
         connection.dispose()
+
+    def _tell_closed(self, connection: Connection) -> None:
         self._director.tell(
             "channel_closed",
             connection.channel,

@@ -57,6 +57,17 @@ def fill(sock: socket.socket) -> int:
         return size
 
 
+def send_until(sock: socket.socket, data: bytes, error: type[Exception]) -> int:
+    """Send ``data`` over and over until it fails with ``error``; how many bytes went."""
+    sent = 0
+    try:
+        while sent < 1 << 30:
+            sent += sock.send(data[sent % len(data) :][: 1 << 16])
+    except error:
+        return sent
+    raise AssertionError(f"a GiB went, and no {error.__name__}")
+
+
 @dataclass
 class Heard:
     """A watcher that keeps what it is told."""

@@ -1,0 +1,430 @@
+"""A relay between a source and a destination that are threads and sockets of the test."""
+
+import os
+import random
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import fault_plan as plan
+from harness.errors import UsageError
+from harness.fault_plan import Fields, Order, Select, Until
+from harness.proxy.address import Address, TcpAddress, UnixAddress
+from harness.proxy.build import build
+from harness.proxy.events import MAIN
+from harness.proxy.observer import Seen
+from harness.proxy.outlet import LIMIT
+from harness.proxy.relay import Relay
+from tests.unit.proxy.playbook import config, packet
+from tests.unit.proxy.streams import SYNC, TIMEOUT_S, hello, ram, receive, receive_all, send_until
+
+CHANNELS = 4
+RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER
+
+
+class Wire:
+    """A relay, and what connects to it and is connected to by it."""
+
+    def __init__(self, faults: Sequence[plan.Fault] = (), *, tcp: bool = False, **args) -> None:
+        self.seen: list[Seen] = []
+        self.is_told = threading.Condition()
+        self.sockets: list[socket.socket] = []
+        self.listener = self._address(tcp).listen()
+        self.listener.settimeout(TIMEOUT_S)
+        name = self.listener.getsockname()
+        onward = TcpAddress(*name) if tcp else UnixAddress(name[1:].decode())
+        self.relay = Relay(self._address(tcp), onward, build(faults, 0), self._record, **args)
+        self.relay.start()
+
+    @staticmethod
+    def _address(tcp: bool) -> Address:
+        return TcpAddress() if tcp else UnixAddress(f"test-{secrets.token_hex(8)}")
+
+    def _record(self, seen: Seen) -> None:
+        with self.is_told:
+            self.seen.append(seen)
+            self.is_told.notify_all()
+
+    def connect(self) -> socket.socket:
+        """The source's end of a connection."""
+        address = self.relay.address
+        sock = address.make_socket()
+        sock.settimeout(TIMEOUT_S)
+        self.sockets.append(sock)
+        if isinstance(address, UnixAddress):
+            sock.connect(f"\0{address.name}")
+        else:
+            sock.connect((address.host, address.port))
+        return sock
+
+    def channel(self, first: bytes) -> tuple[socket.socket, socket.socket]:
+        """Both ends of a connection that begins with ``first``."""
+        source = self.connect()
+        source.sendall(first)
+        destination, _ = self.listener.accept()
+        destination.settimeout(TIMEOUT_S)
+        self.sockets.append(destination)
+        assert receive(destination, len(first)) == first
+        return source, destination
+
+    def told(self, name: str) -> list[Seen]:
+        return [seen for seen in self.seen if seen.name == name]
+
+    def wait_for(self, name: str, count: int = 1) -> list[Seen]:
+        with self.is_told:
+            assert self.is_told.wait_for(lambda: len(self.told(name)) >= count, TIMEOUT_S), name
+        return self.told(name)
+
+    def close(self) -> None:
+        self.relay.close()
+        for sock in (*self.sockets, self.listener):
+            sock.close()
+
+
+@pytest.fixture
+def new_wire() -> Iterator[Callable[..., Wire]]:
+    made = []
+
+    def make(*faults: plan.Fault, **args) -> Wire:
+        made.append(Wire(faults, **args))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()
+
+
+def _stream(channel: int, rng: random.Random) -> bytes:
+    """A channel's worth of RAM, SYNC and device state, some MiB."""
+    parts = [hello(channel)]
+    for idx in range(channel, 8 * CHANNELS, CHANNELS):
+        data = rng.randbytes(rng.choice((0, 1, 5000, 1 << 20)))
+        parts += [ram(rng.randbytes(4096 * rng.randrange(1, 128))), packet(idx, data).pack(), SYNC]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("channels", [1, CHANNELS, 16])
+def test_every_byte_arrives_both_ways(new_wire, tcp: bool, channels: int) -> None:
+    wire = new_wire(tcp=tcp)
+    rng = random.Random(channels)
+    streams = [b"QEVM" + rng.randbytes(3 << 20)]
+    streams += [_stream(channel, rng) for channel in range(channels)]
+    back = rng.randbytes(1 << 20)
+    pairs = [wire.channel(stream[:64]) for stream in streams]
+
+    def send(sock: socket.socket, data: bytes) -> None:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
+    with ThreadPoolExecutor(4 * len(pairs)) as pool:
+        for stream, (source, destination) in zip(streams, pairs, strict=True):
+            pool.submit(send, source, stream[64:])
+            pool.submit(send, destination, back)
+        forth = [pool.submit(receive_all, destination) for _, destination in pairs]
+        returned = [pool.submit(receive_all, source) for source, _ in pairs]
+        for stream, received in zip(streams, forth, strict=True):
+            assert received.result(TIMEOUT_S) == stream[64:]
+        assert all(received.result(TIMEOUT_S) == back for received in returned)
+    wire.wait_for("channel_closed", len(pairs))
+    wire.relay.close()
+    assert wire.relay.failure is None
+    assert (
+        len(wire.told("packet_in"))
+        == len(wire.told("packet_out"))
+        == sum(len(range(channel, 8 * CHANNELS, CHANNELS)) for channel in range(channels))
+    )
+    closed = {seen.args["connection"]: seen.args for seen in wire.told("channel_closed")}
+    assert [closed[number]["to_destination"] for number in range(len(pairs))] == [
+        len(stream) for stream in streams
+    ]
+    assert not wire.told("damaged")
+
+
+def test_state_goes_through_a_chain_of_faults(new_wire) -> None:
+    wire = new_wire(plan.Reorder(order=Order.REVERSED), plan.MoveToChannel(channel=2))
+    packets = [packet(idx, os.urandom(200_000)) for idx in range(7)] + [config(7)]
+    ends = [wire.channel(hello(channel)) for channel in range(CHANNELS)]
+    for number, made in enumerate(packets):
+        ends[number % CHANNELS][0].sendall(made.pack() + SYNC)
+        wire.wait_for("packet_in", number + 1)
+    for source, _ in ends:
+        source.shutdown(socket.SHUT_WR)
+    expected = b"".join(made.pack() for made in reversed(packets))
+    received = [receive_all(destination) for _, destination in ends]
+    assert received[0] == received[1] == received[3] == SYNC * 2
+    assert received[2] == SYNC * 2 + expected
+    assert [seen.args["idx"] for seen in wire.told("packet_out")] == [7, 6, 5, 4, 3, 2, 1, 0]
+    wire.relay.close()
+    assert [fired.times for fired in wire.relay.fired] == [8, 6]
+
+
+def test_packet_is_not_put_into_another_channel_s_pages(new_wire) -> None:
+    wire = new_wire(plan.MoveToChannel(channel=0))
+    ends = [wire.channel(hello(channel)) for channel in range(2)]
+    pages = ram(bytes(64 * 4096))
+    ends[0][0].sendall(pages[:5000])
+    assert receive(ends[0][1], 5000) == pages[:5000]
+    ends[1][0].sendall(packet(0).pack())
+    wire.wait_for("fault")
+    ends[0][0].sendall(pages[5000:] + SYNC)
+    rest = receive(ends[0][1], len(pages) - 5000 + len(packet(0).pack()) + len(SYNC))
+    assert rest == pages[5000:] + packet(0).pack() + SYNC
+
+
+@pytest.mark.parametrize("faults", [[], [plan.Drop(select=Select(idx=(99,)))]], ids=str)
+def test_source_is_stopped_by_a_destination_that_does_not_read(new_wire, faults) -> None:
+    wire = new_wire(*faults)
+    source, destination = wire.channel(hello(0))
+    source.settimeout(0.5)
+    stream = b"".join(packet(idx, bytes(1 << 20)).pack() for idx in range(24))
+    sent = send_until(source, stream, TimeoutError)
+    assert sent < LIMIT + (16 << 20), "it goes on taking what nobody takes from it"
+    source.settimeout(TIMEOUT_S)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(source.sendall, stream[sent:])
+        assert receive(destination, len(stream)) == stream
+
+
+def test_one_full_channel_does_not_stop_the_others(new_wire) -> None:
+    wire = new_wire()
+    full, _ = wire.channel(hello(0))
+    full.setblocking(False)
+    assert send_until(full, SYNC, BlockingIOError)
+    source, destination = wire.channel(hello(1))
+    source.sendall(SYNC)
+    assert receive(destination, len(SYNC)) == SYNC
+
+
+def test_slow_fault_stops_the_source(new_wire) -> None:
+    wire = new_wire(plan.Pace(bytes_per_s=1))
+    source, _ = wire.channel(hello(0))
+    source.settimeout(0.5)
+    send_until(source, packet(0, bytes(1 << 20)).pack(), TimeoutError)
+    assert len(wire.told("packet_in")) < 40
+
+
+def test_half_close_leaves_the_return_path_open(new_wire) -> None:
+    wire = new_wire()
+    source, destination = wire.channel(b"QEVM")
+    source.shutdown(socket.SHUT_WR)
+    assert destination.recv(1) == b""
+    destination.sendall(b"return path")
+    assert receive(source, 11) == b"return path"
+    destination.close()
+    assert source.recv(1) == b""
+    (closed,) = wire.wait_for("channel_closed")
+    assert closed.channel == MAIN
+    assert [seen.args["side"] for seen in wire.told("channel_ended")] == ["source", "destination"]
+
+
+@pytest.mark.parametrize("faults", [[], [plan.Drop(select=Select(idx=(99,)))]], ids=str)
+def test_destination_that_dies_ends_the_source_s_writing(new_wire, faults) -> None:
+    wire = new_wire(*faults)
+    source, destination = wire.channel(hello(0))
+    destination.close()
+    send_until(source, SYNC, ConnectionError)
+    source.close()
+    wire.wait_for("channel_closed")
+
+
+@pytest.mark.parametrize("first", [b"QEVM", hello(0)], ids=["main", "multifd"])
+def test_source_that_dies_ends_the_destination_s_reading(new_wire, first: bytes) -> None:
+    wire = new_wire()
+    source, destination = wire.channel(first)
+    source.close()
+    assert destination.recv(1) == b""
+    destination.close()
+    wire.wait_for("channel_closed")
+
+
+def test_reset_is_passed_on(new_wire) -> None:
+    wire = new_wire(tcp=True)
+    source, destination = wire.channel(b"QEVM")
+    source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    source.close()
+    with pytest.raises(ConnectionResetError):
+        destination.recv(1)
+    (ended, *_) = wire.wait_for("channel_ended")
+    assert ended.args["is_reset"]
+
+
+@pytest.mark.parametrize("faults", [[], [plan.Drop(select=Select(idx=(99,)))]], ids=str)
+def test_damaged_stream_is_told_and_passed_on(new_wire, faults) -> None:
+    wire = new_wire(*faults)
+    source, destination = wire.channel(hello(3))
+    data = SYNC + replace(packet(0), magic=7).pack() + os.urandom(100_000)
+    source.sendall(data)
+    source.close()
+    assert receive_all(destination) == data
+    (damaged,) = wire.told("damaged")
+    assert damaged.channel == 3
+    assert damaged.args["what"] == (
+        f"source, connection 0, byte {64 + len(SYNC)}: magic 0x00000007, not 0x11223344"
+    )
+
+
+def test_anything_else_is_passed_on_raw(new_wire) -> None:
+    wire = new_wire()
+    source, destination = wire.channel(b"\x16\x03\x01\x02")
+    source.sendall(b"TLS, for all we know")
+    assert receive(destination, 20) == b"TLS, for all we know"
+    (opened,) = wire.told("channel_opened")
+    assert opened.args == {"connection": 0, "kind": "raw"}
+
+
+def test_destination_that_is_not_there_refuses_the_source(new_wire) -> None:
+    wire = new_wire()
+    wire.listener.close()
+    source = wire.connect()
+    assert source.recv(1) == b""
+    (refused,) = wire.wait_for("channel_refused")
+    assert refused.args == {"connection": 0, "reason": "Connection refused"}
+
+
+def test_listener_with_a_short_queue_is_tried_again(new_wire) -> None:
+    wire = new_wire()
+    wire.listener.listen(0)
+    sources = [wire.connect() for _ in range(8)]
+    for number, source in enumerate(sources):
+        source.sendall(hello(number))
+    for _ in sources:
+        wire.sockets.append(wire.listener.accept()[0])
+    wire.wait_for("channel_opened", len(sources))
+    assert {seen.channel for seen in wire.told("channel_opened")} == set(range(8))
+
+
+def test_what_is_told_reaches_the_faults(new_wire) -> None:
+    wire = new_wire(plan.Hold(until=Until(told="go", value=3)))
+    source, destination = wire.channel(hello(0))
+    source.sendall(packet(0).pack())
+    wire.wait_for("fault")
+    wire.relay.tell("go", 2)
+    wire.relay.tell("go", 3, "0000:00:02.0/vfio")
+    assert receive(destination, len(packet(0).pack())) == packet(0).pack()
+
+
+def test_delays_are_kept(new_wire) -> None:
+    wire = new_wire(plan.Delay(delay_s=0.2))
+    source, destination = wire.channel(hello(0))
+    source.sendall(packet(0).pack())
+    assert receive(destination, len(packet(0).pack())) == packet(0).pack()
+    (came,), (went,) = wire.told("packet_in"), wire.wait_for("packet_out")
+    assert 0.2 <= (went.t_ns - came.t_ns) / 1e9 < TIMEOUT_S
+
+
+def test_main_channel_stalls_and_its_return_path_does_not(new_wire) -> None:
+    wire = new_wire(plan.StallMain(until=Until(told="go")))
+    main, main_destination = wire.channel(b"QEVM")
+    source, _ = wire.channel(hello(0))
+    source.sendall(packet(0).pack())
+    wire.wait_for("main_stalled")
+    main.sendall(b"later")
+    main_destination.sendall(b"now")
+    assert receive(main, 3) == b"now"
+    main_destination.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        main_destination.recv(1)
+    main_destination.settimeout(TIMEOUT_S)
+    wire.relay.tell("go")
+    assert receive(main_destination, 5) == b"later"
+
+
+@pytest.mark.parametrize("is_abrupt", [False, True])
+def test_channel_is_cut_inside_a_packet_at_both_ends(new_wire, is_abrupt: bool) -> None:
+    wire = new_wire(plan.CutStream(select=Select(idx=(1,)), size=300, is_abrupt=is_abrupt))
+    source, destination = wire.channel(hello(0))
+    big = packet(1, bytes(1000)).pack()
+    source.sendall(packet(0).pack() + big)
+    assert source.recv(1) == b""
+    received = receive_all(destination)
+    assert received == packet(0).pack() + big[:300]
+    wire.wait_for("channel_ended", 2)
+
+
+def test_packets_behind_a_closed_channel_are_lost_and_told(new_wire) -> None:
+    wire = new_wire(plan.CloseChannel(select=Select(idx=(0,))), plan.MoveToChannel(channel=0))
+    ends = [wire.channel(hello(channel)) for channel in range(2)]
+    ends[0][0].sendall(packet(0).pack())
+    assert receive_all(ends[0][1]) == packet(0).pack()
+    ends[1][0].sendall(packet(1).pack())
+    (lost,) = wire.wait_for("packet_lost")
+    assert (lost.channel, lost.args["idx"]) == (0, 1)
+
+
+def test_all_payloads_are_kept_on_request(new_wire) -> None:
+    wire = new_wire(keeps_payload=True)
+    source, destination = wire.channel(hello(0))
+    source.sendall(packet(0, b"payload").pack())
+    assert receive(destination, 295) == packet(0, b"payload").pack()
+    assert [seen.payload for seen in wire.wait_for("packet_out")] == [b"payload"]
+
+
+def test_broken_fault_ends_the_relay_and_every_connection(new_wire) -> None:
+    wire = new_wire(plan.MoveToChannel(channel=9))
+    main, main_destination = wire.channel(b"QEVM")
+    source, destination = wire.channel(hello(0))
+    source.sendall(packet(0).pack())
+    for sock in (main, main_destination, source, destination):
+        assert sock.recv(1) == b""
+    wire.relay.close()
+    assert isinstance(wire.relay.failure, UsageError)
+    with pytest.raises(ConnectionRefusedError):
+        wire.connect()
+
+
+def test_recorder_that_fails_ends_the_relay_too() -> None:
+    def fail(_seen: Seen) -> None:
+        raise ZeroDivisionError
+
+    wire = Wire()
+    wire.relay._director._record = fail
+    source = wire.connect()
+    source.sendall(b"QEVM")
+    assert source.recv(1) == b""
+    wire.relay.close()
+    assert isinstance(wire.relay.failure, ZeroDivisionError)
+    wire.close()
+
+
+def _open_files() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
+def test_nothing_is_left_behind(new_wire) -> None:
+    before = _open_files()
+    threads = threading.active_count()
+    wire = new_wire(plan.Hold(until=Until(told="never")))
+    ends = [wire.channel(hello(channel)) for channel in range(3)]
+    ends[0][0].sendall(packet(0).pack())
+    wire.wait_for("fault")
+    wire.relay.close()
+    wire.relay.close()
+    wire.relay.tell("too late")
+    assert ends[0][1].recv(1) == b""
+    wire.close()
+    assert _open_files() == before
+    assert threading.active_count() == threads
+    assert len(wire.told("channel_closed")) == 3
+
+
+def test_relay_that_was_never_started_is_closed_too() -> None:
+    address = UnixAddress(f"test-{secrets.token_hex(8)}")
+    relay = Relay(address, address, build([], 0), lambda _: None)
+    relay.close()
+    assert relay.failure is None
+    address.listen().close()
+
+
+def test_rewritten_packet_arrives_rewritten(new_wire) -> None:
+    wire = new_wire(plan.Rewrite(select=Select(idx=(0,)), fields=Fields(idx=77)))
+    source, destination = wire.channel(hello(0))
+    source.sendall(packet(0, b"x").pack() + packet(1, b"y").pack())
+    made = packet(77, b"x").pack() + packet(1, b"y").pack()
+    assert receive(destination, len(made)) == made
