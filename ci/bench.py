@@ -25,7 +25,7 @@ from harness.history import Record, Side
 from harness.history.rundir import RunDir
 from harness.run import run_scenario
 from harness.scenario import EmulatedDevice, Scenario, to_json
-from harness.session import Session
+from harness.session.session import Session
 from harness.trace.catalogue import Catalogue
 from harness.trace.reader import TraceReader
 from harness.vm import builds, command_line

@@ -22,7 +22,7 @@ from harness.history.rundir import (
 )
 from harness.report import by_hand
 from harness.scenario import Scenario
-from harness.session import Progress, Session
+from harness.session.session import Progress, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Run:
     rundir: Path
     history: History
     verdict: Verdict
+    next: "Run | None" = None
+    """The migration that followed it (``Scenario.then``)."""
 
     @property
     def known(self) -> Deviation | None:
@@ -83,17 +85,26 @@ async def run_in(
     However it ends, no process is left; a directory in which no QEMU ever said anything
     is removed again.
     """
+    session = Session(scenario, rundir, trace_events, progress)
     try:
-        history = await Session(scenario, rundir, trace_events, progress).run()
+        history = await session.run()
     except BaseException:
         if not any((rundir.path / name).exists() for name in (SOURCE_STDERR, DESTINATION_STDERR)):
             shutil.rmtree(rundir.path, ignore_errors=True)
         raise
     progress("judge")
+    return _judged(session, history)
+
+
+def _judged(session: Session, history: History) -> Run:
+    """The verdict on ``history``, and on those of the migrations that followed."""
     # Before the verdict: a run that cannot be judged can still be repeated by hand.
-    script = rundir.path / BY_HAND
+    script = session.rundir.path / BY_HAND
     script.write_text(by_hand.render(history))
     script.chmod(0o755)
     verdict = judge(history)
-    rundir.write_verdict(verdict.to_json())
-    return Run(rundir.path, history, verdict)
+    session.rundir.write_verdict(verdict.to_json())
+    followed = None
+    if session.next is not None and session.next_history is not None:
+        followed = _judged(session.next, session.next_history)
+    return Run(session.rundir.path, history, verdict, followed)

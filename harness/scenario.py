@@ -10,7 +10,10 @@ from typing import Any
 
 import msgspec
 
+from harness import fault_plan
+from harness.action_plan import ActionPlan
 from harness.errors import UsageError
+from harness.fault_plan import FaultPlan
 
 MIB = 1 << 20
 MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
@@ -170,6 +173,15 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     trace: tuple[str, ...] = ("vfio_*", "multifd_*")
     """Patterns of trace events to enable; none: no trace, and what needs it is UNKNOWN."""
     seed: int = 0
+    relay: bool = False
+    """Whether the harness stands between the two QEMUs and records each packet; it does
+    where there are ``faults``, too."""
+    faults: FaultPlan = ()
+    """What is done to device-state packets on their way."""
+    actions: ActionPlan = ()
+    """What is done to the QEMUs meanwhile."""
+    then: "Scenario | None" = None
+    """A second migration: of whichever QEMU runs the guest afterwards, into a new one."""
 
     def __post_init__(self) -> None:
         ids = [device.id for device in self.devices]
@@ -179,6 +191,16 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             (1 <= self.channels <= MAX_CHANNELS, f"channels is {self.channels}, not 1 to 255"),
             (self.ram_mib >= 16, f"ram_mib is {self.ram_mib}, below 16"),
             (self.deadline_s > 0, f"deadline_s is {self.deadline_s}, not above 0"),
+            (
+                not self.has_relay or self.transport is not Transport.FILE,
+                "a relay cannot stand in a migration through a file",
+            ),
+            (not self.faults or self.multifd, "faults are about multifd channels; multifd is off"),
+            (
+                self.then is None or self.then.devices == self.devices,
+                "then must have the same devices",
+            ),
+            *(self._needs_of(fault) for fault in self.faults),
             *((d.size >= 0, f"{d.id}: size is {d.size}, below 0") for d in self.devices),
             *(
                 (
@@ -198,6 +220,21 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         for is_right, message in checks:
             if not is_right:
                 raise ValueError(message)
+
+    def _needs_of(self, fault: fault_plan.Fault) -> tuple[bool, str]:
+        """Whether ``fault`` can come to its moment here, and what it needs."""
+        until = getattr(fault, "until", None)
+        waits_for_device = until is not None and (until.loaded or until.told == "loaded")
+        is_seen = all(device.data_path is DataPath.SUPERVISED for device in self.devices)
+        return (
+            not waits_for_device or is_seen,
+            f"{fault.describe()}: only a device with data_path=supervised tells what it has loaded",
+        )
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether the harness stands between the two QEMUs."""
+        return self.relay or bool(self.faults)
 
     @property
     def state_size(self) -> int:

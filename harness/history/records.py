@@ -25,14 +25,50 @@ device     ``unknown_ioctl``           ``number``, ``errno`` it was answered wit
 process    ``launched``                ``argv``, ``pid``
 process    ``exited``                  ``status`` (exit code, or -1), ``signal`` (or 0), ``asked``
                                        (whether the harness had told it to)
+process    ``handed_over``             it runs on, into the next migration: here this is its end
 process    ``signalled``               ``signal`` that the harness sent it
-process    ``memory``                  ``hwm_kib``: high-water mark of the resident set
+process    ``memory``                  ``hwm_kib``, ``rss_kib``: resident set, its high-water
+                                       mark and now; ``at``: booted | ended
 process    ``stderr``                  ``line``
 process    ``hung``                    ``waiting_for``, ``backtrace``, ``main_loop_alive``,
                                        ``monitor_alive`` (out-of-band)
 session    ``guest_config``            ``registers``: offset -> value, as a guest reads them
 session    ``guest_bar``               ``words``: first words of BAR 0, as a guest reads them
 session    ``deadline``                ``waiting_for``, ``deadline_s``
+session    ``action``                  ``action`` (in words), ``position`` in the scenario's actions
+session    ``faults``                  ``fired``: how often each fault of the plan changed anything
+session    ``actions``                 ``done``: whether each action of the plan was done
+session    ``continued``               ``after``: status with which the migration before this one
+                                       ended; the source was already there
+session    ``not_continued``           ``with``: the scenario of the second migration, which nobody
+                                       was left to make
+wire       ``channel_opened``          ``connection`` (number in order of accept), ``kind`` main |
+                                       multifd | raw
+wire       ``channel_refused``         ``connection``, ``reason``: the destination was not reached
+wire       ``channel_ended``           ``connection``, ``side`` that sends no more, ``is_reset``
+wire       ``channel_closed``          ``connection``, ``to_destination`` and ``to_source``: bytes
+                                       that were passed on
+wire       ``damaged``                 ``what``: from here on the channel is passed on unread
+wire       ``packet_in``               a device-state packet as it came from the source: ``idx``,
+                                       ``state_flags``, ``instance_id``; ``size`` and ``digest``
+                                       (xxh3_128) of its data, which is all behind VFIO's header;
+                                       of a packet flagged CONFIG_STATE ``marker``: the first 8
+                                       bytes of its data, hex; where they are not what QEMU puts
+                                       there also ``magic``, ``version``, ``flags``,
+                                       ``state_version``, ``next_packet_size`` (stated, not true);
+                                       ``idx`` is None where the payload, of ``size`` bytes then, is
+                                       too short for VFIO's header; ``idstr`` (hex; all 256 bytes if
+                                       it is not one text and NULs to its end) where ``device`` is
+                                       none of the scenario's and therefore empty
+wire       ``packet_out``              likewise, as the destination's socket has taken all of it
+wire       ``packet_lost``             likewise, of one that could not be delivered
+wire       ``raw_out``                 ``size``: bytes sent that are no whole packet
+wire       ``fault``                   ``fault`` (kind), ``position`` in the plan, ``what`` it did,
+                                       ``idx`` if it is about one packet
+wire       ``main_stalled``            --
+wire       ``main_resumed``            --
+wire       ``delivered``               ``bytes``, ``digest``: a device's data as delivered, by idx;
+                                       only where a fault changed data
 =========  ==========================  ====================================================
 
 ``exited`` is written once for each process.  Times are CLOCK_REALTIME, because that
@@ -61,6 +97,7 @@ class Kind(enum.StrEnum):
     DEVICE = "device"
     PROCESS = "process"
     SESSION = "session"
+    WIRE = "wire"
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -77,4 +114,4 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     tid: int = 0
     """Thread of QEMU that wrote it (trace only)."""
     channel: int = -1
-    """Multifd channel that ``tid`` serves; -1: none, or not known."""
+    """Multifd channel, of ``tid`` or on the wire; -1: the main channel, none, or not known."""

@@ -27,7 +27,7 @@ from harness.proxy.events import (
     StallMain,
 )
 from harness.proxy.framing import StateHead
-from harness.proxy.observer import Seen, digest_of, packet_args
+from harness.proxy.observer import MARKER_SIZE, Seen, digest_of, packet_args
 from harness.wire.packets import DeviceStatePacket
 
 Record = Callable[[Seen], None]
@@ -160,7 +160,11 @@ class Director:
 
     def _packet(self, name: str, channel: int, packet: DeviceStatePacket) -> None:
         t_ns = time.time_ns()
+        # As the destination will read it: a fault may have made a payload of its own.
+        packet = DeviceStatePacket.unpack(packet.pack_head(), packet.payload)
         args = packet_args(packet, len(packet.data), digest_of(packet.data))
+        if packet.is_config:
+            args["marker"] = packet.data[:MARKER_SIZE].hex()
         kept = packet.data if self._keeps_payload else None
         self._record(Seen(t_ns, name, args, channel, packet.device, kept))
 

@@ -27,6 +27,9 @@ import xxhash
 
 from harness.wire.packets import FLAG_DEVICE_STATE, MAGIC, STATE_VERSION, VERSION, DeviceStatePacket
 
+MARKER_SIZE = 8
+"""A configuration starts with VFIO_MIG_FLAG_DEV_CONFIG_STATE (hw/vfio/migration.c)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

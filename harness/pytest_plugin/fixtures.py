@@ -16,7 +16,7 @@ from harness.errors import PrerequisiteMissing
 from harness.history.rundir import RunDir
 from harness.run import Run, known_deviations, run_scenario
 from harness.scenario import Scenario
-from harness.session import Session
+from harness.session.session import Session
 from harness.vm import builds
 
 FAILED = pytest.StashKey[bool]()

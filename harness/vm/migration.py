@@ -62,6 +62,17 @@ def statuses(events: list[Record]) -> list[str]:
     return [event.args["status"] for event in events if event.name == "MIGRATION"]
 
 
+def last_status(events: list[Record]) -> str:
+    """The last status; "": there is none."""
+    return next(reversed(statuses(events)), "")
+
+
+def is_stopped(events: list[Record]) -> bool:
+    """Whether the VM's last word is that it was stopped."""
+    words = [event.name for event in events if event.name in ("STOP", "RESUME")]
+    return bool(words) and words[-1] == "STOP"
+
+
 def source_end(events: list[Record]) -> str | None:
     """The status with which the source's side ended; None: it goes on."""
     return next((status for status in statuses(events) if status in ENDED), None)

@@ -133,14 +133,21 @@ class QemuProcess:
         """What it has written to stdout and stderr."""
         return self._stderr_path.read_text(errors="backslashreplace")
 
-    def memory_high_water_kib(self) -> int | None:
-        """High-water mark of its resident set (VmHWM); None: it is gone."""
+    def memory(self) -> dict[str, int] | None:
+        """``hwm_kib`` and ``rss_kib``: its resident set, at its highest and now (VmHWM and
+        VmRSS of proc(5)); None: it is gone.
+        """
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
             return None
         fields = dict(line.split(":", 1) for line in status.splitlines())
-        return int(fields["VmHWM"].split()[0]) if "VmHWM" in fields else None
+        if "VmHWM" not in fields:
+            return None
+        return {
+            name: int(fields[key].split()[0])
+            for name, key in (("hwm_kib", "VmHWM"), ("rss_kib", "VmRSS"))
+        }
 
     async def wait(self, timeout_s: float) -> bool:
         """Whether it has ended, after waiting for that at most ``timeout_s``."""
@@ -153,12 +160,17 @@ class QemuProcess:
     async def end(self, grace_s: float) -> None:
         """SIGTERM, then SIGKILL; returns when it is gone."""
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 30.0)):
-            if self.returncode is not None or self._popen is None:
+            if self.returncode is not None:
                 return
+            self.signal(number)
+            await self.wait(wait_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal that ends it; what follows from that is no finding."""
+        if self.returncode is None and self._popen is not None:
             self.is_end_asked = True
             self._note("signalled", {"signal": int(number)})
             self._popen.send_signal(number)
-            await self.wait(wait_s)
 
     def kill_now(self) -> None:
         """SIGKILL without waiting, where no loop runs any more."""

@@ -1,6 +1,7 @@
 """One QEMU of the pair: process and monitor together, from launch to a proved end."""
 
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ class Vm:
         self.side = side
         self._folder = folder
         self._record = record
-        self._activity = activity
+        self.activity = activity
         self._ours, self._theirs = socket.socketpair()
         self.monitor = Monitor(side, record, activity.notify)
         self.process: QemuProcess | None = None
@@ -65,7 +66,7 @@ class Vm:
         :raise LaunchError: it ended first, with its exit status and last words
         """
         self.process = QemuProcess(
-            self.side, argv, self._folder / f"{self.side}.stderr", self._record, self._activity
+            self.side, argv, self._folder / f"{self.side}.stderr", self._record, self.activity
         )
         with self._theirs:
             # Our copy of QEMU's end must be closed, or a QEMU that dies would hang connect.
@@ -98,12 +99,17 @@ class Vm:
         }
         self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "hung", args))
 
-    def record_memory(self) -> None:
-        """Its memory's high-water mark so far, if it is there."""
-        hwm_kib = self.process.memory_high_water_kib() if self.process else None
-        if hwm_kib is not None:
-            args = {"hwm_kib": hwm_kib}
+    def record_memory(self, at: str) -> None:
+        """Its memory now, if it is there; ``at`` is the phase."""
+        found = self.process.memory() if self.process else None
+        if found is not None:
+            args = {**found, "at": at}
             self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "memory", args))
+
+    def kill(self) -> None:
+        """SIGKILL, as a scenario wants it."""
+        if self.process is not None:
+            self.process.signal(signal.SIGKILL)
 
     async def shutdown(self) -> None:
         """``quit``, then SIGTERM, then SIGKILL; when this returns the process is gone."""

@@ -20,6 +20,7 @@ class Sees:
 
     def __init__(self, history=None, error=None, qemu_spoke=True):
         self.history, self.error, self.qemu_spoke = history, error, qemu_spoke
+        self.next, self.next_history = None, None
 
     def __call__(self, _scenario, rundir, trace_events, progress):
         self.rundir, self.trace_events = rundir, trace_events
@@ -58,6 +59,20 @@ async def test_run_is_judged_and_its_directory_has_verdict_and_script(session, t
     assert os.access(made.rundir / "by-hand.sh", os.X_OK)
     assert steps == ["boot", "judge"]
     assert sees.trace_events == "given"
+
+
+async def test_migration_that_followed_is_judged_too(session, tmp_path):
+    history = violated_run()
+    sees = session(history=history)
+    sees.next = Sees()
+    sees.next.rundir = RunDir.create(tmp_path, "second")
+    sees.next_history = history
+    made = await run_scenario(history.scenario, tmp_path)
+    assert made.next is not None
+    assert made.next.rundir == sees.next.rundir.path
+    assert made.next.verdict.overall is Outcome.VIOLATED
+    assert (made.next.rundir / "verdict.json").exists()
+    assert made.next.next is None
 
 
 async def test_lost_run_leaves_no_directory_where_no_qemu_spoke(session, tmp_path):

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.action_plan import Kill, Target, When
 from harness.errors import UsageError
+from harness.fault_plan import Drop, Duplicate, Hold, Select, Until
 from harness.scenario import (
     MIB,
     DataPath,
@@ -286,3 +288,47 @@ def test_state_size_is_that_of_all_devices():
     large = EmulatedDevice(id="b", size=10, pre_copy=True, precopy_dirty_bytes=5)
     assert Scenario(name="x", devices=(small, large)).state_size == 16
     assert Scenario(name="x", devices=()).state_size == 0
+
+
+# -- faults, actions, a second migration -------------------------------------------------
+
+
+def test_faults_and_actions_come_back_from_json():
+    scenario = Scenario(
+        name="faulty",
+        faults=(Drop(select=Select(idx=(3,))), Hold(until=Until(packets=2))),
+        actions=(Kill(when=When(), target=Target.SOURCE),),
+        then=Scenario(name="again"),
+    )
+    assert from_json(to_json(scenario)) == scenario
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_relay"),
+    [({}, False), ({"relay": True}, True), ({"faults": (Drop(),)}, True)],
+)
+def test_faults_need_a_relay(fields, has_relay):
+    assert Scenario(name="a", **fields).has_relay is has_relay
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"relay": True, "transport": Transport.FILE}, "a relay cannot stand"),
+        ({"faults": (Drop(),), "multifd": False}, "multifd is off"),
+        ({"then": Scenario(name="b", devices=())}, "then must have the same devices"),
+        ({"faults": (Hold(until=Until(loaded=True)),)}, "only a device with data_path=supervised"),
+        (
+            {"faults": (Duplicate(until=Until(told="loaded", value=1)),)},
+            "only a device with data_path=supervised",
+        ),
+    ],
+)
+def test_what_can_never_come_is_refused(fields, words):
+    with pytest.raises(ValueError, match=words):
+        Scenario(name="a", **fields)
+
+
+def test_supervised_device_tells_what_it_has_loaded():
+    device = EmulatedDevice(id="a", data_path=DataPath.SUPERVISED)
+    assert Scenario(name="a", devices=(device,), faults=(Hold(until=Until(loaded=True)),))

@@ -248,20 +248,20 @@ async def test_nothing_stays_open(start, activity):
 # -- memory ---------------------------------------------------------------------------
 
 
-async def test_memory_high_water_mark_is_that_of_the_process(start, pipe):
+async def test_memory_is_that_of_the_process(start, pipe):
     program = f"b = b'x' * (64 << 20); import os; os.write({pipe[1]}, b'up'); os.read(0, 1)"
     argv = [sys.executable, "-IS", "-c", f"{program}; import signal; signal.pause()"]
     process = await start(argv, fds=(pipe[1],))
     await line_of(pipe[0])
-    hwm_kib = process.memory_high_water_kib()
-    assert hwm_kib is not None
-    assert 64 << 10 <= hwm_kib < 256 << 10
+    memory = process.memory()
+    assert memory is not None
+    assert 64 << 10 <= memory["rss_kib"] <= memory["hwm_kib"] < 256 << 10
 
 
 async def test_process_that_is_gone_has_no_memory(start):
     process = await start(shell("exit 0"))
     await process.wait(DEADLINE_S)
-    assert process.memory_high_water_kib() is None
+    assert process.memory() is None
 
 
 # -- the death of the harness ---------------------------------------------------------

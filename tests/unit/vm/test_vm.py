@@ -229,10 +229,11 @@ async def test_qemu_that_is_gone_does_not_hang(vm, up, named):
 
 
 async def test_memory_is_recorded_while_it_runs(vm, up, named):
-    vm.record_memory()
+    vm.record_memory("ended")
     await up()
-    vm.record_memory()
+    vm.record_memory("ended")
     await vm.shutdown()
-    vm.record_memory()
+    vm.record_memory("ended")
     (memory,) = named("memory")
-    assert memory["hwm_kib"] > 1000
+    assert memory["hwm_kib"] >= memory["rss_kib"] > 1000
+    assert memory["at"] == "ended"

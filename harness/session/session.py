@@ -1,39 +1,29 @@
-"""A **session** runs one scenario: the one place that knows all parts.
-
-Scenario in, history out.  What QEMU does wrong is recorded and left to the verdict; what
-keeps the harness from running it at all is raised (``harness.errors``).
-"""
+"""The phases of one run of one scenario."""
 
 import asyncio
 import contextlib
-import functools
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 import harness
-from harness.devices.emulated import EmulatedDevices, expect_from, slot_of
+from harness.action_plan import Target
+from harness.devices.emulated import expect_from, slot_of
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError, QmpTimeout, VMError
-from harness.history import Kind, Record, Side
+from harness.history import Record, Side
 from harness.history.builds import BuildFacts
-from harness.history.rundir import (
-    DESTINATION_TRACE,
-    SOURCE_TRACE,
-    History,
-    Manifest,
-    RunDir,
-)
+from harness.history.rundir import History, Manifest, RunDir
 from harness.scenario import MIB, Scenario, Transport
-from harness.trace.catalogue import Catalogue
-from harness.trace.reader import TraceReader
+from harness.session.actions import Actions
+from harness.session.link import Link
+from harness.session.log import Log
+from harness.session.peer import Peer
 from harness.vm import builds, command_line, guest, migration
 from harness.vm.activity import Activity
-from harness.vm.vm import Vm
 
 _SETTLE_S = 5.0  # for the other side to end once one has failed
 _SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
@@ -47,25 +37,6 @@ def _silent(_step: str) -> None:
     """Progress that nobody wants to see."""
 
 
-@dataclass
-class Peer:
-    """One side: its QEMU, its devices, its build."""
-
-    side: Side
-    binary: Path
-    catalogue: Catalogue | None
-    devices: EmulatedDevices
-    vm: Vm
-    log: Path
-    facts: BuildFacts | None = None
-    is_up: bool = False
-
-    @property
-    def events(self) -> list[Record]:
-        """QMP events so far."""
-        return self.vm.monitor.events
-
-
 @dataclass(repr=False)  # asyncio.run() asks for it, and it would hold every record
 class Session:
     """One run of ``scenario``, written into ``rundir``: all at once with ``run``, or phase by
@@ -73,31 +44,46 @@ class Session:
 
     :ivar trace_events: path of trace-events-all for the builds of both sides; empty: beside
         the binary
+    :ivar origin: the peer that an earlier session handed over; it is the source, and this
+        session ends it
     """
 
     scenario: Scenario
     rundir: RunDir
     trace_events: str = ""
     progress: Progress = _silent
-    records: list[Record] = field(default_factory=list)
+    origin: Peer | None = None
+    log: Log = field(default_factory=Log)
     source: Peer = field(init=False)
     destination: Peer = field(init=False)
+    next: "Session | None" = field(init=False, default=None)
+    """The session that ``run`` has handed over to."""
+    next_history: History | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._activity = Activity()
+        self._activity = self.origin.vm.activity if self.origin else Activity()
         self._started_ns = time.time_ns()
         self._channel_name = f"vfio-multifd-{secrets.token_hex(8)}"
         self._comparison: asyncio.Future[None] | None = None
+        self._link: Link | None = None
+        self._handed_over: Peer | None = None
 
     async def __aenter__(self) -> Self:
-        self.rundir.write_scenario(self.scenario)
-        self.source = self._peer(Side.SOURCE, self.scenario.qemu)
         try:
-            self.destination = self._peer(
-                Side.DESTINATION, self.scenario.qemu_dst or self.scenario.qemu
-            )
+            self.rundir.write_scenario(self.scenario)
+            if self.origin is not None:
+                after = migration.last_status(self.origin.events)
+                self.origin.take_over(self.log)
+                self.log.note("continued", {"after": after})
+            self.source = self.origin or self._peer(Side.SOURCE)
         except BaseException:
-            self._release(self.source)
+            if self.origin is not None:
+                self.origin.release()
+            raise
+        try:
+            self.destination = self._peer(Side.DESTINATION)
+        except BaseException:
+            self.source.release()
             raise
         expect_from(self.source.devices, self.destination.devices)
         return self
@@ -106,24 +92,41 @@ class Session:
         try:
             await self._compared()
         finally:
-            self._release(*self._peers)
+            for peer in self._own_peers:
+                peer.release()
+            if self._link is not None:
+                self._link.abandon()
         (self.rundir.path / _STREAM).unlink(missing_ok=True)
 
-    @staticmethod
-    def _release(*peers: Peer) -> None:
-        for peer in peers:
-            peer.vm.abandon()
-            peer.devices.close()
+    @property
+    def records(self) -> list[Record]:
+        """All that was seen so far."""
+        return self.log.records
 
     async def run(self) -> History:
-        """All phases; whatever happens, nothing is left running.
+        """All phases, and those of the migration that the scenario wants then; whatever
+        happens, nothing is left running.
 
         :raise HarnessError: the run could not be made, so there is nothing to judge
         """
         async with self:
             if await self.boot():
                 await self.migrate()
-            return await self.stop()
+            then = self.scenario.then
+            heir = self.survivor() if then else None
+            if then is None or heir is None:
+                if then is not None:
+                    self.log.note("not_continued", {"with": then.name})
+                return await self.stop()
+            history = await self.hand_over(heir)
+        try:
+            rundir = RunDir.create(self.rundir.path.parent, then.name)
+            self.next = Session(then, rundir, self.trace_events, self.progress, heir)
+        except BaseException:
+            heir.release()
+            raise
+        self.next_history = await self.next.run()
+        return history
 
     async def boot(self) -> bool:
         """Start and configure both QEMUs; whether both are up.
@@ -141,6 +144,8 @@ class Session:
                 group.create_task(asyncio.to_thread(self.source.devices.prepare))
         except ExceptionGroup as errors:
             raise _first(errors) from errors
+        for peer in self._peers:
+            peer.vm.record_memory("booted")
         return self.source.is_up and self.destination.is_up
 
     async def migrate(self) -> None:
@@ -156,9 +161,13 @@ class Session:
                 await self._through_file()
             else:
                 address = await self._listen()
-                await self.source.vm.monitor.execute("migrate", migration.channels(address))
-                self.progress("transfer")
-                await self._until_ended(*self._peers)
+                if self.scenario.has_relay:
+                    self._link = Link(self.scenario, address, self.log)
+                    address = self._link.address
+                async with self._actions():
+                    await self.source.vm.monitor.execute("migrate", migration.channels(address))
+                    self.progress("transfer")
+                    await self._until_ended(*self._peers)
         except QmpError:
             pass  # refused before anything was sent: it is in the records
         except (QmpTimeout, LostVM) as error:
@@ -167,24 +176,42 @@ class Session:
         loop = asyncio.get_running_loop()
         self._comparison = loop.run_in_executor(None, self._compare)
 
+    def survivor(self) -> Peer | None:
+        """The QEMU that runs the guest now; None: there is none."""
+        peer = self.source
+        if migration.destination_end(self.destination.events) == "completed":
+            peer = self.destination
+        return peer if peer.is_up and peer.vm.is_running and not peer.vm.is_stuck else None
+
+    async def hand_over(self, peer: Peer) -> History:
+        """End the other QEMU and finish, but leave that of ``peer`` to another session."""
+        peer.hand_over()
+        self._handed_over = peer
+        try:
+            return await self.stop()
+        except BaseException:
+            peer.release()
+            raise
+
     async def stop(self) -> History:
         """End both QEMUs, read their traces, write the run directory.
 
-        :raise HarnessError: the supervisor failed, or a build writes no trace
+        :raise HarnessError: the supervisor, the relay or a fault failed, or a build writes
+            no trace
         """
         self.progress("compare")
         for peer in self._peers:
-            peer.vm.record_memory()
+            peer.vm.record_memory("ended")
         async with asyncio.TaskGroup() as group:
-            for peer in self._peers:
+            for peer in self._own_peers:
                 group.create_task(peer.vm.shutdown())
         await self._compared()
+        if self._link is not None:
+            self._link.close()
+        for peer in self._own_peers:
+            peer.close_devices()
         for peer in self._peers:
-            peer.devices.close()
-            failure = peer.devices.supervisor.failure
-            if failure is not None:
-                raise VMError(f"{peer.side}: the supervisor failed: {failure!r}") from failure
-            self._read_trace(peer)
+            self.log.records += peer.read_trace(self._started_ns)
         return self._write()
 
     async def _compared(self) -> None:
@@ -196,25 +223,23 @@ class Session:
     def _peers(self) -> tuple[Peer, Peer]:
         return self.source, self.destination
 
+    @property
+    def _own_peers(self) -> list[Peer]:
+        """Those that are this session's to end."""
+        return [peer for peer in self._peers if peer is not self._handed_over]
+
     # -- before ----------------------------------------------------------------------
 
-    def _peer(self, side: Side, given: str) -> Peer:
-        binary = builds.find(given)
-        catalogue = None
-        if self.scenario.trace:
-            path = builds.trace_events_path(binary, self.trace_events)
-            catalogue = _catalogue(path, self.scenario.trace)
-        return Peer(
-            side,
-            binary,
-            catalogue,
-            EmulatedDevices(side, self.scenario.devices, self.records.append),
-            Vm(side, self.rundir.path, self.records.append, self._activity),
-            self.rundir.path / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
-        )
+    def _peer(self, side: Side) -> Peer:
+        folder = self.rundir.path
+        return Peer.make(side, self.scenario, folder, self.trace_events, self.log, self._activity)
 
     async def _launch(self, peer: Peer) -> None:
-        peer.log.mkdir()
+        if peer is self.origin:
+            await migration.configure(peer.vm.monitor, self.scenario)
+            await self._record_guest(peer)
+            return
+        peer.trace.mkdir()
         argv = command_line.build(
             str(peer.binary),
             machine=self.scenario.machine,
@@ -223,7 +248,7 @@ class Session:
             firmware_path=self.rundir.path / _FIRMWARE,
             devices=peer.devices.options(),
             trace=self.scenario.trace,
-            trace_folder=peer.log,
+            trace_folder=peer.trace,
             is_incoming=peer.side is Side.DESTINATION,
         )
         limit = self.scenario.memory_limit_mib * MIB or (
@@ -283,6 +308,11 @@ class Session:
             )
 
     # -- migration -------------------------------------------------------------------
+
+    def _actions(self) -> Actions:
+        vms = {Target.SOURCE: self.source.vm, Target.DESTINATION: self.destination.vm}
+        tell = self._link.tell if self._link else _tell_nobody
+        return Actions(self.scenario.actions, vms, tell, self.log)
 
     async def _listen(self) -> dict[str, Any]:
         """Let the destination listen; the address to migrate to."""
@@ -347,7 +377,7 @@ class Session:
 
     async def _record_deadline(self, peers: tuple[Peer, ...], waiting_for: str) -> None:
         args = {"waiting_for": waiting_for, "deadline_s": self.scenario.deadline_s}
-        self._note("deadline", args)
+        self.log.note("deadline", args)
         async with asyncio.TaskGroup() as group:
             for peer in peers:
                 group.create_task(peer.vm.record_hang(waiting_for))
@@ -355,6 +385,7 @@ class Session:
     # -- after -----------------------------------------------------------------------
 
     async def _observe_end(self) -> None:
+        await self._source_resumed()
         async with asyncio.TaskGroup() as group:
             for peer in self._peers:
                 peer.devices.observe_config()
@@ -362,6 +393,27 @@ class Session:
         if migration.destination_end(self.destination.events) == "completed":
             with contextlib.suppress(VMError):
                 await self._record_guest(self.destination)
+
+    async def _source_resumed(self) -> None:
+        """A source that has failed runs its guest again, a moment after it said so; one that
+        has completed, for nothing, is told to.
+        """
+        end, vm = migration.source_end(self.source.events), self.source.vm
+        if not vm.is_running or vm.is_stuck or end is None:
+            return
+        if end == "completed":
+            if migration.destination_end(self.destination.events) != "completed":
+                with contextlib.suppress(VMError):
+                    await vm.monitor.execute("cont")
+            return
+
+        def resumed() -> bool | None:
+            return (
+                True if not (vm.is_running and migration.is_stopped(self.source.events)) else None
+            )
+
+        with contextlib.suppress(TimeoutError):  # then query-status tells that it stays stopped
+            await self._activity.until(resumed, _SETTLE_S)
 
     def _compare(self) -> None:
         # The destination first: where it got the same bytes, their digest is the source's.
@@ -389,25 +441,8 @@ class Session:
         for spec, registers, words in zip(
             devices, answers[: len(devices)], answers[len(devices) :], strict=True
         ):
-            self._note("guest_config", {"registers": registers}, peer.side, spec.id)
-            self._note("guest_bar", {"words": words}, peer.side, spec.id)
-
-    def _read_trace(self, peer: Peer) -> None:
-        if peer.catalogue is None:
-            return
-        before = len(self.records)
-        for path in sorted(peer.log.glob("*.log")):
-            names = peer.devices.trace_names()
-            reader = TraceReader(peer.catalogue, peer.side, names, tid=int(path.stem))
-            with path.open("rb") as log:
-                while data := log.read(MIB):
-                    self.records += reader.feed(data)
-            self.records += reader.close()
-        if len(self.records) == before and peer.is_up:
-            raise PrerequisiteMissing(
-                f"{peer.binary}: wrote no trace: it needs the log trace backend "
-                "(configure --enable-trace-backends=log)"
-            )
+            self.log.note("guest_config", {"registers": registers}, peer.side, spec.id)
+            self.log.note("guest_bar", {"words": words}, peer.side, spec.id)
 
     def _write(self) -> History:
         self.rundir.write_history(self.records)
@@ -426,19 +461,9 @@ class Session:
         manifest = msgspec.structs.replace(manifest, records=len(ordered))
         return History(self.scenario, manifest, ordered)
 
-    def _note(
-        self, name: str, args: dict[str, Any], side: Side = Side.HARNESS, device: str = ""
-    ) -> None:
-        self.records.append(Record(time.time_ns(), side, Kind.SESSION, name, args, device))
 
-
-@functools.cache
-def _catalogue(path: Path, patterns: tuple[str, ...]) -> Catalogue:
-    """The build's trace events; both sides mostly share them."""
-    try:
-        return Catalogue.parse(path.read_text(errors="backslashreplace"), str(path), patterns)
-    except OSError as error:
-        raise PrerequisiteMissing(f"{path}: cannot be read: {error.strerror}") from error
+def _tell_nobody(_name: str, _value: int) -> None:
+    """There is no relay, and so no fault that waits."""
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

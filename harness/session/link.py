@@ -1,0 +1,110 @@
+"""What lies between the two QEMUs: the relay with the scenario's faults."""
+
+import secrets
+import time
+from typing import Any
+
+from harness import fault_plan
+from harness.devices.emulated import slot_of
+from harness.errors import VMError
+from harness.history import Kind, Record, Side
+from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp
+from harness.proxy.build import build
+from harness.proxy.observer import Seen
+from harness.proxy.relay import Relay
+from harness.scenario import Scenario
+from harness.session.delivered import Delivered
+from harness.session.log import Log
+
+CHANGES_DATA = (fault_plan.Flip, fault_plan.Truncate, fault_plan.Inject, fault_plan.Rewrite)
+
+
+class Link:
+    """A relay in front of the destination that listens at ``onward`` (an ``addr`` of QMP).
+
+    What passes becomes records of ``log``, and what ``log`` tells of the destination's
+    devices is told to the faults.
+    """
+
+    def __init__(self, scenario: Scenario, onward: dict[str, Any], log: Log) -> None:
+        self._log = log
+        self._idstrs = {device.id: idstr_of(index) for index, device in enumerate(scenario.devices)}
+        self._ids = {idstr: device for device, idstr in self._idstrs.items()}
+        changes_data = any(isinstance(fault, CHANGES_DATA) for fault in scenario.faults)
+        self._delivered = Delivered() if changes_data else None
+        target = from_qmp(onward)
+        self._relay = Relay(
+            _beside(target),
+            target,
+            build(scenario.faults, scenario.seed, self._idstrs),
+            self._record,
+            keeps_payload=changes_data,
+        )
+        log.listen(self._hear)
+        self._relay.start()
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """Where the source shall connect to, as the ``addr`` of a channel in QMP."""
+        return self._relay.address.qmp()
+
+    def tell(self, name: str, value: int = 0) -> None:
+        """Tell the faults that something has happened."""
+        self._relay.tell(name, value)
+
+    def close(self) -> None:
+        """Close what is open, and record what the faults have done.
+
+        :raise VMError: the relay or a fault had failed
+        """
+        self._relay.close()
+        if self._relay.failure is not None:
+            failure = self._relay.failure
+            raise VMError(f"the relay failed: {failure!r}") from failure
+        if self._delivered is not None:
+            for idstr, device in self._ids.items():
+                args = self._delivered.of(idstr)
+                self._log(_wire("delivered", args, time.time_ns(), device))
+        fired = [fault.times for fault in self._relay.fired]
+        self._log.note("faults", {"fired": fired})
+
+    def abandon(self) -> None:
+        """Close what is open; after ``close`` it does nothing."""
+        self._relay.close()
+
+    def _record(self, seen: Seen) -> None:
+        device = self._ids.get(seen.device, "")
+        args = seen.args
+        if seen.device and not device and "idstr" not in args:
+            args = {**args, "idstr": seen.device.encode().hex()}
+        if self._delivered is not None and seen.name == "packet_out":
+            self._delivered.take(seen)
+        self._log(_wire(seen.name, args, seen.t_ns, device, seen.channel))
+
+    def _hear(self, record: Record) -> None:
+        if record.kind is not Kind.DEVICE or record.side is not Side.DESTINATION:
+            return
+        if record.name == "write" and not record.args["errno"]:
+            loaded = record.args["offset"] + record.args["got"]
+            self._relay.tell("loaded", loaded, self._idstrs[record.device])
+
+
+def _wire(
+    name: str, args: dict[str, Any], t_ns: int, device: str = "", channel: int = -1
+) -> Record:
+    return Record(t_ns, Side.HARNESS, Kind.WIRE, name, args, device, channel=channel)
+
+
+def idstr_of(index: int) -> str:
+    """The idstr of the scenario's ``index``-th device: its place on bus 0, and ``/vfio``.
+
+    qdev_get_dev_path() and vfio_realize() in hw/vfio/migration.c.
+    """
+    return f"0000:00:{slot_of(index):02x}.0/vfio"
+
+
+def _beside(onward: Address) -> Address:
+    """A new address of the same kind."""
+    if isinstance(onward, UnixAddress):
+        return UnixAddress(f"vfio-multifd-relay-{secrets.token_hex(8)}")
+    return TcpAddress(onward.host)

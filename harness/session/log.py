@@ -1,0 +1,85 @@
+"""Where a session's parts record what they see."""
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from harness.action_plan import When
+from harness.history import Kind, Record, Side
+
+
+class Watch:
+    """Set once the moment ``when`` has come; made and awaited in the session's loop."""
+
+    def __init__(self, when: When) -> None:
+        self._when = when
+        self._left = when.count
+        self._loop = asyncio.get_running_loop()
+        self._reached = asyncio.Event()
+
+    def see(self, record: Record) -> None:
+        """``record`` was written, by whichever thread."""
+        when = self._when
+        if (
+            record.name == when.name
+            and record.kind.value == when.kind
+            and when.side in ("", record.side.value)
+            and all(record.args.get(name) == value for name, value in when.args.items())
+        ):
+            self._left -= 1
+            if self._left == 0:
+                self._loop.call_soon_threadsafe(self._reached.set)
+
+    async def wait(self) -> None:
+        """Until the moment has come."""
+        await self._reached.wait()
+
+
+class Log:
+    """All records of one session, in the order in which they were told."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._listeners: list[Any] = []
+
+    def __call__(self, record: Record) -> None:
+        """Keep ``record``; from any thread."""
+        self.records.append(record)
+        for listener in self._listeners:
+            listener(record)
+
+    def note(
+        self, name: str, args: dict[str, Any], side: Side = Side.HARNESS, device: str = ""
+    ) -> None:
+        """Record something that the session itself did or saw."""
+        self(Record(time.time_ns(), side, Kind.SESSION, name, args, device))
+
+    def listen(self, listener: Any) -> None:
+        """Call ``listener`` with every record from now on, in the thread that tells it."""
+        self._listeners.append(listener)
+
+    def watch(self, when: When) -> Watch:
+        """Watch for ``when`` from now on."""
+        watch = Watch(when)
+        self.listen(watch.see)
+        return watch
+
+
+class Voice:
+    """What one side's parts record with: it speaks for the side that they are now.
+
+    A QEMU that goes on into another migration may change its side: its log and its side
+    are changed here, and nothing that records has to know.
+    """
+
+    def __init__(self, side: Side, log: Log) -> None:
+        self.side = side
+        self.log = log
+
+    def __call__(self, record: Record) -> None:
+        """Pass ``record`` on, under the present side."""
+        if record.side is not self.side:
+            record = msgspec.structs.replace(record, side=self.side)
+        self.log(record)

@@ -1,0 +1,136 @@
+"""One side of the migration: its QEMU, its devices, its build, its trace."""
+
+import functools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.devices.emulated import EmulatedDevices
+from harness.errors import PrerequisiteMissing, VMError
+from harness.history import Kind, Record, Side
+from harness.history.builds import BuildFacts
+from harness.history.rundir import DESTINATION_TRACE, SOURCE_TRACE
+from harness.scenario import MIB, Scenario
+from harness.session.log import Log, Voice
+from harness.trace.catalogue import Catalogue
+from harness.trace.reader import TraceReader
+from harness.vm import builds
+from harness.vm.activity import Activity
+from harness.vm.vm import Vm
+
+
+@dataclass
+class Peer:
+    """One side.
+
+    :ivar is_up: it was started and configured
+    """
+
+    voice: Voice
+    binary: Path
+    catalogue: Catalogue | None
+    devices: EmulatedDevices
+    vm: Vm
+    trace: Path
+    facts: BuildFacts | None = None
+    is_up: bool = False
+    _events_before: int = 0
+
+    @classmethod
+    def make(
+        cls, side: Side, scenario: Scenario, folder: Path, trace_events: str, log: Log,
+        activity: Activity,
+    ) -> "Peer":  # fmt: skip
+        """Of the QEMU that ``scenario`` names for ``side``; it is not started yet.
+
+        :raise PrerequisiteMissing: there is no such QEMU, or its trace events are not known
+        """
+        given = scenario.qemu if side is Side.SOURCE else scenario.qemu_dst or scenario.qemu
+        binary = builds.find(given)
+        catalogue = None
+        if scenario.trace:
+            path = builds.trace_events_path(binary, trace_events)
+            catalogue = _catalogue(path, scenario.trace)
+        voice = Voice(side, log)
+        return cls(
+            voice,
+            binary,
+            catalogue,
+            EmulatedDevices(side, scenario.devices, voice),
+            Vm(side, folder, voice, activity),
+            folder / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
+        )
+
+    @property
+    def side(self) -> Side:
+        """Which side it is now."""
+        return self.voice.side
+
+    @property
+    def events(self) -> list[Record]:
+        """QMP events of this migration so far."""
+        return self.vm.monitor.events[self._events_before :]
+
+    def hand_over(self) -> None:
+        """It runs on, into another migration: here nothing more of it will be seen."""
+        self.voice(Record(time.time_ns(), self.side, Kind.PROCESS, "handed_over"))
+
+    def take_over(self, log: Log) -> None:
+        """It is the source of a new migration, which ``log`` records."""
+        launched = [
+            record
+            for record in self.voice.log.records
+            if record.name == "launched" and record.side is self.side
+        ]
+        self.voice.log, self.voice.side = log, Side.SOURCE
+        self._events_before = len(self.vm.monitor.events)
+        for record in launched:
+            self.voice(msgspec.structs.replace(record, t_ns=time.time_ns()))
+
+    def read_trace(self, since_ns: int) -> list[Record]:
+        """What its trace has told since then.
+
+        :raise PrerequisiteMissing: it came up, and has written nothing
+        """
+        found: list[Record] = []
+        if self.catalogue is None:
+            return found
+        for path in sorted(self.trace.glob("*.log")):
+            names = self.devices.trace_names()
+            reader = TraceReader(self.catalogue, self.side, names, tid=int(path.stem))
+            with path.open("rb") as log:
+                while data := log.read(MIB):
+                    found += reader.feed(data)
+            found += reader.close()
+        if not found and self.is_up:
+            raise PrerequisiteMissing(
+                f"{self.binary}: wrote no trace: it needs the log trace backend "
+                "(configure --enable-trace-backends=log)"
+            )
+        return [record for record in found if record.t_ns >= since_ns]
+
+    def close_devices(self) -> None:
+        """After QEMU's end.
+
+        :raise VMError: who answered its ioctls had failed
+        """
+        self.devices.close()
+        failure = self.devices.supervisor.failure
+        if failure is not None:
+            raise VMError(f"{self.side}: the supervisor failed: {failure!r}") from failure
+
+    def release(self) -> None:
+        """Give up everything at once; called after all of it was ended, it does nothing."""
+        self.vm.abandon()
+        self.devices.close()
+
+
+@functools.cache
+def _catalogue(path: Path, patterns: tuple[str, ...]) -> Catalogue:
+    """The build's trace events; both sides mostly share them."""
+    try:
+        return Catalogue.parse(path.read_text(errors="backslashreplace"), str(path), patterns)
+    except OSError as error:
+        raise PrerequisiteMissing(f"{path}: cannot be read: {error.strerror}") from error

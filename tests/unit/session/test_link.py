@@ -1,0 +1,164 @@
+"""The relay of a scenario: what passes is recorded, what devices load is told to faults."""
+
+import secrets
+import threading
+
+import pytest
+
+from harness.errors import UsageError, VMError
+from harness.fault_plan import Drop, Flip, Hold, Select, Until
+from harness.history import Kind, Record, Side
+from harness.proxy.address import TcpAddress, UnixAddress, from_qmp
+from harness.proxy.observer import digest_of
+from harness.scenario import DataPath, EmulatedDevice, Scenario
+from harness.session.link import Link, idstr_of
+from harness.session.log import Log
+from harness.wire.packets import DeviceStatePacket, MultiFDInit
+
+DEADLINE_S = 5.0
+DEVICE = EmulatedDevice(id="net0", size=4096, data_path=DataPath.SUPERVISED)
+
+
+def packet(idx, data=b"data", idstr="0000:00:02.0/vfio", flags=0):
+    return DeviceStatePacket(idstr.encode().ljust(256, b"\0"), 0, idx, data, flags).pack()
+
+
+class Ends:
+    """A source's socket and a destination's listener, with a link between them."""
+
+    def __init__(self, address, *faults):
+        self.log = Log()
+        self.changed = threading.Condition()
+        self.log.listen(self._notify)
+        self.listener = address.listen()
+        self.listener.setblocking(True)
+        self.listener.settimeout(DEADLINE_S)
+        scenario = Scenario(name="link", devices=(DEVICE,), relay=True, faults=faults)
+        self.link = Link(scenario, address.bound(self.listener).qmp(), self.log)
+        target = from_qmp(self.link.address)
+        self.source = target.make_socket()
+        assert target.connect(self.source) == 0
+        self.source.settimeout(DEADLINE_S)
+        self.source.sendall(MultiFDInit(0).pack())
+        self.destination = self.listener.accept()[0]
+        self.destination.settimeout(DEADLINE_S)
+        self.received(64)
+
+    def _notify(self, _record):
+        with self.changed:
+            self.changed.notify_all()
+
+    def received(self, size):
+        data = b""
+        while len(data) < size:
+            data += self.destination.recv(size - len(data))
+        return data
+
+    def wait_for(self, name):
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.named(name), DEADLINE_S), name
+        return self.named(name)
+
+    def named(self, name):
+        return [record for record in list(self.log.records) if record.name == name]
+
+    def close(self):
+        for sock in (self.source, self.destination, self.listener):
+            sock.close()
+        self.link.abandon()
+
+
+@pytest.fixture
+def ends():
+    made = []
+
+    def make(*faults, address=None):
+        found = Ends(address or UnixAddress(f"test-{secrets.token_hex(8)}"), *faults)
+        made.append(found)
+        return found
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize("address", [None, TcpAddress()], ids=["unix", "tcp"])
+def test_packets_pass_and_are_recorded_with_the_devices_id(ends, address):
+    here = ends(address=address)
+    here.source.sendall(packet(0))
+    assert here.received(len(packet(0))) == packet(0)
+    (record,) = here.wait_for("packet_out")
+    assert (record.kind, record.side, record.device) == (Kind.WIRE, Side.HARNESS, "net0")
+    assert record.channel == 0
+    assert record.args["idx"] == 0
+    assert record.args["digest"] == digest_of(b"data")
+
+
+def test_packet_for_nobody_is_recorded_with_its_idstr(ends):
+    here = ends()
+    here.source.sendall(packet(0, idstr="0000:00:1f.0/other"))
+    (record,) = here.wait_for("packet_out")
+    assert record.device == ""
+    assert bytes.fromhex(record.args["idstr"]) == b"0000:00:1f.0/other"
+
+
+def test_faults_know_devices_by_their_ids_and_what_they_did_is_recorded(ends):
+    here = ends(Drop(select=Select(device="net0", idx=(0,))), Drop(select=Select(idx=(9,))))
+    here.source.sendall(packet(0) + packet(1))
+    assert here.received(len(packet(1))) == packet(1)
+    here.link.close()
+    (faults,) = here.named("faults")
+    assert faults.args == {"fired": [1, 0]}
+
+
+def test_fault_for_a_device_that_is_not_there_is_refused():
+    fault = Drop(select=Select(device="gpu0"))
+    scenario = Scenario(name="link", devices=(DEVICE,), faults=(fault,))
+    with pytest.raises(UsageError, match="no device gpu0; there is net0"):
+        Link(scenario, UnixAddress("nobody").qmp(), Log())
+
+
+def test_faults_are_told_what_the_destinations_device_has_loaded(ends):
+    here = ends(Hold(select=Select(idx=(1,)), until=Until(told="loaded", value=4)))
+    here.source.sendall(packet(0) + packet(1) + packet(2))
+    here.received(len(packet(0)) + len(packet(2)))
+    args = {"offset": 0, "asked": 4, "got": 4, "errno": 0}
+    for side, change in ((Side.SOURCE, {}), (Side.DESTINATION, {"errno": 5})):
+        here.log(Record(1, side, Kind.DEVICE, "write", {**args, **change}, "net0"))
+    here.destination.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        here.received(1)
+    here.destination.settimeout(DEADLINE_S)
+    here.log(Record(1, Side.DESTINATION, Kind.DEVICE, "write", args, "net0"))
+    assert here.received(len(packet(1))) == packet(1)
+
+
+def test_data_that_a_fault_may_change_is_digested_as_delivered(ends):
+    here = ends(Flip(select=Select(idx=(1,)), mask=1))
+    config = packet(2, b"\xff" * 8 + b"config", flags=1)
+    here.source.sendall(packet(1, b"b") + packet(0, b"a") + config)
+    here.received(len(packet(1, b"b")) + len(packet(0, b"a")) + len(config))
+    here.link.close()
+    (delivered,) = here.named("delivered")
+    assert delivered.device == "net0"
+    assert delivered.args == {"bytes": 2, "digest": digest_of(b"ac")}
+    (out,) = [r for r in here.named("packet_out") if r.args["state_flags"]]
+    assert out.args["marker"] == "ff" * 8
+
+
+def test_link_that_failed_loses_the_run(ends, monkeypatch):
+    here = ends()
+    monkeypatch.setattr(here.link._relay, "failure", OSError("no"))
+    with pytest.raises(VMError, match="the relay failed"):
+        here.link.close()
+
+
+def test_closed_twice_is_told_once(ends):
+    here = ends()
+    here.link.close()
+    here.link.abandon()
+    assert len(here.named("faults")) == 1
+
+
+def test_place_on_the_bus_names_the_device():
+    assert [idstr_of(0), idstr_of(14)] == ["0000:00:02.0/vfio", "0000:00:10.0/vfio"]
