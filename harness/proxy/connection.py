@@ -13,6 +13,7 @@ from harness.proxy.flow import Flow
 from harness.proxy.multifd_flow import MultifdFlow
 from harness.proxy.outlet import OnSent, Outlet
 from harness.proxy.pipe import Pipe
+from harness.proxy.tapped import Tap, TappedSocket
 from harness.wire.packets import MAGIC
 
 QEMU_VM_FILE_MAGIC = b"QEVM"
@@ -37,9 +38,12 @@ class Connection:
         onward: Address,
         pipe: Pipe,
         changed: Callable[["Connection"], object],
+        tap: Tap | None = None,
     ) -> None:
         self.number = number
         self.channel = UNKNOWN
+        if tap is not None:
+            source = TappedSocket(source, tap, lambda: self.channel)
         self.source = source
         self.is_closed = False
         self.is_known = False
@@ -53,6 +57,7 @@ class Connection:
         self.to_source = Outlet(source, pipe, self.changed)
         self.to_destination = Outlet(self.destination, pipe, self.changed)
         self.to_destination.is_ready = not self.connecting
+        self.to_destination.is_copying = tap is not None
         self.forward: Flow = Flow(source, self.to_destination, self.changed)
         self.backward: Flow = Flow(self.destination, self.to_source, self.changed)
         self._ended: set[Side] = set()
@@ -113,6 +118,12 @@ class Connection:
         self.channel = MAIN if self._first == QEMU_VM_FILE_MAGIC else RAW
         self.to_destination.write(self._first)
         return True
+
+    def read(self) -> None:
+        """Take what the source has sent, once it is known what it is."""
+        self.forward.read()
+        if isinstance(self.source, TappedSocket):
+            self.source.tell()  # if it was not known before now
 
     # -- sending ---------------------------------------------------------------------
 

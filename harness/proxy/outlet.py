@@ -23,6 +23,7 @@ class Outlet:
     :ivar sent: bytes that it has taken in all
     :ivar is_broken: its peer takes nothing more; what is written is thrown away
     :ivar is_reset: that was told by a reset
+    :ivar is_copying: what is passed on is received and sent, for somebody to see it
     """
 
     def __init__(self, sock: socket.socket, pipe: Pipe, changed: Callable[[], None]) -> None:
@@ -31,6 +32,7 @@ class Outlet:
         self.sent = 0
         self.is_broken = False
         self.is_reset = False
+        self.is_copying = False
         self.is_ready = True
         """The socket is connected; until then everything is held."""
         self._pipe = pipe
@@ -73,7 +75,7 @@ class Outlet:
 
         :raise OSError: of ``origin``; BlockingIOError: nothing is there
         """
-        if self._queue or not self.is_ready:
+        if self._queue or not self.is_ready or self.is_copying:
             data = origin.recv(size)
             self.write(data)
             return len(data)

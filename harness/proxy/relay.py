@@ -25,6 +25,7 @@ from harness.proxy.events import MAIN, Due, Told
 from harness.proxy.framing import Framer
 from harness.proxy.multifd_flow import MultifdFlow
 from harness.proxy.pipe import Pipe
+from harness.proxy.tapped import Tap
 from harness.proxy.whole_packets import WholePacketsFlow
 
 _RETRY_S = 0.005  # a unix listener's queue was full; nothing tells when it no longer is
@@ -39,6 +40,8 @@ class Relay:
     :param record: called in the relay's thread with all that is seen
     :param page_size: of the target; it decides the length of a RAM packet's head
     :param keeps_payload: record the data of packets too (all of it is held in memory)
+    :param tap: is given every byte that comes from the source on main and multifd channels,
+        which are then copied rather than spliced
     :ivar address: where it listens
     :ivar failure: what ended the relay; the run is lost then
     """
@@ -52,10 +55,12 @@ class Relay:
         page_size: int = 4096,
         *,
         keeps_payload: bool = False,
+        tap: Tap | None = None,
     ) -> None:
         self.failure: BaseException | None = None
         self._onward = onward
         self._page_size = page_size
+        self._tap = tap
         self._director = Director(chain, record, self._after, keeps_payload)
         self._connections: list[Connection] = []
         self._changed: set[Connection] = set()
@@ -169,7 +174,9 @@ class Relay:
             sock, _ = self._listener.accept()
         except BlockingIOError:
             return
-        connection = Connection(self._accepted, sock, self._onward, self._pipe, self._changed.add)
+        connection = Connection(
+            self._accepted, sock, self._onward, self._pipe, self._changed.add, self._tap
+        )
         self._changed.add(connection)
         self._accepted += 1
         self._connections.append(connection)
@@ -212,7 +219,7 @@ class Relay:
                 self._director.opened(connection, "main")
             elif connection.channel == RAW:
                 self._director.opened(connection, "raw")
-        connection.forward.read()
+        connection.read()
 
     def _multifd_flow(self, connection: Connection) -> MultifdFlow:
         framer = Framer(f"source, connection {connection.number}", self._page_size)

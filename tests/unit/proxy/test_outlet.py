@@ -192,3 +192,17 @@ def _any_sizes(ends: Ends, sizes: list[int], reads: list[int]) -> None:
         turn += 1
     assert received == b"".join(data)
     assert told == list(range(len(sizes)))
+
+
+def test_what_is_copied_is_received_of_the_origin(ends: Ends) -> None:
+    class Origin:
+        """Has no file descriptor: it cannot be spliced from."""
+
+        def recv(self, size: int) -> bytes:
+            return b"received"[:size]
+
+    ends.outlet.is_copying = True
+    assert ends.outlet.splice(Origin(), 4) == 4
+    assert ends.outlet.splice(Origin(), 100) == 8
+    assert ends.peer.recv(99) == b"recereceived"
+    assert ends.outlet.sent == 12

@@ -366,6 +366,48 @@ def test_all_payloads_are_kept_on_request(new_wire) -> None:
     assert [seen.payload for seen in wire.wait_for("packet_out")] == [b"payload"]
 
 
+@pytest.mark.parametrize("faults", [[], [plan.Drop()]], ids=["cut through", "whole packets"])
+def test_tap_is_given_all_that_the_source_sends(new_wire, faults) -> None:
+    told: dict[int, bytearray] = {channel: bytearray() for channel in (MAIN, *range(CHANNELS))}
+    wire = new_wire(*faults, tap=lambda channel, data: told[channel].extend(data))
+    rng = random.Random(0)
+    streams = {channel: _stream(channel, rng) for channel in range(CHANNELS)}
+    streams[MAIN] = b"QEVM" + rng.randbytes(3 << 20)
+    raw, _ = wire.channel(b"\x16\x03\x01\x02")
+    raw.sendall(bytes(1000))
+    pairs = {channel: wire.channel(stream[:64]) for channel, stream in streams.items()}
+    pairs[MAIN][1].sendall(b"return path")
+    with ThreadPoolExecutor(2 * len(pairs)) as pool:
+        for channel, (source, destination) in pairs.items():
+            pool.submit(receive_all, destination)
+            pool.submit(source.sendall, streams[channel][64:]).add_done_callback(
+                lambda _, sock=source: sock.shutdown(socket.SHUT_WR)
+            )
+    wire.relay.close()
+    assert wire.relay.failure is None
+    assert told == streams
+
+
+def test_tap_knows_a_channel_that_has_only_said_hello(new_wire) -> None:
+    told: list[tuple[int, bytes]] = []
+    wire = new_wire(tap=lambda *args: told.append(args))
+    wire.channel(hello(2))
+    wire.relay.close()
+    assert told == [(2, hello(2))]
+
+
+def test_tap_that_fails_ends_the_relay(new_wire) -> None:
+    def fail(_channel: int, _data: bytes) -> None:
+        raise ZeroDivisionError
+
+    wire = new_wire(tap=fail)
+    source = wire.connect()
+    source.sendall(b"QEVM")
+    assert source.recv(1) == b""
+    wire.relay.close()
+    assert isinstance(wire.relay.failure, ZeroDivisionError)
+
+
 def test_broken_fault_ends_the_relay_and_every_connection(new_wire) -> None:
     wire = new_wire(plan.MoveToChannel(channel=9))
     main, main_destination = wire.channel(b"QEVM")
