@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -22,13 +24,18 @@ from like_qemu_test import BareQemu
 
 from harness.check.judge import judge
 from harness.history import Record, Side
-from harness.history.rundir import RunDir
+from harness.history.rundir import CAPTURE, RunDir
+from harness.proxy.address import UnixAddress
+from harness.proxy.capture import Capture
+from harness.proxy.chain import Chain
+from harness.proxy.relay import Relay
 from harness.run import run_scenario
 from harness.scenario import EmulatedDevice, Scenario, to_json
+from harness.session.replay import scenario_of
 from harness.session.session import Session
 from harness.trace.catalogue import Catalogue
 from harness.trace.reader import TraceReader
-from harness.vm import builds, command_line
+from harness.vm import builds, command_line, migration
 
 GIB = 1 << 30
 RECORDS = 1_000_000
@@ -39,6 +46,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--qemu", default="")
     parser.add_argument("--rounds", type=int, default=15, help="pairs of each comparison")
+    parser.add_argument(
+        "--only", default="", metavar="WORD", help="rows that have it in their name"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     binary = builds.find(options.qemu)
@@ -52,10 +62,16 @@ def main() -> int:
              bench.scenario_to_qemu_test),
             ("`vfio-multifd run` of it as a process / QEMU's own migration test as a process",
              "<= 1", bench.process_to_qemu_test),
+            ("replay, 16 MiB, with verdict / bare start and quit of one QEMU", "<= 2.5",
+             bench.replay_to_bare),
             ("throughput of 1 GiB state: traced and checked / plain", ">= 0.8",
              bench.throughput),
+            ("1 GiB state, 4 channels: through the relay / direct", ">= 0.8", bench.relay_state),
+            ("512 MiB RAM, 4 channels: through the relay / direct", ">= 0.8", bench.relay_ram),
             ("trace reader and checker, records a second", ">= 200000", bench.records),
         ):  # fmt: skip
+            if options.only not in name:
+                continue
             value, detail = measure()
             rows.append({"what": name, "goal": goal, "value": round(value, 2), "detail": detail})
             if not options.json:
@@ -78,6 +94,23 @@ class Bench:
     def scenario_to_bare(self) -> tuple[float, str]:
         """A whole run against two QEMUs started to QMP, and told to quit."""
         return self._ratio(self._run_scenario, self._bare)
+
+    def replay_to_bare(self) -> tuple[float, str]:
+        """A capture given to a fresh destination, with verdict, against one QEMU alone."""
+        made = asyncio.run(run_scenario(self.scenario, self.folder / "runs", has_capture=True))
+        path = made.rundir / CAPTURE
+
+        def replay() -> None:
+            capture = Capture.load(path)
+            wanted = scenario_of(capture, str(self.binary))
+            asyncio.run(run_scenario(wanted, self.folder / "runs", replayed=capture))
+
+        def bare() -> None:
+            with BareQemu(self.binary, self.folder) as qemu:
+                qemu.negotiate()
+                qemu.quit()
+
+        return self._ratio(replay, bare)
 
     def scenario_to_qemu_test(self) -> tuple[float, str]:
         """Against what QEMU's test_migration.py does, in this process."""
@@ -115,12 +148,68 @@ class Bench:
             run = asyncio.run(run_scenario(scenario, self.folder / "runs"))
             return _transfer_seconds(run.history.records)
 
-        for is_plain in (True, False):
-            seconds(is_plain)  # the machine's first touch of that much memory is slow
-        pairs = [(seconds(True), seconds(False)) for _ in range(max(3, self.rounds // 3))]
-        ratio = statistics.median(plain / ours for plain, ours in pairs)
-        plain, ours = (statistics.median(side) for side in zip(*pairs, strict=True))
-        return ratio, f"{1 / ours:.2f} GiB/s against {1 / plain:.2f} GiB/s (n={len(pairs)})"
+        return self._rates(1.0, lambda: seconds(True), lambda: seconds(False))
+
+    def relay_state(self) -> tuple[float, str]:
+        """Bytes of device state a second from ``migrate`` to the destination's RESUME."""
+        big = EmulatedDevice(id="vfio0", size=GIB)
+
+        def seconds(has_relay: bool) -> float:
+            scenario = Scenario(
+                name="relay", qemu=str(self.binary), devices=(big,), deadline_s=120, trace=(),
+                relay=has_relay,
+            )  # fmt: skip
+            return asyncio.run(self._plain(scenario))
+
+        return self._rates(1.0, lambda: seconds(False), lambda: seconds(True))
+
+    def relay_ram(self) -> tuple[float, str]:
+        """Bytes of RAM a second from ``migrate`` to ``completed``; no VFIO device."""
+        size = 512 << 20
+        contents = self.folder / "ram"
+        with contents.open("wb") as file:
+            for _ in range(size >> 20):
+                file.write(os.urandom(1 << 20))
+        settings = {"ram_mib": 1024, "options": (
+            "-device", f"loader,file={contents},addr=0x1000000,force-raw=on")}  # fmt: skip
+
+        def seconds(has_relay: bool) -> float:
+            with (
+                BareQemu(self.binary, self.folder, is_incoming=True, **settings) as destination,
+                BareQemu(self.binary, self.folder, **settings) as source,
+            ):
+                address = UnixAddress(f"vfio-multifd-bench-{secrets.token_hex(8)}")
+                for qemu in (source, destination):
+                    qemu.negotiate()
+                    qemu.execute("migrate-set-capabilities", capabilities=[
+                        {"capability": name, "state": True}
+                        for name in ("events", "multifd", "return-path")])  # fmt: skip
+                    qemu.execute("migrate-set-parameters", **{
+                        "multifd-channels": 4, "max-bandwidth": migration.UNLIMITED_BYTES_PER_S,
+                        "downtime-limit": migration.DOWNTIME_LIMIT_MS})  # fmt: skip
+                destination.execute("migrate-incoming", **migration.channels(address.qmp()))
+                here = UnixAddress(f"vfio-multifd-bench-{secrets.token_hex(8)}")
+                relay = Relay(here, address, Chain(), lambda _seen: None)
+                relay.start()
+                start = time.perf_counter()
+                to = relay.address if has_relay else address
+                source.execute("migrate", **migration.channels(to.qmp()))
+                source.wait_for("completed")
+                taken = time.perf_counter() - start
+                relay.close()
+                return taken
+
+        return self._rates(0.5, lambda: seconds(False), lambda: seconds(True))
+
+    def _rates(
+        self, gib: float, plain: Callable[[], float], ours: Callable[[], float]
+    ) -> tuple[float, str]:
+        for warm_up in (plain, ours):
+            warm_up()  # the machine's first touch of that much memory is slow
+        pairs = [(plain(), ours()) for _ in range(max(3, self.rounds // 3))]
+        ratio = statistics.median(a / b for a, b in pairs)
+        a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
+        return ratio, f"{gib / b:.2f} GiB/s against {gib / a:.2f} GiB/s (n={len(pairs)})"
 
     async def _plain(self, scenario: Scenario) -> float:
         async with Session(scenario, RunDir.create(self.folder / "runs", "plain")) as session:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import unittest  # noqa: F401
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -25,12 +26,20 @@ from harness.vm import command_line
 class BareQemu:
     """A QEMU without devices, spoken to with as little as can be."""
 
-    def __init__(self, binary: Path, folder: Path, *, is_incoming: bool = False) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        is_incoming: bool = False,
+        ram_mib: int = 64,
+        options: Sequence[str] = (),
+    ) -> None:
         ours, theirs = socket.socketpair()
         argv = command_line.build(
             str(binary),
             machine="q35",
-            ram_mib=64,
+            ram_mib=ram_mib,
             monitor_fd=theirs.fileno(),
             firmware_path=folder / "halt.bin",
             devices=(),
@@ -39,6 +48,7 @@ class BareQemu:
             is_incoming=is_incoming,
         )
         argv = argv[: argv.index("-d")] + (["-incoming", "defer"] if is_incoming else [])
+        argv += options
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
         theirs.close()
         self.socket = ours
@@ -64,6 +74,13 @@ class BareQemu:
                 raise RuntimeError(f"{command}: {answer['error']}")
         returned: dict[str, object] = answer["return"]
         return returned
+
+    def wait_for(self, status: str) -> None:
+        """Until a MIGRATION event tells ``status``."""
+        while True:
+            message = json.loads(self.stream.readline())
+            if message.get("event") == "MIGRATION" and message["data"]["status"] == status:
+                return
 
     def quit(self) -> None:
         self.execute("quit")

@@ -91,9 +91,26 @@ def _run(options: argparse.Namespace) -> int:
                 devices=options.devices,
                 size=options.size,
                 seed=options.seed,
+                faults=job.faults(options.fault),
             ),
             options.trace_events,
         ),
+        options.runs,
+        trace_events=options.trace_events,
+        is_json=options.json,
+        has_progress=options.progress,
+        has_steps=options.steps,
+        has_capture=options.capture,
+        complain=complain,
+    )
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from harness import job  # noqa: PLC0415
+
+    return job.replay(
+        options.capture,
+        job.Settings(qemu=options.qemu, faults=job.faults(options.fault)),
         options.runs,
         trace_events=options.trace_events,
         is_json=options.json,
@@ -158,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {harness.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="run scenarios, or the main job, and judge them"))
+    _add_replay(commands.add_parser("replay", help="give a destination what a capture holds"))
     _add_recheck(commands.add_parser("recheck", help="judge saved runs again"))
     _add_doctor(commands.add_parser("doctor", help="tell whether this machine can run the job"))
     _add_serve(commands.add_parser("serve", help="run a QEMU by hand, with emulated devices"))
@@ -181,13 +199,34 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
     parser.add_argument("--qemu-dst", default="", metavar="PATH",
                         help="the destination's QEMU (default: as the source's)")  # fmt: skip
-    parser.add_argument("--trace-events", default="", metavar="PATH",
-                        help="their trace-events-all (default: beside the binary)")  # fmt: skip
     parser.add_argument("--channels", type=int, metavar="N", help="multifd channels")
     parser.add_argument("--devices", type=int, metavar="N", help="devices")
     parser.add_argument("--size", type=_size, metavar="BYTES",
                         help="state of each device, like 16M")  # fmt: skip
-    parser.add_argument("--seed", type=int, metavar="N", help="of the devices' states")
+    parser.add_argument("--seed", type=int, metavar="N", help="of states and faults")
+    parser.add_argument("--capture", action="store_true",
+                        help="keep what each source sends in its run directory")  # fmt: skip
+    _add_how_to_run(parser)
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_replay)
+    parser.description = (
+        "Starts a destination only and gives it what a source sent when it was captured "
+        "(run --capture), in the order and with the faults that are wanted, and judges that."
+    )
+    parser.add_argument("capture", type=Path, metavar="CAPTURE",
+                        help="migration.capture of a run directory")  # fmt: skip
+    parser.add_argument("--qemu", default="", metavar="PATH", help="the destination's QEMU")
+    _add_how_to_run(parser)
+
+
+def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fault", action="append", default=[], metavar="JSON",
+                        help="done to packets on their way, and may be given again; like "
+                        """'{"fault": "drop", "select": {"idx": [3]}}'""")  # fmt: skip
+    parser.add_argument("--trace-events", default="", metavar="PATH",
+                        help="trace-events-all (default: beside the binary)")  # fmt: skip
     parser.add_argument("--runs", type=Path, default=_RUNS, metavar="DIR",
                         help="where run directories go (default: runs/)")  # fmt: skip
     parser.add_argument("--no-progress", dest="progress", action="store_false",

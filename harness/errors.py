@@ -80,4 +80,4 @@ class TraceError(HarnessError):
 
 
 class HistoryError(HarnessError):
-    """A run directory is damaged, of another format version, or incomplete."""
+    """A run directory or a capture is damaged, of another format version, or incomplete."""

@@ -20,13 +20,16 @@ from harness import main_job, scenario
 from harness.check.judge import TITLES, judge
 from harness.check.verdict import Verdict
 from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError
-from harness.history import rundir
+from harness.fault_plan import Fault, FaultPlan
+from harness.history import Kind, rundir
 from harness.history.rundir import History, RunDir
-from harness.report import json_report, terminal
+from harness.proxy.capture import Capture
+from harness.report import json_report, terminal, waiting
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
-from harness.run import interrupted_by, run_in
+from harness.run import Run, interrupted_by, run_in
 from harness.scenario import EmulatedDevice, Scenario
+from harness.session.replay import scenario_of
 from harness.vm import builds
 
 Complain = Callable[[str], None]
@@ -46,6 +49,7 @@ class Settings:
     devices: int | None = None
     size: int | None = None
     seed: int | None = None
+    faults: FaultPlan = ()
 
     @property
     def has_shape(self) -> bool:
@@ -100,9 +104,12 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
         fields["channels"] = settings.channels
     if settings.seed is not None:
         fields["seed"] = settings.seed
+    if settings.faults:
+        fields["faults"] = settings.faults
     try:
         devices = tuple(_devices(original.devices, settings))
-        return msgspec.structs.replace(original, devices=devices, **fields)
+        then = applied(original.then, settings) if original.then else None
+        return msgspec.structs.replace(original, devices=devices, **fields, then=then)
     except ValueError as error:
         raise UsageError(f"{original.name}: {error}") from error
 
@@ -143,7 +150,36 @@ def with_builds(original: Scenario, settings: Settings) -> Scenario:
         major, minor, _ = min(builds.version_of(source), builds.version_of(destination))
         kind = {"q35": "q35", "pc": "i440fx"}[original.machine]
         fields["machine"] = f"pc-{kind}-{major}.{minor}"
-    return msgspec.structs.replace(original, **fields)
+    then = with_builds(original.then, settings) if original.then else None
+    return msgspec.structs.replace(original, **fields, then=then)
+
+
+def faults(texts: Sequence[str]) -> FaultPlan:
+    """The fault plan whose faults are given as JSON, one each.
+
+    :raise UsageError: one is no fault; says why
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(msgspec.json.decode(text, type=Fault))
+        except (msgspec.DecodeError, ValueError) as error:
+            raise UsageError(f"--fault {text}: not a fault: {error}") from error
+    return tuple(found)
+
+
+def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:
+    """Replay the capture ``path``, report, and give the exit status.
+
+    :param how: as of ``run``
+    :raise HistoryError: it cannot be read
+    :raise PrerequisiteMissing: there is no such QEMU, or it is none that can be used
+    """
+    capture = Capture.load(path)
+    binary = builds.find(settings.qemu_dst or settings.qemu)
+    wanted = scenario_of(capture, str(binary), settings.faults)
+    _require(binary, how["trace_events"], is_shared=False, has_trace=bool(wanted.trace))
+    return run([wanted], runs_dir, replayed=capture, **how)
 
 
 # -- run ---------------------------------------------------------------------------------
@@ -157,9 +193,15 @@ def run(
     is_json: bool,
     has_progress: bool,
     has_steps: bool = False,
+    has_capture: bool = False,
+    replayed: Capture | None = None,
     complain: Complain,
 ) -> int:
-    """Run all of ``wanted``, report, and give the exit status."""
+    """Run all of ``wanted``, report, and give the exit status.
+
+    :param has_capture: keep what each source sends in its run directory
+    :param replayed: takes the source's place in the one scenario that is wanted
+    """
     is_live = sys.stdout.isatty() and "CI" not in os.environ and not is_json
     out = terminal.console(is_plain=not sys.stdout.isatty())
     is_silent = is_json or not has_progress
@@ -167,23 +209,35 @@ def run(
     interrupted = ""
     told: set[str] = set()
     with Progress(
-        out, len(wanted), is_live=is_live, is_silent=is_silent, has_steps=has_steps
+        out,
+        sum(map(_migrations, wanted)),
+        is_live=is_live,
+        is_silent=is_silent,
+        has_steps=has_steps,
     ) as progress:
         for each in wanted:
             progress.begin(each.name)
             target = RunDir.create(runs_dir, each.name)
             try:
-                entry = _run_one(each, target, trace_events, progress.step)
+                made = _run_one(
+                    each,
+                    target,
+                    trace_events=trace_events,
+                    progress=progress.step,
+                    has_capture=has_capture,
+                    replayed=replayed,
+                )
             except KeyboardInterrupt:
                 interrupted = f"run {len(entries) + 1} of {len(wanted)}, {each.name}"
                 if target.path.exists():
                     interrupted += f"; what it wrote is in {target.path}/"
                 break
-            entries.append(entry)
-            progress.end(entry)
-            if entry.error and entry.error not in told:
-                told.add(entry.error)
-                complain(f"{entry.error}{f'; see {entry.path}/' if entry.path else ''}")
+            for entry in made:
+                entries.append(entry)
+                progress.end(entry)
+                if entry.error and entry.error not in told:
+                    told.add(entry.error)
+                    complain(f"{entry.error}{f'; see {entry.path}/' if entry.path else ''}")
     report = Report(
         entries=tuple(entries),
         titles=TITLES,
@@ -193,13 +247,20 @@ def run(
     return _tell(report, is_json=is_json, runs_told=not is_silent)
 
 
-def _run_one(
-    wanted: Scenario, target: RunDir, trace_events: str, step: Callable[[str], None]
-) -> Entry:
+def _migrations(wanted: Scenario) -> int:
+    return 1 + (_migrations(wanted.then) if wanted.then else 0)
+
+
+def _run_one(wanted: Scenario, target: RunDir, **how: Any) -> list[Entry]:
+    """The run, and those that followed it (``Scenario.then``).
+
+    :param how: as of ``run_in``
+    """
     started = time.monotonic()
     error = ""
+    made: Run | None = None
     try:
-        made = asyncio.run(run_in(target, wanted, trace_events=trace_events, progress=step))
+        made = asyncio.run(run_in(target, wanted, **how))
     except HarnessError as failure:
         error = str(failure)
     except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
@@ -208,8 +269,14 @@ def _run_one(
     took = time.monotonic() - started
     if error:
         path = target.path if target.path.exists() else None
-        return Entry(name=wanted.name, path=path, error=error, seconds=took)
-    return _judged(made.rundir, made.history, made.verdict, took)
+        return [Entry(name=wanted.name, path=path, error=error, seconds=took)]
+    entries = []
+    while made is not None:
+        manifest = made.history.manifest
+        seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
+        entries.append(_judged(made.rundir, made.history, made.verdict, seconds))
+        made = made.next
+    return entries
 
 
 def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> Entry:
@@ -220,7 +287,18 @@ def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> E
         verdict=verdict,
         seconds=seconds,
         known=interrupted_by(history, verdict),
+        waiting=waiting.describe(history),
+        replay=tuple(_replay_arguments(history)),
     )
+
+
+def _replay_arguments(history: History) -> Iterator[str]:
+    for record in history.records:
+        if record.kind is Kind.SESSION and record.name == "replayed":
+            yield str(record.args["capture"])
+            yield from ("--qemu", history.scenario.qemu_dst)
+            for fault in history.scenario.faults:
+                yield from ("--fault", msgspec.json.encode(fault).decode())
 
 
 # -- recheck -----------------------------------------------------------------------------

@@ -20,8 +20,10 @@ from harness.history.rundir import (
     History,
     RunDir,
 )
+from harness.proxy.capture import Capture
 from harness.report import by_hand
 from harness.scenario import Scenario
+from harness.session.replay import ReplaySession
 from harness.session.session import Progress, Session
 
 
@@ -64,13 +66,22 @@ async def run_scenario(
     *,
     trace_events: str = "",
     progress: Progress = _silent,
+    has_capture: bool = False,
+    replayed: Capture | None = None,
 ) -> Run:
     """Run ``scenario`` in a new directory below ``runs_dir``, and judge it.
 
     :raise HarnessError: the run could not be made or judged; it says nothing about QEMU
     """
     rundir = RunDir.create(runs_dir, scenario.name)
-    return await run_in(rundir, scenario, trace_events=trace_events, progress=progress)
+    return await run_in(
+        rundir,
+        scenario,
+        trace_events=trace_events,
+        progress=progress,
+        has_capture=has_capture,
+        replayed=replayed,
+    )
 
 
 async def run_in(
@@ -79,13 +90,23 @@ async def run_in(
     *,
     trace_events: str = "",
     progress: Progress = _silent,
+    has_capture: bool = False,
+    replayed: Capture | None = None,
 ) -> Run:
     """Likewise in a directory that is there.
 
     However it ends, no process is left; a directory in which no QEMU ever said anything
     is removed again.
+
+    :param has_capture: keep what the source sends in the run directory
+    :param replayed: takes the source's place; ``scenario`` is ``scenario_of`` it
     """
-    session = Session(scenario, rundir, trace_events, progress)
+    if replayed is not None:
+        session: Session = ReplaySession(
+            scenario, rundir, trace_events, progress, replayed=replayed
+        )
+    else:
+        session = Session(scenario, rundir, trace_events, progress, has_capture)
     try:
         history = await session.run()
     except BaseException:

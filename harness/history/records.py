@@ -40,6 +40,8 @@ session    ``faults``                  ``fired``: how often each fault of the pl
 session    ``actions``                 ``done``: whether each action of the plan was done
 session    ``continued``               ``after``: status with which the migration before this one
                                        ended; the source was already there
+session    ``replayed``                ``capture``: there is no source; its records are those of the
+                                       captured run, their times moved to this one
 session    ``not_continued``           ``with``: the scenario of the second migration, which nobody
                                        was left to make
 wire       ``channel_opened``          ``connection`` (number in order of accept), ``kind`` main |
@@ -49,6 +51,9 @@ wire       ``channel_ended``           ``connection``, ``side`` that sends no mo
 wire       ``channel_closed``          ``connection``, ``to_destination`` and ``to_source``: bytes
                                        that were passed on
 wire       ``damaged``                 ``what``: from here on the channel is passed on unread
+wire       ``hello_out``               ``magic``, ``version``, ``channel_id``, ``uuid`` (hex): the hello
+                                       that the destination got, where a fault has changed it;
+                                       ``channel`` is the number that the source gave it
 wire       ``packet_in``               a device-state packet as it came from the source: ``idx``,
                                        ``state_flags``, ``instance_id``; ``size`` and ``digest``
                                        (xxh3_128) of its data, which is all behind VFIO's header;

@@ -34,8 +34,8 @@ from harness.wire.channel import ChannelReader, Need, Unit
 FORMAT: Final = 1
 """Version of the file's format that this harness writes and reads."""
 MAGIC: Final = b"vfio-multifd capture "
-MANIFEST_LIMIT: Final = 1 << 20
-"""Largest manifest that is read, in bytes; those of real runs have a few KiB."""
+MANIFEST_LIMIT: Final = 64 << 20
+"""Largest manifest that is read, in bytes; a run of 16 MiB of state has some 100 KiB."""
 
 _MANIFEST = -2
 _LINE_LIMIT = len(MAGIC) + 12
@@ -81,6 +81,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[CapturedDevice, ...]
     page_size: int = 4096
     """Of the target, in bytes."""
+    records: bytes = b""
+    """What the source said and did meanwhile, as lines of JSON (``harness.history``)."""
     streams: dict[int, Stream] = {}
     """By channel; the writer fills it in."""
 

@@ -6,6 +6,7 @@
       "harness": "0.1.0", "overall": "valid" | "violated" | "unknown" | "lost" | "interrupted",
       "exit_status": 0,
       "runs": [{"name", "path", "outcome", "known", "seconds", "error", "source", "destination",
+                "waiting": [...],
                 "verdict": {"overall", "findings": [...], "not_asked": {...}},
                 "repeat": [...], "recheck": [...]}],
       "requirements": [{"id", "title", "outcome", "valid", "violated", "unknown", "why_not"}]
@@ -74,6 +75,7 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "error": entry.error,
         "source": _build(manifest.source) if manifest is not None else None,
         "destination": _build(manifest.destination) if manifest is not None else None,
+        "waiting": entry.waiting,
         "verdict": entry.verdict,
         "repeat": report.repeat(entry),
         "recheck": entry.recheck,

@@ -23,7 +23,7 @@ class Progress:
     ) -> None:
         self._out = out
         self._total = total
-        self._number = 0
+        self._number = 1
         self._name = ""
         self._is_silent = is_silent
         self._has_steps = has_steps and not is_silent
@@ -49,7 +49,6 @@ class Progress:
 
     def begin(self, name: str) -> None:
         """The next run begins."""
-        self._number += 1
         self._name = name
         self.step("start")
 
@@ -62,6 +61,7 @@ class Progress:
             self._status.update(f"{self._number} of {self._total}  {self._name}: {what}")
 
     def end(self, entry: Entry) -> None:
-        """The present run has ended."""
+        """A run has ended: the present one, or one that followed it (``Scenario.then``)."""
         if not self._is_silent:
             terminal.tell_run(self._out, self._number, entry)
+        self._number += 1

@@ -29,6 +29,10 @@ class Entry:
     seconds: float | None = None
     known: Deviation | None = None
     """The intermittent known deviation that interrupted it; None: none did."""
+    waiting: tuple[str, ...] = ()
+    """Where it stands, if it did not end (``report.waiting``)."""
+    replay: tuple[str, ...] = ()
+    """Arguments of the command that makes it again, if it was a replay; empty: it was none."""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -101,6 +105,8 @@ class Report:
         """The command that makes the run again."""
         if entry.path is None:
             return ()
+        if entry.replay:
+            return (PROGRAM, "replay", *entry.replay, *self.run_options)
         return (PROGRAM, "run", str(entry.path / SCENARIO), *self.run_options)
 
     def rows(self) -> Iterator[Row]:

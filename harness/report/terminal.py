@@ -145,9 +145,13 @@ def _tell_requirements(out: Console, report: Report) -> None:
             verdict = Text(WORDS[row.outcome], _STYLES[row.outcome])
             table.add_row(row.requirement, words, verdict, *(() if is_single else (_where(row),)))
     _print(out, table)
-    others = [f"{row.requirement} ({row.why_not})" for row in rows if row.outcome is None]
+    others: dict[str, list[str]] = {}
+    for row in rows:
+        if row.outcome is None:
+            others.setdefault(row.why_not, []).append(row.requirement)
     if others:
-        _print(out, Text(f"Not asked: {'; '.join(others)}.", _DIM))
+        told = "; ".join(f"{', '.join(ids)} ({why})" for why, ids in others.items())
+        _print(out, Text(f"Not asked: {told}.", _DIM))
 
 
 def _measured(row: Row) -> Text:
@@ -199,7 +203,17 @@ def _tell_findings(out: Console, report: Report, number: int, entry: Entry) -> N
         _paragraph(out, sentence)
         has_told = True
     if has_told:
+        _tell_waiting(out, entry)
         _tell_commands(out, report, entry)
+
+
+def _tell_waiting(out: Console, entry: Entry) -> None:
+    """Where a run that did not end stands."""
+    if entry.waiting:
+        out.print()
+        _print(out, Text(f"Where {entry.name} stands:", _BOLD))
+        for sentence in entry.waiting:
+            _paragraph(out, sentence)
 
 
 def _tell_known(out: Console, report: Report, where: str, entry: Entry, known: Deviation) -> None:
@@ -208,6 +222,7 @@ def _tell_known(out: Console, report: Report, where: str, entry: Entry, known: D
     word = ("known deviation", _STYLES[Outcome.UNKNOWN])
     _print(out, Text.assemble((f"{known.requirement} ", _BOLD), word, f" {where}: {known.case}"))
     _paragraph(out, known.cause)
+    _tell_waiting(out, entry)
     _tell_commands(out, report, entry)
 
 

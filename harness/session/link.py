@@ -12,6 +12,7 @@ from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp
 from harness.proxy.build import build
 from harness.proxy.observer import Seen
 from harness.proxy.relay import Relay
+from harness.proxy.tapped import Tap
 from harness.scenario import Scenario
 from harness.session.delivered import Delivered
 from harness.session.log import Log
@@ -22,11 +23,15 @@ CHANGES_DATA = (fault_plan.Flip, fault_plan.Truncate, fault_plan.Inject, fault_p
 class Link:
     """A relay in front of the destination that listens at ``onward`` (an ``addr`` of QMP).
 
+    :param tap: is given all that the source sends
+
     What passes becomes records of ``log``, and what ``log`` tells of the destination's
     devices is told to the faults.
     """
 
-    def __init__(self, scenario: Scenario, onward: dict[str, Any], log: Log) -> None:
+    def __init__(
+        self, scenario: Scenario, onward: dict[str, Any], log: Log, tap: Tap | None = None
+    ) -> None:
         self._log = log
         self._idstrs = {device.id: idstr_of(index) for index, device in enumerate(scenario.devices)}
         self._ids = {idstr: device for device, idstr in self._idstrs.items()}
@@ -39,6 +44,7 @@ class Link:
             build(scenario.faults, scenario.seed, self._idstrs),
             self._record,
             keeps_payload=changes_data,
+            tap=tap,
         )
         log.listen(self._hear)
         self._relay.start()

@@ -16,8 +16,10 @@ from harness.devices.emulated import expect_from, slot_of
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError, QmpTimeout, VMError
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
-from harness.history.rundir import History, Manifest, RunDir
+from harness.history.rundir import CAPTURE, History, Manifest, RunDir
+from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
+from harness.session import capturing
 from harness.session.actions import Actions
 from harness.session.link import Link
 from harness.session.log import Log
@@ -44,6 +46,7 @@ class Session:
 
     :ivar trace_events: path of trace-events-all for the builds of both sides; empty: beside
         the binary
+    :ivar has_capture: keep all that the source sends in the run directory, for a replay
     :ivar origin: the peer that an earlier session handed over; it is the source, and this
         session ends it
     """
@@ -52,6 +55,7 @@ class Session:
     rundir: RunDir
     trace_events: str = ""
     progress: Progress = _silent
+    has_capture: bool = False
     origin: Peer | None = None
     log: Log = field(default_factory=Log)
     source: Peer = field(init=False)
@@ -67,6 +71,7 @@ class Session:
         self._comparison: asyncio.Future[None] | None = None
         self._link: Link | None = None
         self._handed_over: Peer | None = None
+        self._writer: CaptureWriter | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -85,6 +90,12 @@ class Session:
         except BaseException:
             self.source.release()
             raise
+        try:
+            self._writer = CaptureWriter(self.rundir.path / CAPTURE) if self.has_capture else None
+        except BaseException:
+            self.source.release()
+            self.destination.release()
+            raise
         expect_from(self.source.devices, self.destination.devices)
         return self
 
@@ -94,8 +105,11 @@ class Session:
         finally:
             for peer in self._own_peers:
                 peer.release()
+                await peer.vm.monitor.close()
             if self._link is not None:
                 self._link.abandon()
+            if self._writer is not None:
+                self._writer.discard()
         (self.rundir.path / _STREAM).unlink(missing_ok=True)
 
     @property
@@ -121,7 +135,7 @@ class Session:
             history = await self.hand_over(heir)
         try:
             rundir = RunDir.create(self.rundir.path.parent, then.name)
-            self.next = Session(then, rundir, self.trace_events, self.progress, heir)
+            self.next = Session(then, rundir, self.trace_events, self.progress, origin=heir)
         except BaseException:
             heir.release()
             raise
@@ -141,12 +155,12 @@ class Session:
             async with asyncio.TaskGroup() as group:
                 for peer in self._peers:
                     group.create_task(self._launch(peer))
-                group.create_task(asyncio.to_thread(self.source.devices.prepare))
+                group.create_task(asyncio.to_thread(self._prepare))
         except ExceptionGroup as errors:
             raise _first(errors) from errors
         for peer in self._peers:
             peer.vm.record_memory("booted")
-        return self.source.is_up and self.destination.is_up
+        return all(peer.is_up for peer in self._peers)
 
     async def migrate(self) -> None:
         """Migrate, wait for the end of both sides, and ask them about it; both stay up."""
@@ -161,13 +175,12 @@ class Session:
                 await self._through_file()
             else:
                 address = await self._listen()
-                if self.scenario.has_relay:
-                    self._link = Link(self.scenario, address, self.log)
+                if self.scenario.has_relay or self.has_capture:
+                    tap = self._writer.append if self._writer else None
+                    self._link = Link(self.scenario, address, self.log, tap)
                     address = self._link.address
                 async with self._actions():
-                    await self.source.vm.monitor.execute("migrate", migration.channels(address))
-                    self.progress("transfer")
-                    await self._until_ended(*self._peers)
+                    await self._play(address)
         except QmpError:
             pass  # refused before anything was sent: it is in the records
         except (QmpTimeout, LostVM) as error:
@@ -175,6 +188,12 @@ class Session:
         # What the devices hold is final: compare it while both QEMUs are asked and ended.
         loop = asyncio.get_running_loop()
         self._comparison = loop.run_in_executor(None, self._compare)
+
+    async def _play(self, address: dict[str, Any]) -> None:
+        """Let the source send to ``address``, and wait for the end of both sides."""
+        await self.source.vm.monitor.execute("migrate", migration.channels(address))
+        self.progress("transfer")
+        await self._until_ended(*self._peers)
 
     def survivor(self) -> Peer | None:
         """The QEMU that runs the guest now; None: there is none."""
@@ -212,7 +231,9 @@ class Session:
             peer.close_devices()
         for peer in self._peers:
             self.log.records += peer.read_trace(self._started_ns)
-        return self._write()
+        if self._writer is not None:
+            capturing.finish(self._writer, self.scenario, self.source, self._facts, self.records)
+        return self._write(*self._facts)
 
     async def _compared(self) -> None:
         comparison, self._comparison = self._comparison, None
@@ -220,7 +241,7 @@ class Session:
             await comparison
 
     @property
-    def _peers(self) -> tuple[Peer, Peer]:
+    def _peers(self) -> tuple[Peer, ...]:
         return self.source, self.destination
 
     @property
@@ -229,6 +250,10 @@ class Session:
         return [peer for peer in self._peers if peer is not self._handed_over]
 
     # -- before ----------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """What takes a while and does not need the QEMUs; blocks."""
+        self.source.devices.prepare()
 
     def _peer(self, side: Side) -> Peer:
         folder = self.rundir.path
@@ -310,7 +335,7 @@ class Session:
     # -- migration -------------------------------------------------------------------
 
     def _actions(self) -> Actions:
-        vms = {Target.SOURCE: self.source.vm, Target.DESTINATION: self.destination.vm}
+        vms = {Target(peer.side.value): peer.vm for peer in self._peers}
         tell = self._link.tell if self._link else _tell_nobody
         return Actions(self.scenario.actions, vms, tell, self.log)
 
@@ -444,16 +469,21 @@ class Session:
             self.log.note("guest_config", {"registers": registers}, peer.side, spec.id)
             self.log.note("guest_bar", {"words": words}, peer.side, spec.id)
 
-    def _write(self) -> History:
-        self.rundir.write_history(self.records)
+    @property
+    def _facts(self) -> tuple[BuildFacts, BuildFacts]:
+        """Of the source's build and the destination's."""
         unknown = BuildFacts(path="", version=(0, 0, 0), version_text="")
+        return self.source.facts or unknown, self.destination.facts or unknown
+
+    def _write(self, source: BuildFacts, destination: BuildFacts) -> History:
+        self.rundir.write_history(self.records)
         manifest = Manifest(
             harness=harness.__version__,
             scenario=self.scenario.name,
             started_ns=self._started_ns,
             ended_ns=time.time_ns(),
-            source=self.source.facts or unknown,
-            destination=self.destination.facts or unknown,
+            source=source,
+            destination=destination,
             complete=True,
         )
         self.rundir.write_manifest(manifest)

@@ -102,6 +102,11 @@ class PciFunction:
         scratch = self._regions.read(base + config_space.SCRATCH, config_space.SCRATCH_SIZE)
         return {"command": int.from_bytes(command, "little"), "scratch": scratch.hex()}
 
+    def whole_state(self) -> StateBytes:
+        """Its whole state, if it stopped now."""
+        spec = self.spec
+        return StateBytes(spec.seed, spec.total_size, self._head(), spec.precopy_size)
+
     def _head(self) -> bytes:
         base = Region.CONFIG << uapi.REGION_SHIFT
         registers = self._regions.read(base + config_space.SCRATCH, config_space.SCRATCH_SIZE)

@@ -34,6 +34,7 @@ def build(
         binary,
         # No default devices and no files of /etc/qemu: the same machine everywhere.
         *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-name", "debug-threads=on"),  # so that a hang tells which thread waits
         *("-machine", machine),
         # TCG runs on any host; the small buffer keeps it off the memory limit.
         *("-accel", "tcg,tb-size=8"),

@@ -163,7 +163,12 @@ class Monitor:
             await self._client.runstate_changed()
 
     async def close(self) -> None:
-        """Leave the monitor; why it may have gone already is told by the process's end."""
+        """Leave the monitor; why it may have gone already is told by the process's end.
+
+        Called again, or before there was a connection, it does nothing.
+        """
+        if self._client.runstate is Runstate.IDLE:
+            return
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
                 await self._client.disconnect()

@@ -1,6 +1,8 @@
 """A job: which scenarios are run with which settings, and what a lost one does to the rest."""
 
 import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,6 +11,8 @@ import pytest
 from harness import job, main_job
 from harness.check.judge import judge
 from harness.errors import HistoryError, PrerequisiteMissing, UsageError, VMError
+from harness.fault_plan import Drop, Hold, Select, Until
+from harness.history import Kind, Record, Side
 from harness.history.rundir import SOURCE_STDERR
 from harness.job import Settings
 from harness.run import Run
@@ -155,6 +159,36 @@ def test_given_source_goes_for_the_destination_too(build):
     assert job.with_builds(named, Settings(qemu_dst=str(new))).qemu == str(old)
 
 
+def test_faults_of_the_command_line_are_the_scenarios():
+    found = job.faults(['{"fault": "drop"}', '{"fault": "hold", "until": {"packets": 2}}'])
+    assert found == (Drop(), Hold(until=Until(packets=2)))
+    assert job.applied(Scenario(name="a"), Settings(faults=found)).faults == found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "truncated"),
+        ('{"fault": "dop"}', "dop"),
+        ('{"fault": "drop", "idx": 3}', "idx"),
+        ('{"fault": "hold", "until": {}}', "until needs one of"),
+    ],
+)
+def test_what_is_no_fault_is_refused_with_why(text, why):
+    with pytest.raises(UsageError, match=why) as refused:
+        job.faults([text])
+    assert "\n" not in str(refused.value)
+
+
+def test_second_migration_has_the_settings_of_the_first(build):
+    binary = build("10.0.3")
+    wanted = Scenario(name="a", then=Scenario(name="b"))
+    found = job.with_builds(job.applied(wanted, Settings(size=5)), Settings(qemu=str(binary)))
+    assert found.then is not None
+    assert found.then.devices == found.devices
+    assert found.then.qemu == str(binary)
+
+
 # -- running -----------------------------------------------------------------------------
 
 
@@ -165,12 +199,15 @@ def runs(monkeypatch, tmp_path):
     def run(*ends, is_json=False, **fields):
         left = list(ends)
 
-        async def made(rundir, scenario, *, trace_events, progress):
+        async def made(rundir, scenario, *, progress, **_how):
             progress("boot")
             (rundir.path / SOURCE_STDERR).write_text("")
             end = left.pop(0)
             if isinstance(end, BaseException):
                 raise end
+            if isinstance(end, tuple):  # a run, and the one that followed it
+                first, second = (Run(rundir.path, each, judge(each)) for each in end)
+                return replace(first, next=second)
             return Run(rundir.path, end, judge(end))
 
         monkeypatch.setattr(job, "run_in", made)
@@ -189,6 +226,29 @@ def test_each_run_is_told_as_it_ends_and_the_worst_is_the_exit_status(runs, caps
     assert runs(valid_run(), violated_run()) == (1, [])
     out = capsys.readouterr().out
     assert [line.split()[1] for line in out.splitlines()[:2]] == ["valid", "VIOLATED"]
+
+
+def test_run_that_followed_another_is_told_and_counts(runs, capsys):
+    assert runs((valid_run(), violated_run()), valid_run()) == (1, [])
+    out = capsys.readouterr().out
+    assert [line.split()[:2] for line in out.splitlines()[:3]] == [
+        ["1", "valid"],
+        ["2", "VIOLATED"],
+        ["3", "valid"],
+    ]
+
+
+def test_replay_is_repeated_as_a_replay(runs, capsys):
+    history = violated_run()
+    drop = Drop(select=Select(idx=(3,)))
+    note = Record(1, Side.HARNESS, Kind.SESSION, "replayed", {"capture": "a/migration.capture"})
+    scenario = msgspec.structs.replace(history.scenario, qemu_dst="/q", relay=True, faults=(drop,))
+    runs(replace(history, scenario=scenario, records=[note, *history.records]))
+    out = capsys.readouterr().out
+    repeat = next(line for line in out.splitlines() if "run again" in line)
+    argv = shlex.split(repeat)[2:]
+    assert argv[:6] == ["vfio-multifd", "replay", "a/migration.capture", "--qemu", "/q", "--fault"]
+    assert job.faults(argv[6:]) == (drop,)
 
 
 def test_lost_run_is_one_line_and_the_others_are_made(runs, capsys):

@@ -196,3 +196,20 @@ def test_run_that_a_known_deviation_interrupted_says_which_and_is_no_violation()
     assert "VIOLATED" not in text
     assert "1 of 2 runs met a known deviation" in text
     assert found.exit_status == 0
+
+
+def test_requirements_that_are_not_asked_for_one_reason_stand_together():
+    text = flat(told(report(entry(valid_run()))))
+    assert re.search(r"Not asked: .*SET-2 \(", text)
+    reasons = re.findall(r"\(([^()]*)\)", text[text.index("Not asked: ") :])
+    assert len(reasons) == len(set(reasons))
+
+
+def test_where_a_run_stands_that_did_not_end_is_told_behind_its_findings():
+    waits = replace(
+        entry(violated_run(), PATH), waiting=("vfio0 waits for packet 3: it never came",)
+    )
+    text = told(report(waits))
+    assert "    vfio0 waits for packet 3: it never came\n" in text
+    assert text.index("ORD-1 VIOLATED") < text.index("stands:") < text.index("all of it")
+    assert "stands:" not in told(report(entry(violated_run())))

@@ -389,3 +389,12 @@ async def test_closing_twice_or_after_the_end_is_quiet(talk):
 
 async def test_monitor_that_was_never_connected_can_be_closed(wire):
     await wire[0].close()
+
+
+async def test_closing_again_or_before_there_was_a_connection_does_nothing(talk):
+    monitor, _ = talk
+    await monitor.close()
+    await monitor.close()
+    never = Monitor(Side.SOURCE, lambda _record: None, lambda: None)
+    await never.close()
+    assert not await never.is_answering(oob=False)

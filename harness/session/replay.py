@@ -1,0 +1,136 @@
+"""A session without a source: a destination is given what a capture holds."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+
+from harness.devices.emulated import EmulatedDevices
+from harness.errors import HistoryError, LaunchError, VMError
+from harness.fault_plan import FaultPlan
+from harness.history import Record, Side
+from harness.history.builds import BuildFacts
+from harness.proxy.address import from_qmp
+from harness.proxy.capture import Capture
+from harness.proxy.replay import Replayer
+from harness.scenario import Scenario
+from harness.session.link import idstr_of
+from harness.session.peer import Peer
+from harness.session.session import Session
+from harness.vm import builds
+
+
+def scenario_of(capture: Capture, qemu_dst: str, faults: FaultPlan = ()) -> Scenario:
+    """What to run to replay ``capture`` into ``qemu_dst``."""
+    return msgspec.structs.replace(
+        capture.scenario,
+        name=f"replay-{capture.scenario.name}",
+        qemu=capture.manifest.source.path,
+        qemu_dst=qemu_dst,
+        machine=capture.manifest.machine,
+        relay=True,
+        faults=faults,
+        actions=(),
+        then=None,
+    )
+
+
+@dataclass(repr=False)
+class ReplaySession(Session):
+    """Give the destination of ``scenario`` what ``replayed`` holds.
+
+    What the source said and did when it was captured stands in the history too, its times
+    moved to this run, so that the same rules judge it.  It cannot notice what happens here:
+    ``replayed`` in the history says so.
+    """
+
+    replayed: Capture | None = None
+
+    async def __aenter__(self) -> Self:
+        self.rundir.write_scenario(self.scenario)
+        self.destination = self._peer(Side.DESTINATION)
+        return self
+
+    @property
+    def capture(self) -> Capture:
+        """What is replayed."""
+        if self.replayed is None:
+            raise HistoryError("nothing to replay: give a capture")
+        return self.replayed
+
+    @property
+    def _peers(self) -> tuple[Peer, ...]:
+        return (self.destination,)
+
+    @property
+    def _facts(self) -> tuple[BuildFacts, BuildFacts]:
+        unknown = BuildFacts(path="", version=(0, 0, 0), version_text="")
+        return self.capture.manifest.source, self.destination.facts or unknown
+
+    def _prepare(self) -> None:
+        """Work out the states that the destination's devices are to get."""
+        captured = {device.id: device for device in self.capture.manifest.devices}
+        source = EmulatedDevices(Side.SOURCE, self.scenario.devices, lambda _record: None)
+        try:
+            for theirs, ours in zip(source.devices, self.destination.devices.devices, strict=True):
+                theirs.function.fill_contents()
+                state = theirs.function.whole_state()
+                if state.digest() != captured[theirs.spec.id].digest:
+                    raise HistoryError(
+                        f"{self.capture.path}: the state of {theirs.spec.id} is not what this "
+                        "harness gives such a device: use the harness that made it, or capture "
+                        "again"
+                    )
+                ours.function.expected = lambda state=state: state  # type: ignore[misc]
+        finally:
+            source.close()
+
+    async def _launch(self, peer: Peer) -> None:
+        try:
+            await super()._launch(peer)
+        except LaunchError as error:
+            raise HistoryError(await self._why_not(peer) or str(error)) from error
+        if peer.facts is None or not peer.is_up:
+            raise HistoryError(
+                await self._why_not(peer)
+                or f"{self.capture.path}: {peer.binary} does not start with its settings"
+            )
+        idstrs = [idstr_of(index) for index in range(len(self.scenario.devices))]
+        if why := self.capture.refuses(peer.facts, self.scenario, idstrs):
+            raise HistoryError(why)
+
+    async def _why_not(self, peer: Peer) -> str:
+        """Why a build that does not start cannot take the capture; "": it does not tell."""
+        found = await builds.probe(peer.binary)
+        idstrs = [idstr_of(index) for index in range(len(self.scenario.devices))]
+        return self.capture.refuses(found.facts, self.scenario, idstrs, found.machines)
+
+    async def _play(self, address: dict[str, Any]) -> None:
+        replayer = Replayer(self.capture, from_qmp(address))
+        self.log.note("replayed", {"capture": str(self.capture.path)})
+        self._take_over_records()
+        replayer.start()
+        self.progress("transfer")
+        try:
+            await self._until_ended(self.destination)
+        finally:
+            replayer.close()
+        if replayer.failure is not None:
+            raise VMError(f"the replay failed: {replayer.failure!r}") from replayer.failure
+
+    async def _source_resumed(self) -> None:
+        """There is no source."""
+
+    def _take_over_records(self) -> None:
+        """The source's records, as if it had begun to migrate now."""
+        records = msgspec.json.Decoder(Record).decode_lines(self.capture.manifest.records)
+        began = next(
+            record.t_ns
+            for record in records
+            if record.name == "execute" and record.args["command"] == "migrate"
+        )
+        shift = time.time_ns() - began
+        self.log.records += [
+            msgspec.structs.replace(record, t_ns=record.t_ns + shift) for record in records
+        ]

@@ -1,0 +1,107 @@
+"""A migration that did not end: who waits for what, and what became of it."""
+
+import pytest
+
+from harness.fault_plan import Drop, Select
+from harness.history import Kind, Record, Side
+from harness.history.builds import BuildFacts
+from harness.history.rundir import History, Manifest
+from harness.report.waiting import describe
+from harness.scenario import Scenario
+
+DROP = Drop(select=Select(idx=(3,)))
+BUILD = BuildFacts(path="", version=(10, 0, 0), version_text="")
+
+
+def trace(event, idx, device="vfio0"):
+    name = f"vfio_load_state_device_buffer_{event}"
+    return Record(1, Side.DESTINATION, Kind.TRACE, name, {"idx": idx}, device)
+
+
+def wire(name, idx, channel=2, **args):
+    return Record(1, Side.HARNESS, Kind.WIRE, name, {"idx": idx, **args}, "vfio0", channel=channel)
+
+
+DEADLINE = Record(1, Side.HARNESS, Kind.SESSION, "deadline", {"deadline_s": 2})
+
+
+def hung(side, loop, monitor):
+    args = {"main_loop_alive": loop, "monitor_alive": monitor, "backtrace": ""}
+    return Record(1, side, Kind.PROCESS, "hung", args)
+
+
+def told(*records, **scenario):
+    manifest = Manifest(
+        harness="0", scenario="s", started_ns=0, ended_ns=9, source=BUILD, destination=BUILD,
+        complete=True,
+    )  # fmt: skip
+    return describe(History(Scenario(name="s", **scenario), manifest, records))
+
+
+def test_migration_that_ended_has_nothing_to_tell():
+    assert told(trace("starved", 3)) == ()
+
+
+def test_packet_that_a_fault_took_is_told_with_its_channel_and_the_fault():
+    (line,) = told(
+        wire("packet_in", 3),
+        wire("fault", 3, fault="drop", position=0, what="dropped"),
+        trace("starved", 3),
+        DEADLINE,
+        faults=(DROP,),
+    )
+    assert line == (
+        "vfio0 waits for packet 3: it came from the source on channel 2; fault 1 of the plan "
+        "(drop packet 3): dropped; it never went out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wires", "words"),
+    [
+        ([], "it never came from the source; it never went out"),
+        (
+            [wire("packet_in", 3), wire("packet_out", 3, channel=1), wire("packet_out", 4)],
+            "it came from the source on channel 2; it went out on channel 1",
+        ),
+    ],
+)
+def test_packet_that_nothing_took(wires, words):
+    (line,) = told(*wires, trace("starved", 3), DEADLINE, relay=True)
+    assert line == f"vfio0 waits for packet 3: {words}"
+
+
+def test_without_a_relay_its_way_is_not_known():
+    assert told(trace("starved", 3), DEADLINE) == (
+        "vfio0 waits for packet 3: no relay was there to see it",
+    )
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        trace("load_start", 3),
+        Record(1, Side.DESTINATION, Kind.TRACE, "vfio_load_device_config_state_start", {}, "vfio0"),
+    ],
+)
+def test_device_that_got_its_packet_does_not_wait(after):
+    assert told(trace("starved", 3), after, DEADLINE) == ()
+
+
+def test_what_each_side_still_answers_and_said_last():
+    query = {"command": "query-migrate", "value": {"status": "device"}}
+    assert told(
+        Record(1, Side.SOURCE, Kind.QMP, "MIGRATION", {"status": "active"}),
+        Record(1, Side.DESTINATION, Kind.QMP, "MIGRATION", {"status": "active"}),
+        DEADLINE,
+        hung(Side.SOURCE, True, True),
+        hung(Side.DESTINATION, False, True),
+        Record(1, Side.SOURCE, Kind.QMP, "return", query),
+        Record(1, Side.SOURCE, Kind.QMP, "execute", {"command": "quit"}),
+        Record(1, Side.SOURCE, Kind.QMP, "MIGRATION", {"status": "cancelling"}),
+    ) == (
+        "the source's main loop answers, its monitor answers out-of-band",
+        "the destination's main loop does not answer, its monitor answers out-of-band",
+        "the source's last status is device",
+        "the destination's last status is active",
+    )
