@@ -1,73 +1,24 @@
 """**Broken twins**: what a history would look like if QEMU, or a device, were broken.
 
-Each takes a history that keeps the requirements and damages it the way one defect would;
-each names the requirement that must catch it, and those that it breaks besides.  A rule
-that lets its twin pass does not judge anything.  They work on recorded runs as well as
-on made-up ones, and raise :class:`Unfit` on one that has nothing to damage.
+What a twin is stands in ``twin``; those of runs with faults on the way are in
+``broken_by_faults``.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 
 from harness.check import run as seen
+from harness.check.broken_by_faults import TWINS as TWINS_BY_FAULTS
 from harness.check.damage import Unfit, change, drop, first_device, one, pick, recount, some, swap
+from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
-from harness.history.rundir import History
 
-Damage = Callable[[list[Record]], list[Record]]
 SRC, DST = Side.SOURCE, Side.DESTINATION
 LOADS = (seen.LOAD_START, seen.LOAD_END)
 CONFIG = (seen.CONFIG_START, seen.CONFIG_END)
 _S, _MS = 10**9, 10**6
 
-
-@dataclass(frozen=True, slots=True)
-class Twin:
-    """One defect."""
-
-    name: str
-    requirement: str
-    """The requirement that must catch it."""
-    damage: Damage
-    shown_on: str
-    """What kind of run it needs: names of ``SHOWN_ON``."""
-    also: frozenset[str] = field(default_factory=frozenset)
-    """Requirements that such a defect breaks besides."""
-
-    def of(self, history: History) -> History:
-        """The history as this defect would have left it.
-
-        :raise Unfit: it has nothing to damage
-        """
-        records = sorted(self.damage(list(history.records)), key=lambda record: record.t_ns)
-        manifest = msgspec.structs.replace(history.manifest, records=len(records))
-        return History(history.scenario, manifest, records)
-
-
 TWINS: list[Twin] = []
-SHOWN_ON = {
-    "multifd": "completes over multifd: two devices, the first of 16 packets or more",
-    "slow": "completes over multifd to a device that takes 0.3 s for each of 30 writes",
-    "short writes": "completes, to a device that cuts writes short",
-    "refused": "on, where multifd is off",
-    "compression": "auto, with multifd compression",
-    "old machine": "machine type 9.2, setting not given",
-    "blocked": "a device that cannot migrate, enable-migration off or auto",
-    "launch refused": "a device that cannot migrate, enable-migration on",
-}
-
-
-def twin(requirement: str, *also: str, on: str = "multifd") -> Callable[[Damage], Damage]:
-    """Register a damage under its function's name."""
-
-    def register(damage: Damage) -> Damage:
-        name = damage.__name__
-        TWINS.append(Twin(name, requirement, damage, on, frozenset(also)))
-        return damage
-
-    return register
+twin = register_in(TWINS)
 
 
 # -- ORD ---------------------------------------------------------------------------------
@@ -466,3 +417,6 @@ def monitor_stops_answering(records: list[Record]) -> list[Record]:
 def destination_does_not_quit(records: list[Record]) -> list[Record]:
     end = one(records, "exited", side=DST)
     return swap(records, [end], status=-1, signal=9)
+
+
+TWINS += TWINS_BY_FAULTS

@@ -38,6 +38,11 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     intermittent: bool = False
     """Does not show in every run: excused where it does, not missed where it does not."""
 
+    @property
+    def name(self) -> str:
+        """Requirement and case as one word, for files and the command line."""
+        return re.sub(r"[^a-z0-9]+", "-", f"{self.requirement} {self.case}".lower()).strip("-")
+
     def affects(self, source: BuildFacts, destination: BuildFacts) -> bool:
         """Whether one of the builds it is about is among its versions."""
         builds = {"source": (source,), "destination": (destination,)}.get(

@@ -1,8 +1,15 @@
-"""Judges a history: assumptions first, then every rule that the scenario asks about."""
+"""Judges a history: assumptions first, then every rule that scenario and run ask about."""
+
+from collections.abc import Callable
+from typing import TypeVar
 
 from harness.check.assumptions import Assumption, check
+from harness.check.delivered import follow
 from harness.check.rule import Rule
 from harness.check.rules import (
+    lif_1,
+    lif_2,
+    lif_9,
     ord_1,
     ord_2,
     ord_3,
@@ -11,6 +18,18 @@ from harness.check.rules import (
     ord_6,
     ord_7,
     ord_8,
+    ref_1,
+    ref_2,
+    ref_3,
+    ref_4,
+    ref_5,
+    ref_6,
+    ref_7,
+    ref_8,
+    ref_9,
+    ref_10,
+    ref_11,
+    ref_12,
     run_itself,
     set_1,
     set_2,
@@ -37,6 +56,21 @@ RULES: tuple[Rule, ...] = (
     ord_6.RULE,
     ord_7.RULE,
     ord_8.RULE,
+    ref_1.RULE,
+    ref_2.RULE,
+    ref_3.RULE,
+    ref_4.RULE,
+    ref_5.RULE,
+    ref_6.RULE,
+    ref_7.RULE,
+    ref_8.RULE,
+    ref_9.RULE,
+    ref_10.RULE,
+    ref_11.RULE,
+    ref_12.RULE,
+    lif_1.RULE,
+    lif_2.RULE,
+    lif_9.RULE,
     set_1.RULE,
     set_2.RULE,
     set_3.RULE,
@@ -47,6 +81,8 @@ RULES: tuple[Rule, ...] = (
     sta_3.RULE,
 )
 """All rules, in the order in which findings are told."""
+
+T = TypeVar("T")
 
 TITLES = {rule.id: rule.title for rule in RULES}
 
@@ -59,11 +95,12 @@ def judge(history: History) -> Verdict:
     manifest = history.manifest
     expectation = expect(history.scenario, manifest.source, manifest.destination)
     run = CheckedRun(history, expectation)
+    _read(run, "what was delivered", follow)
     broken = check(run)
     findings: list[Finding] = []
     not_asked: dict[str, str] = {}
     for rule in RULES:
-        why_not = rule.asks(history.scenario, expectation)
+        why_not = rule.asks(history.scenario, run.expectation) or _read(run, rule.id, rule.asked_by)
         if why_not:
             not_asked[rule.id] = why_not
         else:
@@ -75,19 +112,27 @@ def _find(rule: Rule, run: CheckedRun, broken: dict[Assumption, str]) -> Finding
     reason = next((broken[needed] for needed in rule.needs if needed in broken), "")
     if reason:
         return _unknown(rule, reason)
-    try:
-        finding = rule.judge(run)
-    except (KeyError, TypeError, ValueError) as error:
-        raise HistoryError(
-            f"{run.scenario.name}: {rule.id} cannot read the history: {error!r}; "
-            "a record is not as its name promises (harness.history.records)"
-        ) from error
+    finding = _read(run, rule.id, rule.judge)
     if finding.outcome is Outcome.VALID:
         # What was seen agrees; but there may be more that was done and not seen.
         reason = next((broken[trusted] for trusted in rule.trusts if trusted in broken), "")
         if reason:
             return _unknown(rule, f"what was seen agrees, but {reason}", finding)
     return finding
+
+
+def _read(run: CheckedRun, what: str, read: Callable[[CheckedRun], T]) -> T:
+    """What ``read`` makes of the records.
+
+    :raise HistoryError: they are not as their names promise
+    """
+    try:
+        return read(run)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HistoryError(
+            f"{run.scenario.name}: {what} cannot read the history: {error!r}; "
+            "a record is not as its name promises (harness.history.records)"
+        ) from error
 
 
 def _unknown(rule: Rule, sentence: str, seen: Finding | None = None) -> Finding:

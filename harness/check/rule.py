@@ -12,6 +12,11 @@ from harness.model.expectation import Ending, Expectation, TransferPath
 from harness.scenario import Scenario
 
 
+def always(_run: CheckedRun) -> str:
+    """Asked by every run of its scenario."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One requirement.
@@ -30,6 +35,8 @@ class Rule:
     """Without these there is nothing to judge: UNKNOWN."""
     trusts: tuple[Assumption, ...] = (Assumption.ENDED_WELL, Assumption.ENDINGS_KNOWN)
     """Without these what was seen may be less than what was done: never VALID."""
+    asked_by: Callable[[CheckedRun], str] = always
+    """Why this run, as it went, does not ask about it; "": it does."""
 
 
 class Findings:
@@ -84,3 +91,8 @@ def over_multifd(scenario: Scenario, expectation: Expectation) -> str:
         if any(device.path is TransferPath.MULTIFD for device in expectation.devices)
         else "no device's state goes over multifd"
     )
+
+
+def with_faults(scenario: Scenario, _expectation: Expectation) -> str:
+    """Asked when faults stand on the way; what they delivered then tells what is asked."""
+    return "" if scenario.faults else "no faults are on the way"

@@ -14,6 +14,7 @@ from harness.check.endings import Endings
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, Manifest
 from harness.model.expectation import Expectation
+from harness.model.prediction import Prediction
 from harness.scenario import EmulatedDevice, Scenario
 
 INCOMING = "vfio_load_state_device_buffer_incoming"
@@ -53,18 +54,30 @@ class Reception:
 
 
 class CheckedRun:
-    """One run, as the rules see it."""
+    """One run, as the rules see it.
+
+    :ivar expectation: how it must end; where faults were on the way, by the prediction
+    :ivar prediction: what must follow from what was delivered; None: no faults were on the way
+    :ivar delivered: the packets that it is made from, by their numbers
+    """
 
     def __init__(self, history: History, expectation: Expectation) -> None:
         self.scenario: Scenario = history.scenario
         self.manifest: Manifest = history.manifest
         self.expectation = expectation
+        self.prediction: Prediction | None = None
+        self.delivered: tuple[Record, ...] = ()
         self._records = history.records
         self._groups: dict[Key, list[Record]] = defaultdict(list)
         groups = self._groups
         for record in history.records:
             groups[record.kind, record.side, record.device].append(record)
         self._names: dict[Key, dict[str, list[Record]]] = {}
+        self._wire: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
+        for record in history.records:
+            if record.kind is Kind.WIRE:
+                self._wire[record.name, None].append(record)
+                self._wire[record.name, record.device].append(record)
         self._receptions: dict[str, Reception] = {}
 
     # -- records ---------------------------------------------------------------------
@@ -102,6 +115,10 @@ class CheckedRun:
         """What the device itself saw (kind ``device``)."""
         return self.named(Kind.DEVICE, side, name, device)
 
+    def wire(self, name: str, device: str | None = None) -> Sequence[Record]:
+        """What the relay saw, in order: about one device, or (None) all of it."""
+        return self._wire.get((name, device), ())
+
     def has_trace(self, side: Side) -> bool:
         """Whether there is any trace record of ``side``."""
         return any(key[:2] == (Kind.TRACE, side) for key in self._groups)
@@ -123,6 +140,14 @@ class CheckedRun:
             for record in self.trace(Side.DESTINATION, LOAD_END, device):
                 found.ends.setdefault(record.args["idx"], record)
         return self._receptions[device]
+
+    def config_idx(self, device: str) -> int:
+        """Index of the device's configuration: the last that is needed; -1: not known.
+
+        On the wire it is flagged; without a relay it is the highest that came in.
+        """
+        flagged = [r.args["idx"] for r in self.wire("packet_out", device) if "marker" in r.args]
+        return min(flagged) if flagged else self.reception(device).highest
 
     @property
     def total(self) -> int:

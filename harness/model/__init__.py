@@ -6,6 +6,7 @@ no ``wire``, ``trace``, ``vfio``, ``proxy``, ``supervisor`` or ``vm``.  No I/O, 
 
 ``expectation`` says how a scenario must end and on which path its state travels,
 ``buffers`` in which packets; ``reassembly`` is one device's queue at the destination
-(anchor file: the hard idea is explained there); ``device_states`` has the arcs of VFIO
-migration.
+(anchor file: the hard idea is explained there); ``delivery`` says what the destination was
+given where faults stood on the way, and ``prediction`` what must follow from it;
+``device_states`` has the arcs of VFIO migration.
 """

@@ -48,6 +48,12 @@ class Ending(enum.StrEnum):
     """QEMU does not start with such a device."""
     DEVICE_ERROR = "device error"
     """The device fails a read or a write: the migration fails."""
+    REFUSED_IN_LOAD = "refused in load"
+    """The destination refuses what it was given; of a run with faults on the way."""
+    WAITING = "waits for a packet"
+    """The destination waits for what was not delivered; likewise."""
+    OPEN = "open"
+    """What was delivered allows several ends, and none of them was seen; likewise."""
 
 
 class TransferPath(enum.StrEnum):

@@ -8,15 +8,19 @@ before the packet is queued: a load that is stamped before its packet's arrival 
 contradiction in any case.
 
 A buffer that a source QEMU sends is never empty (a read of nothing ends the state), so
-each data packet must show its load.  The configuration has no load events of this kind
-(ORD-4).
+each data packet must show its load; one that a fault has emptied has none.  The
+configuration has no load events of this kind (ORD-4).
+
+Where a fault changed data, the device must have what was delivered (``delivered``).  Its
+bytes begin with what the main channel carried in pre-copy, which no digest covers then.
 """
 
 from harness.check.assumptions import Assumption, check
+from harness.check.packets import main_bytes
 from harness.check.rule import Findings, Rule, completed
 from harness.check.run import INCOMING, LOAD_END, LOAD_START, CheckedRun
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Side
+from harness.history.records import Kind, Record, Side
 from harness.model.reassembly import DestinationQueue
 
 found = Findings("ORD-1")
@@ -28,7 +32,7 @@ def judge(run: CheckedRun) -> Finding:
         finding = _bytes(run, device.id)
         if finding is not None:
             return finding
-        compared += bool(run.seen(device.id, "received", Side.DESTINATION))
+        compared += _is_compared(run, device.id)
     if run.multifd_devices and (reason := check(run).get(Assumption.DESTINATION_TRACE)):
         return found.unknown(reason, devices_compared=compared)
     loads = 0
@@ -45,11 +49,25 @@ def judge(run: CheckedRun) -> Finding:
     )
 
 
+def _as_delivered(run: CheckedRun, device: str) -> Record | None:
+    """What was delivered of the device's data, where a fault may have changed it."""
+    told = run.wire("delivered", device) if device in run.multifd_devices else ()
+    return told[-1] if told else None
+
+
+def _is_compared(run: CheckedRun, device: str) -> bool:
+    """Whether ``_bytes`` has all that it needs."""
+    is_mixed = _as_delivered(run, device) is not None and main_bytes(run, device) > 0
+    return bool(run.seen(device, "received", Side.DESTINATION)) and not is_mixed
+
+
 def _bytes(run: CheckedRun, device: str) -> Finding | None:
-    """The destination device's bytes against the source device's."""
+    """The destination device's bytes against the source device's, or what was delivered."""
     received = run.seen(device, "received", Side.DESTINATION)
-    if not received or not run.endings.is_completed:
+    if not run.endings.is_completed or not _is_compared(run, device):
         return None
+    if delivered := _as_delivered(run, device):
+        return _changed_bytes(device, delivered, received[-1])
     args, sent = received[-1].args, run.seen(device, "sent", Side.SOURCE)
     size = sent[-1].args["bytes"] if sent else args["expected_bytes"]
     digest = sent[-1].args["digest"] if sent else args["expected_digest"]
@@ -65,16 +83,31 @@ def _bytes(run: CheckedRun, device: str) -> Finding | None:
     )
 
 
+def _changed_bytes(device: str, delivered: Record, received: Record) -> Finding | None:
+    ours, theirs = (
+        (record.args["bytes"], record.args["digest"]) for record in (delivered, received)
+    )
+    if ours == theirs:
+        return None
+    return found.violated(
+        f"{device} received {theirs[0]} bytes, and they are not the {ours[0]} that were delivered",
+        delivered,
+        received,
+    )
+
+
 def _order(run: CheckedRun, device: str) -> Finding | None:
     """The load thread's events against the reference queue."""
     queue, last = DestinationQueue(), None
+    empty = {r.args["idx"] for r in run.wire("packet_out", device) if not r.args["size"]}
     reception = run.reception(device)
     arrivals = [*run.trace(Side.DESTINATION, INCOMING, device)]
     arrived = 0
     for record in run.sequence(Kind.TRACE, Side.DESTINATION, device):
         if record.name == LOAD_START:
             while arrived < len(arrivals) and arrivals[arrived].t_ns <= record.t_ns:
-                queue.arrive(arrivals[arrived].args["idx"], is_empty=False)
+                idx = arrivals[arrived].args["idx"]
+                queue.arrive(idx, is_empty=idx in empty)
                 arrived += 1
             problem = queue.load_start(record.args["idx"])
         elif record.name == LOAD_END:
@@ -91,8 +124,8 @@ def _order(run: CheckedRun, device: str) -> Finding | None:
     if queue.loading >= 0:
         begun = reception.starts[queue.loading]
         return found.violated(f"{device}: the load of packet {queue.loading} never ended", begun)
-    for idx in range(queue.next_idx, reception.highest):
-        if idx in reception.incoming:
+    for idx in range(queue.next_idx, run.config_idx(device)):
+        if idx in reception.incoming and idx not in empty:
             return found.violated(
                 f"{device}: packet {idx} arrived and was never loaded",
                 reception.incoming[idx],

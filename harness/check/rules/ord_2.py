@@ -87,7 +87,7 @@ def _stalled(run: CheckedRun, device: str) -> Finding | None:
     before = reception.ends.get(idx - 1)
     arrival = reception.incoming.get(idx)
     # The highest index may be the configuration's, whose load waits for other locks (ORD-4).
-    if arrival is None or idx == reception.highest or (idx and before is None):
+    if arrival is None or idx == run.config_idx(device) or (idx and before is None):
         return None
     waited = gave_up.t_ns - max(threads[0].t_ns, arrival.t_ns, before.t_ns if before else 0)
     if waited < GRACE_NS:

@@ -2,7 +2,8 @@
 
 n data packets have the indices 0 to n - 1, and the configuration has n; no data at all
 makes the configuration packet 0.  How n is known: ``check.packets``.  That each index
-comes in once is STA-3's, that short reads make whole bytes is ORD-1's.
+comes in once is STA-3's, that short reads make whole bytes is ORD-1's.  Where there is a
+relay, what came out of the source is counted: faults may cut it anew behind that.
 """
 
 from harness.check.assumptions import Assumption
@@ -10,7 +11,7 @@ from harness.check.packets import predict
 from harness.check.rule import Findings, Rule, over_multifd
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
-from harness.history.records import Side
+from harness.history.records import Record, Side
 
 found = Findings("ORD-5")
 
@@ -23,28 +24,36 @@ def judge(run: CheckedRun) -> Finding:
         if prediction.packets < 0:
             unpredicted.append(f"{device}: {prediction.source}")
             continue
-        reception = run.reception(device)
+        came = _came(run, device)
+        highest = max(came, default=-1)
         n = prediction.packets
-        if reception.highest > n:
+        if highest > n:
             return found.violated(
-                f"{device}: packet {reception.highest} came in, but the state makes {n} data "
+                f"{device}: packet {highest} came in, but the state makes {n} data "
                 f"packets (by {prediction.source}) and the configuration is packet {n}",
-                reception.incoming[reception.highest],
+                came[highest],
                 data_packets=n,
             )
-        missing = next((idx for idx in range(n + 1) if idx not in reception.incoming), -1)
+        missing = next((idx for idx in range(n + 1) if idx not in came), -1)
         if missing >= 0 and run.endings.is_completed:
             return found.violated(
                 f"{device}: the migration completed, but packet {missing} of {n + 1} "
                 f"(by {prediction.source}) never came in",
-                reception.incoming.get(reception.highest),
+                came.get(highest),
                 run.endings.last_status(Side.DESTINATION),
                 data_packets=n,
             )
-        packets[device] = len(reception.incoming)
+        packets[device] = len(came)
     if unpredicted:
         return found.unknown("; ".join(unpredicted), packets=packets)
     return found.valid("the packets are those into which the state is cut", packets=packets)
+
+
+def _came(run: CheckedRun, device: str) -> dict[int, Record]:
+    """The packets by their indices: from the source, or as the destination tells."""
+    if wire := run.wire("packet_in", device):
+        return {record.args["idx"]: record for record in wire}
+    return run.reception(device).incoming
 
 
 RULE = Rule(

@@ -92,11 +92,12 @@ def _gaps(run: CheckedRun) -> Finding | None:
     """A hole in a device's indices, though its migration completed."""
     for device in run.multifd_devices if run.endings.is_completed else ():
         reception = run.reception(device)
-        if reception.incoming and len(reception.incoming) <= reception.highest:
-            idx = next(i for i in range(reception.highest) if i not in reception.incoming)
+        last = run.config_idx(device)
+        idx = next((i for i in range(last) if i not in reception.incoming), -1)
+        if last in reception.incoming and idx >= 0:
             return found.violated(
-                f"{device}: packet {idx} never came in, but packet {reception.highest} did",
-                reception.incoming[reception.highest],
+                f"{device}: packet {idx} never came in, but packet {last} did",
+                reception.incoming[last],
             )
     return None
 

@@ -4,7 +4,7 @@ QEMU gives each packet to the next channel that is idle (multifd_send() in
 migration/multifd.c), so a state of many packets reaches the destination on more than one.
 The others may be busy with RAM for a while: only of many packets, CERTAIN and four for
 each channel, it is certain that not all go to one.  How evenly is told, not judged.  A
-record's channel is known by its thread.
+record's channel is known by its thread, or on the wire, as the source sent it.
 """
 
 from collections import Counter
@@ -39,7 +39,9 @@ def judge(run: CheckedRun) -> Finding:
     for device in run.expectation.multifd_devices:
         if (device.data_packets or 0) < many:
             continue
-        incoming = run.trace(Side.DESTINATION, INCOMING, device.id)
+        incoming = run.wire("packet_in", device.id) or run.trace(
+            Side.DESTINATION, INCOMING, device.id
+        )
         channels = Counter(record.channel for record in incoming)
         if -1 in channels:
             return found.unknown(f"{device.id}: the channel of a packet is not known")

@@ -2,19 +2,26 @@
 
 Not a requirement of the list: it catches what breaks all of them at once.  A migration
 that must not complete is judged by the rules of its refusal; here it only must have
-failed, without a QEMU dying of a signal and without the source being lost.
+failed, without a QEMU dying of a signal and without the source being lost.  One that waits
+for a packet must not end by itself; whether it answers meanwhile is LIF-1's.
+
+Faults that were planned and did nothing make the run UNKNOWN: it is not the one that was
+asked for.
 """
 
 from typing import Any
 
 from harness.check import hang
 from harness.check.assumptions import Assumption
+from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
 from harness.check.rule import Findings, Rule
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
+from harness.check.verdict import Outcome as Judged
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
+from harness.model.prediction import Outcome
 
 found = Findings("RUN")
 _KILLED = 9
@@ -30,9 +37,47 @@ def judge(run: CheckedRun) -> Finding:
         return _not_launched(run)
     if any(record is None for record in run.endings.launched.values()):
         return found.unknown("not both QEMUs were started", **numbers)
+    finding = _ended(run, numbers)
+    idle = _idle_faults(run)
+    if idle and finding.outcome is Judged.VALID:
+        return found.unknown(f"faults of the plan changed nothing: {'; '.join(idle)}", **numbers)
+    return finding
+
+
+def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     if run.expectation.ending is Ending.COMPLETED:
         return _completed(run, numbers)
+    if run.expectation.ending in (Ending.WAITING, Ending.OPEN):
+        return _waiting(run, numbers)
     return _failed(run, numbers)
+
+
+def _idle_faults(run: CheckedRun) -> list[str]:
+    """Faults of the plan that never changed anything, in any of the run's migrations."""
+    told = [record.args["fired"] for record in run.named(Kind.SESSION, Side.HARNESS, "faults")]
+    return [
+        fault.describe()
+        for position, fault in enumerate(run.scenario.faults)
+        if not any(fired[position] for fired in told)
+    ]
+
+
+def _waiting(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+    """The destination must wait; or (OPEN) must not end in the way that it did."""
+    seen = seen_end(run)
+    if seen is None:
+        return found.unknown("nothing tells how the destination ended", **numbers)
+    if seen is Outcome.WAITING:
+        return found.valid("the destination waited for what was not delivered", **numbers)
+    must = " or ".join(sorted(run.prediction.allowed)) if run.prediction else ""
+    cause = _cause(run, Side.DESTINATION)
+    why = f": {cause[1]}" if cause and seen is Outcome.REFUSED else ""
+    return found.violated(
+        f"the destination must be {must}, but it is {seen}{why}",
+        run.endings.last_status(Side.DESTINATION) or run.endings.exited[Side.DESTINATION],
+        cause[0] if cause else None,
+        **numbers,
+    )
 
 
 def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
@@ -113,6 +158,8 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
 
 def _hung(run: CheckedRun) -> tuple[object, ...] | None:
     endings = run.endings
+    if run.expectation.ending is Ending.WAITING:
+        return _source_hung(run)
     if endings.deadline is not None:
         args = endings.deadline.args
         limit = f" within {args['deadline_s']:g} s" if "deadline_s" in args else ""
@@ -127,9 +174,18 @@ def _hung(run: CheckedRun) -> tuple[object, ...] | None:
     return None
 
 
+def _source_hung(run: CheckedRun) -> tuple[object, ...] | None:
+    """Where the destination waits, the source's monitor must answer all the same."""
+    for record in run.endings.hung:
+        if record.side is Side.SOURCE and record.args.get("monitor_alive") is False:
+            return "the source QEMU hung while the destination waited", record
+    return None
+
+
 def _killed(run: CheckedRun) -> tuple[object, ...] | None:
     """Told to quit by its monitor, and ended by SIGKILL only."""
-    for side in PEERS:
+    is_waiting = run.expectation.ending is Ending.WAITING  # its monitor is LIF-1's
+    for side in PEERS[:1] if is_waiting else PEERS:
         record = run.endings.exited[side]
         asked = run.endings.commands(side, "quit")
         if record is not None and asked and record.args.get("signal", 0) == _KILLED:

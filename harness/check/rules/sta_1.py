@@ -6,8 +6,9 @@ packet with its 12-byte header, the configuration's included.  The counter start
 with each migration (migrate_init() in migration/migration.c).  It is read from the last
 answer of the source that says ``completed``.
 
-What the configuration weighs is in no trace: it is more than its two 64-bit marks, and
-below CONFIG_MOST (a PCI function's config space of 4 KiB and some registers of QEMU's).
+A relay has seen each packet's size.  Without one, what the configuration weighs is in no
+trace: it is more than its two 64-bit marks, and below CONFIG_MOST (a PCI function's config
+space of 4 KiB and some registers of QEMU's).
 """
 
 from harness.check.assumptions import Assumption, check
@@ -32,6 +33,8 @@ def judge(run: CheckedRun) -> Finding:
         return found.violated("the source's statistics have no vfio.transferred", answer)
     broken = check(run)
     over_multifd = [d for d in run.expectation.devices if d.path is TransferPath.MULTIFD]
+    if over_multifd and run.wire("packet_in"):
+        return _against_wire(run, answer, told)
     if over_multifd and (reason := broken.get(Assumption.DESTINATION_TRACE)):
         return found.unknown(reason, transferred=told)
     seen, evidence = 0, list[Record]()
@@ -63,6 +66,23 @@ def judge(run: CheckedRun) -> Finding:
         f"vfio.transferred is {told}; {seen} bytes were seen, to which {may_be} may be added",
         answer,
         *evidence[:3],
+        **numbers,
+    )
+
+
+def _against_wire(run: CheckedRun, answer: Record, told: int) -> Finding:
+    """The source's own packets, as they came to the relay, and the main channel's blocks."""
+    packets = [r for d in run.multifd_devices for r in run.wire("packet_in", d)]
+    over_wire = sum(record.args["size"] + HEADER for record in packets)
+    main = sum(main_bytes(run, device.id) for device in run.scenario.devices)
+    numbers = {"transferred": told, "on_the_wire": over_wire, "on_the_main_channel": main}
+    if told == over_wire + main:
+        return found.valid("vfio.transferred is what was seen", **numbers)
+    return found.violated(
+        f"vfio.transferred is {told}; {over_wire} bytes were seen on the wire and {main} on the "
+        "main channel",
+        answer,
+        *packets[-1:],
         **numbers,
     )
 

@@ -5,16 +5,20 @@ the device's own reads where they were recorded), the indices, of which none may
 and what each channel counted itself.  A channel counts all packets
 (multifd_recv_thread_end, packets), and tells each RAM packet (multifd_recv_unfill); the
 rest were device state (multifd_recv_unfill_packet() in migration/multifd.c).
+
+Where there is a relay, its packets are compared one by one instead of what the state
+makes: by device, channel and index.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 from harness.check.assumptions import Assumption
 from harness.check.packets import Prediction, given_reads, main_bytes, predict
 from harness.check.rule import Findings, Rule, over_multifd
 from harness.check.run import INCOMING, CheckedRun
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Side
+from harness.history.records import Kind, Record, Side
 
 found = Findings("STA-3")
 
@@ -34,6 +38,12 @@ def judge(run: CheckedRun) -> Finding:
                 reception.incoming[repeated.args["idx"]],
                 repeated,
             )
+        if run.wire("packet_out", device):
+            finding = _against_wire(run, device)
+            if finding is not None:
+                return finding
+            tallies[device] = "the wire"
+            continue
         packets, source = _expected(run, device)
         is_short = run.endings.is_completed and count <= packets
         if packets >= 0 and (count > packets + 1 or is_short):
@@ -53,6 +63,37 @@ def judge(run: CheckedRun) -> Finding:
     if not tallies:
         return found.unknown("there is nothing to compare the incoming packets with", **numbers)
     return found.valid("one incoming packet was told for each that was sent", **numbers)
+
+
+def _against_wire(run: CheckedRun, device: str) -> Finding | None:
+    """A packet that only one of wire and trace tells of."""
+    incoming = run.trace(Side.DESTINATION, INCOMING, device)
+    by_channel = all(record.channel >= 0 for record in incoming)
+
+    def tally(records: Sequence[Record]) -> Counter[tuple[int, int]]:
+        return Counter((r.channel if by_channel else -1, r.args["idx"]) for r in records)
+
+    delivered = run.wire("packet_out", device)
+    told, sent = tally(incoming), tally(delivered)
+    if extra := told - sent:
+        channel, idx = next(iter(extra))
+        record = next(r for r in incoming if tally([r]) == {(channel, idx): 1})
+        return found.violated(
+            f"{device}: packet {idx} came in{_on(channel)}, where none was delivered", record
+        )
+    if run.endings.is_completed and (untold := sent - told):
+        channel, idx = next(iter(untold))
+        record = next(r for r in delivered if tally([r]) == {(channel, idx): 1})
+        return found.violated(
+            f"{device}: packet {idx} was delivered{_on(channel)}, and the trace has no "
+            "incoming packet for it",
+            record,
+        )
+    return None
+
+
+def _on(channel: int) -> str:
+    return f" on channel {channel}" if channel >= 0 else ""
 
 
 def _names(run: CheckedRun) -> Finding | None:

@@ -10,7 +10,6 @@ not be compared with itself.
 """
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
 from functools import cache
 
 import msgspec
@@ -18,8 +17,8 @@ import msgspec
 from harness.check.judge import judge
 from harness.check.verdict import Finding
 from harness.history.builds import BuildFacts
-from harness.history.records import Kind, Record, Side
-from harness.history.rundir import History, Manifest
+from harness.history.records import Kind, Record
+from harness.history.rundir import History
 from harness.scenario import (
     MIB,
     EmulatedDevice,
@@ -28,41 +27,22 @@ from harness.scenario import (
     SaveBehaviour,
     Scenario,
 )
-
-START = 1_700_000_000 * 10**9
-US, MS = 1_000, 1_000_000
-CONFIG_BLOB = 292  # a conventional PCI function: 256 bytes, registers of QEMU's, two marks
-FACTS = BuildFacts(
-    path="/usr/bin/qemu-system-x86_64",
-    version=(10, 0, 2),
-    version_text="10.0.2 Debian",
-    machine="pc-q35-10.0",
-    vfio_pci_properties=("enable-migration", "x-migration-multifd-transfer"),
+from tests.unit.check.relayed import RELAYED, with_relay
+from tests.unit.check.story import (
+    CONFIG_BLOB,
+    DST,
+    FACTS,
+    MS,
+    SRC,
+    START,
+    US,
+    Story,
+    device,
+    history,
+    scenario,
 )
-SRC, DST = Side.SOURCE, Side.DESTINATION
 
-
-def device(name: str = "vfio0", **fields) -> EmulatedDevice:
-    return EmulatedDevice(**{"id": name, "size": 4 * MIB, **fields})
-
-
-def scenario(*devices: EmulatedDevice, **fields) -> Scenario:
-    return Scenario(**{"name": "synthetic", "devices": devices or (device(),), **fields})
-
-
-def history(scenario: Scenario, records: list[Record], facts: BuildFacts = FACTS) -> History:
-    ordered = sorted(records, key=lambda record: record.t_ns)
-    manifest = Manifest(
-        harness="0.1.0",
-        scenario=scenario.name,
-        started_ns=START,
-        ended_ns=ordered[-1].t_ns + MS if ordered else START,
-        source=facts,
-        destination=facts,
-        complete=True,
-        records=len(ordered),
-    )
-    return History(scenario, manifest, ordered)
+__all__ = ["MS", "START"]  # passed on from ``story``
 
 
 def changed(run: History, records: list[Record]) -> History:
@@ -92,78 +72,6 @@ def only(run: History, name: str, **fields) -> list[Record]:
 def replaced(run: History, old: Record, **fields) -> History:
     new = msgspec.structs.replace(old, **fields)
     return changed(run, [new if record is old else record for record in run.records])
-
-
-@dataclass
-class Story:
-    """Writes records; ``at`` is the time, which each record moves on a little."""
-
-    at: int = START
-    records: list[Record] = field(default_factory=list)
-
-    def add(self, side, kind, name, device="", /, *, tid=0, channel=-1, t=None, **args) -> Record:
-        if t is None:
-            self.at += 10 * US
-        record = Record(self.at if t is None else t, side, kind, name, args, device, tid, channel)
-        self.records.append(record)
-        return record
-
-    def trace(self, side, name, device="", /, **args) -> Record:
-        if device:
-            args = {"name": device, **args}
-        tid = args.pop("tid", 100)
-        channel = args.pop("channel", -1)
-        t = args.pop("t", None)
-        return self.add(side, Kind.TRACE, name, device, tid=tid, channel=channel, t=t, **args)
-
-    def qmp(self, side, command, value=None, arguments=None, error=None) -> None:
-        self.add(side, Kind.QMP, "execute", command=command, arguments=arguments or {})
-        if error is None:
-            self.add(side, Kind.QMP, "return", command=command, value=value or {})
-        else:
-            words = {"class": "GenericError", "desc": error}
-            self.add(side, Kind.QMP, "error", command=command, **words)
-
-    def status(self, side, *statuses: str) -> None:
-        for status in statuses:
-            self.add(side, Kind.QMP, "MIGRATION", status=status)
-
-    def arc(self, side, device, state: str) -> None:
-        """The device goes to ``state``, and QEMU tells so."""
-        self.add(side, Kind.DEVICE, "arc", device, state=state, path=[state], errno=0)
-        told = state.lower().replace("_", "-")
-        args = {"device-id": device, "qom-path": f"/machine/peripheral/{device}"}
-        self.add(side, Kind.QMP, "VFIO_MIGRATION", device, **args, **{"device-state": told})
-
-    def boot(self, scenario: Scenario) -> None:
-        for side, pid in ((SRC, 1000), (DST, 2000)):
-            self.add(side, Kind.PROCESS, "launched", argv=["qemu-system-x86_64"], pid=pid)
-        for spec in scenario.devices:
-            # The VM starts before there is a monitor to tell that to.
-            for state in ("RUNNING_P2P", "RUNNING") if spec.p2p else ():
-                self.add(SRC, Kind.DEVICE, "arc", spec.id, state=state, path=[state], errno=0)
-        for side in (SRC, DST):
-            self.qmp(side, "migrate-set-capabilities")
-            self.qmp(side, "migrate-set-parameters")
-            self.trace(side, "vfio_pci_realize_start")
-        for spec in scenario.devices:
-            self.guest(SRC, spec.id)
-
-    def guest(self, side, device) -> None:
-        registers = {"0x04": 0x100006, "0x10": 0xC0000000, "0x3c": 0x10B}
-        self.add(side, Kind.SESSION, "guest_config", device, registers=registers)
-
-    def end(self, destination: str = "running") -> None:
-        source = "postmigrate" if destination == "running" else "running"
-        for side, state in ((SRC, source), (DST, destination)):
-            status = {"status": state, "running": state == "running"}
-            self.qmp(side, "query-status", status)
-        self.quit(SRC)
-        self.quit(DST)
-
-    def quit(self, side, status: int = 0) -> None:
-        self.qmp(side, "quit")
-        self.add(side, Kind.PROCESS, "exited", status=status, signal=0, asked=True)
 
 
 def blocked(scenario: Scenario, reason: str) -> History:
@@ -407,6 +315,8 @@ GOOD = {
     ),
     "no p2p": lambda: completed(scenario(device(p2p=False))),
     "one channel": lambda: completed(scenario(channels=1)),
+    "relayed": lambda: with_relay(completed(scenario(*two_devices()))),
+    **RELAYED,
 }
 """Runs that keep the requirements; the first are named as ``broken.SHOWN_ON`` names them."""
 

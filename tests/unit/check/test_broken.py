@@ -5,9 +5,10 @@ The twins are shown on synthetic runs here; on recorded ones in ``test_judge``.
 
 import pytest
 
-from harness.check.broken import SHOWN_ON, TWINS, Twin
+from harness.check.broken import TWINS
 from harness.check.damage import Unfit
 from harness.check.judge import RULES, judge
+from harness.check.twin import SHOWN_ON, Twin
 from harness.check.verdict import Outcome
 from tests.unit.check.histories import GOOD, good, history, scenario
 

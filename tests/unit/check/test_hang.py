@@ -6,7 +6,8 @@ from harness.check.hang import SYNC_DONE, SYNC_SIGNAL, cause
 from harness.check.run import SAVE_THREAD_END, SAVE_THREAD_START, CheckedRun
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
-from tests.unit.check.histories import FACTS, SRC, START, device, find, history, scenario
+from tests.unit.check.histories import FACTS, SRC, device, find, history, scenario
+from tests.unit.check.story import START
 
 S = 10**9
 DEADLINE = Record(

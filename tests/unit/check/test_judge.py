@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.check.broken import TWINS, Twin
+from harness.check.broken import TWINS
 from harness.check.damage import Unfit, one, swap
 from harness.check.judge import RULES, TITLES, judge
+from harness.check.twin import Twin
 from harness.check.verdict import Outcome
 from harness.errors import HistoryError
 from harness.history.rundir import load

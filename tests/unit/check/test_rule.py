@@ -1,12 +1,14 @@
 """What rules are made of: their findings, and when they are asked."""
 
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, completed, over_multifd
+from harness.check.rule import Findings, Rule, completed, over_multifd, with_faults
+from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
+from harness.fault_plan import Drop
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
 from harness.scenario import OnOffAuto
-from tests.unit.check.histories import FACTS, device, scenario
+from tests.unit.check.histories import FACTS, device, good, scenario
 
 found = Findings("ORD-1")
 RECORD = Record(1, Side.SOURCE, Kind.QMP, "STOP")
@@ -49,3 +51,13 @@ def test_multifd_is_asked_where_one_device_uses_it():
 def test_rule_trusts_the_endings_unless_it_says_otherwise():
     rule = Rule("X-1", "title", completed, lambda _run: found.valid("ok"), ())
     assert rule.trusts == (Assumption.ENDED_WELL, Assumption.ENDINGS_KNOWN)
+
+
+def test_rules_about_faults_are_asked_where_there_are_some():
+    assert asked(with_faults) == "no faults are on the way"
+    assert asked(with_faults, faults=(Drop(),)) == ""
+
+
+def test_rule_is_asked_by_every_run_unless_it_says_otherwise():
+    rule = Rule("X-1", "x", completed, lambda _run: found.valid("x"), needs=())
+    assert rule.asked_by(CheckedRun(good("multifd"), expect(scenario(), FACTS, FACTS))) == ""

@@ -7,7 +7,6 @@ from tests.unit.check.histories import (
     DST,
     FACTS,
     SRC,
-    START,
     changed,
     device,
     good,
@@ -15,6 +14,7 @@ from tests.unit.check.histories import (
     only,
     scenario,
 )
+from tests.unit.check.story import START
 
 
 def checked(run) -> CheckedRun:
@@ -91,3 +91,17 @@ def test_devices_over_multifd_are_those_that_are_expected_there():
     run = good("pre-copy, main channel")
     assert checked(run).multifd_devices == []
     assert [d.id for d in checked(run).devices] == [device().id]
+
+
+def test_configuration_is_the_packet_that_is_flagged_or_the_last_that_came_in():
+    for name in ("multifd", "relayed"):
+        run = checked(good(name))
+        assert [run.config_idx(device) for device in ("vfio0", "vfio1")] == [21, 4]
+    assert checked(good("blocked")).config_idx("vfio0") == -1
+
+
+def test_wire_is_found_by_name_and_device():
+    run = checked(good("relayed"))
+    assert len(run.wire("packet_out")) == 27
+    assert [r.args["idx"] for r in run.wire("packet_out", "vfio1")] == [1, 0, 3, 2, 4]
+    assert run.wire("packet_lost") == run.wire("packet_out", "") == ()

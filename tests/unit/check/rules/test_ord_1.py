@@ -6,10 +6,10 @@ import pytest
 from harness.check.damage import change, one, pick, swap
 from harness.check.run import INCOMING, LOAD_END, LOAD_START
 from harness.check.verdict import Outcome
-from harness.history import Kind
+from harness.history import Kind, Record
+from harness.scenario import MIB
 from tests.unit.check.histories import (
     DST,
-    MS,
     SRC,
     changed,
     completed,
@@ -21,6 +21,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+from tests.unit.check.story import MS
 
 
 def violated(run) -> str:
@@ -178,3 +179,63 @@ def test_evidence_are_records_of_the_history():
     finding = find(damaged, "ORD-1")
     assert finding.evidence == (only(run, "sent", device="vfio0", side=SRC)[0], wrong)
     assert finding.evidence[1].side is DST
+
+
+# -- what was delivered ------------------------------------------------------------------
+
+
+def with_delivered(run, size, digest, device="vfio0"):
+    told = {"bytes": size, "digest": digest}
+    at = run.records[-1].t_ns
+    return changed(run, [*run.records, Record(at, "harness", Kind.WIRE, "delivered", told, device)])
+
+
+def received(run, **fields):
+    told = only(run, "received", device="vfio0")
+    return changed(run, swap(list(run.records), told, **fields))
+
+
+def test_device_must_have_what_was_delivered_where_a_fault_changed_it():
+    flipped = received(good("relayed"), digest="f" * 32, first_difference=7)
+    size = flipped.scenario.devices[0].total_size
+    finding = find(with_delivered(flipped, size, "f" * 32), "ORD-1")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["devices_compared"] == 2
+
+
+@pytest.mark.parametrize(("size", "digest"), [(5, "f" * 32), (20 * MIB + 3, "e" * 32)])
+def test_device_that_has_something_else_than_was_delivered(size, digest):
+    flipped = received(good("relayed"), digest="f" * 32, first_difference=7)
+    finding = find(with_delivered(flipped, size, digest), "ORD-1")
+    assert finding.outcome is Outcome.VIOLATED
+    assert f"they are not the {size} that were delivered" in finding.sentence
+    assert [record.name for record in finding.evidence] == ["delivered", "received"]
+
+
+def test_what_pre_copy_carried_besides_cannot_be_compared():
+    finding = find(with_delivered(good("pre-copy"), 1, "f" * 32), "ORD-1")
+    assert finding.outcome is Outcome.UNKNOWN
+
+
+def test_device_on_the_main_channel_has_the_sources_bytes():
+    run = with_delivered(good("old machine"), 0, "f" * 32)
+    assert find(run, "ORD-1").outcome is Outcome.VALID
+
+
+def test_buffer_that_a_fault_has_emptied_shows_no_load():
+    run = good("relayed")
+    out = [r for r in only(run, "packet_out", device="vfio0") if r.args["idx"] == 3]
+    kept = [
+        r for r in run.records
+        if not (r.name in (LOAD_START, LOAD_END) and r.device == "vfio0" and r.args["idx"] == 3)
+    ]  # fmt: skip
+    emptied = changed(run, swap(kept, out, size=0))
+    assert find(emptied, "ORD-1").outcome is Outcome.VALID
+    assert "packet 3" in find(changed(run, kept), "ORD-1").sentence
+
+
+def test_packet_above_the_configuration_changes_nothing_of_what_must_be_loaded():
+    run = good("relayed")
+    packet = only(run, INCOMING, device="vfio0")[0]
+    far = change(packet, idx=5_000_000)
+    assert find(changed(run, [*run.records, far]), "ORD-1").outcome is Outcome.VALID

@@ -7,18 +7,8 @@ from harness.check.damage import change, drop, one
 from harness.check.run import INCOMING, LOAD_START
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record, Side
-from tests.unit.check.histories import (
-    DST,
-    MS,
-    SRC,
-    START,
-    changed,
-    find,
-    good,
-    only,
-    replaced,
-    without,
-)
+from tests.unit.check.histories import DST, SRC, changed, find, good, only, replaced, without
+from tests.unit.check.story import MS, START
 
 S = 10**9
 

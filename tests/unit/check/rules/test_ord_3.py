@@ -8,7 +8,6 @@ from harness.check.run import INCOMING, STARVED
 from harness.check.verdict import Outcome
 from harness.scenario import MIB, LoadBehaviour
 from tests.unit.check.histories import (
-    US,
     changed,
     completed,
     device,
@@ -18,6 +17,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+from tests.unit.check.story import US
 
 
 def slow(size: int = 32 * MIB, delay_s: float = 0.3, **fields):

@@ -5,8 +5,10 @@ import pytest
 from harness.check.damage import change, drop, pick, swap
 from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
+from harness.history import Record
 from harness.scenario import MIB
 from tests.unit.check.histories import (
+    DST,
     changed,
     completed,
     device,
@@ -83,3 +85,18 @@ def test_what_cannot_be_predicted_is_unknown():
     finding = find(changed(run, swap(list(run.records), setups, data_buffer_size=0)), "ORD-5")
     assert finding.outcome is Outcome.UNKNOWN
     assert "the reads were not recorded" in finding.sentence
+
+
+def test_what_the_source_cut_is_judged_by_what_came_out_of_it():
+    run = good("relayed")
+    assert find(run, "ORD-5").numbers["packets"] == {"vfio0": 22, "vfio1": 5}
+    lost = [r for r in only(run, "packet_in", device="vfio1") if r.args["idx"] == 2]
+    finding = find(changed(run, [r for r in run.records if r not in lost]), "ORD-5")
+    assert "packet 2 of 5" in finding.sentence
+
+
+def test_packets_that_were_cut_anew_behind_the_source_are_no_matter():
+    run = good("relayed")
+    last = max(only(run, INCOMING, device="vfio1"), key=lambda r: r.args["idx"])
+    more = Record(last.t_ns, DST, last.kind, INCOMING, {"name": "vfio1", "idx": 9}, "vfio1")
+    assert find(changed(run, [*run.records, more]), "ORD-5").outcome is Outcome.VALID

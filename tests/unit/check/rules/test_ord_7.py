@@ -81,3 +81,13 @@ def test_channel_that_is_not_known():
 
 def test_no_packet_is_unknown():
     assert find(without(good("multifd"), INCOMING), "ORD-7").outcome is Outcome.UNKNOWN
+
+
+def test_spread_is_judged_as_the_source_sent_it():
+    run = good("relayed")
+    moved = swap(list(run.records), only(run, INCOMING), channel=0)
+    assert find(changed(run, moved), "ORD-7").outcome is Outcome.VALID
+    alone = swap(list(run.records), only(run, "packet_in"), channel=3)
+    finding = find(changed(run, alone), "ORD-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "came in on channel 3" in finding.sentence

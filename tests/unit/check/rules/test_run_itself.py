@@ -1,7 +1,9 @@
 """RUN: the run ended as it must; nobody crashed, nobody hung."""
 
+import msgspec
 import pytest
 
+from harness import fault_plan
 from harness.check.damage import change, one, pick, swap
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
@@ -22,6 +24,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+from tests.unit.check.relayed import Relayed, packet, whole
 
 
 def ending(run, side, **fields):
@@ -239,3 +242,91 @@ def test_evidence_of_a_crash_is_the_exit():
     end = change(only(run, "exited", side=DST)[0], signal=11, status=-1)
     finding = find(ending(run, DST, signal=11, status=-1), "RUN")
     assert finding.evidence == (end,)
+
+
+# -- faults on the way -------------------------------------------------------------------
+
+
+def with_faults(run, *counts):
+    """The run of a plan of two faults, which fired so often."""
+    plan = (fault_plan.Drop(), fault_plan.Hold(until=fault_plan.Until(delay_s=1)))
+    planned = msgspec.structs.replace(run.scenario, faults=plan)
+    told = [
+        Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults", {"fired": list(fired)})
+        for fired in counts
+    ]
+    return history(planned, [*run.records, *told])
+
+
+def test_fault_that_did_nothing_is_not_the_run_that_was_asked_for():
+    finding = find(with_faults(good("multifd"), (1, 0)), "RUN")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence == ("faults of the plan changed nothing: hold every packet for 1 s")
+
+
+def test_faults_that_all_fired_in_some_migration():
+    assert find(with_faults(good("multifd"), (1, 2)), "RUN").outcome is Outcome.VALID
+    assert find(with_faults(good("multifd"), (1, 0), (0, 1)), "RUN").outcome is Outcome.VALID
+
+
+def test_plan_of_which_nobody_told_is_unknown():
+    assert find(with_faults(good("multifd")), "RUN").outcome is Outcome.UNKNOWN
+
+
+def test_fault_that_did_nothing_excuses_no_crash():
+    run = ending(with_faults(good("multifd"), (0, 0)), DST, signal=11, status=-1)
+    assert find(run, "RUN").outcome is Outcome.VIOLATED
+
+
+@pytest.mark.parametrize("name", ["duplicate", "missing packet", "closed channel"])
+def test_end_that_follows_from_what_was_delivered(name):
+    assert find(good(name), "RUN").outcome is Outcome.VALID
+
+
+def dropped():
+    story = Relayed(scenario())
+    story.send()
+    story.fault("drop", idx=2)
+    story.deliver(*[args for args in whole() if args["idx"] != 2])
+    return story
+
+
+def test_destination_that_must_wait_and_fails():
+    finding = find(dropped().refused("vfio0: operation cancelled"), "RUN")
+    assert finding.sentence == (
+        "the destination must be waiting, but it is refused: vfio0: operation cancelled"
+    )
+
+
+def test_destination_that_waits_may_need_a_kill():
+    run = ending(dropped().waits(main_loop_alive=False), DST, signal=9, status=-1)
+    assert find(run, "RUN").outcome is Outcome.VALID
+
+
+def test_source_that_hangs_while_the_destination_waits():
+    run = dropped().waits()
+    hung = only(run, "hung", side=SRC)
+    finding = find(changed(run, swap(list(run.records), hung, monitor_alive=False)), "RUN")
+    assert finding.sentence == "the source QEMU hung while the destination waited"
+
+
+def test_wait_that_nobody_saw_is_unknown():
+    run = without(dropped().waits(), "deadline")
+    assert find(run, "RUN").sentence == "nothing tells how the destination ended"
+
+
+def test_completion_where_only_refusal_and_waiting_are_open():
+    story = Relayed(scenario())
+    story.send()
+    story.fault("rewrite")
+    story.deliver(*whole(packet(2, next_packet_size=1 << 30)))
+    finding = find(story.completed(), "RUN")
+    assert finding.sentence == "the destination must be refused or waiting, but it is completed"
+
+
+def test_hang_where_only_completion_and_refusal_are_open():
+    story = Relayed(scenario())
+    story.send()
+    story.fault("duplicate")
+    story.deliver(*whole(), packet(3))
+    assert "did not come within 15 s" in find(story.waits(), "RUN").sentence

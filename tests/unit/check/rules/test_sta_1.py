@@ -9,7 +9,6 @@ from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.scenario import MIB, OnOffAuto
 from tests.unit.check.histories import (
-    CONFIG_BLOB,
     SRC,
     changed,
     completed,
@@ -21,6 +20,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+from tests.unit.check.story import CONFIG_BLOB
 
 
 def telling(run, transferred: int | None):
@@ -133,3 +133,16 @@ def test_every_packet_costs_a_header():
                          {"name": "vfio0", "idx": 9}, "vfio0", packet.tid, 0)]  # fmt: skip
     finding = find(changed(run, [*run.records, *more]), "STA-1")
     assert finding.numbers["configurations"] == CONFIG_BLOB - 12
+
+
+@pytest.mark.parametrize("by", [-1, 1])
+def test_relay_tells_to_the_byte(by):
+    run = good("relayed")
+    finding = find(run, "STA-1")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["on_the_wire"] == finding.numbers["transferred"]
+    answer = one(run.records, "return", side=SRC, command="query-migrate")
+    value = {"status": "completed", "vfio": {"transferred": finding.numbers["transferred"] + by}}
+    wrong = find(changed(run, swap(list(run.records), [answer], value=value)), "STA-1")
+    assert wrong.outcome is Outcome.VIOLATED
+    assert "bytes were seen on the wire and 0 on the main channel" in wrong.sentence

@@ -9,9 +9,7 @@ from harness.history import Kind, Record
 from tests.unit.check.histories import (
     DST,
     FACTS,
-    MS,
     SRC,
-    START,
     changed,
     find,
     good,
@@ -19,6 +17,7 @@ from tests.unit.check.histories import (
     with_manifest,
     without,
 )
+from tests.unit.check.story import MS, START
 
 EVENT = "VFIO_MIGRATION"
 

@@ -128,3 +128,37 @@ def test_nothing_to_compare_with_is_unknown():
     finding = find(changed(run, swap(list(run.records), setups, data_buffer_size=0)), "STA-3")
     assert finding.outcome is Outcome.UNKNOWN
     assert "nothing to compare" in finding.sentence
+
+
+# -- against the wire --------------------------------------------------------------------
+
+
+def test_wire_is_compared_packet_by_packet():
+    finding = find(good("relayed"), "STA-3")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["compared_with"] == {"vfio0": "the wire", "vfio1": "the wire"}
+
+
+def test_packet_that_was_delivered_and_not_told():
+    run = without(good("relayed"), END)
+    finding = find(changed(run, drop(list(run.records), INCOMING, device="vfio1", idx=4)), "STA-3")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "vfio1: packet 4 was delivered on channel" in finding.sentence
+    assert [record.name for record in finding.evidence] == ["packet_out"]
+
+
+def test_packet_that_was_told_and_not_delivered():
+    run = without(good("relayed"), END)
+    outs = [r for r in only(run, "packet_out", device="vfio1") if r.args["idx"] == 4]
+    finding = find(changed(run, [r for r in run.records if r not in outs]), "STA-3")
+    assert "vfio1: packet 4 came in on channel" in finding.sentence
+    assert "where none was delivered" in finding.sentence
+
+
+def test_packets_of_unknown_channels_are_compared_by_index():
+    run = without(good("relayed"), END)
+    packets = only(run, INCOMING, device="vfio1")
+    unknown = changed(run, swap(list(run.records), packets, channel=-1))
+    assert find(unknown, "STA-3").outcome is Outcome.VALID
+    told = drop(list(unknown.records), INCOMING, device="vfio1", idx=4)
+    assert "packet 4 was delivered, and" in find(changed(unknown, told), "STA-3").sentence

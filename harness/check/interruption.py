@@ -1,0 +1,94 @@
+"""Actions that may stop a migration, and whether the source's guest runs on after it.
+
+Shared by the rules about runs that are cancelled, that lose a QEMU, or whose device fails.
+"""
+
+from harness.action_plan import Action, Execute, Kill
+from harness.check.run import CheckedRun
+from harness.history.records import Kind, Record, Side
+
+CANCEL = "migrate_cancel"
+
+
+def may_stop(action: Action) -> bool:
+    """Whether the migration need not complete once ``action`` was done.
+
+    Whether it does depends on when that was: both ends are right.
+    """
+    return isinstance(action, Kill) or (isinstance(action, Execute) and action.command == CANCEL)
+
+
+def done(run: CheckedRun) -> list[tuple[Action, Record]]:
+    """The scenario's actions that were done, each with the record that tells so."""
+    return [
+        (run.scenario.actions[record.args["position"]], record)
+        for record in run.named(Kind.SESSION, Side.HARNESS, "action")
+    ]
+
+
+def status_at(run: CheckedRun, side: Side, t_ns: int) -> str:
+    """The migration's status that ``side`` had told by then; "": none."""
+    told = [
+        status
+        for status, record in run.endings.statuses[side]
+        if record.t_ns <= t_ns and record.name == "MIGRATION"
+    ]
+    return told[-1] if told else ""
+
+
+def continued_after(run: CheckedRun) -> str:
+    """Status with which the migration before this one ended; "": there was none."""
+    records = run.named(Kind.SESSION, Side.HARNESS, "continued")
+    return str(records[0].args["after"]) if records else ""
+
+
+def running(run: CheckedRun, side: Side) -> Record | None:
+    """The last answer of ``side`` to query-status; None: it was not asked."""
+    answers = run.endings.commands(side, "query-status", "return")
+    return answers[-1] if answers else None
+
+
+def is_running(answer: Record) -> bool:
+    """Whether an answer to query-status says that the guest runs."""
+    return bool(answer.args["value"].get("running"))
+
+
+def lost(run: CheckedRun) -> tuple[str, list[Record]] | None:
+    """Why the source's guest does not run on with its devices, and the records that tell so.
+
+    None: it runs, as far as was seen.  What its devices do after it was told to quit is the
+    quitting's.
+    """
+    answer = running(run, Side.SOURCE)
+    if answer is not None and not is_running(answer):
+        status = answer.args["value"].get("status", "")
+        return f"the source's guest does not run: {status}", [answer]
+    quit_ns = run.endings.quit_ns(Side.SOURCE)
+    for device in run.devices:
+        arcs = [
+            record
+            for record in run.seen(device.id, "arc", Side.SOURCE)
+            if not record.args["errno"] and (quit_ns is None or record.t_ns < quit_ns)
+        ]
+        if arcs and arcs[-1].args["state"] != "RUNNING":
+            return f"{device.id} was left in {arcs[-1].args['state']}", [arcs[-1]]
+    return None
+
+
+def damaged(run: CheckedRun) -> tuple[str, list[Record]] | None:
+    """Which destination device does not hold the source's bytes; None: all do."""
+    for device in run.devices:
+        received = run.seen(device.id, "received", Side.DESTINATION)
+        if not received:
+            return f"{device.id} did not tell what it got", []
+        args = received[-1].args
+        if args["first_difference"] != -1 or args["bytes"] != args["expected_bytes"]:
+            words = f"{device.id} holds {args['bytes']} of {args['expected_bytes']} bytes"
+            return f"{words}, or others", [received[-1]]
+    return None
+
+
+def stuck(run: CheckedRun, side: Side) -> list[Record]:
+    """Records that tell that ``side`` did not come to an end; none: it did."""
+    hung = [record for record in run.endings.hung if record.side is side]
+    return [record for record in (run.endings.deadline, *hung) if record] if hung else []

@@ -1,0 +1,182 @@
+"""How a **refusal** is judged: shared by the rules that say what must be refused.
+
+Refused means: the destination fails the migration with an error, answers its monitor or
+exits with status 1, does not die of a signal, does not wait for ever, does not report
+success; and the source's VM is not lost.  That the error names the device is REF-11's, that
+the source does not report success is LIF-9's.
+
+Which requirement a run asks about follows from what was delivered (``CheckedRun.prediction``),
+not from the plan of its faults.  Where several things may be refused, the error's text
+tells which was.  Texts are a hint only: a text that nobody knows is a refusal too, and
+only one that is known to be about something else is none.  On a damaged channel any bytes
+may be taken for a packet, and any text may be right.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from harness.check.assumptions import Assumption
+from harness.check.delivered import seen_end
+from harness.check.rule import Findings, Rule, with_faults
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+from harness.model.delivery import Reason
+from harness.model.prediction import Outcome
+
+_TEXTS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("already filled", frozenset({"REF-1", "REF-7"})),
+    ("not doing multifd transfer", frozenset({"REF-2"})),
+    ("packet too short", frozenset({"REF-3", "REF-10"})),
+    ("empty device state packet", frozenset({"REF-3", "REF-10"})),
+    ("packet has unknown version", frozenset({"REF-4"})),
+    ("packet index is invalid", frozenset({"REF-5"})),
+    ("expected FLAG_DEV_CONFIG_STATE", frozenset({"REF-7", "REF-8"})),
+    ("vfio_load_device_config_state\\(\\) failed", frozenset({"REF-7", "REF-8"})),
+    ("[Ff]ailed load(ing)? device config space", frozenset({"REF-7", "REF-8"})),
+    ("Unknown idstr .* or instance id", frozenset({"REF-9"})),
+    ("unterminated multifd device state idstr", frozenset({"REF-9"})),
+    ("received packet (magic|version)", frozenset({"REF-10"})),
+    ("received SYNC device state packet", frozenset({"REF-10"})),
+    ("would exceed the size max", frozenset({"REF-12"})),
+    ("writing state buffer \\d+ failed", frozenset({"LIF-5"})),
+)
+"""Error texts that QEMU has had since 10.0 (the limit's: 10.1), and what they are about."""
+_LOST = frozenset({"internal-error", "shutdown", "guest-panicked", "postmigrate"})
+"""States of a VM (``RunState`` in qapi/run-state.json) that does not run on."""
+
+
+def rule(requirement: str, title: str) -> Rule:
+    """The rule of a requirement that is about nothing but a refusal."""
+    found = Findings(requirement)
+    return Rule(
+        id=requirement,
+        title=title,
+        asks=with_faults,
+        judge=lambda run: judge(run, found, requirement),
+        needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+        trusts=(Assumption.ENDINGS_KNOWN,),
+        asked_by=asked_by(requirement),
+    )
+
+
+def reasons(run: CheckedRun, requirement: str) -> list[Reason]:
+    """Why the destination may refuse what it was given, by one requirement."""
+    possible = run.prediction.reasons if run.prediction else ()
+    return [reason for reason in possible if reason.requirement == requirement]
+
+
+def asked_by(requirement: str) -> Callable[[CheckedRun], str]:
+    """When a run asks: something of the kind was delivered, and the end may be its doing."""
+
+    def why_not(run: CheckedRun) -> str:
+        if run.prediction is None:
+            return "no fault changed what was delivered"
+        if not reasons(run, requirement):
+            return "nothing of the kind was delivered"
+        allowed, seen = run.prediction.allowed, seen_end(run)
+        if seen is Outcome.COMPLETED and seen in allowed:
+            return "it was delivered when it could matter no more, or may be taken"
+        if seen is Outcome.REFUSED and (others := _told(run) - {requirement}):
+            possible = {reason.requirement for reason in run.prediction.reasons}
+            if requirement not in _told(run) and others & possible:
+                return f"the destination refused something else: {', '.join(sorted(others))}"
+        return ""
+
+    return why_not
+
+
+def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
+    """Whether what ``requirement`` is about was refused as it must be."""
+    reason = reasons(run, requirement)[0]
+    packet = packet_of(run, reason)
+    what = describe(reason)
+    endings = run.endings
+    for side in (Side.DESTINATION, Side.SOURCE):
+        end = endings.crash(side)
+        if end is not None and (side is Side.SOURCE or not _may_exit(end)):
+            how = f"by signal {end.args['signal']}" if end.args["signal"] else "by itself"
+            return found.violated(f"{what}: the {side} QEMU ended {how}", packet, end)
+    seen = seen_end(run)
+    if seen is Outcome.COMPLETED:
+        return found.violated(
+            f"{what}: it must be refused, but the destination completed",
+            packet,
+            endings.last_status(Side.DESTINATION),
+        )
+    if seen is Outcome.WAITING:
+        if run.prediction and seen in run.prediction.allowed:
+            return found.valid(f"{what}: the destination waits, and does not complete")
+        return found.violated(
+            f"{what}: it must be refused, but the destination had not failed by the deadline",
+            packet,
+            endings.deadline,
+        )
+    if seen is None:
+        return found.unknown("nothing tells how the destination ended")
+    return _refused(run, found, what, packet)
+
+
+def _refused(run: CheckedRun, found: Findings, what: str, packet: Record | None) -> Finding:
+    hung = next((record for record in run.endings.hung if record.side is Side.DESTINATION), None)
+    if hung is not None:
+        return found.violated(f"{what}: the destination failed and hung", packet, hung)
+    lost = _lost(run)
+    if lost is not None:
+        return found.violated(f"{what}: it was refused, but the source is lost", packet, lost)
+    said = errors(run)
+    if not said:
+        return found.unknown(f"{what}: the destination failed, and no error tells why")
+    told = _told(run)
+    possible = {reason.requirement for reason in run.prediction.reasons} if run.prediction else {}
+    if told and "REF-10" not in possible and not told & set(possible):
+        record, text = next((r, t) for r, t in said if _about(t))
+        return found.violated(
+            f'{what}: it was refused for something else: "{text}"', packet, record
+        )
+    return found.valid(f"{what}: it was refused", said=said[0][1], is_text_known=bool(told))
+
+
+def errors(run: CheckedRun) -> list[tuple[Record, str]]:
+    """What the destination said of its failure: known texts, else all of its words."""
+    said = [(record, text) for record, text in run.endings.texts(Side.DESTINATION) if text]
+    known = [(record, text) for record, text in said if _about(text)]
+    return known or said
+
+
+def packet_of(run: CheckedRun, reason: Reason) -> Record | None:
+    """The record of the packet that ``reason`` is about."""
+    return run.delivered[reason.number] if reason.number >= 0 else None
+
+
+def describe(reason: Reason) -> str:
+    """What was delivered, as the beginning of a sentence."""
+    of = f" of {reason.device}" if reason.device else ""
+    on = f" on channel {reason.channel}" if reason.channel >= 0 else ""
+    if reason.number < 0:
+        return (f"{reason.device}: " if reason.device else "") + reason.words
+    index = "without an index" if reason.idx is None else str(reason.idx)
+    return f"packet {index}{of}{on}: {reason.words}"
+
+
+def _told(run: CheckedRun) -> set[str]:
+    """Requirements that the destination's errors are about."""
+    return {each for _, text in run.endings.texts(Side.DESTINATION) for each in _about(text)}
+
+
+def _about(text: str) -> Iterable[str]:
+    return next((about for words, about in _TEXTS if re.search(words, text)), frozenset())
+
+
+def _may_exit(end: Record) -> bool:
+    """A destination may exit with status 1 once its load has failed."""
+    return not end.args["signal"] and end.args["status"] == 1
+
+
+def _lost(run: CheckedRun) -> Record | None:
+    """The answer that tells that the failed source's VM cannot run on."""
+    if run.endings.status(Side.SOURCE) not in ("failed", "cancelled"):
+        return None
+    answers = run.endings.commands(Side.SOURCE, "query-status", "return")
+    states = [record for record in answers if record.args["value"].get("status") in _LOST]
+    return states[-1] if states else None

@@ -1,0 +1,115 @@
+"""LIF-1: where a packet is missing, the destination waits for it and answers its monitor;
+when the packet comes late, the migration completes.
+
+That it waits for the right one is told by the last "starved" trace event of each device's
+load thread.  Whether it answers is told when the harness gives up: ``hung`` has both the
+main loop's answer and the monitor's own thread's.  A packet is late if its load thread has
+starved for it before it was delivered.
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.delivered import seen_end
+from harness.check.rule import Findings, Rule, with_faults
+from harness.check.run import STARVED, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+from harness.model.expectation import Ending
+from harness.model.prediction import Outcome
+
+found = Findings("LIF-1")
+
+
+def asked_by(run: CheckedRun) -> str:
+    if run.prediction is None:
+        return "no fault changed what was delivered"
+    if run.expectation.ending is Ending.WAITING:
+        return ""
+    if run.expectation.ending is not Ending.COMPLETED:
+        return f"the destination does not wait for a packet: {run.expectation.ending}"
+    return "" if _late(run) else "no packet that was held back was waited for"
+
+
+def judge(run: CheckedRun) -> Finding:
+    if run.expectation.ending is Ending.WAITING:
+        return _missing(run)
+    held, starved, out = _late(run)[0]
+    seen = seen_end(run)
+    what = f"{out.device}: packet {out.args['idx']} came late"
+    if seen is Outcome.COMPLETED:
+        waited = (out.t_ns - starved.t_ns) / 1e9
+        return found.valid(f"{what}, and the migration completed", waited_s=round(waited, 3))
+    if seen is None:
+        return found.unknown(f"{what}, and nothing tells how the migration ended")
+    end = run.endings.deadline or run.endings.last_status(Side.DESTINATION)
+    return found.violated(f"{what}, and the migration did not complete", held, starved, out, end)
+
+
+def _missing(run: CheckedRun) -> Finding:
+    endings, waits_for = run.endings, run.prediction.waits_for if run.prediction else {}
+    for device, idx in waits_for.items():
+        last = run.trace(Side.DESTINATION, STARVED, device)[-1:]
+        if last and last[0].args["idx"] != idx:
+            return found.violated(
+                f"{device}: packet {idx} is missing, but the load thread waits for packet "
+                f"{last[0].args['idx']}",
+                *last,
+            )
+    seen = seen_end(run)
+    missing = ", ".join(f"packet {idx} of {device}" for device, idx in waits_for.items())
+    if seen in (Outcome.COMPLETED, Outcome.REFUSED):
+        return found.violated(
+            f"{missing} never came, but the destination {seen} the migration"
+            if seen is Outcome.COMPLETED
+            else f"{missing} never came, and the destination failed instead of waiting",
+            endings.last_status(Side.DESTINATION) or endings.exited[Side.DESTINATION],
+        )
+    asked = [record for record in endings.hung if record.side is Side.DESTINATION]
+    answers = {
+        name: record.args[name]
+        for record in asked
+        for name in ("main_loop_alive", "monitor_alive")
+        if name in record.args
+    }
+    if not asked or not answers:
+        return found.unknown("nobody asked the destination whether it answers")
+    if not all(answers.values()):
+        dead = " and ".join(name.removesuffix("_alive") for name, is_ok in answers.items()
+                            if not is_ok)  # fmt: skip
+        return found.violated(
+            f"the destination waits for {missing}, and its {dead.replace('_', ' ')} does not "
+            "answer",
+            *asked[:1],
+            **answers,
+        )
+    if not all(run.trace(Side.DESTINATION, STARVED, device) for device in waits_for):
+        return found.unknown("the trace does not tell what the load thread waits for")
+    return found.valid(f"the destination waits for {missing}, and answers", **answers)
+
+
+def _late(run: CheckedRun) -> list[tuple[Record, Record, Record]]:
+    """Packets that were held back and waited for: the fault, the starving, the delivery."""
+    late = []
+    for held in run.wire("fault"):
+        if held.args["fault"] != "hold" or held.args.get("idx") is None:
+            continue
+        idx, device = held.args["idx"], held.device
+        outs = [r for r in run.wire("packet_out", device) if r.args["idx"] == idx]
+        starved = [
+            record
+            for record in run.trace(Side.DESTINATION, STARVED, device)
+            if record.args["idx"] == idx and outs and record.t_ns < outs[0].t_ns
+        ]
+        if starved:
+            late.append((held, starved[0], outs[0]))
+    return late
+
+
+RULE = Rule(
+    id="LIF-1",
+    title="The destination waits for a missing packet, answers, and takes it late",
+    asks=with_faults,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+    asked_by=asked_by,
+)

@@ -1,0 +1,58 @@
+"""LIF-9: if the destination fails to load, the source does not report the migration completed.
+
+Asked where the destination refused what it was given.  The source learns of it on the
+return path, without which it cannot know.
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.delivered import seen_end
+from harness.check.rule import Findings, Rule, with_faults
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Side
+from harness.model.expectation import Expectation
+from harness.model.prediction import Outcome
+from harness.scenario import Scenario
+
+found = Findings("LIF-9")
+
+
+def asks(scenario: Scenario, expectation: Expectation) -> str:
+    if not scenario.return_path:
+        return "there is no return path to tell the source"
+    return with_faults(scenario, expectation)
+
+
+def asked_by(run: CheckedRun) -> str:
+    if run.named(Kind.SESSION, Side.HARNESS, "replayed"):
+        return "the source is a capture, which notices nothing"
+    if run.prediction is None:
+        return "no fault changed what was delivered"
+    if seen_end(run) is not Outcome.REFUSED:
+        return "the destination did not fail"
+    return ""
+
+
+def judge(run: CheckedRun) -> Finding:
+    endings = run.endings
+    told = endings.status(Side.SOURCE)
+    if told == "completed":
+        return found.violated(
+            "the destination failed to load, but the source reports the migration completed",
+            endings.last_status(Side.SOURCE),
+            endings.last_status(Side.DESTINATION) or endings.exited[Side.DESTINATION],
+        )
+    if told not in ("failed", "cancelled"):
+        return found.unknown(f"the source has not ended the migration: {told or 'no status'}")
+    return found.valid(f"the destination failed to load, and the source reports {told}")
+
+
+RULE = Rule(
+    id="LIF-9",
+    title="The source does not report completed what the destination failed to load",
+    asks=asks,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+    asked_by=asked_by,
+)

@@ -1,0 +1,62 @@
+"""REF-11: every error of a refusal names the device that it concerns.
+
+The device's name is the one of its trace events (vbasedev->name), or its id.  A damaged
+channel and an unknown idstr concern no device.
+"""
+
+from harness.check import refusal
+from harness.check.assumptions import Assumption
+from harness.check.delivered import seen_end
+from harness.check.rule import Findings, Rule, with_faults
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Side
+from harness.model.prediction import Outcome
+
+found = Findings("REF-11")
+
+
+def asked_by(run: CheckedRun) -> str:
+    if seen_end(run) is not Outcome.REFUSED:
+        return "the destination refused nothing"
+    possible = run.prediction.reasons if run.prediction else ()
+    if not possible:
+        return "nothing was delivered that must be refused"
+    if not all(reason.device for reason in possible):
+        return "what was refused may concern no device"
+    return ""
+
+
+def judge(run: CheckedRun) -> Finding:
+    possible = run.prediction.reasons if run.prediction else ()
+    devices = sorted({reason.device for reason in possible})
+    names = {name for device in devices for name in _names(run, device)}
+    said = refusal.errors(run)
+    if not said:
+        return found.unknown("the destination failed, and no error tells why")
+    for _, text in said:
+        if any(name in text for name in names):
+            return found.valid("the error names the device", said=text)
+    record, text = said[-1]
+    return found.violated(
+        f'the error must name {" or ".join(devices)}: "{text}"',
+        record,
+        refusal.packet_of(run, possible[0]),
+    )
+
+
+def _names(run: CheckedRun, device: str) -> set[str]:
+    """The device's id, and its name in the destination's trace."""
+    records = run.sequence(Kind.TRACE, Side.DESTINATION, device)
+    return {device} | {str(record.args["name"]) for record in records if "name" in record.args}
+
+
+RULE = Rule(
+    id="REF-11",
+    title="Every error of a refusal names the device",
+    asks=with_faults,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+    asked_by=asked_by,
+)

@@ -1,0 +1,59 @@
+"""REF-6: an index far beyond what the state needs is refused, or costs bounded memory.
+
+What far is: ``model.delivery.FAR``.  Bounded is the destination's high-water mark of resident
+memory below its RAM, twice the state and SPARE_MIB.  A destination that runs out of memory
+dies of a signal.
+"""
+
+from harness.check import refusal
+from harness.check.assumptions import Assumption
+from harness.check.delivered import seen_end
+from harness.check.rule import Findings, Rule, with_faults
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Side
+from harness.model.prediction import Outcome
+from harness.scenario import MIB
+
+found = Findings("REF-6")
+SPARE_MIB = 512
+
+
+def asked_by(run: CheckedRun) -> str:
+    return "" if refusal.reasons(run, "REF-6") else "no index far beyond the state was delivered"
+
+
+def judge(run: CheckedRun) -> Finding:
+    reason = refusal.reasons(run, "REF-6")[0]
+    packet, what = refusal.packet_of(run, reason), refusal.describe(reason)
+    end = run.endings.crash(Side.DESTINATION)
+    if end is not None and end.args["signal"]:
+        return found.violated(
+            f"{what}: the destination QEMU ended by signal {end.args['signal']}", packet, end
+        )
+    memory = run.named(Kind.PROCESS, Side.DESTINATION, "memory")
+    limit_kib = (run.scenario.ram_mib + SPARE_MIB) * 1024 + 2 * run.scenario.state_size // 1024
+    used = max(memory, key=lambda record: int(record.args["hwm_kib"]), default=None)
+    if used is not None and used.args["hwm_kib"] > limit_kib:
+        return found.violated(
+            f"{what}: the destination used {used.args['hwm_kib'] // 1024} MiB, more than "
+            f"{limit_kib * 1024 // MIB}",
+            packet,
+            used,
+        )
+    if seen_end(run) is Outcome.REFUSED:
+        return refusal.judge(run, found, "REF-6")
+    if used is None:
+        return found.unknown("the destination's memory was not measured")
+    return found.valid(f"{what}: its memory is bounded", hwm_kib=used.args["hwm_kib"])
+
+
+RULE = Rule(
+    id="REF-6",
+    title="An index far beyond the state is refused, or costs bounded memory",
+    asks=with_faults,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+    asked_by=asked_by,
+)

@@ -1,0 +1,239 @@
+"""What the destination was given over multifd, and what is wrong with one packet of it.
+
+Written from REF-2 to REF-6, REF-8 to REF-10 and from docs/devel/migration/vfio.rst.  The
+facts about layouts and limits stand in migration/multifd.h and
+hw/vfio/migration-multifd.c.  What several packets are to each other is ``prediction``'s.
+
+A packet is **refused** when it is read, or its channel is **stuck**: it states more bytes
+than it has, so that what follows is eaten; the destination then refuses what it makes of
+that, or waits for more.  Where the specification leaves the effect open it is **open**.
+"""
+
+import enum
+from collections.abc import Iterator
+
+import msgspec
+
+CONFIG_STATE = 1
+"""VFIO_DEVICE_STATE_CONFIG_STATE, of VFIO's own flags."""
+INVALID_IDX = 0xFFFFFFFF
+STATE_HEADER = 12
+"""Bytes of VFIO's own header, in front of the data."""
+STATE_HEAD, RAM_HEAD = 276, 1344
+"""Bytes of a packet before its payload, of device state and of RAM in pages of 4 KiB."""
+DEVICE_STATE = 1 << 6
+"""MULTIFD_FLAG_DEVICE_STATE: the only flag of a device-state packet."""
+CONFIG_MARKER = "ffffffffef100002"
+"""VFIO_MIG_FLAG_DEV_CONFIG_STATE, hex: the first 8 bytes of a configuration."""
+FAR = 1 << 16
+"""Indices beyond the last that is needed; nearer ones cost the destination little memory."""
+
+
+class Effect(enum.Enum):
+    """What becomes of a wrong packet."""
+
+    REFUSED = enum.auto()
+    STUCK = enum.auto()
+    """Its channel ends in a refusal, or waits for bytes that do not come."""
+    OPEN = enum.auto()
+    """Refused or taken."""
+
+
+class Packet(msgspec.Struct, frozen=True, kw_only=True):
+    """One device-state packet, as delivered.  Header fields are None where they are right."""
+
+    number: int
+    """Its place among all that were delivered."""
+    t_ns: int
+    """When the destination's socket had taken all of it."""
+    channel: int
+    device: str
+    """Id of the scenario's device; "": the idstr is none of theirs."""
+    idx: int | None
+    """None: the payload has no room for VFIO's header."""
+    size: int
+    """Bytes of data behind VFIO's header; of a payload without it, all bytes."""
+    digest: str = ""
+    state_flags: int = 0
+    instance_id: int = 0
+    marker: str = CONFIG_MARKER
+    """Of a configuration, the first 8 bytes of its data, hex."""
+    magic: int | None = None
+    version: int | None = None
+    flags: int | None = None
+    state_version: int | None = None
+    next_packet_size: int | None = None
+    """Bytes of payload that it states, where that is not true."""
+    has_idstr_end: bool = True
+    is_read: bool = False
+    """Whether the destination is known to have read it before it had loaded all state."""
+
+    @property
+    def is_config(self) -> bool:
+        """Whether it is flagged CONFIG_STATE."""
+        return bool(self.state_flags & CONFIG_STATE)
+
+    @property
+    def payload_size(self) -> int:
+        """Bytes of its payload, in truth."""
+        return self.size + (0 if self.idx is None else STATE_HEADER)
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the source sent of one device's state."""
+
+    instance_id: int = 0
+    indices: frozenset[int] = frozenset()
+    config_idx: int | None = None
+    """None: the source sent no configuration."""
+    config_size: int = 0
+    """Bytes of its data."""
+    config_digest: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every packet up to the configuration was sent."""
+        return self.config_idx is not None and len(self.indices) > self.config_idx
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that are no whole packet, behind packet number ``after`` of all (-1: none)."""
+
+    channel: int
+    t_ns: int
+    after: int
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the destination was given of the devices' state."""
+
+    packets: tuple[Packet, ...]
+    """In the order in which they were sent on."""
+    sent: dict[str, Sent]
+    """By device; one that is absent here sent nothing."""
+    multifd_devices: tuple[str, ...]
+    """Devices whose state goes over multifd."""
+    limits: dict[str, int] = {}
+    """x-migration-max-queued-buffers-size of devices that have it, bytes."""
+    pieces: tuple[Piece, ...] = ()
+    closed: tuple[int, ...] = ()
+    """Channels that were closed on purpose; -1: the main channel."""
+    ends_early: bool = False
+    """Whether the source closes its channels once all is sent, as without a return path."""
+    resumed_ns: int = 0
+    """When a stalled main channel went on; nothing is loaded before that.  0: no stall."""
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a right destination refuses, or may refuse."""
+
+    requirement: str
+    words: str
+    device: str = ""
+    """"": it concerns no device."""
+    channel: int = -1
+    idx: int | None = None
+    number: int = -1
+    """The packet's; -1: it is about none."""
+
+
+class Defect(msgspec.Struct, frozen=True):
+    """What is wrong with one packet, by itself."""
+
+    effect: Effect
+    reason: Reason
+
+
+def defects(packet: Packet, delivery: Delivery) -> Iterator[Defect]:
+    """All that is wrong with ``packet``; what comes first is read first.
+
+    Of one that leaves its channel stuck no more is told: what it is taken for depends on the
+    bytes behind it.  A stated size below the true one is no defect of the packet but of what
+    follows it: see ``leaves_rest``.
+    """
+
+    def wrong(requirement: str, words: str, effect: Effect = Effect.REFUSED) -> Defect:
+        concerns = "" if requirement in ("REF-9", "REF-10") else packet.device
+        return Defect(effect, reason(packet, requirement, words, concerns))
+
+    if packet.magic is not None or packet.version is not None:
+        yield wrong("REF-10", "its magic or version is wrong")
+    stated = packet.next_packet_size
+    if packet.flags is not None and packet.flags & DEVICE_STATE:
+        yield wrong("REF-10", f"its flags are {packet.flags:#x}")
+    elif packet.flags is not None:
+        is_head = STATE_HEAD + packet.payload_size >= RAM_HEAD
+        effect = Effect.REFUSED if is_head else Effect.STUCK
+        yield wrong("REF-10", "it is not flagged as device state", effect)
+        return
+    if stated is not None and stated > packet.payload_size:
+        yield wrong("REF-10", "it states more bytes than it has", Effect.STUCK)
+        return
+    if not packet.device:
+        ending = "unknown" if packet.has_idstr_end else "not terminated"
+        yield wrong("REF-9", f"its idstr is {ending}")
+        return
+    sent = delivery.sent.get(packet.device, Sent())
+    if packet.instance_id != sent.instance_id:
+        yield wrong("REF-9", f"its instance id is {packet.instance_id}")
+    if packet.device not in delivery.multifd_devices:
+        yield wrong("REF-2", "its device does not use multifd transfer")
+    if packet.idx is None or (stated is not None and stated < STATE_HEADER):
+        yield wrong("REF-3", f"its payload has less than {STATE_HEADER} bytes")
+        return
+    if packet.state_version is not None:
+        yield wrong("REF-4", f"its version is {packet.state_version}")
+    if packet.idx == INVALID_IDX:
+        yield wrong("REF-5", "its index is 0xffffffff")
+    elif is_far(packet, delivery):
+        yield wrong("REF-6", "its index is far beyond what the state needs", Effect.OPEN)
+    if packet.state_flags & ~CONFIG_STATE:
+        yield wrong("REF-10", f"its state flags are {packet.state_flags:#x}", Effect.OPEN)
+
+
+def is_far(packet: Packet, delivery: Delivery) -> bool:
+    """Whether its index is FAR beyond the last that the state may need (REF-6)."""
+    sent = delivery.sent.get(packet.device, Sent())
+    needed = max(len(sent.indices), len(delivery.packets))
+    return packet.idx is not None and packet.idx >= needed + FAR
+
+
+def leaves_rest(packet: Packet) -> bool:
+    """Whether it states less bytes than it has: the rest is taken for the next packet."""
+    stated = packet.next_packet_size
+    return stated is not None and stated < packet.payload_size
+
+
+def config_defect(packet: Packet, sent: Sent) -> Defect | None:
+    """What is wrong with the configuration in ``packet`` (REF-8); it shows when it is loaded.
+
+    Other bytes behind the right marker, as many as there were, may be noticed or not.
+    """
+    size = packet.size
+    if packet.next_packet_size is not None:
+        size = min(size, packet.next_packet_size - STATE_HEADER)
+
+    def wrong(words: str, effect: Effect = Effect.REFUSED) -> Defect:
+        return Defect(effect, reason(packet, "REF-8", words, packet.device))
+
+    if packet.marker != CONFIG_MARKER:
+        return wrong(f"the configuration begins with {packet.marker or 'nothing'}")
+    if sent.config_idx is None:
+        return None
+    if size != sent.config_size:
+        return wrong(f"the configuration has {size} bytes, not {sent.config_size}")
+    if packet.digest != sent.config_digest:
+        return wrong("bytes of the configuration were changed", Effect.OPEN)
+    return None
+
+
+def reason(packet: Packet, requirement: str, words: str, device: str) -> Reason:
+    """A reason that is about ``packet``."""
+    return Reason(
+        requirement=requirement,
+        words=words,
+        device=device,
+        channel=packet.channel,
+        idx=packet.idx,
+        number=packet.number,
+    )

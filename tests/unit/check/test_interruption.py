@@ -1,0 +1,130 @@
+"""Actions that may stop a migration, and whether the guest runs on at the source."""
+
+import pytest
+
+from harness.action_plan import Execute, Storm, Target, Tell, status
+from harness.check import interruption
+from harness.check.run import CheckedRun
+from harness.history import Kind
+from harness.model.expectation import expect
+from tests.unit.check.histories import completed, without
+from tests.unit.check.lives import (
+    CANCEL,
+    KILL_DESTINATION,
+    KILL_SOURCE,
+    RUNNING,
+    STOPPED,
+    Life,
+    cancelled,
+    continued,
+)
+from tests.unit.check.story import DST, FACTS, SRC, scenario
+
+WHEN = status(Target.SOURCE, "active")
+
+
+def checked(run) -> CheckedRun:
+    return CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+
+
+@pytest.mark.parametrize("action", [CANCEL, KILL_SOURCE, KILL_DESTINATION])
+def test_cancel_and_kill_may_stop_a_migration(action):
+    assert interruption.may_stop(action)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        Execute(when=WHEN, target=Target.SOURCE, command="query-migrate"),
+        Storm(when=WHEN, target=Target.SOURCE),
+        Tell(when=WHEN, name="go"),
+    ],
+)
+def test_other_actions_do_not(action):
+    assert not interruption.may_stop(action)
+
+
+def test_actions_that_were_done_come_with_their_records():
+    life = Life(scenario(actions=(CANCEL, KILL_SOURCE)))
+    life.act(1)
+    ((action, record),) = interruption.done(checked(life.history()))
+    assert action is KILL_SOURCE
+    assert record.name == "action"
+
+
+def test_status_at_a_time_is_the_last_one_told_by_then():
+    life = cancelled()
+    (record,) = [record for record in life.records if record.name == "action"]
+    run = checked(life.history())
+    assert interruption.status_at(run, SRC, record.t_ns) == "active"
+    assert interruption.status_at(run, SRC, 0) == ""
+
+
+def test_migration_before_this_one():
+    run = completed(scenario())
+    assert interruption.continued_after(checked(run)) == ""
+    assert interruption.continued_after(checked(continued(run, "failed"))) == "failed"
+
+
+def test_source_that_runs_with_its_device_is_not_lost():
+    life = cancelled()
+    life.asked(SRC, RUNNING)
+    assert interruption.lost(checked(life.history())) is None
+
+
+def test_source_whose_guest_stands_still_is_lost():
+    life = cancelled()
+    life.asked(SRC, STOPPED)
+    sentence, evidence = interruption.lost(checked(life.history()))
+    assert sentence == "the source's guest does not run: finish-migrate"
+    assert evidence[0].args["value"] == STOPPED
+
+
+def test_source_whose_device_was_left_stopped_is_lost():
+    life = cancelled()
+    life.arc(SRC, "vfio0", "STOP")
+    life.asked(SRC, RUNNING)
+    sentence, evidence = interruption.lost(checked(life.history()))
+    assert sentence == "vfio0 was left in STOP"
+    assert evidence[0].name == "arc"
+
+
+def test_what_a_device_does_when_its_qemu_quits_is_no_loss():
+    life = cancelled()
+    life.asked(SRC, RUNNING)
+    life.qmp(SRC, "quit")
+    life.arc(SRC, "vfio0", "STOP")
+    assert interruption.lost(checked(life.history())) is None
+
+
+def test_arc_that_the_device_refused_changes_nothing():
+    life = cancelled()
+    life.add(SRC, Kind.DEVICE, "arc", "vfio0", state="STOP", path=[], errno=22)
+    assert interruption.lost(checked(life.history())) is None
+
+
+def test_device_that_holds_the_source_s_bytes_is_whole():
+    assert interruption.damaged(checked(completed(scenario()))) is None
+
+
+@pytest.mark.parametrize(("missing", "difference"), [(1, -1), (0, 77)])
+def test_device_that_holds_less_or_others_is_damaged(missing, difference):
+    life = Life(scenario())
+    life.received(4 * (1 << 20) - missing, difference)
+    sentence, evidence = interruption.damaged(checked(life.history()))
+    assert "vfio0 holds" in sentence
+    assert evidence[0].name == "received"
+
+
+def test_device_that_did_not_tell_is_not_known_to_be_whole():
+    sentence, evidence = interruption.damaged(checked(without(completed(scenario()), "received")))
+    assert sentence == "vfio0 did not tell what it got"
+    assert not evidence
+
+
+def test_side_that_hung_is_stuck_and_the_other_is_not():
+    life = Life(scenario())
+    life.hangs(DST)
+    run = checked(life.history())
+    assert [record.name for record in interruption.stuck(run, DST)] == ["deadline", "hung"]
+    assert not interruption.stuck(run, SRC)
