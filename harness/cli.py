@@ -120,6 +120,13 @@ def _replay(options: argparse.Namespace) -> int:
     )
 
 
+def _repro(options: argparse.Namespace) -> int:
+    from harness import job, repro  # noqa: PLC0415
+
+    settings = job.Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
+    return repro.repro(options.name, settings, options.runs, options.trace_events, print)
+
+
 def _recheck(options: argparse.Namespace) -> int:
     from harness import job  # noqa: PLC0415
 
@@ -176,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="run scenarios, or the main job, and judge them"))
     _add_replay(commands.add_parser("replay", help="give a destination what a capture holds"))
+    _add_repro(commands.add_parser("repro", help="show a finding in QEMU again"))
     _add_recheck(commands.add_parser("recheck", help="judge saved runs again"))
     _add_doctor(commands.add_parser("doctor", help="tell whether this machine can run the job"))
     _add_serve(commands.add_parser("serve", help="run a QEMU by hand, with emulated devices"))
@@ -221,14 +229,32 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     _add_how_to_run(parser)
 
 
-def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fault", action="append", default=[], metavar="JSON",
-                        help="done to packets on their way, and may be given again; like "
-                        """'{"fault": "drop", "select": {"idx": [3]}}'""")  # fmt: skip
+def _add_repro(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_repro)
+    parser.description = (
+        "Runs the scenario of each finding NAME and checks that it shows that finding, and no "
+        "other failure.  Exit status: 0 shown, 1 not shown, 2 not of this QEMU's version, "
+        "3 lost."
+    )
+    parser.add_argument("name", nargs="*", metavar="NAME", help="default: all that are known")
+    parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
+    parser.add_argument("--qemu-dst", default="", metavar="PATH",
+                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+    _add_where(parser)
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trace-events", default="", metavar="PATH",
                         help="trace-events-all (default: beside the binary)")  # fmt: skip
     parser.add_argument("--runs", type=Path, default=_RUNS, metavar="DIR",
                         help="where run directories go (default: runs/)")  # fmt: skip
+
+
+def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fault", action="append", default=[], metavar="JSON",
+                        help="done to packets on their way, and may be given again; like "
+                        """'{"fault": "drop", "select": {"idx": [3]}}'""")  # fmt: skip
+    _add_where(parser)
     parser.add_argument("--no-progress", dest="progress", action="store_false",
                         help="print only the report at the end")  # fmt: skip
     parser.add_argument("--steps", action="store_true",

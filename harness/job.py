@@ -238,6 +238,8 @@ def run(
                 if entry.error and entry.error not in told:
                     told.add(entry.error)
                     complain(f"{entry.error}{f'; see {entry.path}/' if entry.path else ''}")
+                if entry.no_capture:
+                    complain(f"{entry.name}: no capture: {entry.no_capture}")
     report = Report(
         entries=tuple(entries),
         titles=TITLES,
@@ -289,6 +291,9 @@ def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> E
         known=interrupted_by(history, verdict),
         waiting=waiting.describe(history),
         replay=tuple(_replay_arguments(history)),
+        no_capture=next(
+            (str(r.args["why"]) for r in history.records if r.name == "not_captured"), ""
+        ),
     )
 
 

@@ -116,18 +116,24 @@ def judged(
     A run that an intermittent known deviation interrupts makes the test an expected failure.
     """
 
-    async def run(scenario: Scenario) -> Run:
-        scenario = msgspec.structs.replace(
+    def with_builds(scenario: Scenario) -> Scenario:
+        return msgspec.structs.replace(
             scenario,
             qemu=scenario.qemu or str(qemu_src),
             qemu_dst=scenario.qemu_dst or str(qemu_dst),
+            then=with_builds(scenario.then) if scenario.then else None,
         )
+
+    async def run(scenario: Scenario) -> Run:
         trace_events = pytestconfig.getoption("--trace-events")
-        done = await run_scenario(scenario, results_dir, trace_events=trace_events)
-        if done.known is not None:
-            request.node.user_properties.append(("run", str(done.rundir)))
-            pytest.xfail(f"{done.known.requirement}, intermittent: {done.known.cause}")
-        return done
+        first = await run_scenario(with_builds(scenario), results_dir, trace_events=trace_events)
+        done: Run | None = first
+        while done is not None:
+            if done.known is not None:
+                request.node.user_properties.append(("run", str(done.rundir)))
+                pytest.xfail(f"{done.known.requirement}, intermittent: {done.known.cause}")
+            done = done.next
+        return first
 
     return run
 

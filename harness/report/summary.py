@@ -33,6 +33,8 @@ class Entry:
     """Where it stands, if it did not end (``report.waiting``)."""
     replay: tuple[str, ...] = ()
     """Arguments of the command that makes it again, if it was a replay; empty: it was none."""
+    no_capture: str = ""
+    """Why there is no capture although one was wanted."""
 
     @property
     def outcome(self) -> Outcome | None:

@@ -19,7 +19,7 @@ from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, History, Manifest, RunDir
 from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
-from harness.session import capturing
+from harness.session import asking, capturing
 from harness.session.actions import Actions
 from harness.session.link import Link
 from harness.session.log import Log
@@ -232,7 +232,9 @@ class Session:
         for peer in self._peers:
             self.log.records += peer.read_trace(self._started_ns)
         if self._writer is not None:
-            capturing.finish(self._writer, self.scenario, self.source, self._facts, self.records)
+            why_not = capturing.finish(self._writer, self.scenario, self._facts, self.records)
+            if why_not:
+                self.log.note("not_captured", {"why": why_not})
         return self._write(*self._facts)
 
     async def _compared(self) -> None:
@@ -262,7 +264,7 @@ class Session:
     async def _launch(self, peer: Peer) -> None:
         if peer is self.origin:
             await migration.configure(peer.vm.monitor, self.scenario)
-            await self._record_guest(peer)
+            await asking.guest_view(peer, self.scenario, self.log)
             return
         peer.trace.mkdir()
         argv = command_line.build(
@@ -319,7 +321,7 @@ class Session:
                 for index, spec in enumerate(self.scenario.devices)
             )
         )
-        await self._record_guest(self.source)
+        await asking.guest_view(self.source, self.scenario, self.log)
 
     def _require_properties(self, peer: Peer) -> None:
         known = peer.facts.vfio_pci_properties if peer.facts else ()
@@ -414,10 +416,10 @@ class Session:
         async with asyncio.TaskGroup() as group:
             for peer in self._peers:
                 peer.devices.observe_config()
-                group.create_task(self._query(peer))
+                group.create_task(asking.how_it_went(peer))
         if migration.destination_end(self.destination.events) == "completed":
             with contextlib.suppress(VMError):
-                await self._record_guest(self.destination)
+                await asking.guest_view(self.destination, self.scenario, self.log)
 
     async def _source_resumed(self) -> None:
         """A source that has failed runs its guest again, a moment after it said so; one that
@@ -444,30 +446,6 @@ class Session:
         # The destination first: where it got the same bytes, their digest is the source's.
         for peer in reversed(self._peers):
             peer.devices.report()
-
-    async def _query(self, peer: Peer) -> None:
-        if not peer.vm.is_running or peer.vm.is_stuck:
-            return
-        with contextlib.suppress(VMError):  # recorded as execute without return
-            await asyncio.gather(
-                peer.vm.monitor.execute("query-migrate"), peer.vm.monitor.execute("query-status")
-            )
-
-    async def _record_guest(self, peer: Peer) -> None:
-        """Ask all devices at once: each answer alone is a round trip."""
-        monitor, devices = peer.vm.monitor, self.scenario.devices
-        answers = await asyncio.gather(
-            *(guest.registers(monitor, slot_of(index)) for index in range(len(devices))),
-            *(
-                guest.words(monitor, guest.bar_address(index, spec.bar_size))
-                for index, spec in enumerate(devices)
-            ),
-        )
-        for spec, registers, words in zip(
-            devices, answers[: len(devices)], answers[len(devices) :], strict=True
-        ):
-            self.log.note("guest_config", {"registers": registers}, peer.side, spec.id)
-            self.log.note("guest_bar", {"words": words}, peer.side, spec.id)
 
     @property
     def _facts(self) -> tuple[BuildFacts, BuildFacts]:

@@ -22,8 +22,9 @@ class Sees:
         self.history, self.error, self.qemu_spoke = history, error, qemu_spoke
         self.next, self.next_history = None, None
 
-    def __call__(self, _scenario, rundir, trace_events, progress):
+    def __call__(self, _scenario, rundir, trace_events, progress, has_capture):
         self.rundir, self.trace_events = rundir, trace_events
+        self.has_capture = has_capture
         progress("boot")
         return self
 
@@ -50,7 +51,7 @@ async def test_run_is_judged_and_its_directory_has_verdict_and_script(session, t
     sees = session(history=history)
     steps: list[str] = []
     made = await run_scenario(
-        history.scenario, tmp_path, trace_events="given", progress=steps.append
+        history.scenario, tmp_path, trace_events="given", progress=steps.append, has_capture=True
     )
     assert made.verdict.overall is Outcome.VIOLATED
     assert made.history is history
@@ -59,6 +60,7 @@ async def test_run_is_judged_and_its_directory_has_verdict_and_script(session, t
     assert os.access(made.rundir / "by-hand.sh", os.X_OK)
     assert steps == ["boot", "judge"]
     assert sees.trace_events == "given"
+    assert sees.has_capture
 
 
 async def test_migration_that_followed_is_judged_too(session, tmp_path):

@@ -1,0 +1,83 @@
+"""Show a finding again: run its scenario, and check that what it shows is that finding."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness import findings
+from harness.check.deviations import Deviation
+from harness.check.verdict import Finding, Outcome, Verdict
+from harness.errors import HarnessError
+from harness.job import Settings, with_builds
+from harness.run import Run, run_scenario
+
+TRIES = 100
+"""Runs of a finding that does not show in each."""
+
+SHOWN, ELSE, NOT_ASKED, LOST = 0, 1, 2, 3
+"""Exit statuses: it was shown; it was not, or something else was; this QEMU is not one of
+those that have it; the harness was lost."""
+
+Tell = Callable[[str], None]
+
+
+def repro(
+    names: Sequence[str], settings: Settings, runs_dir: Path, trace_events: str, tell: Tell
+) -> int:
+    """Show each finding of ``names`` (none: all that are known); the worst exit status.
+
+    :param tell: prints a line
+    :raise UsageError: one is not known
+    :raise PrerequisiteMissing: there is no such QEMU
+    """
+    worst = SHOWN
+    for deviation in findings.named(tuple(names)):
+        status, words = _show(deviation, settings, runs_dir, trace_events)
+        tell(f"{deviation.name}: {words}")
+        worst = max(worst, status)
+    return worst
+
+
+def _show(
+    deviation: Deviation, settings: Settings, runs_dir: Path, trace_events: str
+) -> tuple[int, str]:
+    wanted = with_builds(findings.scenario_of(deviation), settings)
+    wanted = msgspec.structs.replace(wanted, name=deviation.name)
+    tries = TRIES if deviation.intermittent else 1
+    for number in range(1, tries + 1):
+        try:
+            run = asyncio.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
+        except HarnessError as error:
+            return LOST, f"LOST: {error}"
+        manifest = run.history.manifest
+        if not deviation.affects(manifest.source, manifest.destination):
+            versions = {manifest.source.version_text, manifest.destination.version_text}
+            return NOT_ASKED, f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}"
+        shown = shown_by(deviation, run.verdict)
+        if shown is not None:
+            after = f" in run {number}" if deviation.intermittent else ""
+            return SHOWN, f"shown{after}: {shown.sentence}\n    see {run.rundir}/"
+        if run.verdict.with_outcome(Outcome.VIOLATED) or run.verdict.overall is Outcome.UNKNOWN:
+            return ELSE, f"NOT shown, but {_else(run)}\n    see {run.rundir}/"
+    return ELSE, f"NOT shown: {tries} run{'s are' if tries > 1 else ' is'} valid"
+
+
+def shown_by(deviation: Deviation, verdict: Verdict) -> Finding | None:
+    """The finding of ``verdict`` that is what ``deviation`` describes; None: there is none."""
+    return next(
+        (
+            finding
+            for finding in verdict.findings
+            if finding.outcome is Outcome.VIOLATED and deviation.describes(finding)
+        ),
+        None,
+    )
+
+
+def _else(run: Run) -> str:
+    told = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED] or [
+        f for f in run.verdict.findings if f.outcome is Outcome.UNKNOWN
+    ]
+    return "; ".join(f"{f.requirement} {f.outcome}: {f.sentence}" for f in told[:3])

@@ -1,0 +1,46 @@
+"""A capture gets whose bytes they are, and what the source said meanwhile; or it is none."""
+
+import msgspec
+import pytest
+
+from harness.history import Kind, Record, Side
+from harness.history.builds import BuildFacts
+from harness.proxy.capture import Capture, CaptureWriter
+from harness.proxy.events import MAIN
+from harness.scenario import EmulatedDevice, Scenario
+from harness.session import capturing
+
+SCENARIO = Scenario(name="two", devices=(EmulatedDevice(id="a"), EmulatedDevice(id="b")))
+BUILD = BuildFacts(path="q", version=(10, 0, 0), version_text="10.0", machine="pc-q35-10.0")
+
+
+def sent(device, side=Side.SOURCE):
+    return Record(1, side, Kind.DEVICE, "sent", {"bytes": 3, "digest": f"of {device}"}, device)
+
+
+@pytest.fixture
+def writer(tmp_path):
+    with CaptureWriter(tmp_path / "capture") as made:
+        made.append(MAIN, b"QEVM")
+        yield made
+
+
+def test_manifest_tells_whose_bytes_they_are(writer):
+    records = [sent("a"), sent("b"), Record(2, Side.DESTINATION, Kind.QMP, "RESUME")]
+    assert capturing.finish(writer, SCENARIO, (BUILD, BUILD), records) == ""
+    capture = Capture.load(writer.path)
+    assert capture.scenario == SCENARIO
+    assert capture.manifest.machine == "pc-q35-10.0"
+    assert [(d.id, d.idstr, d.size, d.digest) for d in capture.manifest.devices] == [
+        ("a", "0000:00:02.0/vfio", 3, "of a"),
+        ("b", "0000:00:03.0/vfio", 3, "of b"),
+    ]
+    kept = msgspec.json.Decoder(Record).decode_lines(capture.manifest.records)
+    assert kept == records[:2]
+
+
+def test_state_that_was_not_sent_makes_no_capture(writer):
+    records = [sent("a"), sent("b", side=Side.DESTINATION)]
+    why = capturing.finish(writer, SCENARIO, (BUILD, BUILD), records)
+    assert why == "the source did not send the state of b"
+    assert not list(writer.path.parent.iterdir())
