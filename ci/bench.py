@@ -101,7 +101,7 @@ class Bench:
         path = made.rundir / CAPTURE
 
         def replay() -> None:
-            capture = Capture.load(path)
+            capture = Capture.open(path)
             wanted = scenario_of(capture, str(self.binary))
             asyncio.run(run_scenario(wanted, self.folder / "runs", replayed=capture))
 

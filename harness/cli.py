@@ -69,6 +69,12 @@ def _take_sigterm_as_interrupt() -> threading.Event:
     return came
 
 
+def _say(line: str) -> None:
+    """One line on standard output, seen at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def complain(words: str) -> None:
     """One line on standard error."""
     sys.stderr.write(f"{PROGRAM}: error: {' '.join(words.split())}\n")
@@ -120,11 +126,18 @@ def _replay(options: argparse.Namespace) -> int:
     )
 
 
+def _show(options: argparse.Namespace) -> int:
+    from harness import contents  # noqa: PLC0415
+
+    sys.stdout.writelines(f"{line}\n" for line in contents.lines(options.capture))
+    return 0
+
+
 def _repro(options: argparse.Namespace) -> int:
     from harness import job, repro  # noqa: PLC0415
 
     settings = job.Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
-    return repro.repro(options.name, settings, options.runs, options.trace_events, print)
+    return repro.repro(options.name, settings, options.runs, options.trace_events, _say)
 
 
 def _recheck(options: argparse.Namespace) -> int:
@@ -183,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands.add_parser("run", help="run scenarios, or the main job, and judge them"))
     _add_replay(commands.add_parser("replay", help="give a destination what a capture holds"))
+    _add_show(commands.add_parser("show", help="tell what a capture holds"))
     _add_repro(commands.add_parser("repro", help="show a finding in QEMU again"))
     _add_recheck(commands.add_parser("recheck", help="judge saved runs again"))
     _add_doctor(commands.add_parser("doctor", help="tell whether this machine can run the job"))
@@ -227,6 +241,13 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
                         help="migration.capture of a run directory")  # fmt: skip
     parser.add_argument("--qemu", default="", metavar="PATH", help="the destination's QEMU")
     _add_how_to_run(parser)
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_show)
+    parser.description = "Tells the sections of the main channel and the packets of the others."
+    parser.add_argument("capture", type=Path, metavar="CAPTURE",
+                        help="migration.capture of a run directory")  # fmt: skip
 
 
 def _add_repro(parser: argparse.ArgumentParser) -> None:

@@ -175,7 +175,7 @@ def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:
     :raise HistoryError: it cannot be read
     :raise PrerequisiteMissing: there is no such QEMU, or it is none that can be used
     """
-    capture = Capture.load(path)
+    capture = Capture.open(path)
     binary = builds.find(settings.qemu_dst or settings.qemu)
     wanted = scenario_of(capture, str(binary), settings.faults)
     _require(binary, how["trace_events"], is_shared=False, has_trace=bool(wanted.trace))

@@ -27,7 +27,7 @@ from harness.session.replay import ReplaySession
 from harness.session.session import Progress, Session
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # asyncio.run() asks for it, of all records
 class Run:
     """A run that was made and judged."""
 

@@ -168,35 +168,52 @@ class CaptureWriter:
 
 
 class Capture:
-    """A capture that was read whole; it takes about as much memory as its file has bytes.
+    """A capture; once it was read it takes about as much memory as its file has bytes.
 
-    :ivar path: where it was read from
+    :ivar path: where it is
     :ivar manifest: what it is of
     :ivar scenario: what was run
-    :ivar streams: all bytes of each channel, by its number; the main channel's is ``MAIN``
+    :ivar streams: all bytes of each channel, by its number; the main channel's is ``MAIN``;
+        empty before ``read``
     """
 
-    def __init__(self, path: Path, manifest: Manifest, streams: Mapping[int, bytearray]) -> None:
+    def __init__(self, path: Path, loader: "_Loader") -> None:
         self.path = path
-        self.manifest = manifest
-        self.streams = streams
-        self.scenario: Scenario = _scenario(path, manifest)
+        self.manifest, self.scenario = loader.scan()
+        self.streams: Mapping[int, bytearray] = {}
+        self._loader = loader
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """The capture in the file ``path``.
+    def open(cls, path: Path) -> Self:
+        """The capture in the file ``path``, without its streams.
 
         :raise HistoryError: it cannot be read, is no capture, of another format version, cut
             off or damaged
         """
         try:
-            with path.open("rb") as file:
-                manifest, streams = _Loader(path, file).load()
+            return cls(path, _Loader(path, path.open("rb")))
         except OSError as error:
             raise HistoryError(
                 f"{path}: cannot read: {error.strerror}; give a capture file"
             ) from error
-        return cls(path, manifest, streams)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Likewise, with its streams.
+
+        :raise HistoryError: as of ``open`` and ``read``
+        """
+        capture = cls.open(path)
+        capture.read()
+        return capture
+
+    def read(self) -> None:
+        """Read the streams; called again it does nothing.
+
+        :raise HistoryError: they are damaged
+        """
+        if not self.streams:
+            self.streams = self._loader.read(self.manifest)
 
     def units(self, channel: int) -> Iterator[Unit]:
         """The hello and the packets of multifd channel ``channel``, in order.
@@ -271,31 +288,47 @@ class _Loader:
         self._path = path
         self._file = file
         self._left = os.fstat(file.fileno()).st_size
+        self._chunks: dict[int, list[tuple[int, int]]] = {}  # offset and size, by channel
 
-    def load(self) -> tuple[Manifest, dict[int, bytearray]]:
-        self._check_version()
-        streams: dict[int, bytearray] = {}
-        while True:
-            channel, size = _CHUNK.unpack(self._read(_CHUNK.size))
-            if channel == _MANIFEST:
-                break
-            if not MAIN <= channel <= _LAST_CHANNEL or not size:
-                raise self._damaged(f"a chunk of {size} bytes of channel {channel}")
-            stream = streams.setdefault(channel, bytearray())
-            self._check_left(size)
-            while size:
-                piece = self._read(min(size, _PIECE))
-                stream += piece
-                size -= len(piece)
-        manifest = self._manifest(size)
-        found = {
-            channel: Stream(len(data), xxhash.xxh3_128_hexdigest(data))
-            for channel, data in streams.items()
-        }
-        for channel in sorted({*found, *manifest.streams}):
-            if found.get(channel) != manifest.streams.get(channel):
-                raise self._damaged(f"channel {channel} is not what the manifest says")
-        return manifest, streams
+    def scan(self) -> tuple[Manifest, Scenario]:
+        """Find the chunks, and read the manifest behind them; the file stays open."""
+        try:
+            self._check_version()
+            while True:
+                channel, size = _CHUNK.unpack(self._read(_CHUNK.size))
+                if channel == _MANIFEST:
+                    manifest = self._manifest(size)
+                    return manifest, _scenario(self._path, manifest)
+                if not MAIN <= channel <= _LAST_CHANNEL or not size:
+                    raise self._damaged(f"a chunk of {size} bytes of channel {channel}")
+                self._check_left(size)
+                self._chunks.setdefault(channel, []).append((self._file.tell(), size))
+                self._file.seek(size, os.SEEK_CUR)
+                self._left -= size
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self, manifest: Manifest) -> dict[int, bytearray]:
+        """All bytes of each channel; closes the file."""
+        with self._file:
+            found = {channel: self._stream(chunks) for channel, chunks in self._chunks.items()}
+            for channel in sorted({*found, *manifest.streams}):
+                data = found.get(channel, bytearray())
+                told = Stream(len(data), xxhash.xxh3_128_hexdigest(data))
+                if channel not in found or told != manifest.streams.get(channel):
+                    raise self._damaged(f"channel {channel} is not what the manifest says")
+        return found
+
+    def _stream(self, chunks: list[tuple[int, int]]) -> bytearray:
+        stream = bytearray(sum(size for _, size in chunks))
+        left = memoryview(stream)
+        for offset, size in chunks:
+            self._file.seek(offset)
+            if self._file.readinto(left[:size]) != size:  # type: ignore[attr-defined]
+                raise self._cut_off(size)  # while it was read
+            left = left[size:]
+        return stream
 
     def _check_version(self) -> None:
         line = self._file.readline(_LINE_LIMIT)

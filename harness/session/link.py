@@ -45,6 +45,7 @@ class Link:
             self._record,
             keeps_payload=changes_data,
             tap=tap,
+            reads_main=scenario.multifd,
         )
         log.listen(self._hear)
         self._relay.start()

@@ -21,7 +21,7 @@ from harness.vm.activity import Activity
 from harness.vm.vm import Vm
 
 
-@dataclass
+@dataclass(repr=False)  # a task's name would hold all of it
 class Peer:
     """One side.
 

@@ -11,6 +11,7 @@ from harness.errors import HistoryError, LaunchError, VMError
 from harness.fault_plan import FaultPlan
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
+from harness.history.rundir import History
 from harness.proxy.address import from_qmp
 from harness.proxy.capture import Capture
 from harness.proxy.replay import Replayer
@@ -50,6 +51,7 @@ class ReplaySession(Session):
     async def __aenter__(self) -> Self:
         self.rundir.write_scenario(self.scenario)
         self.destination = self._peer(Side.DESTINATION)
+        self._expect()
         return self
 
     @property
@@ -69,22 +71,35 @@ class ReplaySession(Session):
         return self.capture.manifest.source, self.destination.facts or unknown
 
     def _prepare(self) -> None:
-        """Work out the states that the destination's devices are to get."""
-        captured = {device.id: device for device in self.capture.manifest.devices}
+        self.capture.read()
+
+    def _expect(self) -> None:
+        """Tell the destination's devices what they are to get: what such a source device has."""
         source = EmulatedDevices(Side.SOURCE, self.scenario.devices, lambda _record: None)
-        try:
-            for theirs, ours in zip(source.devices, self.destination.devices.devices, strict=True):
-                theirs.function.fill_contents()
-                state = theirs.function.whole_state()
-                if state.digest() != captured[theirs.spec.id].digest:
-                    raise HistoryError(
-                        f"{self.capture.path}: the state of {theirs.spec.id} is not what this "
-                        "harness gives such a device: use the harness that made it, or capture "
-                        "again"
-                    )
-                ours.function.expected = lambda state=state: state  # type: ignore[misc]
-        finally:
-            source.close()
+        for theirs, ours in zip(source.devices, self.destination.devices.devices, strict=True):
+            theirs.function.fill_contents()
+            state = theirs.function.whole_state()
+            ours.function.expected = lambda state=state: state  # type: ignore[misc]
+        source.close()
+
+    async def stop(self) -> History:
+        """As of any session.
+
+        :raise HistoryError: the capture's states are not what this harness gives such devices
+        """
+        history = await super().stop()
+        captured = {device.id: device.digest for device in self.capture.manifest.devices}
+        for record in history.records:
+            if (
+                record.name == "received"
+                and record.side is Side.DESTINATION
+                and record.args["expected_digest"] != captured[record.device]
+            ):
+                raise HistoryError(
+                    f"{self.capture.path}: the state of {record.device} is not what this harness "
+                    "gives such a device: use the harness that made it, or capture again"
+                )
+        return history
 
     async def _launch(self, peer: Peer) -> None:
         try:

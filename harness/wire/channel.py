@@ -16,6 +16,7 @@ from harness.wire.packets import (
     HEADER,
     HELLO,
     MAGIC,
+    PACKET_SIZE,
     VERSION,
     DeviceStatePacket,
     MultiFDInit,
@@ -63,6 +64,7 @@ class ChannelReader:
         self.offset = 0
         """Bytes of the channel that have come out as units."""
         self._buffer = bytearray()
+        self._pages_alloc = PACKET_SIZE // page_size
         self._at = 0
         self._pages_left = 0
         self._has_hello = False
@@ -136,6 +138,11 @@ class ChannelReader:
         packet = RamPacket.unpack(self._peek(self._ram_head_size))
         if packet.next_packet_size > PAGES_LIMIT:
             raise self._damage(f"pages of {packet.next_packet_size} bytes, more than {PAGES_LIMIT}")
+        if packet.pages_alloc not in (0, self._pages_alloc):  # 0: a lone SYNC
+            raise self._damage(
+                f"a RAM packet for {packet.pages_alloc} pages instead of {self._pages_alloc}: "
+                "this QEMU's page size or MULTIFD_PACKET_SIZE is another"
+            )
         self._take(self._ram_head_size)
         self._pages_left = packet.next_packet_size
         return packet

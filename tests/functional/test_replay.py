@@ -166,7 +166,10 @@ def test_commands_capture_and_replay(results_dir: Path, qemu_src: Path, qemu_dst
     done = vfio_multifd("run", "--size", "1M", "--capture", "--qemu", str(qemu_src), *common)
     assert done.returncode == 0, done.stdout + done.stderr
     capture = Path(json.loads(done.stdout)["runs"][0]["path"]) / CAPTURE
-    fault = '{"fault": "reorder", "order": "reversed"}'
+    told = vfio_multifd("show", str(capture)).stdout
+    assert "SWITCHOVER_START: the switchover point" in told
+    assert "0000:00:02.0/vfio packet 1: configuration" in told
+    fault = '{"fault": "rechunk", "size": 100000}'
     replay = ("replay", str(capture), "--qemu", str(qemu_dst))
     done = vfio_multifd(*replay, "--fault", fault, *common)
     assert done.returncode == 0, done.stdout + done.stderr
