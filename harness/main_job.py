@@ -1,12 +1,32 @@
 """The **main job**: what ``vfio-multifd run`` runs when it is given no scenario.
 
-A series of small scenarios which together ask about every requirement that can be judged
-without damage on the way: order, statistics, settings.  Each is here because of what its
-comment says; take one out and a requirement is judged less.
+A series of small scenarios which together ask about every requirement, where QEMU is not
+known to break it.  Each is here because of what its comment says; take one out and a
+requirement is judged less.
 """
 
+from harness.action_plan import Execute, Kill, Storm, Target, status
+from harness.fault_plan import (
+    CutStream,
+    Duplicate,
+    Fault,
+    Fields,
+    Flip,
+    Hold,
+    Inject,
+    MoveToChannel,
+    Order,
+    Rechunk,
+    Reorder,
+    Rewrite,
+    Select,
+    StallMain,
+    Truncate,
+    Until,
+)
 from harness.scenario import (
     MIB,
+    DataPath,
     EmulatedDevice,
     LoadBehaviour,
     OnOffAuto,
@@ -27,6 +47,38 @@ def _sized(name: str, size: int) -> Scenario:
     # No state at all would make QEMU ask for a buffer of no bytes: it is told of one.
     reported = None if size else MIB
     return Scenario(name=name, devices=(_device(size=size, reported_size=reported),))
+
+
+def _packets(number: int = 0, **fields: object) -> EmulatedDevice:
+    """Four buffers, far enough apart for a fault to come between; loads are seen one by one."""
+    defaults: dict[str, object] = {
+        "size": 4 * MIB,
+        "data_path": DataPath.SUPERVISED,
+        "save": SaveBehaviour(read_delay_s=0.03),
+    }
+    return _device(number, **{**defaults, **fields})
+
+
+# A refusal comes while the main channel still has something to say, and the source to send;
+# later, today's QEMU waits for ever for what its load threads no longer get.
+_EARLY = StallMain(until=Until(delay_s=0.3))
+_HOLD_0 = Hold(select=Select(idx=(0,)), until=Until(others=True))
+
+
+def _bad(name: str, *faults: Fault, **fields: object) -> Scenario:
+    """Something that must be refused."""
+    defaults: dict[str, object] = {"devices": (_packets(),)}
+    return Scenario(name=name, faults=(*faults, _EARLY), **{**defaults, **fields})  # type: ignore[arg-type]
+
+
+def _second(**fields: int | str) -> Rewrite:
+    return Rewrite(select=Select(idx=(1,), device="vfio0"), fields=Fields(**fields))  # type: ignore[arg-type]
+
+
+# Never below the downtime limit: the source stays in pre-copy.
+_STAYS_ACTIVE = {"downtime-limit": 1, "avail-switchover-bandwidth": 1}
+_ACTIVE = status(Target.SOURCE, "active")
+_PLAIN = (_device(size=_SMALL),)
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -104,4 +156,73 @@ SCENARIOS: tuple[Scenario, ...] = (
         devices=(_device(size=_SMALL, stop_copy=False, enable_migration=OnOffAuto.AUTO),),
     ),
     Scenario(name="refused-at-start", devices=(_device(size=_SMALL, stop_copy=False),)),
+    # On the wire: any order, any cut, and bytes that nobody can notice are changed.
+    Scenario(
+        name="reversed",
+        devices=(_device(),),
+        faults=(MoveToChannel(), Reorder(order=Order.REVERSED)),
+    ),
+    Scenario(
+        name="rechunked",
+        devices=(_device(size=4 * MIB),),
+        faults=(Rechunk(size=100_000), Reorder(order=Order.SHUFFLED)),
+    ),
+    Scenario(
+        name="changed-byte", devices=_PLAIN, faults=(Flip(select=Select(idx=(1,)), offset=7),)
+    ),
+    Scenario(
+        name="late-packet",
+        devices=(_packets(),),
+        faults=(Hold(select=Select(idx=(1,)), until=Until(others=True)),),
+    ),
+    # What must be refused.
+    _bad("duplicate", Duplicate(select=Select(idx=(2,))), _HOLD_0),
+    _bad(
+        "no-transfer",
+        _second(idstr="0000:00:03.0/vfio"),
+        devices=(_packets(), _packets(1, size=MIB, multifd_transfer=OnOffAuto.OFF)),
+    ),
+    _bad("short-packet", Truncate(select=Select(idx=(1,)), size=11)),
+    _bad("state-version", _second(state_version=1)),
+    _bad("invalid-index", _second(idx=0xFFFFFFFF)),
+    Scenario(
+        name="far-index",
+        devices=(_packets(),),
+        faults=(Inject(select=Select(idx=(1,)), fields=Fields(idx=100_000)),),
+    ),
+    _bad(
+        "config-too-early", Inject(select=Select(idx=(2,)), fields=Fields(state_flags=1)), _HOLD_0
+    ),
+    # Noticed when all has been sent: a source that gets no answer completes before.
+    Scenario(
+        name="config-marker",
+        devices=(_packets(),),
+        return_path=False,
+        faults=(Flip(select=Select(config=True)),),
+    ),
+    _bad("unknown-device", _second(idstr="nobody/vfio")),
+    _bad("channel-magic", _second(magic=1)),
+    _bad("cut-channel", CutStream(select=Select(idx=(1,)), size=1000)),
+    # Life: killed, cancelled, failed, stormed at, and forth and back.
+    Scenario(
+        name="killed-destination",
+        devices=_PLAIN,
+        parameters=_STAYS_ACTIVE,
+        actions=(Kill(when=_ACTIVE, target=Target.DESTINATION),),
+        then=Scenario(name="after-kill", devices=_PLAIN),
+    ),
+    Scenario(
+        name="cancelled",
+        devices=_PLAIN,
+        parameters=_STAYS_ACTIVE,
+        actions=(Execute(when=_ACTIVE, target=Target.SOURCE, command="migrate_cancel"),),
+        then=Scenario(name="after-cancel", devices=_PLAIN),
+    ),
+    Scenario(name="read-error", devices=(_device(save=SaveBehaviour(error_at=MIB + 5)),)),
+    Scenario(
+        name="storm",
+        devices=(_device(load=LoadBehaviour(write_delay_s=0.01)),),
+        actions=(Storm(when=status(Target.DESTINATION, "active"), target=Target.DESTINATION),),
+    ),
+    Scenario(name="forth", devices=_PLAIN, then=Scenario(name="back", devices=_PLAIN)),
 )

@@ -181,7 +181,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     actions: ActionPlan = ()
     """What is done to the QEMUs meanwhile."""
     then: "Scenario | None" = None
-    """A second migration: of whichever QEMU runs the guest afterwards, into a new one."""
+    """A second migration: of whichever QEMU runs the guest afterwards, into a new one, which
+    is the first one's destination QEMU where ``qemu_dst`` and ``qemu`` are empty."""
 
     def __post_init__(self) -> None:
         ids = [device.id for device in self.devices]
@@ -197,8 +198,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             ),
             (not self.faults or self.multifd, "faults are about multifd channels; multifd is off"),
             (
-                self.then is None or self.then.devices == self.devices,
-                "then must have the same devices",
+                self.then is None or self._hardware == self.then._hardware,
+                "then must have the same devices, machine and ram_mib",
             ),
             *(self._needs_of(fault) for fault in self.faults),
             *((d.size >= 0, f"{d.id}: size is {d.size}, below 0") for d in self.devices),
@@ -220,6 +221,10 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         for is_right, message in checks:
             if not is_right:
                 raise ValueError(message)
+
+    @property
+    def _hardware(self) -> tuple[object, ...]:
+        return self.devices, self.machine, self.ram_mib
 
     def _needs_of(self, fault: fault_plan.Fault) -> tuple[bool, str]:
         """Whether ``fault`` can come to its moment here, and what it needs."""

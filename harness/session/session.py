@@ -135,7 +135,12 @@ class Session:
             history = await self.hand_over(heir)
         try:
             rundir = RunDir.create(self.rundir.path.parent, then.name)
-            self.next = Session(then, rundir, self.trace_events, self.progress, origin=heir)
+            with_builds = msgspec.structs.replace(
+                then,
+                qemu=then.qemu or self.scenario.qemu,
+                qemu_dst=then.qemu_dst or then.qemu or self.scenario.qemu_dst,
+            )
+            self.next = Session(with_builds, rundir, self.trace_events, self.progress, origin=heir)
         except BaseException:
             heir.release()
             raise

@@ -317,6 +317,7 @@ def test_faults_need_a_relay(fields, has_relay):
         ({"relay": True, "transport": Transport.FILE}, "a relay cannot stand"),
         ({"faults": (Drop(),), "multifd": False}, "multifd is off"),
         ({"then": Scenario(name="b", devices=())}, "then must have the same devices"),
+        ({"then": Scenario(name="b", machine="pc")}, "then must have the same devices, machine"),
         ({"faults": (Hold(until=Until(loaded=True)),)}, "only a device with data_path=supervised"),
         (
             {"faults": (Duplicate(until=Until(told="loaded", value=1)),)},
