@@ -161,6 +161,21 @@ def _serve(options: argparse.Namespace) -> int:
     return by_hand.serve(scenario.load(options.scenario), Side(options.side), argv, sys.stderr)
 
 
+def _relay(options: argparse.Namespace) -> int:
+    from harness import by_relay, job, scenario  # noqa: PLC0415
+    from harness.session.link import idstrs_of  # noqa: PLC0415
+
+    wanted = scenario.load(options.scenario) if options.scenario else None
+    return by_relay.serve(
+        by_relay.address(options.listen),
+        by_relay.address(options.to),
+        job.faults(options.fault) or (wanted.faults if wanted else ()),
+        wanted.seed if wanted else options.seed,
+        idstrs_of(wanted) if wanted else {},
+        sys.stdout,
+    )
+
+
 def _qmp(options: argparse.Namespace) -> int:
     from harness import by_hand  # noqa: PLC0415
 
@@ -201,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_recheck(commands.add_parser("recheck", help="judge saved runs again"))
     _add_doctor(commands.add_parser("doctor", help="tell whether this machine can run the job"))
     _add_serve(commands.add_parser("serve", help="run a QEMU by hand, with emulated devices"))
+    _add_relay(commands.add_parser("relay", help="stand between two QEMUs run by hand"))
     _add_qmp(commands.add_parser("qmp", help="send QMP commands to a QEMU run by hand"))
     return parser
 
@@ -271,10 +287,14 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
                         help="where run directories go (default: runs/)")  # fmt: skip
 
 
-def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
+def _add_fault(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fault", action="append", default=[], metavar="JSON",
                         help="done to packets on their way, and may be given again; like "
                         """'{"fault": "drop", "select": {"idx": [3]}}'""")  # fmt: skip
+
+
+def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
+    _add_fault(parser)
     _add_where(parser)
     parser.add_argument("--no-progress", dest="progress", action="store_false",
                         help="print only the report at the end")  # fmt: skip
@@ -311,6 +331,22 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", type=Path, required=True, metavar="FILE")
     parser.add_argument("--side", choices=[Side.SOURCE, Side.DESTINATION], required=True)
     parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="QEMU ARGS...")
+
+
+def _add_relay(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_relay)
+    parser.description = (
+        "Stands between any two QEMUs, also of two machines with real devices: the source "
+        "migrates to --listen, the destination listens at --to.  Tells all that it sees and "
+        "does, a line of JSON each, until it is interrupted.  Addresses: tcp:HOST:PORT, or "
+        "unix:@NAME for an abstract socket."
+    )
+    parser.add_argument("--listen", required=True, metavar="ADDRESS")
+    parser.add_argument("--to", required=True, metavar="ADDRESS")
+    parser.add_argument("--scenario", type=Path, metavar="FILE",
+                        help="take faults, seed and devices' ids from it")  # fmt: skip
+    _add_fault(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of faults")
 
 
 def _add_qmp(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ delivers is what the next sees arrive.
 
 import enum
 from collections.abc import Sequence
+from uuid import UUID
 
 import msgspec
 
@@ -43,7 +44,10 @@ class Select(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
-    """A moment that a fault waits for, counted from the packet it is about; one field is set."""
+    """A moment that a fault waits for, counted from the packet it is about; one field is set.
+
+    ``told`` of ``switchover`` or ``switchover_passed`` counts also where it was told before.
+    """
 
     told: str = ""
     """This outside event (``harness.proxy.events.Told``) with ``value`` or more."""
@@ -234,6 +238,19 @@ class Truncate(_Fault, frozen=True, kw_only=True, tag="truncate"):
         return f"truncate {self.select.describe()} to {self.size} bytes{stale}"
 
 
+class Extend(_Fault, frozen=True, kw_only=True, tag="extend"):
+    """Put made-up bytes behind the data; the stated length follows."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size <= 0:
+            raise ValueError(f"size is {self.size}, not above 0")
+
+    def describe(self) -> str:
+        return f"extend {self.select.describe()} by {self.size} bytes"
+
+
 class CutStream(_Fault, frozen=True, kw_only=True, tag="cut_stream"):
     """Close the packet's channel once ``size`` of its bytes, heads included, have gone."""
 
@@ -322,12 +339,79 @@ class CloseChannel(_Fault, frozen=True, kw_only=True, tag="close_channel"):
         return f"close {what}{how} {where} {self.select.describe()}{nth}"
 
 
+class Hello(_Fault, frozen=True, kw_only=True, tag="hello"):
+    """Set fields of the hello with which a multifd channel begins.
+
+    The plan goes on to know the channel by the number that the source gave it.
+    """
+
+    magic: int | None = None
+    """None, here and below: left as it is."""
+    version: int | None = None
+    channel_id: int | None = None
+    uuid: UUID | None = None
+
+    def __post_init__(self) -> None:
+        if self.select != Select(channel=self.select.channel):
+            raise ValueError("a hello is selected by its channel alone")
+        for name, limit in (("magic", 1 << 32), ("version", 1 << 32), ("channel_id", 1 << 8)):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < limit:
+                raise ValueError(f"{name} is {value}, not 0 to {limit - 1}")
+        if not self._fields():
+            raise ValueError("hello needs one of magic, version, channel_id, uuid")
+
+    def _fields(self) -> dict[str, int | str]:
+        names = ("magic", "version", "channel_id")
+        fields: dict[str, int | str] = {
+            name: value for name in names if (value := getattr(self, name)) is not None
+        }
+        return fields if self.uuid is None else {**fields, "uuid": str(self.uuid)}
+
+    def describe(self) -> str:
+        channel = self.select.channel
+        which = "every channel" if channel is None else f"channel {channel}"
+        fields = ", ".join(f"{name} = {_value(name, v)}" for name, v in self._fields().items())
+        return f"rewrite the hello of {which}: {fields}"
+
+
+class HoldConnections(_Fault, frozen=True, kw_only=True, tag="hold_connections"):
+    """Accept no connection of the source beyond the first ``accepted``, until a moment.
+
+    One more connects all the same and is not served: a listener's queue has room for one.
+    Each connection behind that one waits in connect(), and so does a source that needs it:
+    in MigrationStatus ``setup`` as long as ``accepted`` is below its number of multifd
+    channels, because it waits there for all of them to be connected (multifd_send_setup() in
+    QEMU's migration/multifd.c).  Over TCP it may be a second until it asks again once it is
+    let in: the kernel's timer decides.
+    """
+
+    until: Until
+    """Counted from the first connection that is not accepted."""
+    accepted: int = 0
+    """0: the main channel waits too; 1: it alone goes through."""
+
+    def __post_init__(self) -> None:
+        if self.select != Select():
+            raise ValueError("hold_connections is about no packet: it has nothing to select")
+        if not (self.until.told or self.until.delay_s):
+            raise ValueError("hold_connections can wait for told or delay_s only")
+        if self.accepted < 0:
+            raise ValueError(f"accepted is {self.accepted}, below 0")
+
+    def describe(self) -> str:
+        which = f"beyond the first {self.accepted}" if self.accepted else "of the source"
+        return f"hold the connections {which} {self.until.describe()}"
+
+
 class StallMain(_Fault, frozen=True, kw_only=True, tag="stall_main"):
     """Stop reading the main channel's stream for a while; its return path goes on."""
 
     until: Until
     since: str = ""
-    """An outside event; ``opened``: from its start; empty: from the first selected packet."""
+    """An outside event; ``opened``: from its start; empty: from the first selected packet.
+    ``switchover`` and ``switchover_passed`` (a migration with multifd): right before and right
+    behind the command that starts it, on which the load threads start."""
     devices: int = 1
     """How many devices "all others" means."""
 
@@ -347,10 +431,13 @@ Fault = (
     | Rewrite
     | Flip
     | Truncate
+    | Extend
     | CutStream
     | Rechunk
     | Inject
     | CloseChannel
+    | Hello
+    | HoldConnections
     | StallMain
 )
 FaultPlan = tuple[Fault, ...]

@@ -5,6 +5,7 @@ times are seconds, unless a name says otherwise.
 """
 
 import enum
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
                 "then must have the same devices, machine and ram_mib",
             ),
             *(self._needs_of(fault) for fault in self.faults),
+            *(check for device in self.devices for check in _idle_settings(device)),
             *((d.size >= 0, f"{d.id}: size is {d.size}, below 0") for d in self.devices),
             *(
                 (
@@ -245,6 +247,27 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     def state_size(self) -> int:
         """Bytes of state of all devices."""
         return sum(device.total_size for device in self.devices)
+
+
+def _idle_settings(device: EmulatedDevice) -> Iterator[tuple[bool, str]]:
+    """Settings that would silently do nothing: only calls that are answered one by one can
+    be delayed, cut short or failed, and only a state in a memfd can be lied about.
+    """
+    save, load = device.save, device.load
+    is_memfd = device.data_path is DataPath.MEMFD
+    answers = msgspec.structs.replace(load, lie=None, lie_at=0) != LoadBehaviour()
+    yield (
+        not is_memfd or (save == SaveBehaviour() and not answers and not device.pre_copy),
+        f"{device.id}: delays, sizes, errors and pre_copy need data_path=supervised or auto",
+    )
+    yield (
+        load.lie is None or not (answers or device.data_path is DataPath.SUPERVISED),
+        f"{device.id}: a lie needs a destination without delays, sizes and errors",
+    )
+    yield (
+        min(save.read_delay_s, load.write_delay_s, save.error_at or 0, load.error_at or 0) >= 0,
+        f"{device.id}: a delay or error_at is below 0",
+    )
 
 
 def to_json(scenario: Scenario) -> bytes:

@@ -8,6 +8,7 @@ import msgspec
 
 from harness.check import run as seen
 from harness.check.broken_by_faults import TWINS as TWINS_BY_FAULTS
+from harness.check.broken_lives import TWINS as TWINS_OF_LIVES
 from harness.check.damage import Unfit, change, drop, first_device, one, pick, recount, some, swap
 from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
@@ -419,4 +420,4 @@ def destination_does_not_quit(records: list[Record]) -> list[Record]:
     return swap(records, [end], status=-1, signal=9)
 
 
-TWINS += TWINS_BY_FAULTS
+TWINS += TWINS_BY_FAULTS + TWINS_OF_LIVES

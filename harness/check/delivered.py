@@ -14,7 +14,7 @@ import msgspec
 
 from harness.check.run import CONFIG_START, INCOMING, CheckedRun
 from harness.history.records import Kind, Record, Side
-from harness.model.delivery import CONFIG_STATE, Delivery, Packet, Piece, Sent
+from harness.model.delivery import CONFIG_STATE, Delivery, Hello, Packet, Piece, Sent
 from harness.model.expectation import Ending, Expectation
 from harness.model.prediction import Outcome, predict
 
@@ -86,6 +86,10 @@ def delivery(run: CheckedRun) -> Delivery:
         closed=_closed(run),
         ends_early=not run.scenario.return_path,
         resumed_ns=resumed[-1].t_ns if resumed else 0,
+        channels=run.scenario.channels,
+        hellos=tuple(
+            Hello(channel=record.channel, **record.args) for record in run.wire("hello_out")
+        ),
     )
 
 

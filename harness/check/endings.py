@@ -26,7 +26,8 @@ class Endings:
         self.statuses = {side: tuple(_statuses(self._qmp[side])) for side in PEERS}
         """Each status with the record that told it."""
         self.launched = {side: _first(run.named(Kind.PROCESS, side, "launched")) for side in PEERS}
-        self.exited = {side: _last(run.named(Kind.PROCESS, side, "exited")) for side in PEERS}
+        self.exited = {side: _end(run, side) for side in PEERS}
+        """The end of each process, or that it runs on into the next migration."""
         self.hung = tuple(
             record for side in PEERS for record in run.named(Kind.PROCESS, side, "hung")
         )
@@ -64,7 +65,7 @@ class Endings:
         Asked for are status 0 and the signals that the harness itself sends.
         """
         record = self.exited[side]
-        if record is None:
+        if record is None or record.name == "handed_over":
             return None
         signal, status = record.args.get("signal", 0), record.args.get("status", 0)
         is_expected = signal in (_SIGKILL, _SIGTERM) or (not signal and not status)
@@ -95,6 +96,11 @@ class Endings:
                     found.append((record, str(value["error-desc"])))
             found += [(record, str(record.args.get("line", ""))) for record in self._stderr[peer]]
         return found
+
+
+def _end(run: "CheckedRun", side: Side) -> Record | None:
+    ends = [run.named(Kind.PROCESS, side, name) for name in ("exited", "handed_over")]
+    return next((_last(records) for records in ends if records), None)
 
 
 def _statuses(records: Sequence[Record]) -> list[tuple[str, Record]]:

@@ -4,19 +4,57 @@ Names a known shape in words, so that a hang is a finding somebody can act on, a
 deviation is told from a hang that nobody has seen yet.
 """
 
-from harness.check.run import SAVE_THREAD_END, SAVE_THREAD_START, CheckedRun
+from harness.check.run import (
+    SAVE_THREAD_END,
+    SAVE_THREAD_START,
+    STARVED,
+    THREAD_END,
+    CheckedRun,
+)
 from harness.history.records import Kind, Record, Side
 
 SYNC_SIGNAL = "multifd_send_sync_main_signal"
+SYNC_WAIT = "multifd_send_sync_main_wait"
 SYNC_DONE = "multifd_send_sync_main"
-"""Trace events of migration/trace-events; multifd_send_sync_main() of migration/multifd.c."""
+SEND_END = "multifd_send_thread_end"
+RECV_SYNC_WAIT = "multifd_recv_sync_main_wait"
+RECV_SYNC_DONE = "multifd_recv_sync_main"
+RECV_END = "multifd_recv_thread_end"
+"""Trace events of migration/trace-events; migration/multifd.c has the functions."""
+
+Shape = tuple[str, list[Record]]
+"""In words, and the records that show it."""
 
 
-def cause(run: CheckedRun, deadline: Record) -> tuple[str, list[Record]] | None:
-    """What the source waits for at ``deadline``, and the records that show it; None: unknown.
+def cause(run: CheckedRun, deadline: Record) -> Shape | None:
+    """Who waits for what at ``deadline``; None: it is no known shape."""
+    return (
+        _source_waits_for_ended(run, deadline)
+        or _source_waits_for_channels(run, deadline)
+        or _destination_waits_for_channels(run, deadline)
+        or _load_waits(run, deadline)
+    )
 
-    Known shape: the migration thread has asked every channel for a SYNC and never gets
-    through, while threads that save device state still queue packets.  Both take tokens of
+
+def _source_waits_for_ended(run: CheckedRun, deadline: Record) -> Shape | None:
+    """The migration thread waits for each channel's SYNC, and one has ended without it: only
+    a channel that fails wakes it, not those that end because of that.
+    """
+    waits = _before(run, SYNC_WAIT, deadline)
+    done = _before(run, SYNC_DONE, deadline)
+    ended = _before(run, SEND_END, deadline)
+    if not waits or not ended or (done and done[-1].t_ns >= waits[-1].t_ns):
+        return None
+    return (
+        "the source's migration thread waits in multifd_send_sync_main() for its channels, "
+        f"of which {_numbers(ended)} ended",
+        [waits[-1], ended[0]],
+    )
+
+
+def _source_waits_for_channels(run: CheckedRun, deadline: Record) -> Shape | None:
+    """The migration thread has asked every channel for a SYNC and never gets through, while
+    threads that save device state still queue packets.  Both take tokens of
     ``channels_ready``; a channel that has sent its SYNC takes one more packet, blocks in
     sendmsg (the destination's channel waits for the flush on the main channel), and the
     token that the migration thread needs never comes.
@@ -45,9 +83,45 @@ def cause(run: CheckedRun, deadline: Record) -> tuple[str, list[Record]] | None:
     )
 
 
-def _before(run: CheckedRun, name: str, deadline: Record, device: str = "") -> list[Record]:
+def _destination_waits_for_channels(run: CheckedRun, deadline: Record) -> Shape | None:
+    """The main thread waits for each channel's SYNC, and one has ended without it."""
+    waits = _before(run, RECV_SYNC_WAIT, deadline, side=Side.DESTINATION)
+    done = _before(run, RECV_SYNC_DONE, deadline, side=Side.DESTINATION)
+    ended = _before(run, RECV_END, deadline, side=Side.DESTINATION)
+    if not waits or not ended or (done and done[-1].t_ns >= waits[-1].t_ns):
+        return None
+    return (
+        "the destination's main thread waits in multifd_recv_sync_main() for its channels, "
+        f"of which {_numbers(ended)} ended",
+        [waits[-1], ended[0]],
+    )
+
+
+def _load_waits(run: CheckedRun, deadline: Record) -> Shape | None:
+    """A load thread waits for a packet, and channels have ended; nobody ends it."""
+    ended = _before(run, RECV_END, deadline, side=Side.DESTINATION)
+    for device in run.multifd_devices:
+        starved = _before(run, STARVED, deadline, device, Side.DESTINATION)
+        if ended and starved and not _before(run, THREAD_END, deadline, device, Side.DESTINATION):
+            idx = starved[-1].args["idx"]
+            return (
+                f"the destination's load thread of {device} waits for packet {idx}, though "
+                f"channel {_numbers(ended)} ended",
+                [starved[-1], ended[0]],
+            )
+    return None
+
+
+def _numbers(ended: list[Record]) -> str:
+    """The channels of ``ended``."""
+    return ", ".join(str(number) for number in sorted(record.args["id"] for record in ended))
+
+
+def _before(
+    run: CheckedRun, name: str, deadline: Record, device: str = "", side: Side = Side.SOURCE
+) -> list[Record]:
     return [
         record
-        for record in run.named(Kind.TRACE, Side.SOURCE, name, device)
+        for record in run.named(Kind.TRACE, side, name, device)
         if record.t_ns < deadline.t_ns
     ]

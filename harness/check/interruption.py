@@ -3,9 +3,12 @@
 Shared by the rules about runs that are cancelled, that lose a QEMU, or whose device fails.
 """
 
+import msgspec
+
 from harness.action_plan import Action, Execute, Kill
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
+from harness.model.expectation import Ending
 
 CANCEL = "migrate_cancel"
 
@@ -16,6 +19,22 @@ def may_stop(action: Action) -> bool:
     Whether it does depends on when that was: both ends are right.
     """
     return isinstance(action, Kill) or (isinstance(action, Execute) and action.command == CANCEL)
+
+
+def allow_stop(run: CheckedRun) -> None:
+    """Let ``run`` end as it may where an action came that may stop it, and it was stopped."""
+    ending = run.expectation.ending
+    if ending not in (
+        Ending.COMPLETED,
+        Ending.DEVICE_ERROR,
+        Ending.REFUSED_IN_LOAD,
+        Ending.WAITING,
+        Ending.OPEN,
+    ):
+        return
+    if run.endings.is_completed or not any(may_stop(action) for action, _ in done(run)):
+        return
+    run.expectation = msgspec.structs.replace(run.expectation, ending=Ending.STOPPED)
 
 
 def done(run: CheckedRun) -> list[tuple[Action, Record]]:
@@ -46,6 +65,15 @@ def running(run: CheckedRun, side: Side) -> Record | None:
     """The last answer of ``side`` to query-status; None: it was not asked."""
     answers = run.endings.commands(side, "query-status", "return")
     return answers[-1] if answers else None
+
+
+def silent(run: CheckedRun, side: Side) -> list[Record]:
+    """Records that tell that ``side`` left query-status unanswered; none: it answered each."""
+    asked = run.endings.commands(side, "query-status")
+    answers = [run.endings.commands(side, "query-status", name) for name in ("return", "error")]
+    if len(asked) <= sum(map(len, answers)):
+        return []
+    return [asked[-1], *(record for record in run.endings.hung if record.side is side)]
 
 
 def is_running(answer: Record) -> bool:
@@ -92,3 +120,12 @@ def stuck(run: CheckedRun, side: Side) -> list[Record]:
     """Records that tell that ``side`` did not come to an end; none: it did."""
     hung = [record for record in run.endings.hung if record.side is side]
     return [record for record in (run.endings.deadline, *hung) if record] if hung else []
+
+
+def told(run: CheckedRun, side: Side) -> str:
+    """The status with which ``side`` ended; "": it told none.
+
+    What it says after the deadline does not count: the harness ends both QEMUs then.
+    """
+    hung = stuck(run, side)
+    return status_at(run, side, hung[0].t_ns) if hung else run.endings.status(side)

@@ -5,10 +5,17 @@ from typing import TypeVar
 
 from harness.check.assumptions import Assumption, check
 from harness.check.delivered import follow
+from harness.check.interruption import allow_stop
 from harness.check.rule import Rule
 from harness.check.rules import (
     lif_1,
     lif_2,
+    lif_3,
+    lif_4,
+    lif_5,
+    lif_6,
+    lif_7,
+    lif_8,
     lif_9,
     ord_1,
     ord_2,
@@ -35,7 +42,9 @@ from harness.check.rules import (
     set_2,
     set_3,
     set_4,
+    set_7,
     set_8,
+    set_9,
     sta_1,
     sta_2,
     sta_3,
@@ -70,12 +79,20 @@ RULES: tuple[Rule, ...] = (
     ref_12.RULE,
     lif_1.RULE,
     lif_2.RULE,
+    lif_3.RULE,
+    lif_4.RULE,
+    lif_5.RULE,
+    lif_6.RULE,
+    lif_7.RULE,
+    lif_8.RULE,
     lif_9.RULE,
     set_1.RULE,
     set_2.RULE,
     set_3.RULE,
     set_4.RULE,
+    set_7.RULE,
     set_8.RULE,
+    set_9.RULE,
     sta_1.RULE,
     sta_2.RULE,
     sta_3.RULE,
@@ -96,6 +113,7 @@ def judge(history: History) -> Verdict:
     expectation = expect(history.scenario, manifest.source, manifest.destination)
     run = CheckedRun(history, expectation)
     _read(run, "what was delivered", follow)
+    _read(run, "what was done", allow_stop)
     broken = check(run)
     findings: list[Finding] = []
     not_asked: dict[str, str] = {}

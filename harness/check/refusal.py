@@ -15,12 +15,13 @@ may be taken for a packet, and any text may be right.
 import re
 from collections.abc import Callable, Iterable
 
+from harness.check import hang
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.rule import Findings, Rule, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history.records import Kind, Record, Side
 from harness.model.delivery import Reason
 from harness.model.prediction import Outcome
 
@@ -37,6 +38,8 @@ _TEXTS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Unknown idstr .* or instance id", frozenset({"REF-9"})),
     ("unterminated multifd device state idstr", frozenset({"REF-9"})),
     ("received packet (magic|version)", frozenset({"REF-10"})),
+    ("unknown channel magic", frozenset({"REF-10"})),
+    ("received (uuid|channel id|id) ", frozenset({"REF-10"})),
     ("received SYNC device state packet", frozenset({"REF-10"})),
     ("would exceed the size max", frozenset({"REF-12"})),
     ("writing state buffer \\d+ failed", frozenset({"LIF-5"})),
@@ -96,7 +99,8 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
         end = endings.crash(side)
         if end is not None and (side is Side.SOURCE or not _may_exit(end)):
             how = f"by signal {end.args['signal']}" if end.args["signal"] else "by itself"
-            return found.violated(f"{what}: the {side} QEMU ended {how}", packet, end)
+            last = [r for r, _ in endings.texts(side) if r.kind is Kind.PROCESS][-1:]
+            return found.violated(f"{what}: the {side} QEMU ended {how}", packet, end, *last)
     seen = seen_end(run)
     if seen is Outcome.COMPLETED:
         return found.violated(
@@ -107,10 +111,14 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
     if seen is Outcome.WAITING:
         if run.prediction and seen in run.prediction.allowed:
             return found.valid(f"{what}: the destination waits, and does not complete")
+        shape = hang.cause(run, endings.deadline) if endings.deadline else None
+        words, shown = shape or ("nothing tells why", [])
         return found.violated(
-            f"{what}: it must be refused, but the destination had not failed by the deadline",
+            f"{what}: it must be refused, but the destination had not failed by the deadline: "
+            f"{words}",
             packet,
             endings.deadline,
+            *shown,
         )
     if seen is None:
         return found.unknown("nothing tells how the destination ended")

@@ -38,6 +38,14 @@ SHOWN_ON = {
     "over the limit": "more bytes queued than allowed are refused",
     "missing packet": "the destination waits for a packet until the deadline, and answers",
     "closed channel": "a channel closes early, and the destination fails",
+    "cancelled": "cancelled while it is active",
+    "killed destination": "the destination is killed while it is active",
+    "device error": "the destination's device fails a write",
+    "storm": "completes in a storm of commands to the destination",
+    "second migration": "as multifd, from the destination of a migration before it",
+    "measured": "completes; the destination's memory was measured",
+    "after iter": "config waits for the main channel, which was stalled",
+    "no return path": "completes without a return path",
 }
 """Kinds of runs on which twins are shown."""
 

@@ -40,6 +40,7 @@ session    ``faults``                  ``fired``: how often each fault of the pl
 session    ``actions``                 ``done``: whether each action of the plan was done
 session    ``continued``               ``after``: status with which the migration before this one
                                        ended; the source was already there
+session    ``not_captured``            ``why``
 session    ``replayed``                ``capture``: there is no source; its records are those of the
                                        captured run, their times moved to this one
 session    ``not_continued``           ``with``: the scenario of the second migration, which nobody
@@ -51,8 +52,8 @@ wire       ``channel_ended``           ``connection``, ``side`` that sends no mo
 wire       ``channel_closed``          ``connection``, ``to_destination`` and ``to_source``: bytes
                                        that were passed on
 wire       ``damaged``                 ``what``: from here on the channel is passed on unread
-wire       ``hello_out``               ``magic``, ``version``, ``channel_id``, ``uuid`` (hex): the hello
-                                       that the destination got, where a fault has changed it;
+wire       ``hello_out``               ``magic``, ``version``, ``channel_id``, ``uuid`` (hex): what
+                                       the destination got, where a fault has changed it;
                                        ``channel`` is the number that the source gave it
 wire       ``packet_in``               a device-state packet as it came from the source: ``idx``,
                                        ``state_flags``, ``instance_id``; ``size`` and ``digest``
@@ -67,6 +68,12 @@ wire       ``packet_in``               a device-state packet as it came from the
                                        none of the scenario's and therefore empty
 wire       ``packet_out``              likewise, as the destination's socket has taken all of it
 wire       ``packet_lost``             likewise, of one that could not be delivered
+wire       ``main_section``            a START or FULL section of a device (its idstr has a ``/``)
+                                       ended on the main channel of a multifd migration: ``kind``
+                                       start | full, ``idstr``, ``size`` of its body; it has gone on
+wire       ``switchover``              ``offset`` of the command's type byte on the main channel;
+                                       recorded before the destination can have read it
+wire       ``main_end``                ``offset`` of the end of the state on the main channel
 wire       ``raw_out``                 ``size``: bytes sent that are no whole packet
 wire       ``fault``                   ``fault`` (kind), ``position`` in the plan, ``what`` it did,
                                        ``idx`` if it is about one packet

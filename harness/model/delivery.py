@@ -10,6 +10,7 @@ that, or waits for more.  Where the specification leaves the effect open it is *
 """
 
 import enum
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -27,6 +28,9 @@ CONFIG_MARKER = "ffffffffef100002"
 """VFIO_MIG_FLAG_DEV_CONFIG_STATE, hex: the first 8 bytes of a configuration."""
 FAR = 1 << 16
 """Indices beyond the last that is needed; nearer ones cost the destination little memory."""
+NO_UUID = "00" * 16
+"""In the hello of a VM that was given no UUID, hex."""
+HELLO_MAGIC, HELLO_VERSION = 0x11223344, 1
 
 
 class Effect(enum.Enum):
@@ -104,6 +108,19 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     after: int
 
 
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """The hello of one multifd channel, as it was delivered."""
+
+    channel: int
+    """Number that the source has given it."""
+    channel_id: int
+    """Number that the hello tells."""
+    magic: int = HELLO_MAGIC
+    version: int = HELLO_VERSION
+    uuid: str = NO_UUID
+    """Hex."""
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """All that the destination was given of the devices' state."""
 
@@ -122,6 +139,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the source closes its channels once all is sent, as without a return path."""
     resumed_ns: int = 0
     """When a stalled main channel went on; nothing is loaded before that.  0: no stall."""
+    channels: int = 0
+    """multifd-channels of the destination."""
+    hellos: tuple[Hello, ...] = ()
+    """Those that were changed on their way."""
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +210,25 @@ def defects(packet: Packet, delivery: Delivery) -> Iterator[Defect]:
         yield wrong("REF-6", "its index is far beyond what the state needs", Effect.OPEN)
     if packet.state_flags & ~CONFIG_STATE:
         yield wrong("REF-10", f"its state flags are {packet.state_flags:#x}", Effect.OPEN)
+
+
+def bad_hellos(delivery: Delivery) -> Iterator[Reason]:
+    """Hellos that must be refused (REF-10); with them no channel gets as far as a packet."""
+    told = Counter(range(delivery.channels))
+    for hello in delivery.hellos:
+        told[hello.channel] -= 1
+        told[hello.channel_id] += 1
+    for hello in delivery.hellos:
+        words = f"the hello of channel {hello.channel} "
+        if (hello.magic, hello.version, hello.uuid) != (HELLO_MAGIC, HELLO_VERSION, NO_UUID):
+            words += "has a wrong magic, version or uuid"
+        elif hello.channel_id >= delivery.channels:
+            words += f"tells number {hello.channel_id} of {delivery.channels} channels"
+        elif told[hello.channel_id] > 1:
+            words += f"tells number {hello.channel_id}, which is taken"
+        else:
+            continue
+        yield Reason(requirement="REF-10", words=words, channel=hello.channel)
 
 
 def is_far(packet: Packet, delivery: Delivery) -> bool:

@@ -52,6 +52,8 @@ class Ending(enum.StrEnum):
     """The destination refuses what it was given; of a run with faults on the way."""
     WAITING = "waits for a packet"
     """The destination waits for what was not delivered; likewise."""
+    STOPPED = "stopped by an action"
+    """A kill or a cancel came while it was under way: how it ends is for their rules."""
     OPEN = "open"
     """What was delivered allows several ends, and none of them was seen; likewise."""
 

@@ -32,6 +32,7 @@ from harness.model.delivery import (
     Packet,
     Reason,
     Sent,
+    bad_hellos,
     config_defect,
     defects,
     is_far,
@@ -82,6 +83,8 @@ Channels = dict[int, list[_Step]]
 
 def predict(delivery: Delivery) -> Prediction:
     """What must follow from ``delivery``."""
+    if hellos := tuple(bad_hellos(delivery)):
+        return Prediction(allowed=frozenset({Outcome.REFUSED}), reasons=hellos)
     channels = _channels(delivery)
     taken = _taken(channels)
     found = [defect for steps in channels.values() for step in steps for defect in step.wrong]

@@ -22,11 +22,9 @@ class UnixAddress:
         """A socket that can be connected to it."""
         return socket.socket(socket.AF_UNIX)
 
-    def listen(self) -> socket.socket:
-        """A listening socket, which does not block."""
-        listener = self.make_socket()
-        listener.bind(f"\0{self.name}")
-        return _listening(listener)
+    def listen(self, backlog: int = BACKLOG) -> socket.socket:
+        """A listening socket, which does not block; its queue has room for ``backlog`` + 1."""
+        return _listening(self.make_socket(), f"\0{self.name}", backlog)
 
     def connect(self, sock: socket.socket) -> int:
         """Connect; 0, or the errno.  EAGAIN: the listener's queue is full, ask again."""
@@ -52,12 +50,11 @@ class TcpAddress:
         """A socket that can be connected to it."""
         return socket.socket(socket.AF_INET)
 
-    def listen(self) -> socket.socket:
-        """A listening socket, which does not block."""
+    def listen(self, backlog: int = BACKLOG) -> socket.socket:
+        """A listening socket, which does not block; its queue has room for ``backlog`` + 1."""
         listener = self.make_socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self.host, self.port))
-        return _listening(listener)
+        return _listening(listener, (self.host, self.port), backlog)
 
     def connect(self, sock: socket.socket) -> int:
         """Connect; 0, or the errno.  EINPROGRESS: it can be written once it has."""
@@ -99,7 +96,14 @@ def tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # heads go apart from bodies
 
 
-def _listening(listener: socket.socket) -> socket.socket:
-    listener.setblocking(False)
-    listener.listen(BACKLOG)
+def _listening(
+    listener: socket.socket, where: str | tuple[str, int], backlog: int
+) -> socket.socket:
+    try:
+        listener.bind(where)
+        listener.setblocking(False)
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
     return listener

@@ -15,8 +15,11 @@ from harness.proxy.faults.cut_stream import CutStream
 from harness.proxy.faults.delay import Delay
 from harness.proxy.faults.drop import Drop
 from harness.proxy.faults.duplicate import Duplicate
+from harness.proxy.faults.extend import Extend
 from harness.proxy.faults.flip import Flip
+from harness.proxy.faults.hello import Hello
 from harness.proxy.faults.hold import Hold
+from harness.proxy.faults.hold_connections import HoldConnections
 from harness.proxy.faults.inject import Inject
 from harness.proxy.faults.move_to_channel import MoveToChannel
 from harness.proxy.faults.pace import Pace
@@ -32,8 +35,11 @@ FAULTS: dict[type[Any], type[Fault[Any]]] = {
     plan.Delay: Delay,
     plan.Drop: Drop,
     plan.Duplicate: Duplicate,
+    plan.Extend: Extend,
     plan.Flip: Flip,
+    plan.Hello: Hello,
     plan.Hold: Hold,
+    plan.HoldConnections: HoldConnections,
     plan.Inject: Inject,
     plan.MoveToChannel: MoveToChannel,
     plan.Pace: Pace,

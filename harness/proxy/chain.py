@@ -13,9 +13,12 @@ from harness.proxy.events import (
     End,
     Ended,
     Event,
+    Greet,
+    Greeted,
     Note,
     Opened,
     Told,
+    Waiting,
 )
 from harness.proxy.faults.base import Fault
 
@@ -32,9 +35,9 @@ class Fired:
 class Chain:
     """Takes the relay's events to the faults, and their commands to the relay.
 
-    Only packets go from fault to fault; every other command of a fault goes straight out.
-    The end of a multifd channel waits at a fault for as long as that one holds anything,
-    because what it holds could no longer be delivered afterwards.
+    Only packets and hellos go from fault to fault; every other command of a fault goes
+    straight out.  The end of a multifd channel waits at a fault for as long as that one holds
+    anything, because what it holds could no longer be delivered afterwards.
     """
 
     def __init__(self, faults: Sequence[Fault[Any]] = ()) -> None:
@@ -59,6 +62,11 @@ class Chain:
         return any(fault.is_holding for fault in self._faults)
 
     @property
+    def lets_in(self) -> int | None:
+        """How many connections of the source may be accepted in all; None: any number."""
+        return min((f.lets_in for f in self._faults if f.lets_in is not None), default=None)
+
+    @property
     def fired(self) -> list[Fired]:
         """One for each fault, in order."""
         return [Fired(fault.spec.describe(), fault.fired) for fault in self._faults]
@@ -73,7 +81,7 @@ class Chain:
             case Due():
                 stage, token = self._tokens[event.token]
                 yield from self._at(stage, Due(token))
-            case Opened() | Told():
+            case Opened() | Told() | Waiting():
                 for stage in range(len(self._faults)):
                     yield from self._at(stage, event)
             case _:
@@ -83,6 +91,8 @@ class Chain:
         if stage == len(self._faults):
             if isinstance(event, Arrived):
                 yield Deliver(event.channel, event.packet)
+            elif isinstance(event, Greeted):
+                yield Greet(event.channel, event.hello)
             elif isinstance(event, Ended):
                 yield End(event.channel)
             return
@@ -94,6 +104,8 @@ class Chain:
             match command:
                 case Deliver():
                     yield from self._at(stage + 1, Arrived(command.channel, command.packet))
+                case Greet():
+                    yield from self._at(stage + 1, Greeted(command.channel, command.hello))
                 case After():
                     self._tokens.append((stage, command.token))
                     yield After(command.delay_s, len(self._tokens) - 1)

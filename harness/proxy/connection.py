@@ -10,8 +10,9 @@ from harness.history import Side
 from harness.proxy.address import Address, tune
 from harness.proxy.events import MAIN
 from harness.proxy.flow import Flow
+from harness.proxy.main_flow import MainFlow
 from harness.proxy.multifd_flow import MultifdFlow
-from harness.proxy.outlet import OnSent, Outlet
+from harness.proxy.outlet import OnSent, Outlet, nobody
 from harness.proxy.pipe import Pipe
 from harness.proxy.tapped import Tap, TappedSocket
 from harness.wire.packets import MAGIC
@@ -63,7 +64,7 @@ class Connection:
         self._ended: set[Side] = set()
         self._is_reset = False
         self._first = b""
-        self._deferred: list[tuple[tuple[bytes, ...], OnSent]] = []
+        self._deferred: list[tuple[tuple[bytes, ...], OnSent, OnSent]] = []
 
     def changed(self) -> None:
         """``settle`` and the interests have to be looked at."""
@@ -99,8 +100,15 @@ class Connection:
         self.to_destination.is_ready = not error
         self.changed()
 
-    def look(self, make_multifd: Callable[["Connection"], MultifdFlow]) -> bool:
-        """Read the first bytes; whether they have told what the connection is."""
+    def look(
+        self,
+        make_multifd: Callable[["Connection"], MultifdFlow],
+        make_main: Callable[["Connection"], MainFlow] | None = None,
+    ) -> bool:
+        """Read the first bytes; whether they have told what the connection is.
+
+        :param make_main: None: a main channel is passed on unread
+        """
         try:
             data = self.source.recv(len(MULTIFD_MAGIC) - len(self._first))
         except BlockingIOError:
@@ -116,7 +124,11 @@ class Connection:
             flow.take_head(self._first)
             return True
         self.channel = MAIN if self._first == QEMU_VM_FILE_MAGIC else RAW
-        self.to_destination.write(self._first)
+        if self.channel == MAIN and make_main is not None:
+            main = self.forward = make_main(self)
+            main.take(self._first)
+        else:
+            self.to_destination.write(self._first)
         return True
 
     def read(self) -> None:
@@ -127,21 +139,18 @@ class Connection:
 
     # -- sending ---------------------------------------------------------------------
 
-    def deliver(self, *parts: bytes, on_sent: OnSent) -> bool:
-        """Send a packet to the destination, between two others; whether that can be."""
-        if self.to_destination.is_ending:
-            return False
+    def deliver(self, *parts: bytes, on_sent: OnSent, on_lost: OnSent = nobody) -> None:
+        """Send a packet to the destination, between two others."""
         if isinstance(self.forward, MultifdFlow) and self.forward.is_inside:
-            self._deferred.append((parts, on_sent))
+            self._deferred.append((parts, on_sent, on_lost))
         else:
-            self.to_destination.write(*parts, on_sent=on_sent)
-        return True
+            self.to_destination.write(*parts, on_sent=on_sent, on_lost=on_lost)
 
     def deliver_deferred(self) -> None:
         """The channel stands between two packets: send what has waited for that."""
-        for parts, on_sent in self._deferred:
-            self.to_destination.write(*parts, on_sent=on_sent)
-        self._deferred.clear()
+        deferred, self._deferred = self._deferred, []
+        for parts, on_sent, on_lost in deferred:
+            self.to_destination.write(*parts, on_sent=on_sent, on_lost=on_lost)
 
     def end(self) -> None:
         """Pass the source's end on."""
@@ -173,7 +182,7 @@ class Connection:
             return
         for flow, to_origin, _ in pairs:
             if flow.is_gone and not flow.is_open:
-                to_origin.is_broken = True  # whoever has closed takes nothing more
+                to_origin.give_up()  # whoever has closed takes nothing more
         for flow, _, outlet in pairs:
             if outlet.is_broken and flow.is_open:
                 flow.stop()
@@ -196,7 +205,9 @@ class Connection:
         self.is_closed = True
         self._is_reset = is_reset
         self.forward.is_open = self.backward.is_open = False
-        self.to_source.is_broken = self.to_destination.is_broken = True
+        self.to_source.give_up()
+        self.to_destination.give_up()
+        self.deliver_deferred()  # lost, too
         self.changed()
 
     def dispose(self) -> None:

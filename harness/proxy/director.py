@@ -21,14 +21,19 @@ from harness.proxy.events import (
     End,
     Ended,
     Event,
+    Greet,
+    Greeted,
     Note,
     Opened,
     ResumeMain,
     StallMain,
+    Told,
 )
 from harness.proxy.framing import StateHead
-from harness.proxy.observer import MARKER_SIZE, Seen, digest_of, packet_args
-from harness.wire.packets import DeviceStatePacket
+from harness.proxy.observer import MARKER_SIZE, Seen, digest_of, hello_args, packet_args
+from harness.wire.main_channel import Command as MainCommand
+from harness.wire.main_channel import MainEvent, Section, SectionKind, StateEnd
+from harness.wire.packets import DeviceStatePacket, MultiFDInit
 
 Record = Callable[[Seen], None]
 
@@ -57,6 +62,7 @@ class Director:
         self._events: deque[Event] = deque()
         self._is_feeding = False
         self._order = 0
+        self._hello = MultiFDInit(0)  # the last that the chain has handed on
 
     def tell(self, name: str, channel: int, **args: Any) -> None:
         """Record something that is not about a packet."""
@@ -70,6 +76,16 @@ class Director:
         if connection.channel >= MAIN:
             self._channels[connection.channel] = connection
             self.feed(Opened(connection.channel))
+
+    def greeted(self, connection: Connection, hello: MultiFDInit) -> MultiFDInit:
+        """A multifd channel has said which it is; the hello that the destination gets."""
+        connection.channel = hello.channel_id
+        self.opened(connection, "multifd")
+        self._hello = hello
+        self.feed(Greeted(connection.channel, hello))
+        if self._hello != hello:
+            self.tell("hello_out", connection.channel, **hello_args(self._hello))
+        return self._hello
 
     def arrived(self, connection: Connection, packet: DeviceStatePacket) -> None:
         """A packet has come whole."""
@@ -92,6 +108,21 @@ class Director:
             connection.to_destination.write(on_sent=is_out)
         else:
             is_out()
+
+    def main_event(self, connection: Connection, event: MainEvent) -> None:
+        """The main channel has said something."""
+        match event:
+            case Section(kind=SectionKind.START | SectionKind.FULL) if "/" in event.idstr:
+                args = {
+                    "kind": event.kind.name.lower(), "idstr": event.idstr, "size": event.body_size
+                }  # fmt: skip
+                seen = Seen(time.time_ns(), "main_section", args, connection.channel, event.idstr)
+                self._record(seen)
+            case MainCommand() if event.is_switchover:
+                self.tell("switchover", connection.channel, offset=event.offset)
+                self.feed(Told("switchover", event.offset))
+            case StateEnd():
+                self.tell("main_end", connection.channel, offset=event.offset)
 
     def source_ended(self, connection: Connection) -> None:
         """Nothing more comes from the source on a multifd channel."""
@@ -120,6 +151,8 @@ class Director:
 
     def _do(self, command: Command) -> None:
         match command:
+            case Greet():
+                self._hello = command.hello
             case Deliver():
                 self._deliver(command.channel, command.packet)
             case DeliverRaw(channel, data):
@@ -143,8 +176,8 @@ class Director:
         head = packet.pack_head()
         payload = packet.payload
         is_out = partial(self._packet, "packet_out", channel, packet)
-        if not self._connection(channel).deliver(head, payload, on_sent=is_out):
-            self._packet("packet_lost", channel, packet)
+        is_lost = partial(self._packet, "packet_lost", channel, packet)
+        self._connection(channel).deliver(head, payload, on_sent=is_out, on_lost=is_lost)
 
     def _note(self, note: Note) -> None:
         args: dict[str, Any] = {
@@ -177,16 +210,15 @@ class Director:
 
 
 class Passage:
-    """What one multifd connection tells its director (``multifd_flow.Watcher``)."""
+    """What one connection tells its director (``multifd_flow.Watcher``, ``MainWatcher``)."""
 
     def __init__(self, director: Director, connection: Connection) -> None:
         self._director = director
         self._connection = connection
 
-    def hello(self, channel: int) -> None:
-        """The channel has said which it is."""
-        self._connection.channel = channel
-        self._director.opened(self._connection, "multifd")
+    def hello(self, hello: MultiFDInit) -> bytes:
+        """The channel has said which it is; what is to be passed on for that."""
+        return self._director.greeted(self._connection, hello).pack()
 
     def packet_arrived(self, packet: DeviceStatePacket) -> None:
         """A packet has come whole."""
@@ -199,6 +231,14 @@ class Passage:
     def between_packets(self) -> None:
         """A packet may go out now."""
         self._connection.deliver_deferred()
+
+    def main_event(self, event: MainEvent) -> None:
+        """The main channel has said something."""
+        self._director.main_event(self._connection, event)
+
+    def switchover_passed(self) -> None:
+        """The destination gets the switchover."""
+        self._director.feed(Told("switchover_passed"))
 
     def damaged(self, error: WireError) -> None:
         """The channel is passed on unread from here on."""

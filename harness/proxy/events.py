@@ -1,20 +1,23 @@
 """What a fault is told (**events**) and what it answers with (**commands**).
 
-=================  ===============================================================
-told               value
-=================  ===============================================================
-``loaded``         bytes of state that the destination's ``device`` has taken so far
-``config_loaded``  --: the destination's ``device`` has loaded its configuration
-``queued``         idx of a packet that the destination has taken in
-others             whatever the session tells (``Relay.tell``)
-=================  ===============================================================
+=====================  ===========================================================
+told                   value
+=====================  ===========================================================
+``loaded``             bytes of state that the destination's ``device`` has taken so far
+``config_loaded``      --: the destination's ``device`` has loaded its configuration
+``queued``             idx of a packet that the destination has taken in
+``switchover``         offset of the command on the main channel that starts it: the source
+                       has stopped its VM, and the destination does not know yet
+``switchover_passed``  --: the destination gets that command, and nothing behind it yet
+others                 whatever the session tells (``Relay.tell``)
+=====================  ===========================================================
 
 After mitmproxy's ``proxy/events.py`` and ``proxy/commands.py``.
 """
 
 from dataclasses import dataclass
 
-from harness.wire.packets import DeviceStatePacket
+from harness.wire.packets import DeviceStatePacket, MultiFDInit
 
 MAIN = -1
 """Number of the main channel; multifd channels have those of their hellos."""
@@ -25,6 +28,21 @@ class Opened:
     """A channel's first bytes have told what it is."""
 
     channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """The hello of a multifd channel came; ``channel`` is the number that the source gave it."""
+
+    channel: int
+    hello: MultiFDInit
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A connection of the source waits behind the ``accepted`` ones."""
+
+    accepted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +77,15 @@ class Due:
     token: int
 
 
-Event = Opened | Arrived | Ended | Told | Due
+Event = Opened | Greeted | Waiting | Arrived | Ended | Told | Due
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Hand the hello on: to the next fault, at last to the destination."""
+
+    channel: int
+    hello: MultiFDInit
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +147,4 @@ class Note:
     position: int = 0
 
 
-Command = Deliver | DeliverRaw | End | Close | After | StallMain | ResumeMain | Note
+Command = Greet | Deliver | DeliverRaw | End | Close | After | StallMain | ResumeMain | Note

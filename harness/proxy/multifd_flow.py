@@ -14,8 +14,8 @@ from harness.wire.packets import DeviceStatePacket, MultiFDInit
 class Watcher(Protocol):
     """What is told of a channel's packets."""
 
-    def hello(self, channel: int) -> None:
-        """The channel has said which it is."""
+    def hello(self, hello: MultiFDInit) -> bytes:
+        """The channel has said which it is; what is to be passed on for that."""
 
     def packet_arrived(self, packet: DeviceStatePacket) -> None:
         """A packet has come whole and waits for what is to be done with it."""
@@ -76,9 +76,8 @@ class MultifdFlow(Flow):
         if isinstance(unit, StateHead):
             self.begin(unit, self.framer.taken)
         elif unit is not None:
-            if isinstance(unit, MultiFDInit):
-                self.watcher.hello(unit.channel_id)
-            self.outlet.write(self.framer.taken)
+            taken = self.framer.taken
+            self.outlet.write(self.watcher.hello(unit) if isinstance(unit, MultiFDInit) else taken)
             if not self.is_inside:
                 self.watcher.between_packets()
 

@@ -9,9 +9,16 @@ name                   args
 ``channel_ended``      ``connection``, ``side`` that sends no more, ``is_reset``
 ``channel_closed``     ``connection``, ``to_destination`` and ``to_source``: bytes passed
 ``damaged``            ``what``: from here on the channel is passed on unread
+``hello_out``          ``magic``, ``version``, ``channel_id``, ``uuid`` (hex) of a hello that a
+                       fault has changed, as it goes to the destination
 ``packet_in``          of the packet as it came from the source: see ``packet_args``
 ``packet_out``         of the packet as the destination's socket has taken all of it
 ``packet_lost``        likewise, of one that could not be delivered: the channel is closed
+``main_section``       of a START or FULL section of a device on the main channel, once it has
+                       ended: ``kind`` start | full, ``idstr``, ``size`` of its body in bytes
+``switchover``         ``offset`` of the command on the main channel; told before the
+                       destination can have read it
+``main_end``           ``offset`` of the end of the state on the main channel
 ``raw_out``            ``size``: bytes sent that are no packet
 ``fault``              ``fault`` (kind), ``position`` in the plan, ``what`` it did, and
                        the packet's ``idx`` if it is about one
@@ -25,7 +32,14 @@ from typing import Any
 
 import xxhash
 
-from harness.wire.packets import FLAG_DEVICE_STATE, MAGIC, STATE_VERSION, VERSION, DeviceStatePacket
+from harness.wire.packets import (
+    FLAG_DEVICE_STATE,
+    MAGIC,
+    STATE_VERSION,
+    VERSION,
+    DeviceStatePacket,
+    MultiFDInit,
+)
 
 MARKER_SIZE = 8
 """A configuration starts with VFIO_MIG_FLAG_DEV_CONFIG_STATE (hw/vfio/migration.c)."""
@@ -52,6 +66,16 @@ class Seen:
 def digest_of(data: bytes) -> str:
     """xxh3_128 of a packet's data."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def hello_args(hello: MultiFDInit) -> dict[str, Any]:
+    """``magic``, ``version``, ``channel_id``, and ``uuid`` in hex."""
+    return {
+        "magic": hello.magic,
+        "version": hello.version,
+        "channel_id": hello.channel_id,
+        "uuid": hello.uuid.hex(),
+    }
 
 
 def packet_args(packet: DeviceStatePacket, size: int, digest: str) -> dict[str, Any]:

@@ -15,6 +15,10 @@ OnSent = Callable[[], None]
 _NOTHING = memoryview(b"")
 
 
+def nobody() -> None:
+    """Nobody wants to know."""
+
+
 class Outlet:
     """One socket's way out.
 
@@ -37,7 +41,7 @@ class Outlet:
         """The socket is connected; until then everything is held."""
         self._pipe = pipe
         self._changed = changed
-        self._queue: deque[tuple[memoryview, OnSent | None]] = deque()
+        self._queue: deque[tuple[memoryview, OnSent, OnSent]] = deque()
         self._is_ending = False
         self._is_shut = False
 
@@ -56,15 +60,18 @@ class Outlet:
         """Whether nothing may be written any more."""
         return self._is_ending or self.is_over
 
-    def write(self, *parts: bytes, on_sent: OnSent | None = None) -> None:
-        """Send ``parts`` behind what is held; call ``on_sent`` when the socket has them all."""
+    def write(self, *parts: bytes, on_sent: OnSent = nobody, on_lost: OnSent = nobody) -> None:
+        """Send ``parts`` behind what is held; call ``on_sent`` when the socket has them all,
+        or ``on_lost`` once it is sure that it never will.
+        """
         if self.is_ending:
+            on_lost()
             return
         was_empty = not self._queue
-        self._queue += [(memoryview(part), None) for part in parts if part]
+        self._queue += [(memoryview(part), nobody, nobody) for part in parts if part]
         self.held += sum(map(len, parts))
-        if on_sent is not None:
-            self._queue.append((_NOTHING, on_sent))
+        if on_sent is not nobody or on_lost is not nobody:
+            self._queue.append((_NOTHING, on_sent, on_lost))
         if was_empty:
             self._flush()
             if self.held:
@@ -100,7 +107,7 @@ class Outlet:
     def _flush(self) -> None:
         self._pop_sent(0)
         while self._queue:
-            sent = self._send([view for view, _ in itertools.islice(self._queue, _BATCH)])
+            sent = self._send([view for view, *_ in itertools.islice(self._queue, _BATCH)])
             if not sent:
                 return
             self.held -= sent
@@ -109,13 +116,12 @@ class Outlet:
 
     def _pop_sent(self, sent: int) -> None:
         while self._queue and sent >= len(self._queue[0][0]):
-            view, on_sent = self._queue.popleft()
+            view, on_sent, _ = self._queue.popleft()
             sent -= len(view)
-            if on_sent is not None:
-                on_sent()
+            on_sent()
         if sent:
-            view, on_sent = self._queue[0]
-            self._queue[0] = (view[sent:], on_sent)
+            view, on_sent, on_lost = self._queue[0]
+            self._queue[0] = (view[sent:], on_sent, on_lost)
 
     def end(self) -> None:
         """No more will be written: shut the socket down once all is out."""
@@ -135,11 +141,17 @@ class Outlet:
         self.sent += sent
         return sent
 
-    def _break(self, error: OSError) -> None:
+    def give_up(self) -> None:
+        """Its peer takes nothing more: what is held is lost."""
         self.is_broken = True
-        self.is_reset = isinstance(error, ConnectionResetError)
-        self._queue.clear()
+        lost, self._queue = self._queue, deque()
         self.held = 0
+        for _, _, on_lost in lost:
+            on_lost()
+
+    def _break(self, error: OSError) -> None:
+        self.is_reset = isinstance(error, ConnectionResetError)
+        self.give_up()
         self._changed()
 
     def _shut_if_empty(self) -> None:

@@ -16,13 +16,14 @@ import time
 from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 
-from harness.proxy.address import Address
+from harness.proxy.address import BACKLOG, Address
 from harness.proxy.chain import Chain, Fired
 from harness.proxy.connection import RAW, Connection
 from harness.proxy.cut_through import PIECE, CutThroughFlow
 from harness.proxy.director import Director, Passage, Record
-from harness.proxy.events import MAIN, Due, Told
+from harness.proxy.events import MAIN, Due, Told, Waiting
 from harness.proxy.framing import Framer
+from harness.proxy.main_flow import MainFlow
 from harness.proxy.multifd_flow import MultifdFlow
 from harness.proxy.pipe import Pipe
 from harness.proxy.tapped import Tap
@@ -39,6 +40,8 @@ class Relay:
     :param onward: where the destination listens
     :param record: called in the relay's thread with all that is seen
     :param page_size: of the target; it decides the length of a RAM packet's head
+    :param reads_main: read the main channel as it passes; for a migration with multifd, where
+        RAM is not on it
     :param keeps_payload: record the data of packets too (all of it is held in memory)
     :param tap: is given every byte that comes from the source on main and multifd channels,
         which are then copied rather than spliced
@@ -55,11 +58,13 @@ class Relay:
         page_size: int = 4096,
         *,
         keeps_payload: bool = False,
+        reads_main: bool = False,
         tap: Tap | None = None,
     ) -> None:
         self.failure: BaseException | None = None
         self._onward = onward
         self._page_size = page_size
+        self._reads_main = reads_main
         self._tap = tap
         self._director = Director(chain, record, self._after, keeps_payload)
         self._connections: list[Connection] = []
@@ -70,7 +75,8 @@ class Relay:
         self._timers = 0
         self._is_closing = False
         self._is_held_back = False
-        self._listener = listen.listen()
+        self._is_letting_in = chain.lets_in is None
+        self._listener = listen.listen(BACKLOG if self._is_letting_in else 0)
         self.address: Address = listen.bound(self._listener)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
@@ -133,7 +139,7 @@ class Relay:
         # Woken by each write of the source, it would take the processor from it again and
         # again, for a few KiB at a time.
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        self._selector.register(self._listener, EVENT_READ)
+        self._watch(self._listener, EVENT_READ, None)
         self._selector.register(self._wake, EVENT_READ)
         while not self._is_closing:
             wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
@@ -147,6 +153,7 @@ class Relay:
                     os.eventfd_read(self._wake)
             self._tell_faults()
             self._hold_back()
+            self._let_in()
             while self._changed:
                 self._settle(self._changed.pop())
 
@@ -170,6 +177,11 @@ class Relay:
     # -- connections -----------------------------------------------------------------
 
     def _accept(self) -> None:
+        lets_in = self._director.chain.lets_in
+        if lets_in is not None and self._accepted >= lets_in:
+            self._watch(self._listener, 0, None)
+            self._director.feed(Waiting(self._accepted))
+            return
         try:
             sock, _ = self._listener.accept()
         except BlockingIOError:
@@ -213,13 +225,20 @@ class Relay:
 
     def _read_source(self, connection: Connection) -> None:
         if not connection.is_known:
-            if not connection.look(self._multifd_flow):
+            make_main = self._main_flow if self._reads_main else None
+            if not connection.look(self._multifd_flow, make_main):
                 return
             if connection.channel == MAIN:
                 self._director.opened(connection, "main")
             elif connection.channel == RAW:
                 self._director.opened(connection, "raw")
         connection.read()
+
+    def _main_flow(self, connection: Connection) -> MainFlow:
+        return MainFlow(
+            connection.source, connection.to_destination, connection.changed,
+            "source, main channel", Passage(self._director, connection),
+        )  # fmt: skip
 
     def _multifd_flow(self, connection: Connection) -> MultifdFlow:
         framer = Framer(f"source, connection {connection.number}", self._page_size)
@@ -238,6 +257,17 @@ class Relay:
         for connection in self._connections:
             if connection.is_multifd:
                 connection.forward.pause(is_full)
+
+    def _let_in(self) -> None:
+        """Accept as many more as the faults let in by now."""
+        if self._is_letting_in:
+            return
+        lets_in = self._director.chain.lets_in
+        if lets_in is None:
+            self._is_letting_in = True
+            self._listener.listen(BACKLOG)
+        if lets_in is None or self._accepted < lets_in:
+            self._watch(self._listener, EVENT_READ, None)
 
     def _settle(self, connection: Connection) -> None:
         """After something has happened to it."""

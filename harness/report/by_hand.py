@@ -8,18 +8,30 @@ that was migrated through) is replaced by what the script has of its own.
 import itertools
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from harness.history import Kind, Record, Side
 from harness.history.rundir import History
+from harness.scenario import Scenario
 
 _ENDED = ("completed", "failed", "cancelled")
 _ASKING = ("query-", "qom-get", "device-list-properties", "trace-event-get-state")
 _WORK = "@work@"
 _DEVICES = '"${devices[@]}"'
+
+_SOCKET = {"transport": "socket", "type": "unix", "path": "@name@", "abstract": True}
+_TO_RELAY = {**_SOCKET, "path": "@name@-relay"}
+_RELAY = """vfio-multifd relay --scenario "$here/scenario.json" \\
+    --listen "unix:@$name-relay" --to "unix:@$name" >"$work/relay.jsonl" &
+pid[relay]=$!
+until grep -qs listening "$work/relay.jsonl"; do
+    kill -0 "${pid[relay]}" 2>/dev/null || exit 1
+    sleep 0.1
+done
+"""
 
 _TEMPLATE = Path(__file__).with_suffix(".sh")
 
@@ -40,10 +52,24 @@ def render(history: History) -> str:
         ("%NAME%", " ".join(history.scenario.name.split())),
         ("%SOURCE%", _array(_argv(history.records, Side.SOURCE), Side.SOURCE)),
         ("%DESTINATION%", _array(_argv(history.records, Side.DESTINATION), Side.DESTINATION)),
-        ("%STEPS%", "\n".join(map(_step_words, _steps(history.records)))),
+        ("%MEANWHILE%", "\n".join(_meanwhile(history.scenario))),
+        ("%RELAY%", _RELAY if history.scenario.has_relay else ""),
+        ("%STEPS%", "\n".join(map(_step_words, _steps(history)))),
     ):
         script = script.replace(mark, text)
     return script
+
+
+def _meanwhile(scenario: Scenario) -> Iterator[str]:
+    """What the harness did in the run, as comments: what the script does too, and what not."""
+    if scenario.faults:
+        yield "#"
+        yield "# `vfio-multifd relay` stands between the two and does what it did in the run:"
+        yield from (f"#     {fault.describe()}" for fault in scenario.faults)
+    if scenario.actions:
+        yield "#"
+        yield "# In the run the harness also did this, which is left to you:"
+        yield from (f"#     {action.describe()}" for action in scenario.actions)
 
 
 # -- command lines -----------------------------------------------------------------------
@@ -109,12 +135,13 @@ def _quoted(word: str, folder: str) -> str:
 # -- QMP commands ------------------------------------------------------------------------
 
 
-def _steps(records: Sequence[Record]) -> list[_Step]:
+def _steps(history: History) -> list[_Step]:
     """The commands of both sides in their order; those that only ask are left out.
 
     Up to the first that has to do with the other side, a side's commands are kept
     together: their order between the sides was chance.
     """
+    records = history.records
     sent = [record for record in records if _is_command(record)]
     pending: dict[Side, list[dict[str, Any]]] = {Side.DESTINATION: [], Side.SOURCE: []}
     steps: list[_Step] = []
@@ -125,7 +152,9 @@ def _steps(records: Sequence[Record]) -> list[_Step]:
     for number, record in enumerate(sent):
         command = record.args["command"]
         begun = begun or command in ("migrate", "migrate-incoming")
-        pending[record.side].append(_command(command, record.args.get("arguments", {}), where))
+        pending[record.side].append(
+            _command(command, record.args.get("arguments", {}), where, history.scenario.has_relay)
+        )
         if not begun:
             continue
         if not steps or steps[-1].side is not record.side or steps[-1].waits:
@@ -156,12 +185,18 @@ def _has_ended(records: Sequence[Record], after_ns: int, before_ns: int) -> bool
     )
 
 
-def _command(name: str, arguments: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:
+def _command(
+    name: str, arguments: dict[str, Any], where: dict[str, Any], has_relay: bool
+) -> dict[str, Any]:
     """The command as the script sends it; ``where`` is what the source migrated to."""
     if name in ("migrate", "migrate-incoming"):
         # The destination was told to take any port; the source knew which it took.
         channels = where.get("channels") or arguments.get("channels", [])
-        ours = [{**channel, "addr": _address(channel["addr"])} for channel in channels]
+        socket = _TO_RELAY if has_relay and name == "migrate" else _SOCKET
+        ours = [
+            {**channel, "addr": socket if has_relay else _address(channel["addr"])}
+            for channel in channels
+        ]
         arguments = {**arguments, "channels": ours}
     return {"execute": name, **({"arguments": arguments} if arguments else {})}
 
@@ -171,7 +206,7 @@ def _address(addr: dict[str, Any]) -> dict[str, Any]:
     if addr.get("transport") == "file":
         return {**addr, "filename": f"{_WORK}/migration.stream"}
     if addr.get("type") == "unix":
-        return {"transport": "socket", "type": "unix", "path": f"{_WORK}/migration.socket"}
+        return _SOCKET
     return addr
 
 
@@ -179,5 +214,5 @@ def _step_words(step: _Step) -> str:
     options = ' "${ended[@]}"' if step.waits else ""
     lines = [json.dumps(command) for command in step.commands]
     text = "\n".join(lines).replace("\\", "\\\\").replace("$", "\\$").replace("`", "\\`")
-    text = text.replace(_WORK, "$work")
+    text = text.replace(_WORK, "$work").replace("@name@", "$name")
     return f'echo "== {step.side}"\nqmp {step.side}{options} <<END || went_well=0\n{text}\nEND\n'

@@ -16,6 +16,7 @@
 #     serve() { exec "${@:2}"; }
 # (each side its own host=..., where both are on one machine).  Then nothing of the harness
 # is between QEMU and the device.
+%MEANWHILE%
 set -u
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -24,6 +25,7 @@ work=${keep:-$(mktemp -d)}
 mkdir -p "$work/source-trace" "$work/destination-trace"
 work=$(cd -- "$work" && pwd)
 rm -f -- "$work"/*.qmp "$work"/migration.*
+name=by-hand-$$ # of the abstract sockets that are migrated through
 declare -A pid=()
 clean_up() {
     kill "${pid[@]}" 2>/dev/null
@@ -73,6 +75,7 @@ for side in destination source; do
     }
 done
 
+%RELAY%
 went_well=1
 %STEPS%
 if [ "$went_well" = 1 ]; then
@@ -89,5 +92,5 @@ done
 for side in source destination; do
     qmp "$side" <<<quit >/dev/null
 done
-wait
+wait "${pid[source]}" "${pid[destination]}"
 [ "$went_well" = 1 ]

@@ -35,20 +35,21 @@ class Actions:
         self._tell = tell
         self._log = log
         self._done = [False] * len(plan)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[tuple[Watch, asyncio.Task[None]]] = []
         self._is_over = False
 
     async def __aenter__(self) -> Self:
         self._group = await asyncio.TaskGroup().__aenter__()
         for position, action in enumerate(self._plan):
             watch = self._log.watch(action.when)
-            self._tasks.append(self._group.create_task(self._carry_out(position, action, watch)))
+            task = self._group.create_task(self._carry_out(position, action, watch))
+            self._tasks.append((watch, task))
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         self._is_over = True  # no more storms
-        for task, is_begun in zip(self._tasks, self._done, strict=True):
-            if not is_begun:
+        for watch, task in self._tasks:
+            if not watch.is_reached:
                 task.cancel()
         # Without the block's own error, which is no affair of the group's and goes on as it is.
         await self._group.__aexit__(None, None, None)

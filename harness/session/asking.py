@@ -1,10 +1,9 @@
 """What a QEMU is asked about its migration and its devices; the answers become records."""
 
 import asyncio
-import contextlib
 
 from harness.devices.emulated import slot_of
-from harness.errors import VMError
+from harness.errors import QmpTimeout, VMError
 from harness.scenario import Scenario
 from harness.session.log import Log
 from harness.session.peer import Peer
@@ -16,8 +15,12 @@ async def how_it_went(peer: Peer) -> None:
     if not peer.vm.is_running or peer.vm.is_stuck:
         return
     monitor = peer.vm.monitor
-    with contextlib.suppress(VMError):  # recorded as execute without return
+    try:
         await asyncio.gather(monitor.execute("query-migrate"), monitor.execute("query-status"))
+    except QmpTimeout:
+        await peer.vm.record_hang("query-status")
+    except VMError:
+        pass  # recorded as execute without return
 
 
 async def guest_view(peer: Peer, scenario: Scenario, log: Log) -> None:

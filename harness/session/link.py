@@ -17,7 +17,13 @@ from harness.scenario import Scenario
 from harness.session.delivered import Delivered
 from harness.session.log import Log
 
-CHANGES_DATA = (fault_plan.Flip, fault_plan.Truncate, fault_plan.Inject, fault_plan.Rewrite)
+CHANGES_DATA = (
+    fault_plan.Extend,
+    fault_plan.Flip,
+    fault_plan.Inject,
+    fault_plan.Rewrite,
+    fault_plan.Truncate,
+)
 
 
 class Link:
@@ -108,6 +114,11 @@ def idstr_of(index: int) -> str:
     qdev_get_dev_path() and vfio_realize() in hw/vfio/migration.c.
     """
     return f"0000:00:{slot_of(index):02x}.0/vfio"
+
+
+def idstrs_of(scenario: Scenario) -> dict[str, str]:
+    """Id of each device of ``scenario`` -> its idstr."""
+    return {device.id: idstr_of(index) for index, device in enumerate(scenario.devices)}
 
 
 def _beside(onward: Address) -> Address:

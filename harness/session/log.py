@@ -19,6 +19,11 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._reached = asyncio.Event()
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether the moment has come."""
+        return self._left <= 0
+
     def see(self, record: Record) -> None:
         """``record`` was written, by whichever thread."""
         when = self._when

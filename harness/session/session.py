@@ -201,11 +201,13 @@ class Session:
         await self._until_ended(*self._peers)
 
     def survivor(self) -> Peer | None:
-        """The QEMU that runs the guest now; None: there is none."""
+        """The QEMU that runs the guest now; None: there is none, or its migration goes on."""
         peer = self.source
+        has_ended = migration.source_end(peer.events) is not None
         if migration.destination_end(self.destination.events) == "completed":
-            peer = self.destination
-        return peer if peer.is_up and peer.vm.is_running and not peer.vm.is_stuck else None
+            peer, has_ended = self.destination, True
+        is_well = peer.is_up and peer.vm.is_running and not peer.vm.is_stuck
+        return peer if has_ended and is_well else None
 
     async def hand_over(self, peer: Peer) -> History:
         """End the other QEMU and finish, but leave that of ``peer`` to another session."""

@@ -1,5 +1,7 @@
 """Fault plans round-trip, describe themselves, and refuse what means nothing."""
 
+from uuid import UUID
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -30,6 +32,7 @@ PLAN: plan.FaultPlan = (
     plan.Flip(length=4),
     plan.Truncate(size=5),
     plan.Truncate(size=500, is_stale=True),
+    plan.Extend(size=7),
     plan.CutStream(size=100),
     plan.CutStream(size=0, is_abrupt=True),
     plan.Rechunk(size=4096),
@@ -39,6 +42,10 @@ PLAN: plan.FaultPlan = (
     plan.CloseChannel(),
     plan.CloseChannel(which=Which.ALL, nth=4, is_before=True, is_abrupt=True),
     plan.StallMain(until=Until(delay_s=2), since="opened"),
+    plan.Hello(select=Select(channel=1), channel_id=2, magic=16),
+    plan.Hello(uuid=UUID(int=7), version=2),
+    plan.HoldConnections(until=Until(told="go")),
+    plan.HoldConnections(until=Until(delay_s=2), accepted=1),
 )
 LINES = """\
 reorder every packet: reversed
@@ -62,6 +69,7 @@ flip byte -1 of every packet by 0x01
 flip byte 0 and 3 more of every packet by 0xff
 truncate every packet to 5 bytes
 truncate every packet to 500 bytes, its length as before
+extend every packet by 7 bytes
 cut the stream 100 bytes into every packet
 cut the stream abruptly 0 bytes into every packet
 rechunk every packet to 4096 bytes
@@ -71,6 +79,10 @@ inject a packet behind every packet 0 bytes of data
 close its channel behind every packet
 close all channels abruptly before every packet (number 4 of them)
 stall the main channel from opened on for 2 s
+rewrite the hello of channel 1: magic = 0x10, channel_id = 2
+rewrite the hello of every channel: version = 2, uuid = '00000000-0000-0000-0000-000000000007'
+hold the connections of the source until go
+hold the connections beyond the first 1 for 2 s
 """
 
 
@@ -119,12 +131,21 @@ def test_until_is_one_moment(wrong: dict[str, object]) -> None:
     [
         (plan.Pace, {"bytes_per_s": 0}),
         (plan.Rechunk, {"size": 0}),
+        (plan.Extend, {"size": 0}),
         (plan.Flip, {"mask": 0}),
         (plan.Flip, {"mask": 256}),
         (plan.Flip, {"length": 0}),
+        (plan.Hello, {}),
+        (plan.Hello, {"select": Select(channel=1)}),
+        (plan.Hello, {"channel_id": 256}),
+        (plan.Hello, {"version": -1}),
+        (plan.Hello, {"channel_id": 1, "select": Select(channel=1, idx=(2,))}),
+        (plan.HoldConnections, {"until": Until(others=True)}),
+        (plan.HoldConnections, {"until": Until(told="go"), "accepted": -1}),
+        (plan.HoldConnections, {"until": Until(told="go"), "select": Select(channel=0)}),
     ],
 )
-def test_faults_that_would_do_nothing_are_refused(fault: type, wrong: dict[str, object]) -> None:
+def test_faults_that_mean_nothing_are_refused(fault: type, wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         fault(**wrong)
 

@@ -43,14 +43,12 @@ FULL = Scenario(
             reported_size=7,
             data_path=DataPath.SUPERVISED,
             save=SaveBehaviour(read_sizes=(1, 2), read_delay_s=0.5, error_at=9),
-            load=LoadBehaviour(
-                write_sizes=(3,), write_delay_s=1.5, error_at=0, lie=Lie.LOST_BUFFER, lie_at=2
-            ),
+            load=LoadBehaviour(write_sizes=(3,), write_delay_s=1.5, error_at=0),
             multifd_transfer=None,
             enable_migration=OnOffAuto.AUTO,
             properties={"x-no-mmap": True, "bootindex": 3, "host": "a,b"},
         ),
-        EmulatedDevice(id="b"),
+        EmulatedDevice(id="b", load=LoadBehaviour(lie=Lie.LOST_BUFFER, lie_at=2)),
     ),
     qemu="/opt/qemu",
     qemu_dst="/opt/newer",
@@ -78,9 +76,7 @@ devices = st.builds(
     bar_size=st.integers(12, 30).map(lambda n: 1 << n),
     reported_size=st.none() | st.integers(0, 1 << 40),
     save=st.builds(SaveBehaviour, read_sizes=sizes, read_delay_s=st.floats(0, 10)),
-    load=st.builds(
-        LoadBehaviour, write_sizes=sizes, lie=st.none() | st.sampled_from(Lie), lie_at=st.just(1)
-    ),
+    load=st.builds(LoadBehaviour, write_sizes=sizes, lie_at=st.just(1)),
     multifd_transfer=st.none() | st.sampled_from(OnOffAuto),
     properties=st.dictionaries(st.text(), st.booleans() | st.integers(0, 9) | st.text()),
 )
@@ -106,14 +102,11 @@ SAVED = b"""{
       "precopy_initial_bytes": 1, "precopy_dirty_bytes": 2, "dma_logging": false,
       "reported_size": 7, "data_path": "supervised",
       "save": {"read_sizes": [1, 2], "read_delay_s": 0.5, "error_at": 9},
-      "load": {
-        "write_sizes": [3], "write_delay_s": 1.5, "error_at": 0,
-        "lie": "lost_buffer", "lie_at": 2
-      },
+      "load": {"write_sizes": [3], "write_delay_s": 1.5, "error_at": 0},
       "multifd_transfer": null, "enable_migration": "auto",
       "properties": {"x-no-mmap": true, "bootindex": 3, "host": "a,b"}
     },
-    {"kind": "emulated", "id": "b"}
+    {"kind": "emulated", "id": "b", "load": {"lie": "lost_buffer", "lie_at": 2}}
   ],
   "qemu": "/opt/qemu", "qemu_dst": "/opt/newer", "machine": "pc-q35-10.0", "ram_mib": 16,
   "multifd": false, "channels": 255, "capabilities": {"x-ignore-shared": true},
@@ -328,6 +321,26 @@ def test_faults_need_a_relay(fields, has_relay):
 def test_what_can_never_come_is_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         Scenario(name="a", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"data_path": DataPath.MEMFD, "save": SaveBehaviour(read_sizes=(1,))}, "need data_path"),
+        ({"data_path": DataPath.MEMFD, "load": LoadBehaviour(error_at=1)}, "need data_path"),
+        ({"data_path": DataPath.MEMFD, "pre_copy": True}, "need data_path"),
+        ({"load": LoadBehaviour(lie=Lie.WRONG_BYTE, write_delay_s=1)}, "a lie needs"),
+        (
+            {"data_path": DataPath.SUPERVISED, "load": LoadBehaviour(lie=Lie.WRONG_BYTE)},
+            "a lie needs",
+        ),
+        ({"load": LoadBehaviour(write_delay_s=-1)}, "below 0"),
+        ({"save": SaveBehaviour(error_at=-1)}, "below 0"),
+    ],
+)
+def test_setting_that_would_do_nothing_is_refused(fields, words):
+    with pytest.raises(ValueError, match=f"^d: .*{words}"):
+        Scenario(name="a", devices=(EmulatedDevice(id="d", **fields),))
 
 
 def test_supervised_device_tells_what_it_has_loaded():

@@ -47,6 +47,8 @@ def judge(run: CheckedRun) -> Finding:
 def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     if run.expectation.ending is Ending.COMPLETED:
         return _completed(run, numbers)
+    if run.expectation.ending is Ending.STOPPED:
+        return found.valid("no QEMU died unasked; how it ended is LIF-3's and LIF-4's", **numbers)
     if run.expectation.ending in (Ending.WAITING, Ending.OPEN):
         return _waiting(run, numbers)
     return _failed(run, numbers)
@@ -158,6 +160,8 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
 
 def _hung(run: CheckedRun) -> tuple[object, ...] | None:
     endings = run.endings
+    if run.expectation.ending is Ending.STOPPED:
+        return None  # LIF-3 and LIF-4 know who has to end
     if run.expectation.ending is Ending.WAITING:
         return _source_hung(run)
     if endings.deadline is not None:
@@ -170,7 +174,11 @@ def _hung(run: CheckedRun) -> tuple[object, ...] | None:
         return waited, endings.deadline, *endings.hung
     if endings.hung:
         record = endings.hung[0]
-        return f"the {record.side} QEMU hung: {record.args.get('waiting_for', '')}", record
+        waited = f"the {record.side} QEMU hung: {record.args.get('waiting_for', '')}"
+        shape = hang.cause(run, record)
+        if shape is not None:
+            return f"{waited}: {shape[0]}", *shape[1], record
+        return waited, record
     return None
 
 

@@ -4,7 +4,20 @@ from collections.abc import Iterator, MutableSequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from harness import fault_plan as plan
-from harness.proxy.events import Arrived, Command, Deliver, Due, Ended, Event, Note, Opened, Told
+from harness.proxy.events import (
+    Arrived,
+    Command,
+    Deliver,
+    Due,
+    Ended,
+    Event,
+    Greet,
+    Greeted,
+    Note,
+    Opened,
+    Told,
+    Waiting,
+)
 from harness.wire.packets import DeviceStatePacket
 
 Spec = TypeVar("Spec", bound=plan.Fault)
@@ -26,6 +39,7 @@ class Fault(Generic[Spec]):
     :ivar is_holding: it will still deliver something; until then no channel is ended
     :ivar is_full: it holds so much that no more packets should be read for now; only for
         a fault that time alone empties
+    :ivar lets_in: how many connections of the source may be accepted in all; None: any number
     :ivar fired: how often it has changed anything; 0 makes the run UNKNOWN
     """
 
@@ -34,6 +48,7 @@ class Fault(Generic[Spec]):
         self.random = random
         self.is_holding = False
         self.is_full = False
+        self.lets_in: int | None = None
         self.fired = 0
         self.channels: set[int] = set()
         """Multifd channels that the source has open."""
@@ -47,6 +62,10 @@ class Fault(Generic[Spec]):
                 yield from self.told(event)
             case Due():
                 yield from self.due(event)
+            case Greeted():
+                yield from self.greeted(event)
+            case Waiting():
+                yield from self.waiting(event)
             case Opened():
                 if event.channel >= 0:
                     self.channels.add(event.channel)
@@ -66,6 +85,14 @@ class Fault(Generic[Spec]):
     def hit(self, event: Arrived) -> Iterator[Command]:
         """A packet came that the spec selects."""
         yield Deliver(event.channel, event.packet)
+
+    def greeted(self, event: Greeted) -> Iterator[Command]:
+        """A hello came."""
+        yield Greet(event.channel, event.hello)
+
+    def waiting(self, _event: Waiting) -> Iterator[Command]:
+        """A connection of the source waits to be accepted."""
+        yield from ()
 
     def told(self, _event: Told) -> Iterator[Command]:
         """Something happened outside."""

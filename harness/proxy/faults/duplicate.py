@@ -13,7 +13,7 @@ class Duplicate(WaitingFault[plan.Duplicate]):
     def hit(self, event: Arrived) -> Iterator[Command]:
         until = self.spec.until
         yield Deliver(event.channel, event.packet)
-        if until is None or (until.others and self.tallies.of(event.packet).is_whole):
+        if until is None or self.is_past(event):
             yield from self.released(event)
         else:
             yield from self.wait(until, event)

@@ -11,12 +11,11 @@ class Hold(WaitingFault[plan.Hold]):
     """Keeps a packet until its moment; one that is never reached keeps it for good."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
-        until = self.spec.until
-        if until.others and self.tallies.of(event.packet).is_whole:
-            yield Deliver(event.channel, event.packet)  # it is the last anyway
+        if self.is_past(event):
+            yield Deliver(event.channel, event.packet)
             return
-        yield self.note(f"held {until.describe()}", event.channel, event.packet)
-        yield from self.wait(until, event)
+        yield self.note(f"held {self.spec.until.describe()}", event.channel, event.packet)
+        yield from self.wait(self.spec.until, event)
 
     def released(self, event: Arrived) -> Iterator[Command]:
         yield Deliver(event.channel, event.packet)

@@ -6,6 +6,8 @@ from harness.proxy.events import Told
 from harness.wire.packets import DeviceStatePacket
 
 Key = tuple[bytes, int]
+PHASES = ("switchover", "switchover_passed")
+"""Outside events that come once in a migration, and after which things stay so."""
 
 
 def key_of(packet: DeviceStatePacket) -> Key:
@@ -51,9 +53,13 @@ class Tally:
 
 
 class Tallies:
-    """One tally for each device that was seen."""
+    """One tally for each device that was seen.
+
+    :ivar phases: those of ``PHASES`` that were told
+    """
 
     def __init__(self) -> None:
+        self.phases: set[str] = set()
         self._tallies: dict[Key, Tally] = {}
 
     def __iter__(self) -> Iterator[Tally]:
@@ -73,7 +79,9 @@ class Tallies:
         return tally
 
     def hear(self, event: Told) -> None:
-        """The destination's device has taken something."""
+        """Something happened outside."""
+        if event.name in PHASES:
+            self.phases.add(event.name)
         for (idstr, _), tally in self._tallies.items():
             device = idstr.split(b"\0", 1)[0].decode(errors="backslashreplace")
             if event.device in ("", device):

@@ -32,6 +32,14 @@ class WaitingFault(Fault[Spec]):
         if isinstance(event, Arrived | Told | Due):
             yield from self._release(before, event)
 
+    def is_past(self, event: Arrived) -> bool:
+        """Whether the moment of a packet that has just come is now, or was before."""
+        until = self.spec.until
+        return until is not None and (
+            (until.others and self.tallies.of(event.packet).is_whole)
+            or until.told in self.tallies.phases
+        )
+
     def wait(self, until: Until, event: Arrived) -> Iterator[Command]:
         """Come back to the packet of ``event`` at its moment, which is not now."""
         self._tokens += 1

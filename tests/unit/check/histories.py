@@ -27,6 +27,7 @@ from harness.scenario import (
     SaveBehaviour,
     Scenario,
 )
+from tests.unit.check.lives import LIVES, STORM, continued, measured, stalled, stormy
 from tests.unit.check.relayed import RELAYED, with_relay
 from tests.unit.check.story import (
     CONFIG_BLOB,
@@ -281,6 +282,7 @@ DISABLED = "VFIO_FD9: Migration is disabled for VFIO device"
 NOT_IN_KERNEL = "VFIO_FD9: VFIO migration is not supported in kernel"
 OLD = msgspec.structs.replace(FACTS, machine="pc-q35-9.2")
 AUTO, OFF = OnOffAuto.AUTO, OnOffAuto.OFF
+AFTER_ITER = {"x-migration-load-config-after-iter": "on"}
 ZLIB = {"multifd-compression": "zlib"}
 
 
@@ -317,6 +319,12 @@ GOOD = {
     "one channel": lambda: completed(scenario(channels=1)),
     "relayed": lambda: with_relay(completed(scenario(*two_devices()))),
     **RELAYED,
+    **LIVES,
+    "storm": lambda: stormy(completed(scenario(actions=(STORM,)))),
+    "second migration": lambda: continued(completed(scenario(*two_devices())), "completed"),
+    "measured": lambda: measured(completed(scenario()), 4_000),
+    "after iter": lambda: stalled(completed(scenario(device(properties=AFTER_ITER))), waits=True),
+    "no return path": lambda: completed(scenario(return_path=False)),
 }
 """Runs that keep the requirements; the first are named as ``broken.SHOWN_ON`` names them."""
 

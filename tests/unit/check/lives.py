@@ -2,16 +2,22 @@
 
 from typing import Any
 
-from harness.action_plan import Execute, Kill, Target, status
+from harness.action_plan import Execute, Kill, Storm, Target, status
+from harness.check.run import CONFIG_START, THREAD_START
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
-from harness.scenario import Scenario
-from tests.unit.check.story import DST, SRC, Story, history, scenario
+from harness.scenario import LoadBehaviour, Scenario
+from tests.unit.check.story import DST, SRC, US, Story, device, history, scenario
 
 RUNNING = {"status": "running", "running": True}
 STOPPED = {"status": "finish-migrate", "running": False}
 CANCEL = Execute(
     when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="migrate_cancel"
+)
+STORM = Storm(
+    when=status(Target.DESTINATION, "active"),
+    target=Target.DESTINATION,
+    commands=("query-status", "query-pci"),
 )
 KILL_SOURCE = Kill(when=status(Target.SOURCE, "active"), target=Target.SOURCE)
 KILL_DESTINATION = Kill(when=status(Target.SOURCE, "active"), target=Target.DESTINATION)
@@ -46,6 +52,10 @@ class Life(Story):
     def asked(self, side, value: dict[str, Any] = RUNNING) -> None:
         self.qmp(side, "query-status", value)
 
+    def silent(self, side) -> None:
+        """``side`` does not answer when it is asked."""
+        self.add(side, Kind.QMP, "execute", command="query-status", arguments={})
+
     def hangs(self, side, *, main_loop_alive: bool = True) -> None:
         """``side`` does not end by the deadline."""
         self.add("harness", Kind.SESSION, "deadline", waiting_for=f"{side}", deadline_s=15.0)
@@ -72,7 +82,94 @@ def cancelled() -> Life:
     return life
 
 
+def killed_destination() -> History:
+    """The destination is killed; the source fails the migration and runs on."""
+    life = Life(scenario(actions=(KILL_DESTINATION,)))
+    life.act()
+    life.killed(DST)
+    life.status(SRC, "failed")
+    life.asked(SRC)
+    life.quit(SRC)
+    return life.history()
+
+
+def device_error() -> History:
+    """The destination's device fails a write; both sides fail, and the source runs on."""
+    life = Life(scenario(device(load=LoadBehaviour(error_at=0))), ("setup", "active", "device"))
+    life.add(DST, Kind.DEVICE, "write", "vfio0", offset=0, asked=9, got=0, errno=5)
+    life.status(DST, "active", "failed")
+    life.status(SRC, "failed")
+    said = {"status": "failed", "error-desc": "vfio0: writing state buffer 0 failed: 5"}
+    life.qmp(DST, "query-migrate", said)
+    life.end("inmigrate")
+    return life.history()
+
+
+def ended(life: Life) -> History:
+    """Both QEMUs are asked whether they run, and told to quit."""
+    life.end("inmigrate")
+    return life.history()
+
+
+LIVES = {
+    "cancelled": lambda: ended(cancelled()),
+    "killed destination": killed_destination,
+    "device error": device_error,
+}
+"""Runs that keep the requirements; named as ``twin.SHOWN_ON`` names them."""
+
+
+# -- what is added to a run that completes ------------------------------------------------
+
+
+def added(run: History, *records: Record) -> History:
+    """``run`` with more records."""
+    return history(run.scenario, [*run.records, *records])
+
+
 def continued(run: History, after: str) -> History:
     """``run`` as the migration that follows one which ended so."""
-    first = Record(run.records[0].t_ns, "harness", Kind.SESSION, "continued", {"after": after})
-    return history(run.scenario, [first, *run.records])
+    args = {"after": after}
+    return added(run, Record(run.records[0].t_ns, "harness", Kind.SESSION, "continued", args))
+
+
+def stormy(run: History, *, is_answered: bool = True, is_early: bool = True) -> History:
+    """``run`` with a storm of three commands before or after its load."""
+    (active,) = [
+        record
+        for record in run.records
+        if record.side is DST and record.args.get("status") == "active"
+    ]
+    at = active.t_ns if is_early else run.records[-1].t_ns
+    storm = [Record(at, "harness", Kind.SESSION, "action", {"action": "", "position": 0})]
+    for _ in range(3):
+        storm.append(Record(at, DST, Kind.QMP, "execute", {"command": "query-pci"}))
+        if is_answered:
+            answer = {"command": "query-pci", "value": []}
+            storm.append(Record(at, DST, Kind.QMP, "return", answer))
+    return added(run, *storm)
+
+
+def measured(run: History, grown: int, left: int = 0) -> History:
+    """``run``, whose destination grew and kept so many KiB."""
+    started = 40_000
+    values = (
+        (run.records[0].t_ns, started, started, "booted"),
+        (run.records[-1].t_ns, started + grown, started + left, "ended"),
+    )
+    return added(
+        run,
+        *(
+            Record(t, DST, Kind.PROCESS, "memory", {"hwm_kib": high, "rss_kib": now, "at": at})
+            for t, high, now, at in values
+        ),
+    )
+
+
+def stalled(run: History, *, waits: bool) -> History:
+    """``run`` of one device, its main channel stalled until before or after the config load."""
+    (begun,) = [record for record in run.records if record.name == THREAD_START]
+    (loaded,) = [record for record in run.records if record.name == CONFIG_START]
+    until = loaded.t_ns + (-US if waits else US)
+    moments = ((begun.t_ns + US, "main_stalled"), (until, "main_resumed"))
+    return added(run, *(Record(t, "harness", Kind.WIRE, name) for t, name in moments))

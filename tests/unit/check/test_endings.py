@@ -139,3 +139,12 @@ def test_answers_that_are_no_answers_are_passed_over():
     answers = pick(run.records, "return", command="query-migrate")
     found = endings(changed(run, swap(list(run.records), answers, value=None)))
     assert found.is_completed
+
+
+def test_qemu_that_was_handed_over_has_ended_here_and_did_not_crash():
+    run = good("multifd")
+    end = one(run.records, "exited", side=DST)
+    over = Record(end.t_ns, DST, Kind.PROCESS, "handed_over")
+    found = endings(changed(run, [over if record is end else record for record in run.records]))
+    assert found.exited[DST] is over
+    assert found.crash(DST) is None

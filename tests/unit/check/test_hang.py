@@ -2,8 +2,23 @@
 
 import pytest
 
-from harness.check.hang import SYNC_DONE, SYNC_SIGNAL, cause
-from harness.check.run import SAVE_THREAD_END, SAVE_THREAD_START, CheckedRun
+from harness.check.hang import (
+    RECV_END,
+    RECV_SYNC_DONE,
+    RECV_SYNC_WAIT,
+    SEND_END,
+    SYNC_DONE,
+    SYNC_SIGNAL,
+    SYNC_WAIT,
+    cause,
+)
+from harness.check.run import (
+    SAVE_THREAD_END,
+    SAVE_THREAD_START,
+    STARVED,
+    THREAD_END,
+    CheckedRun,
+)
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
 from tests.unit.check.histories import FACTS, SRC, device, find, history, scenario
@@ -71,3 +86,76 @@ def test_the_verdict_tells_it():
     finding = find(hung(*STUCK), "RUN")
     assert finding.sentence.startswith("the end did not come: the source's migration thread")
     assert finding.evidence[-1] == DEADLINE
+
+
+def source(after_s: float, name: str, **args: int) -> Record:
+    return Record(START + int(after_s * S), SRC, Kind.TRACE, name, args)
+
+
+def test_sync_with_a_channel_that_has_ended():
+    wait, ended = (
+        source(1, SYNC_WAIT, id=0),
+        (source(2, SEND_END, id=1), source(2.1, SEND_END, id=0)),
+    )
+    found = told(wait, *ended)
+    assert found is not None
+    sentence, evidence = found
+    assert "migration thread waits in multifd_send_sync_main() for its channels" in sentence
+    assert sentence.endswith("of which 0, 1 ended")
+    assert evidence == [wait, ended[0]]
+    assert told(wait, source(1.5, SYNC_DONE), *ended) is None
+    assert told(wait) is None
+    assert told(*ended) is None
+
+
+# -- the destination ---------------------------------------------------------------------
+
+
+def destination(after_s: float, name: str, device: str = "", **args: int) -> Record:
+    return Record(START + int(after_s * S), Side.DESTINATION, Kind.TRACE, name, args, device)
+
+
+WAIT = destination(1, RECV_SYNC_WAIT, id=3)
+ENDED = destination(2, RECV_END, id=3), destination(2.1, RECV_END, id=1)
+STARVING = destination(1, STARVED, "vfio0", idx=2)
+
+
+def test_main_thread_waits_for_the_sync_of_a_channel_that_ended():
+    found = told(WAIT, *ENDED)
+    assert found is not None
+    sentence, evidence = found
+    assert "main thread waits in multifd_recv_sync_main() for its channels" in sentence
+    assert sentence.endswith("of which 1, 3 ended")
+    assert evidence == [WAIT, ENDED[0]]
+
+
+def test_load_thread_waits_though_channels_have_ended():
+    found = told(STARVING, *ENDED)
+    assert found is not None
+    sentence, evidence = found
+    assert "load thread of vfio0 waits for packet 2, though channel 1, 3 ended" in sentence
+    assert evidence == [STARVING, ENDED[0]]
+
+
+def test_sync_that_is_waited_for_comes_before_the_load():
+    found = told(STARVING, WAIT, *ENDED)
+    assert found is not None
+    assert "multifd_recv_sync_main()" in found[0]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (WAIT,),
+        (STARVING,),
+        ENDED,
+        (WAIT, destination(1.5, RECV_SYNC_DONE), *ENDED),
+        (STARVING, destination(3, THREAD_END, "vfio0"), *ENDED),
+        (STARVING, destination(31, RECV_END, id=1)),
+        (WAIT, destination(31, RECV_END, id=1)),
+    ],
+    ids=["no end while syncing", "no end while loading", "nobody waits", "sync is over",
+         "load is over", "load: after the deadline", "sync: after the deadline"],
+)  # fmt: skip
+def test_no_shape_of_the_destination(records):
+    assert told(*records) is None

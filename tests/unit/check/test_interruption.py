@@ -6,7 +6,7 @@ from harness.action_plan import Execute, Storm, Target, Tell, status
 from harness.check import interruption
 from harness.check.run import CheckedRun
 from harness.history import Kind
-from harness.model.expectation import expect
+from harness.model.expectation import Ending, expect
 from tests.unit.check.histories import completed, without
 from tests.unit.check.lives import (
     CANCEL,
@@ -18,7 +18,7 @@ from tests.unit.check.lives import (
     cancelled,
     continued,
 )
-from tests.unit.check.story import DST, FACTS, SRC, scenario
+from tests.unit.check.story import DST, FACTS, SRC, device, scenario
 
 WHEN = status(Target.SOURCE, "active")
 
@@ -42,6 +42,36 @@ def test_cancel_and_kill_may_stop_a_migration(action):
 )
 def test_other_actions_do_not(action):
     assert not interruption.may_stop(action)
+
+
+def ending(run) -> Ending:
+    seen = checked(run)
+    interruption.allow_stop(seen)
+    return seen.expectation.ending
+
+
+def test_run_that_was_cancelled_may_end_as_it_did():
+    assert ending(cancelled().history()) is Ending.STOPPED
+
+
+def test_cancel_that_was_not_done_excuses_nothing():
+    life = Life(scenario(actions=(CANCEL,)))
+    life.status(SRC, "failed")
+    assert ending(life.history()) is Ending.COMPLETED
+
+
+def test_run_that_completed_all_the_same_is_judged_as_one():
+    run = completed(scenario(actions=(CANCEL,)))
+    life = Life(run.scenario)
+    life.records, life.at = list(run.records), run.records[-1].t_ns
+    life.act()
+    assert ending(life.history()) is Ending.COMPLETED
+
+
+def test_migration_that_must_be_blocked_must_be_so_with_a_cancel_too():
+    life = Life(scenario(device(stop_copy=False), actions=(CANCEL,)))
+    life.act()
+    assert ending(life.history()) is Ending.LAUNCH_REFUSED
 
 
 def test_actions_that_were_done_come_with_their_records():
@@ -128,3 +158,24 @@ def test_side_that_hung_is_stuck_and_the_other_is_not():
     run = checked(life.history())
     assert [record.name for record in interruption.stuck(run, DST)] == ["deadline", "hung"]
     assert not interruption.stuck(run, SRC)
+
+
+def test_question_without_an_answer_is_silence_and_an_error_is_none():
+    life = cancelled()
+    life.asked(SRC)
+    assert not interruption.silent(checked(life.history()), SRC)
+    life.qmp(SRC, "query-status", error="no")
+    assert not interruption.silent(checked(life.history()), SRC)
+    life.silent(SRC)
+    (record,) = interruption.silent(checked(life.history()), SRC)
+    assert record.name == "execute"
+
+
+def test_end_is_the_last_status_and_of_a_side_that_hung_the_one_by_the_deadline():
+    life = cancelled()
+    assert interruption.told(checked(life.history()), SRC) == "cancelled"
+    life = Life(scenario())
+    life.hangs(SRC)
+    life.status(SRC, "failed")
+    assert interruption.told(checked(life.history()), SRC) == "active"
+    assert interruption.told(checked(life.history()), DST) == ""

@@ -7,7 +7,9 @@ from harness.model.delivery import (
     FAR,
     INVALID_IDX,
     Effect,
+    Hello,
     Sent,
+    bad_hellos,
     config_defect,
     defects,
     leaves_rest,
@@ -145,3 +147,41 @@ def test_configuration_of_a_device_that_sent_none_has_nothing_to_be_compared_wit
 )
 def test_state_is_whole_with_every_packet_up_to_the_configuration(sent, is_whole):
     assert sent.is_whole is is_whole
+
+
+# -- hellos ------------------------------------------------------------------------------
+
+
+def words_of(*hellos):
+    """What is wrong with the hellos of four channels."""
+    given = delivery(*whole(), channels=4, hellos=tuple(hellos))
+    return [reason.words for reason in bad_hellos(given)]
+
+
+@pytest.mark.parametrize(
+    ("hello", "words"),
+    [
+        (Hello(channel=1, channel_id=1, magic=7), "has a wrong magic, version or uuid"),
+        (Hello(channel=1, channel_id=1, version=2), "has a wrong magic, version or uuid"),
+        (Hello(channel=1, channel_id=1, uuid="05" * 16), "has a wrong magic, version or uuid"),
+        (Hello(channel=1, channel_id=4), "tells number 4 of 4 channels"),
+        (Hello(channel=1, channel_id=255), "tells number 255 of 4 channels"),
+        (Hello(channel=1, channel_id=0), "tells number 0, which is taken"),
+    ],
+)
+def test_bad_hello(hello, words):
+    assert words_of(hello) == [f"the hello of channel 1 {words}"]
+
+
+def test_two_channels_that_swap_their_numbers_are_right():
+    assert words_of(Hello(channel=0, channel_id=1), Hello(channel=1, channel_id=0)) == []
+
+
+def test_two_channels_that_take_the_same_number_are_both_wrong():
+    assert len(words_of(Hello(channel=0, channel_id=3), Hello(channel=3, channel_id=3))) == 2
+
+
+def test_reason_about_a_hello_names_its_channel():
+    given = delivery(channels=1, hellos=(Hello(channel=0, channel_id=9),))
+    (reason,) = bad_hellos(given)
+    assert (reason.requirement, reason.channel, reason.number) == ("REF-10", 0, -1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.model.delivery import FAR, INVALID_IDX, Piece, Sent
+from harness.model.delivery import FAR, INVALID_IDX, Hello, Piece, Sent
 from harness.model.prediction import SURE_NS, Outcome, predict
 from tests.unit.model.deliveries import SECOND, SENT, config, data, delivery, whole
 
@@ -22,6 +22,20 @@ def told(*packets, **fields):
     """All that is allowed, and the requirements that a refusal may be for."""
     prediction = predict(delivery(*packets, **fields))
     return set(prediction.allowed), why(prediction)
+
+
+# -- hellos ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packets", [(), whole()])
+def test_bad_hello_is_refused_whatever_comes_after_it(packets):
+    hello = Hello(channel=0, channel_id=4)
+    assert told(*packets, channels=4, hellos=(hello,)) == ({REFUSED}, ["REF-10"])
+
+
+def test_swapped_hellos_change_nothing():
+    swapped = Hello(channel=0, channel_id=1), Hello(channel=1, channel_id=0)
+    assert told(*whole(), channels=2, hellos=swapped) == ({COMPLETED}, [])
 
 
 # -- nothing wrong -----------------------------------------------------------------------

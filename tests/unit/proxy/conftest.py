@@ -10,6 +10,7 @@ from harness.proxy.build import FAULTS
 from harness.proxy.events import Opened
 from tests.unit.proxy.flow_ends import Ends
 from tests.unit.proxy.playbook import Playbook
+from tests.unit.proxy.wires import Wire
 
 CHANNELS = 4
 
@@ -42,3 +43,16 @@ def new_ends() -> Iterator[Callable[[str], Ends]]:
     yield make
     for ends in made:
         ends.close()
+
+
+@pytest.fixture
+def new_wire() -> Iterator[Callable[..., Wire]]:
+    made = []
+
+    def make(*faults: plan.Fault, **args) -> Wire:
+        made.append(Wire(faults, **args))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()

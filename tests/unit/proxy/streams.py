@@ -78,9 +78,12 @@ class Heard:
     passed: list[tuple[StateHead, str]] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
     betweens: int = 0
+    hello_out: MultiFDInit | None = None
+    """Passed on in place of any hello."""
 
-    def hello(self, channel: int) -> None:
-        self.channels.append(channel)
+    def hello(self, hello: MultiFDInit) -> bytes:
+        self.channels.append(hello.channel_id)
+        return (hello if self.hello_out is None else self.hello_out).pack()
 
     def packet_arrived(self, packet: DeviceStatePacket) -> None:
         self.packets.append(packet)

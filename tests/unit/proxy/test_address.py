@@ -1,5 +1,6 @@
 """Where relays listen and connect."""
 
+import errno
 import secrets
 import select
 import socket
@@ -44,6 +45,23 @@ def test_unix_listener_that_is_full_says_again() -> None:
             sock.close()
     assert errors[0] == 0
     assert errors[-1] == socket.EAGAIN if hasattr(socket, "EAGAIN") else errors[-1] == 11
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_queue_has_room_for_one_more_than_the_backlog(kind: str) -> None:
+    with _address(kind).listen(0) as listener, listener.dup() as asked:
+        onward = (
+            UnixAddress(asked.getsockname()[1:].decode())
+            if kind == "unix"
+            else TcpAddress().bound(listener)
+        )
+        first, second = onward.make_socket(), onward.make_socket()
+        with first, second:
+            for sock in (first, second):
+                sock.settimeout(TIMEOUT_S)
+            assert onward.connect(first) == 0
+            second.settimeout(0.2)
+            assert onward.connect(second) == errno.EAGAIN
 
 
 def test_tcp_port_is_found_when_it_is_bound() -> None:

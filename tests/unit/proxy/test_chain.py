@@ -19,11 +19,15 @@ from harness.proxy.events import (
     Due,
     End,
     Ended,
+    Greet,
+    Greeted,
     Note,
     Opened,
     Told,
+    Waiting,
 )
 from harness.proxy.faults.base import Fault
+from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import Playbook, arrived, config, deliver, packet
 
 FIRST = Select(idx=(0,))
@@ -160,3 +164,24 @@ def test_chains_that_only_move_keep_every_packet(
     assert Counter(command.packet for command in delivered) == Counter(sent)
     assert sorted(ends) == [0, 1, 2, 3]
     assert not chain.is_holding
+
+
+def test_hello_goes_through_all_faults() -> None:
+    book = _book(plan.Hello(version=7), plan.Drop(), plan.Hello(magic=5))
+    book >> Greeted(1, MultiFDInit(1)) << Greet(1, MultiFDInit(1, version=7, magic=5))
+    book.ends()
+
+
+def test_connections_are_held_as_long_as_any_fault_holds_them() -> None:
+    book = _book(
+        plan.Drop(),
+        plan.HoldConnections(accepted=2, until=Until(told="a")),
+        plan.HoldConnections(accepted=1, until=Until(told="b")),
+    )
+    chain = book.handler
+    assert chain.lets_in == 1
+    book >> Waiting(1) >> Told("b")
+    assert chain.lets_in == 2
+    book >> Waiting(2) >> Told("a")
+    assert chain.lets_in is None
+    assert [fired.times for fired in chain.fired] == [0, 1, 1]

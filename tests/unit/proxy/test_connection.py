@@ -170,7 +170,7 @@ def test_a_packet_waits_for_the_end_of_pages_that_are_on_their_way(ends: Ends) -
     sent = []
     ends.look(hello(0) + ram()[:2000])
     connection.forward.read()
-    assert connection.deliver(b"packet", on_sent=lambda: sent.append(1))
+    connection.deliver(b"packet", on_sent=lambda: sent.append(1))
     assert sent == []
     ends.source.sendall(ram()[2000:])
     connection.forward.read()
@@ -179,7 +179,19 @@ def test_a_packet_waits_for_the_end_of_pages_that_are_on_their_way(ends: Ends) -
     assert sent == [1, 2]
     connection.end()
     assert receive_all(ends.destination) == hello(0) + ram() + b"packetnext"
-    assert not connection.deliver(b"late", on_sent=lambda: sent.append(3))
+    connection.deliver(b"late", on_sent=lambda: sent.append(3), on_lost=lambda: sent.append(-3))
+    assert sent == [1, 2, -3]
+
+
+def test_a_packet_that_waits_is_lost_when_the_connection_closes(ends: Ends) -> None:
+    told = []
+    ends.look(hello(0) + ram()[:2000])
+    ends.connection.forward.read()
+    sent, lost = (lambda: told.append("sent")), (lambda: told.append("lost"))
+    ends.connection.deliver(b"packet", on_sent=sent, on_lost=lost)
+    assert told == []
+    ends.connection.close(is_reset=False)
+    assert told == ["lost"]
 
 
 def test_end_passes_in_both_directions_and_then_it_is_closed(ends: Ends) -> None:
@@ -278,7 +290,9 @@ def test_breaking_off_abruptly_is_over_at_once(ends: Ends) -> None:
     ends.look(b"QEVM")
     ends.connection.break_off(is_abrupt=True)
     assert ends.connection.is_closed
-    assert not ends.connection.deliver(b"late", on_sent=lambda: None)
+    lost = []
+    ends.connection.deliver(b"late", on_sent=lost.clear, on_lost=lambda: lost.append(1))
+    assert lost == [1]
     ends.connection.dispose()
     assert ends.source.recv(1) == b""
 

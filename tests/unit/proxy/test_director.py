@@ -18,6 +18,8 @@ from harness.proxy.events import MAIN, Due, Told
 from harness.proxy.framing import StateHead
 from harness.proxy.observer import Seen
 from harness.proxy.pipe import Pipe
+from harness.wire.main_channel import Command, CommandNumber, Section, SectionKind, StateEnd
+from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import TIMEOUT_S, pair, receive, receive_all
 
@@ -122,6 +124,15 @@ def test_packet_that_was_cut_through_is_told_twice(new_stage) -> None:
     assert came.args == went.args == expected
 
 
+def test_packet_that_is_partly_out_when_the_channel_closes_is_lost(new_stage) -> None:
+    stage = new_stage(plan.Delay(delay_s=9, select=Select(config=True)))  # fires on no data
+    stage.passage(0).packet_arrived(packet(0, bytes(8 << 20)))
+    assert not stage.told("packet_out") + stage.told("packet_lost")
+    stage.connections[0].close(is_reset=False)
+    assert [seen.args["idx"] for seen in stage.told("packet_lost")] == [0]
+    assert not stage.told("packet_out")
+
+
 def test_packet_for_a_closed_channel_is_lost_and_that_is_told(new_stage) -> None:
     stage = new_stage(plan.CloseChannel(is_before=True))
     stage.passage(0).packet_arrived(packet(0))
@@ -199,3 +210,54 @@ def test_opening_ending_and_damage_are_told(new_stage) -> None:
     assert stage.told("damaged")[0].args == {"what": "byte 7: nonsense"}
     stage.director.source_ended(stage.connections[1])
     assert receive_all(stage.destinations[1]) == b""
+
+
+def test_hello_that_a_fault_changes_is_told_and_known_by_the_source_s_number(new_stage) -> None:
+    stage = new_stage(plan.Hello(select=Select(channel=1), channel_id=200))
+    told = [stage.passage(channel).hello(MultiFDInit(channel)) for channel in (0, 1)]
+    assert told == [MultiFDInit(0).pack(), MultiFDInit(200).pack()]
+    (seen,) = stage.told("hello_out")
+    assert (seen.channel, seen.args["channel_id"]) == (1, 200)
+    assert stage.connections[1].channel == 1
+    assert [(seen.args["fault"], seen.channel) for seen in stage.told("fault")] == [("hello", 1)]
+
+
+SECTION = Section(SectionKind.FULL, 7, "0000:00:02.0/vfio", 0, 1, 100, 30, 60)
+
+
+def test_sections_of_devices_are_told(new_stage) -> None:
+    stage = new_stage()
+    passage = stage.passage(MAIN)
+    for event in (
+        replace(SECTION, kind=SectionKind.START),
+        replace(SECTION, kind=SectionKind.PART),
+        replace(SECTION, kind=SectionKind.END),
+        replace(SECTION, idstr="ram"),
+        SECTION,
+        StateEnd(500),
+    ):
+        passage.main_event(event)
+    told = [(seen.channel, seen.device, seen.args) for seen in stage.told("main_section")]
+    assert told == [
+        (MAIN, SECTION.idstr, {"kind": kind, "idstr": SECTION.idstr, "size": 30})
+        for kind in ("start", "full")
+    ]
+    assert [seen.args for seen in stage.told("main_end")] == [{"offset": 500}]
+
+
+def test_switchover_is_told_to_history_and_faults(new_stage) -> None:
+    stage = new_stage(
+        plan.Hold(select=Select(idx=(0,)), until=Until(told="switchover")),
+        plan.Hold(select=Select(idx=(1,)), until=Until(told="switchover_passed")),
+    )
+    for idx in (0, 1):
+        stage.passage(0).packet_arrived(packet(idx))
+    assert not stage.told("packet_out")
+    passage = stage.passage(MAIN)
+    passage.main_event(Command(CommandNumber.PING, 90, 4))
+    assert not stage.told("packet_out")
+    passage.main_event(Command(CommandNumber.SWITCHOVER_START, 100, 0))
+    assert [seen.args["idx"] for seen in stage.told("packet_out")] == [0]
+    passage.switchover_passed()
+    assert [seen.args["idx"] for seen in stage.told("packet_out")] == [0, 1]
+    assert [seen.args for seen in stage.told("switchover")] == [{"offset": 100}]

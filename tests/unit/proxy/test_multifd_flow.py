@@ -3,6 +3,7 @@
 import pytest
 
 from harness.proxy.framing import Part
+from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.flow_ends import KINDS
 from tests.unit.proxy.streams import SYNC, hello, ram
 
@@ -50,6 +51,14 @@ def test_damaged_hello_too(new_ends, kind: str) -> None:
     assert ends.pass_on(data) == data
     assert len(ends.heard.damages) == 1
     assert ends.heard.channels == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hello_that_is_told_may_be_answered_with_another(new_ends, kind: str) -> None:
+    ends = new_ends(kind)
+    ends.heard.hello_out = MultiFDInit(9, version=7)
+    assert ends.pass_on(hello(3) + SYNC) == ends.heard.hello_out.pack() + SYNC
+    assert ends.heard.channels == [3]
 
 
 @pytest.mark.parametrize("kind", KINDS)

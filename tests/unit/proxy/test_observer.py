@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import xxhash
 
-from harness.proxy.observer import digest_of, packet_args
+from harness.proxy.observer import digest_of, hello_args, packet_args
+from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import config, packet
 
 
@@ -39,6 +40,12 @@ def test_idstr_is_told_in_hex_where_its_text_is_not_all(idstr: bytes, is_told: b
     assert packet_args(replace(packet(0), idstr=idstr), 0, "").get("idstr") == (
         idstr.hex() if is_told else None
     )
+
+
+def test_hello_is_told_with_what_a_fault_may_change() -> None:
+    assert hello_args(MultiFDInit(3, b"\1" * 16)) == {
+        "magic": 0x11223344, "version": 1, "channel_id": 3, "uuid": "01" * 16,
+    }  # fmt: skip
 
 
 def test_digest_is_xxh3_128_of_the_data() -> None:

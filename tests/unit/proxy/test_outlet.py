@@ -109,10 +109,11 @@ def test_socket_that_is_not_connected_yet_is_waited_for(ends: Ends) -> None:
 
 @pytest.mark.parametrize("how", ["write", "splice", "end"])
 def test_peer_that_is_gone_breaks_it(ends: Ends, how: str) -> None:
-    sent = []
+    sent, lost = [], []
     ends.peer.close()
     if how == "write":
-        ends.outlet.write(b"lost", on_sent=lambda: sent.append(1))
+        told = {"on_sent": lambda: sent.append(1), "on_lost": lambda: lost.append(1)}
+        ends.outlet.write(b"lost", **told)
     elif how == "splice":
         origin, writer = pair()
         with origin, writer:
@@ -125,6 +126,31 @@ def test_peer_that_is_gone_breaks_it(ends: Ends, how: str) -> None:
     assert ends.changes >= 1
     assert not ends.outlet.is_reset
     assert sent == []
+    assert lost == [1] * (how == "write")
+
+
+@pytest.mark.parametrize("how", ["give up", "break"])
+def test_what_was_held_is_told_to_be_lost_and_so_is_what_comes_then(ends: Ends, how: str) -> None:
+    sent, lost = [], []
+
+    def write(number: int) -> None:
+        ends.outlet.write(
+            b"x" * 9, on_sent=lambda: sent.append(number), on_lost=lambda: lost.append(number)
+        )
+
+    write(0)
+    fill(ends.sock)
+    write(1)
+    write(2)
+    if how == "give up":
+        ends.outlet.give_up()
+    else:
+        ends.peer.close()
+        ends.outlet.flush()
+    write(3)
+    assert (sent, lost) == ([0], [1, 2, 3])
+    assert ends.outlet.held == 0
+    assert ends.outlet.is_broken
 
 
 def test_reset_is_told_from_an_end() -> None:

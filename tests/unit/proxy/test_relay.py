@@ -1,11 +1,11 @@
 """A relay between a source and a destination that are threads and sockets of the test."""
 
+import gzip
 import os
 import random
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from harness import fault_plan as plan
 from harness.errors import UsageError
 from harness.fault_plan import Fields, Order, Select, Until
-from harness.proxy.address import Address, TcpAddress, UnixAddress
+from harness.proxy.address import UnixAddress
 from harness.proxy.build import build
 from harness.proxy.events import MAIN
 from harness.proxy.observer import Seen
@@ -23,81 +23,12 @@ from harness.proxy.outlet import LIMIT
 from harness.proxy.relay import Relay
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import SYNC, TIMEOUT_S, hello, ram, receive, receive_all, send_until
+from tests.unit.proxy.wires import Wire
 
 CHANNELS = 4
+SAMPLES = Path(__file__).parents[2] / "data" / "main-channel"
+MAIN_STREAM = gzip.decompress(sorted(SAMPLES.glob("*.gz"))[0].read_bytes())
 RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER
-
-
-class Wire:
-    """A relay, and what connects to it and is connected to by it."""
-
-    def __init__(self, faults: Sequence[plan.Fault] = (), *, tcp: bool = False, **args) -> None:
-        self.seen: list[Seen] = []
-        self.is_told = threading.Condition()
-        self.sockets: list[socket.socket] = []
-        self.listener = self._address(tcp).listen()
-        self.listener.settimeout(TIMEOUT_S)
-        name = self.listener.getsockname()
-        onward = TcpAddress(*name) if tcp else UnixAddress(name[1:].decode())
-        self.relay = Relay(self._address(tcp), onward, build(faults, 0), self._record, **args)
-        self.relay.start()
-
-    @staticmethod
-    def _address(tcp: bool) -> Address:
-        return TcpAddress() if tcp else UnixAddress(f"test-{secrets.token_hex(8)}")
-
-    def _record(self, seen: Seen) -> None:
-        with self.is_told:
-            self.seen.append(seen)
-            self.is_told.notify_all()
-
-    def connect(self) -> socket.socket:
-        """The source's end of a connection."""
-        address = self.relay.address
-        sock = address.make_socket()
-        sock.settimeout(TIMEOUT_S)
-        self.sockets.append(sock)
-        if isinstance(address, UnixAddress):
-            sock.connect(f"\0{address.name}")
-        else:
-            sock.connect((address.host, address.port))
-        return sock
-
-    def channel(self, first: bytes) -> tuple[socket.socket, socket.socket]:
-        """Both ends of a connection that begins with ``first``."""
-        source = self.connect()
-        source.sendall(first)
-        destination, _ = self.listener.accept()
-        destination.settimeout(TIMEOUT_S)
-        self.sockets.append(destination)
-        assert receive(destination, len(first)) == first
-        return source, destination
-
-    def told(self, name: str) -> list[Seen]:
-        return [seen for seen in self.seen if seen.name == name]
-
-    def wait_for(self, name: str, count: int = 1) -> list[Seen]:
-        with self.is_told:
-            assert self.is_told.wait_for(lambda: len(self.told(name)) >= count, TIMEOUT_S), name
-        return self.told(name)
-
-    def close(self) -> None:
-        self.relay.close()
-        for sock in (*self.sockets, self.listener):
-            sock.close()
-
-
-@pytest.fixture
-def new_wire() -> Iterator[Callable[..., Wire]]:
-    made = []
-
-    def make(*faults: plan.Fault, **args) -> Wire:
-        made.append(Wire(faults, **args))
-        return made[-1]
-
-    yield make
-    for wire in made:
-        wire.close()
 
 
 def _stream(channel: int, rng: random.Random) -> bytes:
@@ -470,3 +401,93 @@ def test_rewritten_packet_arrives_rewritten(new_wire) -> None:
     source.sendall(packet(0, b"x").pack() + packet(1, b"y").pack())
     made = packet(77, b"x").pack() + packet(1, b"y").pack()
     assert receive(destination, len(made)) == made
+
+
+@pytest.mark.parametrize("accepted", [0, 1])
+def test_connections_are_held_until_told(new_wire, accepted: int) -> None:
+    wire = new_wire(plan.HoldConnections(accepted=accepted, until=Until(told="go")))
+    passed = [wire.channel(hello(channel)) for channel in range(accepted)]
+    queued = wire.connect()
+    queued.sendall(hello(5))
+    wire.wait_for("fault")
+    with wire.relay.address.make_socket() as waiting, ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(wire.relay.address.connect, waiting)
+        with pytest.raises(TimeoutError):
+            connecting.result(0.2)
+        assert len(wire.told("channel_opened")) == accepted
+        wire.relay.tell("go")
+        assert connecting.result(TIMEOUT_S) == 0
+        waiting.sendall(hello(6))
+        wire.wait_for("channel_opened", accepted + 2)
+    for source, destination in passed:
+        source.sendall(SYNC)
+        assert receive(destination, len(SYNC)) == SYNC
+    assert [fired.times for fired in wire.relay.fired] == [1]
+
+
+def test_connections_that_two_faults_hold_come_in_step_by_step(new_wire) -> None:
+    wire = new_wire(
+        plan.HoldConnections(until=Until(told="first")),
+        plan.HoldConnections(accepted=1, until=Until(delay_s=0.01)),
+    )
+    first = wire.connect()
+    first.sendall(hello(0))
+    wire.wait_for("fault")
+    assert not wire.told("channel_opened")
+    wire.relay.tell("first")
+    wire.wait_for("channel_opened")
+    second = wire.connect()
+    second.sendall(hello(1))
+    wire.wait_for("channel_opened", 2)
+    assert [fired.times for fired in wire.relay.fired] == [1, 1]
+
+
+def test_connections_that_are_never_let_in_are_refused_in_the_end(new_wire) -> None:
+    wire = new_wire(plan.HoldConnections(until=Until(told="never")))
+    queued = wire.connect()
+    wire.wait_for("fault")
+    wire.relay.close()
+    with pytest.raises(ConnectionResetError):
+        queued.recv(1)
+    assert wire.relay.failure is None
+
+
+def test_rewritten_hello_arrives_and_the_channel_keeps_its_number(new_wire) -> None:
+    wire = new_wire(
+        plan.Hello(select=Select(channel=1), channel_id=7), plan.Drop(select=Select(channel=1))
+    )
+    source = wire.connect()
+    source.sendall(hello(1) + packet(0).pack() + SYNC)
+    destination, _ = wire.listener.accept()
+    with destination:
+        made = hello(7) + SYNC
+        assert receive(destination, len(made)) == made
+    assert [fired.times for fired in wire.relay.fired] == [1, 1]
+
+
+@pytest.mark.parametrize("reads_main", [True, False])
+def test_main_channel_is_read_where_that_is_asked_for(new_wire, reads_main: bool) -> None:
+    wire = new_wire(
+        plan.StallMain(since="switchover", until=Until(told="go")), reads_main=reads_main
+    )
+    source, destination = wire.channel(MAIN_STREAM[:64])
+    source.sendall(MAIN_STREAM[64:])
+    if reads_main:
+        (switchover,) = wire.wait_for("switchover")
+        wire.wait_for("main_stalled")
+        until = switchover.args["offset"]
+        assert receive(destination, until - 64) == MAIN_STREAM[64:until]
+        wire.relay.tell("go")
+    else:
+        until = 64
+    assert receive(destination, len(MAIN_STREAM) - until) == MAIN_STREAM[until:]
+    assert [len(wire.told(name)) for name in ("switchover", "main_end")] == [reads_main] * 2
+
+
+def test_damaged_main_channel_passes(new_wire) -> None:
+    wire = new_wire(reads_main=True)
+    data = b"QEVM" + b"\xff" * 1000
+    source, destination = wire.channel(data[:4])
+    source.sendall(data[4:])
+    assert receive(destination, len(data) - 4) == data[4:]
+    assert [seen.channel for seen in wire.told("damaged")] == [MAIN]

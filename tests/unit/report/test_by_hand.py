@@ -119,7 +119,7 @@ def test_commands_keep_their_order_and_questions_are_left_out(socket_run):
 
 def test_sides_meet_at_a_socket_of_the_scripts_own(socket_run):
     assert "vfio-multifd-7887" not in socket_run.text
-    assert socket_run.text.count("$work/migration.socket") == 2
+    assert socket_run.text.count('"path": "$name", "abstract": true') == 2
 
 
 def test_destination_takes_the_port_that_the_source_was_told():

@@ -140,3 +140,10 @@ async def test_no_plan_leaves_no_record(carry_out, log):
     async with carry_out(Qemu()):
         pass
     assert not log.records
+
+
+async def test_action_whose_moment_comes_with_the_end_is_done(carry_out, log):
+    vm = Qemu()
+    async with carry_out(vm, Kill(when=NOW, target=Target.SOURCE)):
+        log(now())  # and the block ends before anybody could look
+    assert vm.kills == 1

@@ -5,6 +5,7 @@ import pytest
 
 from harness import fault_plan
 from harness.check.damage import change, one, pick, swap
+from harness.check.hang import SEND_END, SYNC_WAIT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
@@ -102,6 +103,19 @@ def test_monitor_that_hung():
     run = with_record(good("multifd"), DST, Kind.PROCESS, "hung", waiting_for="quit")
     finding = find(run, "RUN")
     assert finding.sentence == "the destination QEMU hung: quit"
+
+
+def test_monitor_that_hung_in_a_known_shape():
+    run = good("multifd")
+    quit_ns = one(run.records, "execute", side=SRC, command="quit").t_ns
+    shown = [
+        Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
+        Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
+        Record(quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "quit"}),
+    ]
+    finding = find(changed(run, [*run.records, *shown]), "RUN")
+    assert finding.sentence.startswith("the source QEMU hung: quit: the source's migration thread")
+    assert list(finding.evidence) == shown
 
 
 def test_deadline_shows_who_hung():
@@ -330,3 +344,21 @@ def test_hang_where_only_completion_and_refusal_are_open():
     story.fault("duplicate")
     story.deliver(*whole(), packet(3))
     assert "did not come within 15 s" in find(story.waits(), "RUN").sentence
+
+
+# -- stopped by an action ----------------------------------------------------------------
+
+
+def test_run_that_was_stopped_is_judged_by_the_rules_of_what_stopped_it():
+    finding = find(good("cancelled"), "RUN")
+    assert finding.outcome is Outcome.VALID
+    assert finding.sentence == "no QEMU died unasked; how it ended is LIF-3's and LIF-4's"
+
+
+def test_qemu_that_dies_of_being_stopped_is_a_crash():
+    run = good("cancelled")
+    end = one(run.records, "exited", side=SRC)
+    records = swap(list(run.records), [end], signal=6, status=-1, asked=False)
+    finding = find(changed(run, records), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "signal 6" in finding.sentence

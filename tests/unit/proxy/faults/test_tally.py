@@ -54,3 +54,10 @@ def test_configuration_is_loaded_when_that_was_told() -> None:
     assert not tally.is_loaded(0)
     tallies.hear(Told("config_loaded"))
     assert tally.is_loaded(0)
+
+
+def test_phases_stay_told() -> None:
+    tallies = Tallies()
+    for name in ("loaded", "switchover", "go"):
+        tallies.hear(Told(name))
+    assert tallies.phases == {"switchover"}

@@ -1,5 +1,7 @@
 """What waits, waits; what is released, is released once, after what has released it."""
 
+import pytest
+
 from harness import fault_plan as plan
 from harness.fault_plan import Select, Until
 from harness.proxy.events import After, Due, Told
@@ -25,3 +27,12 @@ def test_one_event_releases_all_that_waited_for_it(play) -> None:
     book = play(plan.Hold(until=Until(told="go")))
     book >> arrived(0) >> arrived(1) >> Told("go") << deliver(0) << deliver(1)
     book >> arrived(2)  # what comes after it waits for the next
+
+
+@pytest.mark.parametrize("fault", [plan.Hold, plan.Duplicate])
+def test_a_phase_that_was_told_before_is_not_waited_for(play, fault: type) -> None:
+    book = play(fault(until=Until(told="switchover")))
+    book >> Told("switchover", 700) >> arrived(0) << deliver(0)
+    if fault is plan.Duplicate:
+        book << deliver(0)
+    assert not book.handler.is_holding

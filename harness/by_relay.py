@@ -1,0 +1,88 @@
+"""The relay **by hand**: between any two QEMUs, also on two machines with real devices."""
+
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+import msgspec
+
+from harness.errors import UsageError, VMError
+from harness.fault_plan import FaultPlan
+from harness.proxy.address import Address, TcpAddress, UnixAddress
+from harness.proxy.build import build
+from harness.proxy.events import MAIN
+from harness.proxy.observer import Seen
+from harness.proxy.relay import Relay
+
+_LOOK_S = 1.0  # between two looks whether a fault has failed
+
+ADDRESSES = "tcp:HOST:PORT or unix:@NAME (an abstract socket)"
+
+
+def address(text: str) -> Address:
+    """The address that ``text`` means.
+
+    :raise UsageError: it means none
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest.startswith("@") and len(rest) > 1:
+        return UnixAddress(rest[1:])
+    host, _, port = rest.rpartition(":")
+    if kind == "tcp" and host and port.isdecimal() and int(port) < 1 << 16:
+        return TcpAddress(host, int(port))
+    raise UsageError(f"{text}: not an address: give {ADDRESSES}")
+
+
+def text_of(address: Address) -> str:
+    """What :func:`address` means by it."""
+    if isinstance(address, UnixAddress):
+        return f"unix:@{address.name}"
+    return f"tcp:{address.host}:{address.port}"
+
+
+def serve(
+    listen: Address,
+    onward: Address,
+    faults: FaultPlan,
+    seed: int,
+    idstrs: Mapping[str, str],
+    out: TextIO,
+) -> int:
+    """Relay until the user interrupts it; what is seen goes to ``out``, a line of JSON each.
+
+    :param idstrs: id of each device -> its idstr, so that faults can name it
+    :raise UsageError: the address cannot be listened at, or a fault names no device
+    :raise VMError: a fault failed
+    """
+    lock = threading.Lock()
+    ended = threading.Event()
+
+    def tell(seen: Seen) -> None:
+        line = {"t_ns": seen.t_ns, "name": seen.name, "channel": seen.channel}
+        line |= {"device": seen.device} if seen.device else {}
+        with lock:
+            out.write(msgspec.json.encode(line | seen.args).decode() + "\n")
+            out.flush()
+
+    chain = build(faults, seed, idstrs)
+    try:
+        relay = Relay(listen, onward, chain, tell, reads_main=True)
+    except OSError as error:
+        where = text_of(listen)
+        raise UsageError(f"{where}: cannot listen there: {error.strerror}") from error
+    before = signal.signal(signal.SIGINT, lambda *_: ended.set())
+    try:
+        relay.start()
+        tell(Seen(time.time_ns(), "listening", {"at": text_of(relay.address)}, MAIN))
+        while relay.failure is None and not ended.wait(_LOOK_S):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+        relay.close()
+    if relay.failure is not None:
+        raise VMError(f"the relay failed: {relay.failure!r}") from relay.failure
+    fired = [fault.times for fault in relay.fired]
+    tell(Seen(time.time_ns(), "faults", {"fired": fired}, MAIN))
+    return 0

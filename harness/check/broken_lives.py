@@ -1,0 +1,87 @@
+"""Broken twins of runs that are cancelled, lose a QEMU, follow another one, or are measured."""
+
+from harness.check.damage import change, drop, one, pick, swap
+from harness.check.run import CONFIG_START
+from harness.check.twin import Twin, register_in
+from harness.history.records import Kind, Record, Side
+
+SRC, DST = Side.SOURCE, Side.DESTINATION
+
+TWINS: list[Twin] = []
+twin = register_in(TWINS)
+
+
+@twin("LIF-3", "RUN", on="killed destination")
+def source_dies_with_its_destination(records: list[Record]) -> list[Record]:
+    return swap(records, [one(records, "exited", side=SRC)], status=-1, signal=6, asked=False)
+
+
+@twin("LIF-3", on="killed destination")
+def source_stays_stopped(records: list[Record]) -> list[Record]:
+    return _stopped(records)
+
+
+@twin("LIF-4", on="cancelled")
+def cancelled_guest_runs_twice(records: list[Record]) -> list[Record]:
+    """The destination had all of it, and nobody told it of the cancel."""
+    failed = one(records, "MIGRATION", side=DST, status="failed")
+    records = swap(records, [failed], status="completed")
+    return [*records, Record(failed.t_ns, DST, Kind.QMP, "RESUME")]
+
+
+@twin("LIF-4", on="cancelled")
+def cancelled_source_stays_stopped(records: list[Record]) -> list[Record]:
+    return _stopped(records)
+
+
+@twin("LIF-5", on="device error")
+def device_error_names_nobody(records: list[Record]) -> list[Record]:
+    answer = one(records, "return", side=DST, command="query-migrate")
+    value = {**answer.args["value"], "error-desc": "Input/output error"}
+    return swap(records, [answer], value=value)
+
+
+@twin("LIF-6", on="storm")
+def command_is_not_answered(records: list[Record]) -> list[Record]:
+    answer = one(records, "return", side=DST, command="query-pci")
+    return [record for record in records if record is not answer]
+
+
+@twin("LIF-7", "STA-1", on="second migration")
+def counter_is_not_reset(records: list[Record]) -> list[Record]:
+    answer = one(records, "return", side=SRC, command="query-migrate")
+    value = answer.args["value"]
+    twice = {"transferred": 2 * value["vfio"]["transferred"]}
+    return swap(records, [answer], value={**value, "vfio": twice})
+
+
+@twin("LIF-8", on="measured")
+def queue_is_held_twice(records: list[Record]) -> list[Record]:
+    ended = one(records, "memory", side=DST, at="ended")
+    return swap(records, [ended], hwm_kib=ended.args["hwm_kib"] + 40_000)
+
+
+@twin("LIF-8", on="measured")
+def queue_is_never_freed(records: list[Record]) -> list[Record]:
+    ended = one(records, "memory", side=DST, at="ended")
+    return swap(records, [ended], rss_kib=ended.args["rss_kib"] + 40_000)
+
+
+@twin("SET-7", on="after iter")
+def configuration_does_not_wait(records: list[Record]) -> list[Record]:
+    resumed, loaded = one(records, "main_resumed"), one(records, CONFIG_START)
+    return [*drop(records, "main_resumed"), change(resumed, t_ns=loaded.t_ns + 1)]
+
+
+@twin("SET-9", "RUN", on="no return path")
+def source_does_not_send_the_rest(records: list[Record]) -> list[Record]:
+    told = pick(records, "MIGRATION", status="completed", side=DST)
+    answer = one(records, "return", side=DST, command="query-migrate")
+    value = {"status": "failed", "error-desc": "Unexpected end-of-file"}
+    records = [record for record in records if record.name not in ("RESUME", "received")]
+    return swap(swap(records, told, status="failed"), [answer], value=value)
+
+
+def _stopped(records: list[Record]) -> list[Record]:
+    answer = one(records, "return", side=SRC, command="query-status")
+    return swap(records, [answer], value={"status": "finish-migrate", "running": False})

@@ -1,0 +1,127 @@
+"""LIF-4: after a cancel the source runs on, and a second migration completes.
+
+``migrate_cancel`` ends a migration that is under way with the status ``cancelled``: the
+source's guest runs, its devices are RUNNING, and nobody else runs that guest.  A cancel that
+comes when both sides have completed, or the migration has failed, changes nothing, which is
+told as such.  The migration
+after it (``Scenario.then``) must complete with the whole state.
+"""
+
+from harness.action_plan import Execute
+from harness.check import interruption
+from harness.check.assumptions import Assumption
+from harness.check.endings import OVER
+from harness.check.interruption import CANCEL
+from harness.check.rule import Findings, Rule
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+
+found = Findings("LIF-4")
+
+
+def asked_by(run: CheckedRun) -> str:
+    planned = any(
+        isinstance(action, Execute) and action.command == CANCEL for action in run.scenario.actions
+    )
+    if planned or interruption.continued_after(run) == "cancelled":
+        return ""
+    return "nobody cancelled the migration"
+
+
+def judge(run: CheckedRun) -> Finding:
+    if interruption.continued_after(run) == "cancelled":
+        return _again(run)
+    sent = [
+        record
+        for action, record in interruption.done(run)
+        if isinstance(action, Execute) and action.command == CANCEL
+    ]
+    if not sent:
+        return found.unknown("the moment of the cancel did not come")
+    cancel = sent[0]
+    endings = run.endings
+    crash = endings.crash(Side.SOURCE)
+    if crash is not None:
+        return found.violated("the source was cancelled, and its QEMU ended", cancel, crash)
+    hung = interruption.stuck(run, Side.SOURCE)
+    if hung and interruption.told(run, Side.SOURCE) not in OVER:
+        return found.violated(
+            f"the source was cancelled and did not end: {_hold(run)}", cancel, *hung
+        )
+    return _ended(run, cancel)
+
+
+def _ended(run: CheckedRun, cancel: Record) -> Finding:
+    endings = run.endings
+    told, end = interruption.told(run, Side.SOURCE), endings.last_status(Side.SOURCE)
+    at = interruption.status_at(run, Side.SOURCE, cancel.t_ns)
+    is_over_there = endings.status(Side.DESTINATION) == "completed"
+    if told == "completed" and is_over_there:
+        return found.valid("the cancel came too late: both sides completed", at=at, too_late=True)
+    has_failed = at in ("failing", "failed")
+    if told == "failed" and not has_failed:
+        return found.violated(
+            "the source was cancelled, and reports that the migration failed", cancel, end
+        )
+    if told != "cancelled" and not has_failed:
+        return found.unknown(f"the source was cancelled, and says {told or 'nothing'}", at=at)
+    silent = interruption.silent(run, Side.SOURCE)
+    if silent:
+        return found.violated(f"the source says {told}, and does not answer", cancel, *silent)
+    answer = interruption.running(run, Side.SOURCE)
+    if answer is None:
+        return found.unknown("whether the source runs on was not asked", at=at)
+    if is_over_there:
+        return found.violated(
+            f"the source says {told} and runs on, but the destination completed: the guest "
+            "runs twice",
+            cancel,
+            end,
+            endings.last_status(Side.DESTINATION),
+            answer,
+        )
+    gone = interruption.lost(run)
+    if gone is not None:
+        return found.violated(f"the source was cancelled, but {gone[0]}", cancel, end, *gone[1])
+    return found.valid(f"the source {told} and runs on", at=at, too_late=has_failed)
+
+
+def _hold(run: CheckedRun) -> str:
+    told = interruption.told(run, Side.SOURCE)
+    alive = all(
+        record.args.get("main_loop_alive", True)
+        for record in run.endings.hung
+        if record.side is Side.SOURCE
+    )
+    return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop stands still")
+
+
+def _again(run: CheckedRun) -> Finding:
+    endings = run.endings
+    ends = {side: endings.status(side) for side in (Side.SOURCE, Side.DESTINATION)}
+    if not endings.is_completed:
+        return found.violated(
+            "the migration after a cancelled one did not complete: the source says "
+            f"{ends[Side.SOURCE] or 'nothing'}, the destination "
+            f"{ends[Side.DESTINATION] or 'nothing'}",
+            *(endings.last_status(side) for side in ends),
+            endings.deadline,
+        )
+    wrong = interruption.damaged(run)
+    if wrong is None:
+        return found.valid("the migration after a cancelled one completed, its state whole")
+    if not wrong[1]:
+        return found.unknown(wrong[0])
+    return found.violated(f"the migration after a cancelled one: {wrong[0]}", *wrong[1])
+
+
+RULE = Rule(
+    id="LIF-4",
+    title="After a cancel the source runs on, and a second migration completes",
+    asks=lambda _scenario, _expectation: "",
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+    asked_by=asked_by,
+)

@@ -1,0 +1,79 @@
+"""LIF-6: a storm of QMP commands while state is loaded deadlocks nothing.
+
+Each command that was sent is answered, by a return or an error; one that is not answered
+within the monitor's time limit leaves no record of an answer.  The migration completes.
+Commands sent before the last configuration was loaded are those that met the load.
+"""
+
+from harness.action_plan import Storm, Target
+from harness.check import interruption
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule
+from harness.check.run import CONFIG_END, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Record, Side
+
+found = Findings("LIF-6")
+
+
+def asked_by(run: CheckedRun) -> str:
+    is_planned = any(isinstance(action, Storm) for action in run.scenario.actions)
+    return "" if is_planned else "there was no storm of commands"
+
+
+def judge(run: CheckedRun) -> Finding:
+    storms = [(a, record) for a, record in interruption.done(run) if isinstance(a, Storm)]
+    if not storms:
+        return found.unknown("the moment of the storm did not come")
+    sent = met = 0
+    for storm, began in storms:
+        side = Side.SOURCE if storm.target is Target.SOURCE else Side.DESTINATION
+        hung = interruption.stuck(run, side)
+        if hung:
+            return found.violated(f"the {side} stood still in a storm of commands", began, *hung)
+        for command in storm.commands:
+            asked = _since(run, side, command, "execute", began)
+            answered = [*_since(run, side, command, "return", began),
+                        *_since(run, side, command, "error", began)]  # fmt: skip
+            if len(answered) < len(asked):
+                return found.violated(
+                    f"the {side} did not answer {command} {len(asked) - len(answered)} times",
+                    began,
+                    asked[-1],
+                )
+            sent += len(asked)
+            met += sum(record.t_ns < _loaded_ns(run) for record in asked)
+    numbers = {"commands": sent, "before_all_was_loaded": met}
+    if not run.endings.is_completed:
+        return found.violated(
+            "the migration did not complete in a storm of commands",
+            storms[0][1],
+            run.endings.last_status(Side.DESTINATION),
+            run.endings.deadline,
+            **numbers,
+        )
+    if not met:
+        return found.unknown("no command met the load", **numbers)
+    return found.valid("every command was answered, and the migration completed", **numbers)
+
+
+def _since(run: CheckedRun, side: Side, command: str, name: str, began: Record) -> list[Record]:
+    return [
+        record for record in run.endings.commands(side, command, name) if record.t_ns >= began.t_ns
+    ]
+
+
+def _loaded_ns(run: CheckedRun) -> int:
+    ends = run.everywhere(Kind.TRACE, Side.DESTINATION, CONFIG_END)
+    return ends[-1].t_ns if ends else 0
+
+
+RULE = Rule(
+    id="LIF-6",
+    title="A storm of commands while state is loaded deadlocks nothing",
+    asks=lambda _scenario, _expectation: "",
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+    asked_by=asked_by,
+)

@@ -1,0 +1,74 @@
+"""LIF-7: forth and back and forth again: the state stays whole, nothing is left over.
+
+Asked of a migration whose source was the destination of the one before.  Both sides
+complete, each device holds the source's bytes, each index comes in once, and the counter
+of transferred bytes begins anew (migrate_init() in migration/migration.c).
+"""
+
+from harness.check import interruption
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+
+found = Findings("LIF-7")
+_ROOM = 1 << 20
+"""Bytes that headers and configurations of all packets stay below."""
+
+
+def asked_by(run: CheckedRun) -> str:
+    if interruption.continued_after(run) == "completed":
+        return ""
+    return "no completed migration came before"
+
+
+def judge(run: CheckedRun) -> Finding:
+    endings = run.endings
+    for side in (Side.SOURCE, Side.DESTINATION):
+        if endings.status(side) != "completed":
+            return found.violated(
+                "the migration after a completed one did not complete: the "
+                f"{side} says {endings.status(side) or 'nothing'}",
+                endings.last_status(side),
+                endings.deadline,
+            )
+    wrong = interruption.damaged(run)
+    if wrong is not None:
+        if not wrong[1]:
+            return found.unknown(wrong[0])
+        return found.violated(f"after an earlier migration {wrong[0]}", *wrong[1])
+    for device in run.multifd_devices:
+        repeated = run.reception(device).repeated
+        if repeated:
+            return found.violated(
+                f"{device}: packet {repeated[0].args['idx']} came in twice", repeated[0]
+            )
+    total = sum(device.total_bytes for device in run.expectation.devices)
+    counted = _counted(run)
+    if counted is not None:
+        transferred = counted.args["value"]["vfio"]["transferred"]
+        if transferred > total + _ROOM:
+            return found.violated(
+                f"vfio.transferred is {transferred} after {total} bytes of state: it counts "
+                "an earlier migration",
+                counted,
+            )
+    return found.valid("the state is whole, and nothing is left of the migration before")
+
+
+def _counted(run: CheckedRun) -> Record | None:
+    answers = run.endings.commands(Side.SOURCE, "query-migrate", "return")
+    told = [record for record in answers if "vfio" in record.args["value"]]
+    return told[-1] if told else None
+
+
+RULE = Rule(
+    id="LIF-7",
+    title="Forth and back and forth again: the state stays whole",
+    asks=lambda _scenario, _expectation: "",
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+    asked_by=asked_by,
+)

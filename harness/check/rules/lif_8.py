@@ -1,0 +1,88 @@
+"""LIF-8: the destination's memory stays near what is queued, and returns to its start.
+
+Judged by the resident set of the process before the migration, at its highest, and after it.
+What is queued at most is known where a relay saw the packets and the device each write: what
+was delivered and not yet written.  Elsewhere it is at most the whole state.  Each channel
+holds one more buffer, which it is receiving (multifd_recv_thread() of
+migration/multifd.c).
+
+SLACK_KIB is for what is no device state: pages of the guest, threads, the allocator's free
+lists.  On QEMU 10.0.13 and 11.1.3 up to 17 MiB were seen that stayed behind.
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Record, Side
+
+found = Findings("LIF-8")
+SLACK_KIB = 32 * 1024
+_KIB = 1024
+
+
+def asked_by(run: CheckedRun) -> str:
+    return "" if len(_memory(run)) > 1 else "the destination's memory was not measured twice"
+
+
+def judge(run: CheckedRun) -> Finding:
+    first, last = _memory(run)[0], _memory(run)[-1]
+    started = first.args["rss_kib"]
+    grown, left = last.args["hwm_kib"] - started, last.args["rss_kib"] - started
+    queued, is_seen = _queued(run)
+    buffers = max(device.buffer_size for device in run.expectation.multifd_devices)
+    receiving = run.scenario.channels * buffers
+    most = (queued + receiving) // _KIB + SLACK_KIB
+    numbers = {
+        "grown_kib": grown,
+        "left_kib": left,
+        "queued_kib": queued // _KIB,
+        "is_queue_seen": is_seen,
+    }
+    if grown > most:
+        return found.violated(
+            f"the destination grew by {grown} KiB, where {queued // _KIB} KiB were queued at "
+            f"most: {most} KiB are near it",
+            first,
+            last,
+            **numbers,
+        )
+    if left > SLACK_KIB:
+        return found.violated(
+            f"the destination kept {left} KiB more than before the migration", first, last,
+            **numbers,
+        )  # fmt: skip
+    return found.valid("its memory stayed near what was queued, and returned", **numbers)
+
+
+def _memory(run: CheckedRun) -> list[Record]:
+    return list(run.named(Kind.PROCESS, Side.DESTINATION, "memory"))
+
+
+def _queued(run: CheckedRun) -> tuple[int, bool]:
+    """Most bytes that were queued at once, and whether that was seen."""
+    total, is_seen = 0, True
+    for expected in run.expectation.multifd_devices:
+        packets = run.wire("packet_out", expected.id)
+        writes = run.seen(expected.id, "write", Side.DESTINATION)
+        if not packets or not writes:
+            total, is_seen = total + expected.total_bytes, False
+            continue
+        steps = [(record.t_ns, record.args["size"]) for record in packets]
+        steps += [(record.t_ns, -record.args["got"]) for record in writes]
+        level = highest = 0
+        for _, change in sorted(steps):
+            level += change
+            highest = max(highest, level)
+        total += highest
+    return total, is_seen
+
+
+RULE = Rule(
+    id="LIF-8",
+    title="The destination's memory stays near what is queued, and returns to its start",
+    asks=over_multifd,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    asked_by=asked_by,
+)

@@ -1,0 +1,74 @@
+"""SET-7: with x-migration-load-config-after-iter the configuration waits for the main channel.
+
+With it, a device's configuration is loaded only once the state that other devices send while
+the guest runs has been loaded from the main channel; without it, as soon as it is next.  Both
+show where the main channel's stream is stalled while the packets go on: the load must end
+after the stall, or before it.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.run import CONFIG_START, THREAD_START, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Side
+from harness.model.expectation import Expectation
+from harness.scenario import EmulatedDevice, Scenario
+
+found = Findings("SET-7")
+PROPERTY = "x-migration-load-config-after-iter"
+
+
+def asks(scenario: Scenario, expectation: Expectation) -> str:
+    if not any(PROPERTY in device.properties for device in scenario.devices):
+        return f"{PROPERTY} is not given"
+    return over_multifd(scenario, expectation)
+
+
+def asked_by(run: CheckedRun) -> str:
+    is_seen = run.wire("main_stalled") and run.wire("main_resumed")
+    return "" if is_seen else "the main channel was not stalled: nothing had to be waited for"
+
+
+def judge(run: CheckedRun) -> Finding:
+    stalled, resumed = run.wire("main_stalled")[0], run.wire("main_resumed")[-1]
+    waited = {}
+    for device in run.devices:
+        if PROPERTY not in device.properties or device.id not in run.multifd_devices:
+            continue
+        begun = run.trace(Side.DESTINATION, THREAD_START, device.id)
+        loaded = run.trace(Side.DESTINATION, CONFIG_START, device.id)
+        if not begun or begun[0].t_ns > stalled.t_ns or not loaded:
+            return found.unknown(f"{device.id} was not loaded while the main channel stood still")
+        waited[device.id] = loaded[0].t_ns > resumed.t_ns
+        must = must_wait(device)
+        if waited[device.id] and not must:
+            return found.violated(
+                f"{device.id}: {PROPERTY} is off, but its configuration waited for the main "
+                "channel",
+                resumed,
+                loaded[0],
+            )
+        if must and not waited[device.id]:
+            return found.violated(
+                f"{device.id}: {PROPERTY} is on, but its configuration did not wait for the main "
+                "channel",
+                loaded[0],
+                resumed,
+            )
+    return found.valid("each configuration waited for the main channel, or did not, as set",
+                       waited=waited)  # fmt: skip
+
+
+def must_wait(device: EmulatedDevice) -> bool:
+    """Whether the property is on."""
+    return device.properties[PROPERTY] in (True, "on")
+
+
+RULE = Rule(
+    id="SET-7",
+    title="With x-migration-load-config-after-iter the configuration waits",
+    asks=asks,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+    asked_by=asked_by,
+)

@@ -1,0 +1,80 @@
+"""SET-9: switchover-ack and return-path, on and off.
+
+Without a return path the source cannot learn how the destination fares; what it sends must
+arrive all the same.  With switchover-ack the source's guest is not stopped before the
+destination has loaded the initial bytes that a device gives in pre-copy
+(VFIO_PRECOPY_INFO, docs/devel/migration/vfio.rst).
+"""
+
+from harness.check import interruption
+from harness.check.assumptions import Assumption
+from harness.check.rule import Findings, Rule, completed
+from harness.check.run import MAIN_DATA, CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Kind, Side
+from harness.model.expectation import Expectation
+from harness.scenario import Scenario
+
+found = Findings("SET-9")
+ACK = "switchover-ack"
+
+
+def asks(scenario: Scenario, expectation: Expectation) -> str:
+    if scenario.return_path and ACK not in scenario.capabilities:
+        return f"return-path is on, and {ACK} is not given"
+    return completed(scenario, expectation)
+
+
+def judge(run: CheckedRun) -> Finding:
+    endings = run.endings
+    source, destination = (endings.status(side) for side in (Side.SOURCE, Side.DESTINATION))
+    if source == "completed" and destination != "completed":
+        path = "with" if run.scenario.return_path else "without"
+        return found.violated(
+            f"{path} a return path the source completed, but not all state arrived: the "
+            f"destination says {destination or 'nothing'}",
+            endings.last_status(Side.SOURCE),
+            endings.last_status(Side.DESTINATION),
+            *(record for record, text in endings.texts(Side.DESTINATION)[-1:] if text),
+            endings.deadline,
+        )
+    if not endings.is_completed:
+        return found.unknown("the migration did not complete")
+    wrong = interruption.damaged(run)
+    if wrong is not None:
+        return found.violated(wrong[0], *wrong[1]) if wrong[1] else found.unknown(wrong[0])
+    return _acknowledged(run) if run.scenario.capabilities.get(ACK) else found.valid("it completed")
+
+
+def _acknowledged(run: CheckedRun) -> Finding:
+    stopped = run.named(Kind.QMP, Side.SOURCE, "STOP")
+    if not stopped:
+        return found.unknown("the source's stop was not seen")
+    initial = 0
+    for device in run.devices:
+        if not device.pre_copy or not device.precopy_initial_bytes:
+            continue
+        loaded = sum(
+            record.args["data_size"]
+            for record in run.trace(Side.DESTINATION, MAIN_DATA, device.id)
+            if record.t_ns < stopped[0].t_ns
+        )
+        if loaded < device.precopy_initial_bytes:
+            return found.violated(
+                f"{device.id}: the source stopped when the destination had loaded {loaded} of "
+                f"{device.precopy_initial_bytes} initial bytes",
+                *run.trace(Side.DESTINATION, MAIN_DATA, device.id)[-1:],
+                stopped[0],
+            )
+        initial += device.precopy_initial_bytes
+    return found.valid("the source stopped once the initial bytes were loaded", initial=initial)
+
+
+RULE = Rule(
+    id="SET-9",
+    title="switchover-ack and return-path, on and off",
+    asks=asks,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)

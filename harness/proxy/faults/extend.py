@@ -1,0 +1,18 @@
+"""Payloads are longer than they were."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness import fault_plan as plan
+from harness.proxy.events import Arrived, Command, Deliver
+from harness.proxy.faults.base import Fault
+from harness.proxy.faults.inject import FILL
+
+
+class Extend(Fault[plan.Extend]):
+    """Puts ``size`` bytes behind the data."""
+
+    def hit(self, event: Arrived) -> Iterator[Command]:
+        packet, size = event.packet, self.spec.size
+        yield self.note(f"{size} bytes put behind {len(packet.data)}", event.channel, packet)
+        yield Deliver(event.channel, replace(packet, data=packet.data + FILL * size))

@@ -1,0 +1,29 @@
+"""Connections of the source wait to be accepted."""
+
+from collections.abc import Iterator
+
+from harness import fault_plan as plan
+from harness.proxy.events import MAIN, Command, Event, Waiting
+from harness.proxy.faults.base import Fault, Random
+from harness.proxy.faults.moment import Moment
+from harness.proxy.faults.tally import Tallies
+
+
+class HoldConnections(Fault[plan.HoldConnections]):
+    """Once; a moment that is never reached holds them for good."""
+
+    def __init__(self, spec: plan.HoldConnections, random: Random) -> None:
+        super().__init__(spec, random)
+        self.lets_in = spec.accepted
+        self._moment = Moment(spec.until, None, Tallies(), 0)
+
+    def handle(self, event: Event) -> Iterator[Command]:
+        if self._moment.see(event):
+            self.lets_in = None
+        yield from super().handle(event)
+
+    def waiting(self, event: Waiting) -> Iterator[Command]:
+        if self.fired or self.lets_in is None or event.accepted < self.lets_in:
+            return
+        yield self.note(f"connections held {self.spec.until.describe()}", MAIN)
+        yield from self._moment.start()

@@ -1,0 +1,91 @@
+"""SET-7 and SET-9: when the configuration is loaded, and what the return path is for."""
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from harness.check.judge import judge
+from harness.fault_plan import StallMain, Until
+from harness.history import Record, Side
+from harness.run import Run
+from harness.scenario import MIB, EmulatedDevice, OnOffAuto, SaveBehaviour, Scenario
+
+AFTER_ITER = "x-migration-load-config-after-iter"
+STALL_S = 0.7
+CHANNELS = 16  # more than there are packets: none waits for a free one
+
+
+def _device(**fields: Any) -> EmulatedDevice:
+    return EmulatedDevice(**{"id": "vfio0", "size": 3 * MIB, **fields})
+
+
+@pytest.mark.requirement("SET-7")
+@pytest.mark.parametrize("setting", ["on", "off"])
+async def test_configuration_waits_for_the_main_channel_as_set(
+    judged, kept, qemu_facts, setting
+) -> None:
+    for probe in qemu_facts:
+        if AFTER_ITER not in probe.facts.vfio_pci_properties:
+            pytest.skip(f"QEMU {probe.facts.version_text} has no {AFTER_ITER}")
+    stall = StallMain(until=Until(delay_s=STALL_S))
+    run = await judged(
+        Scenario(name="after-iter", devices=(_device(properties={AFTER_ITER: setting}),),
+                 faults=(stall,))
+    )  # fmt: skip
+    kept(run, "SET-7", "ORD-1", "ORD-4")
+    assert run.verdict.finding("SET-7").numbers["waited"] == {"vfio0": setting == "on"}
+
+
+@pytest.mark.requirement("SET-9")
+@pytest.mark.parametrize("pre_copy", [True, False], ids=["pre-copy", "stop-copy"])
+@pytest.mark.parametrize("ack", [True, False], ids=["ack", "no ack"])
+async def test_switchover_ack(judged, kept, ack, pre_copy) -> None:
+    device = _device(pre_copy=pre_copy, precopy_initial_bytes=2 * MIB if pre_copy else 0)
+    scenario = Scenario(name="ack", devices=(device,), capabilities={"switchover-ack": ack})
+    run = await judged(scenario)
+    kept(run, "SET-9", "ORD-1", "ORD-4")
+    assert run.verdict.finding("SET-9").numbers.get("initial", 0) == (
+        2 * MIB if ack and pre_copy else 0
+    )
+
+
+@pytest.mark.requirement("SET-9")
+@pytest.mark.scenario(devices=(_device(),), return_path=False)
+async def test_switchover_ack_needs_the_return_path(pair_booted) -> None:
+    for side in (Side.SOURCE, Side.DESTINATION):
+        monitor = getattr(pair_booted, side).vm.monitor
+        capabilities = [{"capability": "switchover-ack", "state": True}]
+        with pytest.raises(Exception, match="requires capability 'return-path'"):
+            await monitor.execute("migrate-set-capabilities", {"capabilities": capabilities})
+
+
+@pytest.mark.requirement("SET-9")
+async def test_without_a_return_path_the_main_channel_brings_all(judged, kept) -> None:
+    device = _device(multifd_transfer=OnOffAuto.OFF)
+    run = await judged(Scenario(name="no-return-path", devices=(device,), return_path=False))
+    kept(run, "SET-9", "ORD-1", "ORD-4")
+
+
+SLOW = _device(size=8 * MIB, save=SaveBehaviour(read_delay_s=0.05))
+
+
+@pytest.mark.requirement("SET-9")
+@pytest.mark.scenario(devices=(SLOW,), channels=CHANNELS, return_path=False, deadline_s=6)
+async def test_without_a_return_path_multifd_brings_all(pair_booted, kept) -> None:
+    """The destination sleeps while the source sends: each channel is full when it is done."""
+    destination = pair_booted.destination.vm.process.pid
+    turns = {"device": signal.SIGSTOP, "completed": signal.SIGCONT, "failed": signal.SIGCONT}
+
+    def hear(record: Record) -> None:
+        if record.name == "MIGRATION" and record.side is Side.SOURCE:
+            number = turns.get(record.args["status"])
+            if number is not None:
+                os.kill(destination, number)
+
+    pair_booted.log.listen(hear)
+    await pair_booted.migrate()
+    history = await pair_booted.stop()
+    run = Run(pair_booted.rundir.path, history, judge(history))
+    kept(run, "SET-9", case="no return path")

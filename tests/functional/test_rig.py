@@ -1,0 +1,114 @@
+"""A rig that really boots: status, output, what may be written, and what is left of it."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import LostVM, PrerequisiteMissing
+from harness.rig import accelerator, image, rig
+from harness.vm import builds
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOT_S = 90.0
+TESTS_S = 240.0
+
+SCRIPT = """
+echo "root: $(id -u), $(pwd)"
+echo words >&2
+touch here
+touch "$1/there"
+ls /sys/class/mdev_bus/mtty/mdev_supported_types
+test -c /dev/vfio/vfio && echo container
+exit 7
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _booted_by_what_is_known():
+    """A rig, and whether KVM boots it: no test waits for that trial."""
+    if rig.is_inside():
+        pytest.skip("this is a rig")
+    try:
+        accelerator.can_kvm_boot(builds.find(), image.find())
+    except PrerequisiteMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def run(results_dir, tmp_path):
+    """Runs a command in a rig; status, output, error output."""
+    stdout, stderr = bytearray(), bytearray()
+
+    def run(*command, deadline_s=BOOT_S):
+        status = rig.run(
+            command,
+            results_dir,
+            on_stdout=stdout.extend,
+            on_stderr=stderr.extend,
+            writable=[tmp_path],
+            deadline_s=deadline_s,
+        )
+        return status, stdout.decode(), stderr.decode()
+
+    return run
+
+
+def test_command_runs_on_this_machines_files_and_its_status_comes_back(run, results_dir, tmp_path):
+    status, stdout, stderr = run("sh", "-c", SCRIPT, "sh", str(tmp_path))
+    assert status == 7
+    assert stdout.splitlines() == [f"root: 0, {Path.cwd()}", "mtty-1", "mtty-2", "container"]
+    assert stderr.splitlines()[0] == "words"
+    assert "Read-only file system" in stderr
+    assert (tmp_path / "there").exists()
+    assert not Path("here").exists()
+    assert "Linux version" in (results_dir / "console.log").read_text()
+
+
+@pytest.mark.timeout(TESTS_S + BOOT_S)
+def test_mdev_devices_of_the_kernel(run):
+    """All of tests/rig, in one boot."""
+    pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/rig"]
+    status, stdout, stderr = run("env", f"--chdir={ROOT}", *pytest_, deadline_s=TESTS_S)
+    assert status == 0, stdout + stderr
+    assert "skipped" not in stdout
+
+
+def test_kernel_that_panics_is_a_lost_rig(run):
+    with pytest.raises(LostVM, match="told no status of the command; .*console"):
+        run("sh", "-c", "echo c >/proc/sysrq-trigger")
+
+
+HARNESS = """
+import sys
+from pathlib import Path
+from harness.rig import rig
+def show(data):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+command = ["sh", "-c", "echo up; sleep 600"]
+rig.run(command, Path(sys.argv[1]), on_stdout=show, on_stderr=show)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_runs_on_after_the_harness(results_dir, number):
+    with subprocess.Popen(
+        [sys.executable, "-c", HARNESS, results_dir],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as harness:
+        assert harness.stdout is not None
+        assert harness.stdout.readline() == b"up\n"
+        children = Path(f"/proc/{harness.pid}/task/{harness.pid}/children").read_text().split()
+        pidfds = [os.pidfd_open(int(pid)) for pid in children]
+        harness.send_signal(number)
+    assert pidfds
+    for pidfd in pidfds:
+        has_ended, _, _ = select.select([pidfd], [], [], 10)
+        os.close(pidfd)
+        assert has_ended

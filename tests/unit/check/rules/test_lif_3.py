@@ -1,0 +1,194 @@
+"""LIF-3: when one QEMU is killed, the other one ends its migration, or runs on."""
+
+import pytest
+
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
+from harness.history import Kind
+from tests.unit.check.histories import completed, find
+from tests.unit.check.lives import KILL_DESTINATION, KILL_SOURCE, STOPPED, Life
+from tests.unit.check.story import DST, SRC, scenario
+
+SIZE = 4 << 20
+
+
+def killed(side, *reached: str, **fields) -> Life:
+    """``side`` was killed; what the other one does is the test's."""
+    action = KILL_SOURCE if side is SRC else KILL_DESTINATION
+    life = Life(scenario(actions=(action,), **fields), reached or ("setup", "active"))
+    life.act()
+    life.killed(side)
+    return life
+
+
+def verdict(life: Life, *quits):
+    for side in quits:
+        life.quit(side)
+    return find(life.history(), "LIF-3")
+
+
+def test_source_that_runs_on():
+    life = killed(DST)
+    life.status(SRC, "failed")
+    life.asked(SRC)
+    finding = verdict(life, SRC)
+    assert finding.outcome is Outcome.VALID
+    assert finding.sentence == "the source failed the migration and runs on"
+    assert finding.numbers == {"at": "active"}
+
+
+def test_destination_that_fails_and_answers():
+    life = killed(SRC)
+    life.status(DST, "active", "failed")
+    life.asked(DST, {"status": "inmigrate", "running": False})
+    assert verdict(life, DST).sentence == "the destination failed, and answers"
+
+
+def test_destination_that_fails_and_exits():
+    life = killed(SRC)
+    life.status(DST, "active", "failed")
+    life.died(DST, signal=0, status=1)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VALID
+    assert finding.sentence == "the destination failed and exited"
+
+
+def test_destination_that_had_everything_runs_on():
+    life = killed(SRC, "setup", "active", "device")
+    life.status(DST, "active", "completed")
+    life.received(SIZE)
+    assert verdict(life, DST).sentence == "the destination had all of the guest, and runs it"
+
+
+def test_destination_to_which_nobody_came_listens():
+    life = killed(SRC, "setup")
+    life.status(DST, "setup")
+    life.hangs(DST)
+    finding = verdict(life, DST)
+    assert finding.outcome is Outcome.VALID
+    assert "it still listens" in finding.sentence
+
+
+def test_without_a_kill_it_is_not_asked():
+    assert judge(completed(scenario())).not_asked["LIF-3"] == "no QEMU was killed"
+
+
+def test_kill_whose_moment_did_not_come_is_unknown():
+    finding = find(completed(scenario(actions=(KILL_SOURCE,))), "LIF-3")
+    assert finding.sentence == "the moment of the kill did not come"
+
+
+def test_two_kills_leave_nobody_to_judge():
+    life = Life(scenario(actions=(KILL_SOURCE, KILL_DESTINATION)))
+    for position, side in enumerate((SRC, DST)):
+        life.act(position)
+        life.killed(side)
+    assert verdict(life).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("side", "signal", "status"), [(SRC, 6, -1), (SRC, 0, 1), (DST, 11, -1)])
+def test_survivor_that_dies(side, signal, status):
+    life = killed(DST if side is SRC else SRC)
+    life.died(side, signal, status)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert f"{side}'s QEMU died" in finding.sentence
+    assert finding.evidence[-1].name == "exited"
+
+
+def test_source_that_does_not_end():
+    life = killed(DST)
+    life.hangs(SRC)
+    finding = verdict(life, SRC)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source did not end: it says active" in finding.sentence
+
+
+def test_source_that_told_no_end_is_unknown():
+    assert verdict(killed(DST), SRC).outcome is Outcome.UNKNOWN
+
+
+def test_source_that_stays_stopped():
+    life = killed(DST)
+    life.status(SRC, "failed")
+    life.asked(SRC, STOPPED)
+    finding = verdict(life, SRC)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source's guest does not run" in finding.sentence
+
+
+def test_source_that_nobody_asked_is_unknown():
+    life = killed(DST)
+    life.status(SRC, "failed")
+    assert verdict(life, SRC).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("return_path", "outcome"), [(True, Outcome.VIOLATED), (False, Outcome.VALID)]
+)
+def test_source_that_completes_what_nobody_got(return_path, outcome):
+    life = killed(DST, "setup", "active", "device", return_path=return_path)
+    life.status(SRC, "completed")
+    assert verdict(life, SRC).outcome is outcome
+
+
+def test_source_whose_destination_had_the_guest_has_completed():
+    life = killed(DST, "setup", "active", "device")
+    life.add(DST, Kind.QMP, "RESUME")
+    life.status(SRC, "completed")
+    assert verdict(life, SRC).outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_destination_that_waits_for_a_dead_source(alive):
+    life = killed(SRC)
+    life.status(DST, "active")
+    life.hangs(DST, main_loop_alive=alive)
+    finding = verdict(life, DST)
+    assert finding.outcome is Outcome.VIOLATED
+    assert ("main loop stands still" in finding.sentence) is not alive
+
+
+def test_listening_destination_whose_main_loop_stands_still():
+    life = killed(SRC, "setup")
+    life.status(DST, "setup")
+    life.hangs(DST, main_loop_alive=False)
+    assert verdict(life, DST).outcome is Outcome.VIOLATED
+
+
+def test_destination_that_completes_with_bytes_missing():
+    life = killed(SRC)
+    life.status(DST, "active", "completed")
+    life.received(7)
+    finding = verdict(life, DST)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "vfio0 holds 7 of" in finding.sentence
+
+
+def test_destination_that_told_nothing_is_unknown():
+    life = killed(SRC)
+    assert verdict(life, DST).outcome is Outcome.UNKNOWN
+    life = killed(SRC)
+    life.status(DST, "completed")
+    assert verdict(life, DST).sentence == "vfio0 did not tell what it got"
+    life = killed(SRC)
+    life.status(DST, "failed")
+    assert "was not asked" in verdict(life, DST).sentence
+
+
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_survivor_that_fails_and_does_not_answer(side):
+    life = killed(DST if side is SRC else SRC)
+    life.status(side, "failed")
+    life.silent(side)
+    finding = verdict(life, side)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "and does not answer" in finding.sentence
+    assert finding.evidence[-1].args["command"] == "query-status"
+
+
+def test_what_a_survivor_says_after_the_deadline_comes_too_late():
+    life = killed(DST)
+    life.hangs(SRC, main_loop_alive=False)
+    life.status(SRC, "failed")
+    assert "the source did not end: it says active" in verdict(life, SRC).sentence

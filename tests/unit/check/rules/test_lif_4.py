@@ -1,0 +1,184 @@
+"""LIF-4: after a cancel the source runs on, and a second migration completes."""
+
+import pytest
+
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
+from harness.history import Kind
+from tests.unit.check.histories import completed, find, without
+from tests.unit.check.lives import CANCEL, STOPPED, Life, cancelled, continued
+from tests.unit.check.story import DST, SRC, device, scenario
+
+
+def verdict(life: Life):
+    life.quit(SRC)
+    life.quit(DST)
+    return find(life.history(), "LIF-4")
+
+
+def test_cancelled_source_that_runs_on():
+    life = cancelled()
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"at": "active", "too_late": False}
+
+
+def test_without_a_cancel_it_is_not_asked():
+    assert judge(completed(scenario())).not_asked["LIF-4"] == "nobody cancelled the migration"
+
+
+def test_cancel_whose_moment_did_not_come_is_unknown():
+    finding = find(completed(scenario(actions=(CANCEL,))), "LIF-4")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence == "the moment of the cancel did not come"
+
+
+def test_cancel_that_came_too_late_changes_nothing():
+    run = completed(scenario(actions=(CANCEL,)))
+    late = Life(run.scenario)
+    late.at = run.records[-1].t_ns
+    late.records = list(run.records)
+    late.act()
+    finding = find(late.history(), "LIF-4")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"at": "completed", "too_late": True}
+
+
+@pytest.mark.parametrize("status", ["failing", "failed"])
+def test_cancel_of_what_has_failed_changes_nothing(status):
+    life = Life(scenario(actions=(CANCEL,)), ("setup", "active", status))
+    life.act()
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"at": status, "too_late": True}
+
+
+def test_guest_that_runs_twice():
+    life = cancelled()
+    life.add(DST, Kind.QMP, "RESUME")
+    life.status(DST, "completed")
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the guest runs twice" in finding.sentence
+    assert [record.name for record in finding.evidence] == [
+        "action", "MIGRATION", "MIGRATION", "return",
+    ]  # fmt: skip
+
+
+def test_source_that_stays_stopped():
+    life = cancelled()
+    life.asked(SRC, STOPPED)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source's guest does not run: finish-migrate" in finding.sentence
+
+
+def test_device_that_stays_stopped():
+    life = cancelled()
+    life.arc(SRC, "vfio0", "STOP_COPY")
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "vfio0 was left in STOP_COPY" in finding.sentence
+
+
+def test_cancel_that_is_told_as_a_failure():
+    life = Life(scenario(actions=(CANCEL,)))
+    life.act()
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "reports that the migration failed" in finding.sentence
+
+
+@pytest.mark.parametrize(("alive", "words"), [(True, ""), (False, ", and its main loop stands")])
+def test_source_that_does_not_end(alive, words):
+    life = Life(scenario(actions=(CANCEL,)))
+    life.act()
+    life.status(SRC, "cancelling")
+    life.hangs(SRC, main_loop_alive=alive)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert f"did not end: it says cancelling{words}" in finding.sentence
+    assert finding.evidence[-1].name == "hung"
+
+
+def test_what_a_source_says_after_the_deadline_comes_too_late():
+    life = Life(scenario(actions=(CANCEL,)))
+    life.act()
+    life.status(SRC, "cancelling")
+    life.hangs(SRC, main_loop_alive=False)
+    life.status(SRC, "cancelled")
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "did not end: it says cancelling" in finding.sentence
+
+
+def test_source_that_dies():
+    life = cancelled()
+    life.died(SRC)
+    life.quit(DST)
+    finding = find(life.history(), "LIF-4")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "its QEMU ended" in finding.sentence
+
+
+def test_source_that_nobody_asked_is_unknown():
+    finding = verdict(cancelled())
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "was not asked" in finding.sentence
+
+
+def test_source_that_does_not_answer():
+    life = cancelled()
+    life.silent(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence == "the source says cancelled, and does not answer"
+
+
+def test_source_that_told_no_end_is_unknown():
+    life = Life(scenario(actions=(CANCEL,)))
+    life.act()
+    assert verdict(life).outcome is Outcome.UNKNOWN
+
+
+# -- the migration after it ---------------------------------------------------------------
+
+
+def test_second_migration_that_completes():
+    finding = find(continued(completed(scenario()), "cancelled"), "LIF-4")
+    assert finding.outcome is Outcome.VALID
+
+
+def test_second_migration_that_fails():
+    life = Life(scenario(device()))
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(continued(life.history(), "cancelled"), "LIF-4")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source says failed, the destination failed" in finding.sentence
+
+
+def test_second_migration_that_loses_bytes():
+    run = without(completed(scenario()), "received")
+    life = Life(run.scenario)
+    life.records, life.at = list(run.records), run.records[-1].t_ns
+    life.received(5)
+    finding = find(continued(life.history(), "cancelled"), "LIF-4")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "vfio0 holds 5 of" in finding.sentence
+
+
+def test_second_migration_whose_device_told_nothing_is_unknown():
+    run = without(completed(scenario()), "received")
+    assert find(continued(run, "cancelled"), "LIF-4").outcome is Outcome.UNKNOWN

@@ -1,0 +1,150 @@
+"""LIF-5: a device that fails a read or a write fails the migration, and is named."""
+
+import pytest
+
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
+from harness.history import Kind
+from harness.scenario import LoadBehaviour, SaveBehaviour
+from tests.unit.check.histories import completed, find
+from tests.unit.check.lives import STOPPED, Life
+from tests.unit.check.story import DST, SRC, device, scenario
+
+READ = device(save=SaveBehaviour(error_at=100))
+WRITE = device(load=LoadBehaviour(error_at=100))
+NAMED = "vfio0: writing state buffer 0 failed: 5"
+
+
+def fails(side) -> Life:
+    """The device of ``side`` fails a call."""
+    name, spec = ("read", READ) if side is SRC else ("write", WRITE)
+    life = Life(scenario(spec), ("setup", "active", "device"))
+    life.add(side, Kind.DEVICE, name, "vfio0", offset=100, asked=9, got=0, errno=5)
+    return life
+
+
+def both_fail(side, said: str = NAMED) -> Life:
+    life = fails(side)
+    life.status(SRC, "failed")
+    life.status(DST, "active", "failed")
+    life.qmp(side, "query-migrate", {"status": "failed", "error-desc": said})
+    return life
+
+
+def verdict(life: Life):
+    life.quit(SRC)
+    life.quit(DST)
+    return find(life.history(), "LIF-5")
+
+
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_both_sides_fail_and_the_source_runs_on(side):
+    life = both_fail(side)
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"said": NAMED}
+
+
+@pytest.mark.parametrize("said", [
+    "VFIO_FD9: writing state buffer 0 failed: 5",
+    "error while loading state section id 37(0000:00:02.0/vfio)",
+])  # fmt: skip
+def test_device_has_three_names(said):
+    life = both_fail(DST, said)
+    life.add(DST, Kind.TRACE, "vfio_load_bufs_thread_start", "vfio0", name="VFIO_FD9")
+    life.asked(SRC)
+    assert verdict(life).outcome is Outcome.VALID
+
+
+def test_device_without_an_error_is_not_asked():
+    assert judge(completed(scenario())).not_asked["LIF-5"] == "no device fails"
+
+
+def test_device_that_was_not_seen_to_fail_is_unknown():
+    finding = find(completed(scenario(READ)), "LIF-5")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "no device was seen to fail" in finding.sentence
+
+
+def test_error_that_names_nobody():
+    life = both_fail(DST, "Input/output error")
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert 'does not name it: "Input/output error"' in finding.sentence
+
+
+def test_name_that_the_other_side_says_does_not_count():
+    life = both_fail(DST, "Input/output error")
+    life.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": NAMED})
+    life.asked(SRC)
+    assert verdict(life).outcome is Outcome.VIOLATED
+
+
+def test_no_error_text_is_unknown():
+    life = both_fail(DST, "")
+    assert "did not say why" in verdict(life).sentence
+
+
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_side_that_reports_completed(side):
+    life = fails(DST)
+    other = DST if side is SRC else SRC
+    life.status(side, "completed")
+    life.status(other, "failed")
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert f"the {side} reports the migration completed" in finding.sentence
+
+
+def test_source_that_does_not_run_on():
+    life = both_fail(SRC)
+    life.asked(SRC, STOPPED)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "does not run" in finding.sentence
+
+
+@pytest.mark.parametrize(("side", "signal", "status"), [(SRC, 0, 1), (DST, 6, -1)])
+def test_qemu_that_dies(side, signal, status):
+    life = both_fail(DST)
+    life.died(side, signal, status)
+    finding = find(life.history(), "LIF-5")
+    assert finding.outcome is Outcome.VIOLATED
+    assert f"the {side}'s QEMU ended" in finding.sentence
+
+
+def test_destination_may_exit():
+    life = both_fail(DST)
+    life.asked(SRC)
+    life.quit(SRC)
+    life.died(DST, signal=0, status=1)
+    assert find(life.history(), "LIF-5").outcome is Outcome.VALID
+
+
+def test_side_that_hangs():
+    life = fails(DST)
+    life.status(SRC, "failed")
+    life.hangs(DST)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the destination did not end" in finding.sentence
+
+
+def test_side_that_told_no_end_is_unknown():
+    life = fails(SRC)
+    life.status(DST, "failed")
+    assert verdict(life).outcome is Outcome.UNKNOWN
+
+
+def test_source_that_nobody_asked_is_unknown():
+    assert "was not asked" in verdict(both_fail(SRC)).sentence
+
+
+def test_source_that_does_not_answer():
+    life = both_fail(SRC)
+    life.silent(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source does not answer" in finding.sentence

@@ -1,0 +1,81 @@
+"""LIF-6: a storm of commands while state is loaded deadlocks nothing."""
+
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
+from harness.history.records import Record
+from tests.unit.check.histories import changed, completed, find
+from tests.unit.check.lives import STORM, Life, stormy
+from tests.unit.check.story import DST, SRC, scenario
+
+STORMY = scenario(actions=(STORM,))
+
+
+def storm(**how: bool):
+    return stormy(completed(STORMY), **how)
+
+
+def test_every_command_is_answered():
+    finding = find(storm(), "LIF-6")
+    assert finding.outcome is Outcome.VALID
+    # query-status is also asked once by the harness itself, when all is loaded.
+    assert finding.numbers == {"commands": 4, "before_all_was_loaded": 3}
+
+
+def test_without_a_storm_it_is_not_asked():
+    assert judge(completed(scenario())).not_asked["LIF-6"] == "there was no storm of commands"
+
+
+def test_storm_whose_moment_did_not_come_is_unknown():
+    assert find(completed(STORMY), "LIF-6").sentence == "the moment of the storm did not come"
+
+
+def test_storm_after_the_load_met_nothing():
+    finding = find(storm(is_early=False), "LIF-6")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence == "no command met the load"
+
+
+def test_command_that_is_not_answered():
+    finding = find(storm(is_answered=False), "LIF-6")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence == "the destination did not answer query-pci 3 times"
+    assert finding.evidence[-1].name == "execute"
+
+
+def test_error_is_an_answer():
+    run = storm()
+    records = [
+        Record(r.t_ns, r.side, r.kind, "error", {"command": "query-pci", "desc": "no"})
+        if r.name == "return" and r.args["command"] == "query-pci"
+        else r
+        for r in run.records
+    ]
+    assert find(changed(run, records), "LIF-6").outcome is Outcome.VALID
+
+
+def failing() -> Life:
+    life = Life(STORMY)
+    life.act()
+    life.trace(DST, "vfio_load_bufs_thread_start", "vfio0")
+    return life
+
+
+def test_side_that_stands_still():
+    life = failing()
+    life.hangs(DST, main_loop_alive=False)
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(life.history(), "LIF-6")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "stood still" in finding.sentence
+
+
+def test_migration_that_does_not_complete():
+    life = failing()
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(life.history(), "LIF-6")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "did not complete" in finding.sentence

@@ -1,0 +1,73 @@
+"""LIF-7: forth and back and forth again: the state stays whole."""
+
+from harness.check.damage import one
+from harness.check.judge import judge
+from harness.check.run import INCOMING
+from harness.check.verdict import Outcome
+from tests.unit.check.histories import changed, completed, find, good, replaced, without
+from tests.unit.check.lives import Life, continued
+from tests.unit.check.story import DST, SRC, scenario
+
+
+def test_migration_after_a_completed_one():
+    finding = find(continued(good("multifd"), "completed"), "LIF-7")
+    assert finding.outcome is Outcome.VALID
+
+
+def test_first_migration_is_not_asked():
+    assert judge(good("multifd")).not_asked["LIF-7"] == "no completed migration came before"
+
+
+def test_migration_after_a_cancelled_one_is_not_asked():
+    assert "LIF-7" in judge(continued(completed(scenario()), "cancelled")).not_asked
+
+
+def test_migration_that_fails():
+    life = Life(scenario())
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(continued(life.history(), "completed"), "LIF-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source says failed" in finding.sentence
+
+
+def test_state_that_is_not_whole():
+    run = good("multifd")
+    got = one(run.records, "received", device="vfio1")
+    wrong = replaced(run, got, args={**got.args, "first_difference": 9})
+    finding = find(continued(wrong, "completed"), "LIF-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "vfio1 holds" in finding.sentence
+
+
+def test_device_that_told_nothing_is_unknown():
+    run = without(good("multifd"), "received")
+    assert find(continued(run, "completed"), "LIF-7").outcome is Outcome.UNKNOWN
+
+
+def test_packet_of_an_earlier_migration():
+    run = good("multifd")
+    stale = one(run.records, INCOMING, device="vfio0", idx=3)
+    finding = find(continued(changed(run, [*run.records, stale]), "completed"), "LIF-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence == "vfio0: packet 3 came in twice"
+
+
+def test_counter_that_was_not_reset():
+    run = good("multifd")
+    told = one(run.records, "return", side=SRC, command="query-migrate")
+    value = {"status": "completed", "vfio": {"transferred": 2 * (25 << 20)}}
+    twice = replaced(run, told, args={**told.args, "value": value})
+    finding = find(continued(twice, "completed"), "LIF-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "it counts an earlier migration" in finding.sentence
+
+
+def test_statistics_are_not_needed():
+    run = good("multifd")
+    told = one(run.records, "return", side=SRC, command="query-migrate")
+    bare = replaced(run, told, args={**told.args, "value": {"status": "completed"}})
+    finding = find(continued(bare, "completed"), "LIF-7")
+    assert finding.outcome is Outcome.VALID

@@ -1,0 +1,67 @@
+"""SET-7: with x-migration-load-config-after-iter the configuration waits."""
+
+import pytest
+
+from harness.check.judge import judge
+from harness.check.rules.set_7 import PROPERTY
+from harness.check.run import CONFIG_START, THREAD_START
+from harness.check.verdict import Outcome
+from harness.history import Kind
+from harness.history.records import Record
+from tests.unit.check.histories import changed, completed, find, only, without
+from tests.unit.check.lives import stalled
+from tests.unit.check.story import device, scenario
+
+
+def stall(setting, *, waits: bool):
+    return stalled(completed(scenario(device(properties={PROPERTY: setting}))), waits=waits)
+
+
+@pytest.mark.parametrize("setting", ["on", True])
+def test_it_waits_when_on(setting):
+    finding = find(stall(setting, waits=True), "SET-7")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"waited": {"vfio0": True}}
+
+
+@pytest.mark.parametrize("setting", ["off", False])
+def test_it_does_not_wait_when_off(setting):
+    finding = find(stall(setting, waits=False), "SET-7")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"waited": {"vfio0": False}}
+
+
+def test_configuration_that_does_not_wait():
+    finding = find(stall("on", waits=False), "SET-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "is on, but its configuration did not wait" in finding.sentence
+    assert [record.name for record in finding.evidence] == [CONFIG_START, "main_resumed"]
+
+
+def test_configuration_that_waits_for_nothing():
+    finding = find(stall("off", waits=True), "SET-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "is off, but its configuration waited" in finding.sentence
+
+
+def test_without_the_property_it_is_not_asked():
+    assert judge(completed(scenario())).not_asked["SET-7"] == f"{PROPERTY} is not given"
+
+
+def test_without_a_stall_it_is_not_asked():
+    run = completed(scenario(device(properties={PROPERTY: "on"})))
+    assert "was not stalled" in judge(run).not_asked["SET-7"]
+
+
+@pytest.mark.parametrize("missing", [THREAD_START, CONFIG_START])
+def test_load_that_was_not_seen_is_unknown(missing):
+    run = without(stall("on", waits=True), missing)
+    assert find(run, "SET-7").outcome is Outcome.UNKNOWN
+
+
+def test_load_that_began_after_the_stall_is_unknown():
+    run = stall("on", waits=True)
+    (first,) = only(run, "main_stalled")
+    early = Record(run.records[0].t_ns, first.side, Kind.WIRE, "main_stalled")
+    run = changed(run, [early, *without(run, "main_stalled").records])
+    assert find(run, "SET-7").outcome is Outcome.UNKNOWN

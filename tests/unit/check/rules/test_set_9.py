@@ -1,0 +1,93 @@
+"""SET-9: switchover-ack and return-path, on and off."""
+
+import pytest
+
+from harness.check.damage import one
+from harness.check.judge import judge
+from harness.check.run import MAIN_DATA
+from harness.check.verdict import Outcome
+from harness.history import Kind
+from harness.history.records import Record
+from harness.scenario import MIB
+from tests.unit.check.histories import changed, completed, find, only, without
+from tests.unit.check.lives import Life
+from tests.unit.check.story import DST, SRC, US, device, scenario
+
+ACK = {"switchover-ack": True}
+PRECOPY = device(pre_copy=True, precopy_initial_bytes=3 * MIB)
+
+
+def stopped(run, after: bool = True):
+    """``run``, whose source stopped after or before the last initial bytes were loaded."""
+    last = one(run.records, MAIN_DATA)
+    at = last.t_ns + (US if after else -US)
+    return changed(run, [*run.records, Record(at, SRC, Kind.QMP, "STOP")])
+
+
+def test_no_return_path_completes():
+    assert find(completed(scenario(return_path=False)), "SET-9").outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_ack_without_precopy_asks_for_nothing(is_on):
+    run = completed(scenario(capabilities={"switchover-ack": is_on}))
+    run = changed(run, [*run.records, Record(run.records[9].t_ns, SRC, Kind.QMP, "STOP")])
+    assert find(run, "SET-9").outcome is Outcome.VALID
+
+
+def test_default_is_not_asked():
+    assert "is not given" in judge(completed(scenario())).not_asked["SET-9"]
+
+
+def test_source_that_stops_once_the_initial_bytes_are_loaded():
+    finding = find(stopped(completed(scenario(PRECOPY, capabilities=ACK))), "SET-9")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers == {"initial": 3 * MIB}
+
+
+def test_source_that_does_not_wait():
+    finding = find(stopped(completed(scenario(PRECOPY, capabilities=ACK)), after=False), "SET-9")
+    assert finding.outcome is Outcome.VIOLATED
+    assert f"had loaded {2 * MIB} of {3 * MIB} initial bytes" in finding.sentence
+
+
+def test_stop_that_was_not_seen_is_unknown():
+    run = completed(scenario(PRECOPY, capabilities=ACK))
+    assert find(run, "SET-9").outcome is Outcome.UNKNOWN
+
+
+def half(destination: str, **fields) -> Life:
+    """The source completes alone."""
+    life = Life(scenario(**fields))
+    life.trace(DST, "vfio_load_bufs_thread_start", "vfio0")
+    life.status(SRC, "completed")
+    life.status(DST, destination)
+    life.qmp(DST, "query-migrate", {"status": destination, "error-desc": "Unexpected end"})
+    life.quit(SRC)
+    life.quit(DST)
+    return life
+
+
+def test_source_that_completes_alone():
+    finding = find(half("failed", return_path=False).history(), "SET-9")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "without a return path the source completed" in finding.sentence
+    assert finding.evidence[-1].args["value"]["error-desc"] == "Unexpected end"
+
+
+def test_state_that_is_not_whole():
+    run = completed(scenario(return_path=False))
+    (got,) = only(run, "received")
+    short = Record(got.t_ns, DST, got.kind, got.name, {**got.args, "bytes": 1}, "vfio0")
+    run = changed(run, [*without(run, "received").records, short])
+    assert "vfio0 holds 1 of" in find(run, "SET-9").sentence
+
+
+def test_migration_that_fails_is_unknown():
+    life = Life(scenario(return_path=False))
+    life.trace(DST, "vfio_load_bufs_thread_start", "vfio0")
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.quit(SRC)
+    life.quit(DST)
+    assert find(life.history(), "SET-9").outcome is Outcome.UNKNOWN

@@ -1,0 +1,72 @@
+"""A relay between a source and a destination that are threads and sockets of the test."""
+
+import secrets
+import socket
+import threading
+from collections.abc import Sequence
+
+from harness import fault_plan as plan
+from harness.proxy.address import Address, TcpAddress, UnixAddress
+from harness.proxy.build import build
+from harness.proxy.observer import Seen
+from harness.proxy.relay import Relay
+from tests.unit.proxy.streams import TIMEOUT_S, receive
+
+
+class Wire:
+    """A relay, and what connects to it and is connected to by it."""
+
+    def __init__(self, faults: Sequence[plan.Fault] = (), *, tcp: bool = False, **args) -> None:
+        self.seen: list[Seen] = []
+        self.is_told = threading.Condition()
+        self.sockets: list[socket.socket] = []
+        self.listener = self._address(tcp).listen()
+        self.listener.settimeout(TIMEOUT_S)
+        name = self.listener.getsockname()
+        onward = TcpAddress(*name) if tcp else UnixAddress(name[1:].decode())
+        self.relay = Relay(self._address(tcp), onward, build(faults, 0), self._record, **args)
+        self.relay.start()
+
+    @staticmethod
+    def _address(tcp: bool) -> Address:
+        return TcpAddress() if tcp else UnixAddress(f"test-{secrets.token_hex(8)}")
+
+    def _record(self, seen: Seen) -> None:
+        with self.is_told:
+            self.seen.append(seen)
+            self.is_told.notify_all()
+
+    def connect(self) -> socket.socket:
+        """The source's end of a connection."""
+        address = self.relay.address
+        sock = address.make_socket()
+        sock.settimeout(TIMEOUT_S)
+        self.sockets.append(sock)
+        if isinstance(address, UnixAddress):
+            sock.connect(f"\0{address.name}")
+        else:
+            sock.connect((address.host, address.port))
+        return sock
+
+    def channel(self, first: bytes) -> tuple[socket.socket, socket.socket]:
+        """Both ends of a connection that begins with ``first``."""
+        source = self.connect()
+        source.sendall(first)
+        destination, _ = self.listener.accept()
+        destination.settimeout(TIMEOUT_S)
+        self.sockets.append(destination)
+        assert receive(destination, len(first)) == first
+        return source, destination
+
+    def told(self, name: str) -> list[Seen]:
+        return [seen for seen in self.seen if seen.name == name]
+
+    def wait_for(self, name: str, count: int = 1) -> list[Seen]:
+        with self.is_told:
+            assert self.is_told.wait_for(lambda: len(self.told(name)) >= count, TIMEOUT_S), name
+        return self.told(name)
+
+    def close(self) -> None:
+        self.relay.close()
+        for sock in (*self.sockets, self.listener):
+            sock.close()

@@ -1,0 +1,96 @@
+"""The relay by hand: addresses as text, and what is seen as lines of JSON."""
+
+import io
+import json
+import os
+import secrets
+import signal
+import threading
+
+import pytest
+
+from harness import by_relay
+from harness.errors import UsageError
+from harness.fault_plan import Drop, Select
+from harness.proxy.address import TcpAddress, UnixAddress
+from tests.unit.proxy.streams import hello
+
+DEADLINE_S = 10.0
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("unix:@some name", UnixAddress("some name")),
+        ("tcp:127.0.0.1:4444", TcpAddress("127.0.0.1", 4444)),
+        ("tcp:rig-1:0", TcpAddress("rig-1", 0)),
+    ],
+)
+def test_address_is_read_and_written(text, address):
+    assert by_relay.address(text) == address
+    assert by_relay.text_of(address) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tcp:4444", "tcp::4444", "tcp:a:b", "tcp:a:65536", "unix:path", "unix:@", "x:@y"]
+)
+def test_what_is_no_address_is_refused_with_those_that_are(text):
+    with pytest.raises(UsageError, match="not an address: give tcp:HOST:PORT or unix:@NAME"):
+        by_relay.address(text)
+
+
+class Lines(io.StringIO):
+    """Interrupts the relay once the line ``name`` was written."""
+
+    def __init__(self, until, act):
+        super().__init__()
+        self.until = until
+        self.act = act
+
+    def write(self, text):
+        written = super().write(text)
+        name = json.loads(text)["name"]
+        if name == "listening":
+            threading.Thread(target=self.act, args=(json.loads(text)["at"],)).start()
+        if name == self.until:
+            os.kill(os.getpid(), signal.SIGINT)
+        return written
+
+    def told(self, name):
+        lines = map(json.loads, self.getvalue().splitlines())
+        return [line for line in lines if line["name"] == name]
+
+
+def test_what_passes_is_told_until_it_is_interrupted():
+    onward = UnixAddress(f"test-{secrets.token_hex(8)}")
+    with onward.listen():
+        sources = []
+
+        def connect(at):
+            target = by_relay.address(at)
+            sources.append(target.make_socket())
+            assert target.connect(sources[0]) == 0
+            sources[0].sendall(hello(2))
+
+        out = Lines("channel_opened", connect)
+        listen = UnixAddress(f"test-{secrets.token_hex(8)}")
+        drop = Drop(select=Select(device="net0"))
+        status = by_relay.serve(listen, onward, (drop,), 1, {"net0": "0000:00:02.0/vfio"}, out)
+        for source in sources:
+            source.close()
+    assert status == 0
+    (opened,) = out.told("channel_opened")
+    assert (opened["channel"], opened["kind"]) == (2, "multifd")
+    assert out.told("faults")[0]["fired"] == [0]
+
+
+def test_address_that_is_taken_is_told(tmp_path):
+    taken = UnixAddress(f"test-{secrets.token_hex(8)}")
+    with taken.listen(), pytest.raises(UsageError, match=f"unix:@{taken.name}: cannot listen"):
+        by_relay.serve(taken, taken, (), 0, {}, io.StringIO())
+
+
+def test_fault_about_a_device_that_is_not_known_is_refused():
+    listen = UnixAddress(f"test-{secrets.token_hex(8)}")
+    with pytest.raises(UsageError, match="no device x"):
+        by_relay.serve(listen, listen, (Drop(select=Select(device="x")),), 0, {}, io.StringIO())
