@@ -153,8 +153,10 @@ class Connection:
             self.to_destination.write(*parts, on_sent=on_sent, on_lost=on_lost)
 
     def end(self) -> None:
-        """Pass the source's end on."""
+        """Pass the source's end on, behind what is left of a packet that it ended in."""
         self.deliver_deferred()
+        if isinstance(self.forward, MultifdFlow):
+            self.to_destination.write(self.forward.rest)
         self.to_destination.end()
 
     # -- ending ----------------------------------------------------------------------

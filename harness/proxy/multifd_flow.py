@@ -44,6 +44,8 @@ class MultifdFlow(Flow):
         super().__init__(origin, outlet, changed)
         self.framer = framer
         self.watcher = watcher
+        self.rest = b""
+        """Part of a packet that the source ended in: goes last of all, past the faults."""
         self._steps = (self._read_head, self._pass_pages, self.read_data, super().step)  # as Part
 
     def begin(self, head: StateHead, taken: bytes) -> None:
@@ -82,15 +84,15 @@ class MultifdFlow(Flow):
                 self.watcher.between_packets()
 
     def ended(self) -> None:
-        """Part of a head, if there is one, goes as it is.
+        """Part of a head, if there is one, is the rest.
 
-        The end itself is not passed on here: more may have to be delivered.
+        Neither that nor the end itself is passed on here: packets that came before may still
+        have to be delivered.
         """
-        rest = self.framer.partial
-        if rest or self.framer.part in (Part.PAGES, Part.DATA):
+        partial = self.framer.partial
+        if partial or self.framer.part in (Part.PAGES, Part.DATA):
             self.watcher.damaged(WireError(f"{self.framer.where}: ends inside a packet"))
-        if rest:
-            self.outlet.write(rest)
+        self.rest += partial
 
     def _read_head(self) -> int:
         """Look at it, so that it goes with its body; take it if that tells too little."""

@@ -51,9 +51,8 @@ class WholePacketsFlow(MultifdFlow):
         return MORE
 
     def ended(self) -> None:
-        """Part of a packet goes as it is, past the faults."""
         if self.framer.part is Part.DATA:
-            self.outlet.write(self._head.head, self._head.state_header, *self._pieces)
+            self.rest = b"".join((self._head.head, self._head.state_header, *self._pieces))
             self._pieces.clear()
         super().ended()
 

@@ -30,14 +30,14 @@ def asked_by(run: CheckedRun) -> str:
 
 
 def judge(run: CheckedRun) -> Finding:
-    stalled, resumed = run.wire("main_stalled")[0], run.wire("main_resumed")[-1]
+    resumed = run.wire("main_resumed")[-1]
     waited = {}
     for device in run.devices:
         if PROPERTY not in device.properties or device.id not in run.multifd_devices:
             continue
         begun = run.trace(Side.DESTINATION, THREAD_START, device.id)
         loaded = run.trace(Side.DESTINATION, CONFIG_START, device.id)
-        if not begun or begun[0].t_ns > stalled.t_ns or not loaded:
+        if not begun or begun[0].t_ns > resumed.t_ns or not loaded:
             return found.unknown(f"{device.id} was not loaded while the main channel stood still")
         waited[device.id] = loaded[0].t_ns > resumed.t_ns
         must = must_wait(device)

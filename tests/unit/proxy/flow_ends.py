@@ -46,9 +46,11 @@ class Ends:
     taken = 0
 
     def end(self) -> bytes:
-        """Close the writer; what still comes out."""
+        """Close the writer; what still comes out, as ``Connection.end`` lets it."""
         self.writer.close()
         self.flow.read()
+        if isinstance(self.flow, MultifdFlow):
+            self.outlet.write(self.flow.rest)
         self.outlet.end()
         return receive_all(self.reader)
 

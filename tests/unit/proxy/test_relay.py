@@ -231,6 +231,19 @@ def test_listener_with_a_short_queue_is_tried_again(new_wire) -> None:
     assert {seen.channel for seen in wire.told("channel_opened")} == set(range(8))
 
 
+def test_source_that_ends_inside_a_packet_loses_none_that_came_before(new_wire) -> None:
+    wire = new_wire(plan.Hold(until=Until(told="go")))
+    source, destination = wire.channel(hello(0))
+    whole, cut = packet(0).pack(), packet(1, bytes(4096)).pack()[:1000]
+    source.sendall(whole + cut)
+    source.close()
+    wire.wait_for("channel_ended")
+    wire.relay.tell("go")
+    assert receive_all(destination) == whole + cut
+    assert len(wire.told("packet_out")) == 1
+    assert not wire.told("packet_lost")
+
+
 def test_what_is_told_reaches_the_faults(new_wire) -> None:
     wire = new_wire(plan.Hold(until=Until(told="go", value=3)))
     source, destination = wire.channel(hello(0))

@@ -61,7 +61,7 @@ def test_load_that_was_not_seen_is_unknown(missing):
 
 def test_load_that_began_after_the_stall_is_unknown():
     run = stall("on", waits=True)
-    (first,) = only(run, "main_stalled")
-    early = Record(run.records[0].t_ns, first.side, Kind.WIRE, "main_stalled")
-    run = changed(run, [early, *without(run, "main_stalled").records])
+    (last,) = only(run, "main_resumed")
+    early = Record(run.records[0].t_ns, last.side, Kind.WIRE, "main_resumed")
+    run = changed(run, [early, *without(run, "main_resumed").records])
     assert find(run, "SET-7").outcome is Outcome.UNKNOWN
