@@ -10,7 +10,7 @@ QEMUS = $(if $(QEMU),--qemu "$(QEMU)") $(if $(QEMU_DST),--qemu-dst "$(QEMU_DST)"
 
 .PHONY: help
 help: ## this list (the default)
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 18
 
 .PHONY: run
 run: $(READY) qemu ## run the default scenario: [QEMU=path] [QEMU_DST=path] [ARGS=...]
@@ -35,6 +35,14 @@ test: $(READY) qemu ## all tests: [QEMU=path] [ARGS='-k word']
 .PHONY: bench
 bench: $(READY) qemu ## measure: [QEMU=path] [ARGS=...]
 	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)
+
+.PHONY: rig
+rig: $(READY) ## build the virtual machine that has the kernel's own VFIO
+	@images/rig/build.sh
+
+.PHONY: check-rig
+check-rig: rig qemu ## the tests that need that machine
+	$(BIN)/python -m pytest tests/rig $(QEMUS) $(ARGS)
 
 .PHONY: setup
 setup: $(READY) qemu ## only set up

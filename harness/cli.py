@@ -107,6 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         has_progress=options.progress,
         has_steps=options.steps,
         has_capture=options.capture,
+        reports=options.report,
         complain=complain,
     )
 
@@ -122,6 +123,7 @@ def _replay(options: argparse.Namespace) -> int:
         is_json=options.json,
         has_progress=options.progress,
         has_steps=options.steps,
+        reports=options.report,
         complain=complain,
     )
 
@@ -143,7 +145,33 @@ def _repro(options: argparse.Namespace) -> int:
 def _recheck(options: argparse.Namespace) -> int:
     from harness import job  # noqa: PLC0415
 
-    return job.recheck(options.dir, is_json=options.json, complain=complain)
+    return job.recheck(options.dir, is_json=options.json, complain=complain, reports=options.report)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from harness.history import rundir  # noqa: PLC0415
+    from harness.report import perfetto  # noqa: PLC0415
+
+    try:
+        options.output.write_bytes(perfetto.render(rundir.load(options.run)))
+    except OSError as error:
+        raise UsageError(f"{options.output}: cannot write: {error.strerror}") from error
+    return 0
+
+
+def _rig_run(options: argparse.Namespace) -> int:
+    from harness.rig import by_command  # noqa: PLC0415
+
+    argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    if not argv:
+        raise UsageError("rig run: no command: vfio-multifd rig run -- COMMAND ARGS...")
+    return by_command.run(
+        argv,
+        options.runs,
+        qemu=options.qemu,
+        writable=options.writable,
+        deadline_s=options.timeout,
+    )
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -214,11 +242,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(commands.add_parser("show", help="tell what a capture holds"))
     _add_repro(commands.add_parser("repro", help="show a finding in QEMU again"))
     _add_recheck(commands.add_parser("recheck", help="judge saved runs again"))
+    _add_export(commands.add_parser("export", help="a run as a trace for ui.perfetto.dev"))
+    _add_rig(commands.add_parser("rig", help="a virtual machine with the kernel's own VFIO"))
     _add_doctor(commands.add_parser("doctor", help="tell whether this machine can run the job"))
     _add_serve(commands.add_parser("serve", help="run a QEMU by hand, with emulated devices"))
     _add_relay(commands.add_parser("relay", help="stand between two QEMUs run by hand"))
     _add_qmp(commands.add_parser("qmp", help="send QMP commands to a QEMU run by hand"))
     return parser
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", action="append", default=[], type=Path, metavar="FILE",
+                        help="write the report there too, and may be given again: "
+                        ".html, .json, .tap, .xml (JUnit)")  # fmt: skip
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -300,6 +336,7 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
                         help="print only the report at the end")  # fmt: skip
     parser.add_argument("--steps", action="store_true",
                         help="print each step of each run, for the log of a hang")  # fmt: skip
+    _add_report(parser)
     _add_json(parser)
 
 
@@ -308,7 +345,34 @@ def _add_recheck(parser: argparse.ArgumentParser) -> None:
     parser.description = "Judges saved runs again, by today's rules.  Needs no QEMU."
     parser.add_argument("dir", nargs="+", type=Path, metavar="DIR",
                         help="a run directory, or a folder of them")  # fmt: skip
+    _add_report(parser)
     _add_json(parser)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_export)
+    parser.description = "Writes a run's history as a trace that ui.perfetto.dev opens."
+    parser.add_argument("run", type=Path, metavar="DIR", help="a run directory")
+    parser.add_argument("--output", "-o", type=Path, required=True, metavar="FILE")
+
+
+def _add_rig(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "A virtual machine with the kernel's own VFIO and mdev sample devices, on this "
+        "machine's files.  `make rig` builds it."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run = commands.add_parser("run", help="run a command in it, and pass its status on")
+    run.set_defaults(call=_rig_run)
+    run.usage = f"{PROGRAM} rig run [options] -- COMMAND ARGS..."
+    run.add_argument("--qemu", default="", metavar="PATH", help="runs the rig itself")
+    run.add_argument("--writable", action="append", default=[], type=Path, metavar="DIR",
+                     help="what the command may write to, beside the run directories")  # fmt: skip
+    run.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS",
+                     help="of the command, with the boot (default: 600)")  # fmt: skip
+    run.add_argument("--runs", type=Path, default=_RUNS, metavar="DIR",
+                     help="where run directories go (default: runs/)")  # fmt: skip
+    run.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND ARGS...")
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ from harness.fault_plan import Fault, FaultPlan
 from harness.history import Kind, rundir
 from harness.history.rundir import History, RunDir
 from harness.proxy.capture import Capture
-from harness.report import json_report, terminal, waiting
+from harness.report import files, json_report, terminal, waiting
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
 from harness.run import Run, interrupted_by, run_in
@@ -195,13 +195,17 @@ def run(
     has_steps: bool = False,
     has_capture: bool = False,
     replayed: Capture | None = None,
+    reports: Sequence[Path] = (),
     complain: Complain,
 ) -> int:
     """Run all of ``wanted``, report, and give the exit status.
 
+    :param reports: files to write the report to, too (``report.files``)
     :param has_capture: keep what each source sends in its run directory
     :param replayed: takes the source's place in the one scenario that is wanted
     """
+    for path in reports:
+        files.check(path)
     is_live = sys.stdout.isatty() and "CI" not in os.environ and not is_json
     out = terminal.console(is_plain=not sys.stdout.isatty())
     is_silent = is_json or not has_progress
@@ -246,7 +250,7 @@ def run(
         run_options=("--trace-events", trace_events) if trace_events else (),
         interrupted=interrupted,
     )
-    return _tell(report, is_json=is_json, runs_told=not is_silent)
+    return _tell(report, reports, is_json=is_json, runs_told=not is_silent)
 
 
 def _migrations(wanted: Scenario) -> int:
@@ -309,18 +313,25 @@ def _replay_arguments(history: History) -> Iterator[str]:
 # -- recheck -----------------------------------------------------------------------------
 
 
-def recheck(paths: Sequence[Path], *, is_json: bool, complain: Complain) -> int:
+def recheck(
+    paths: Sequence[Path], *, is_json: bool, complain: Complain, reports: Sequence[Path] = ()
+) -> int:
     """Judge the saved runs at or below ``paths`` again, report, and give the exit status.
+
+    :param reports: files to write the report to, too
 
     :raise HistoryError: there is none
     """
+    for path in reports:
+        files.check(path)
     entries = []
     for path in (found for given in paths for found in run_dirs(given)):
         entry = _recheck_one(path)
         entries.append(entry)
         if entry.error:
             complain(entry.error)
-    return _tell(Report(entries=tuple(entries), titles=TITLES), is_json=is_json, runs_told=False)
+    report = Report(entries=tuple(entries), titles=TITLES)
+    return _tell(report, reports, is_json=is_json, runs_told=False)
 
 
 def run_dirs(path: Path) -> list[Path]:
@@ -349,7 +360,9 @@ def _recheck_one(path: Path) -> Entry:
     return _judged(path, history, verdict, time.monotonic() - started)
 
 
-def _tell(report: Report, *, is_json: bool, runs_told: bool) -> int:
+def _tell(report: Report, reports: Sequence[Path], *, is_json: bool, runs_told: bool) -> int:
+    for path in reports:
+        files.write(path, report)
     if is_json:
         sys.stdout.write(json_report.document(report).decode())
     elif report.interrupted or len(report.lost) < len(report.entries):

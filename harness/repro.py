@@ -46,6 +46,7 @@ def _show(
     wanted = with_builds(findings.scenario_of(deviation), settings)
     wanted = msgspec.structs.replace(wanted, name=deviation.name)
     tries = TRIES if deviation.intermittent else 1
+    others = ""
     for number in range(1, tries + 1):
         try:
             run = asyncio.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
@@ -59,9 +60,10 @@ def _show(
         if shown is not None:
             after = f" in run {number}" if deviation.intermittent else ""
             return SHOWN, f"shown{after}: {shown.sentence}\n    see {run.rundir}/"
-        if run.verdict.with_outcome(Outcome.VIOLATED) or run.verdict.overall is Outcome.UNKNOWN:
-            return ELSE, f"NOT shown, but {_else(run)}\n    see {run.rundir}/"
-    return ELSE, f"NOT shown: {tries} run{'s are' if tries > 1 else ' is'} valid"
+        if run.verdict.overall is not Outcome.VALID:
+            others = f", but {_else(run)}\n    see {run.rundir}/"
+    in_runs = f" in {tries} runs" if deviation.intermittent else ""
+    return ELSE, f"NOT shown{in_runs}{others or ': valid'}"
 
 
 def shown_by(deviation: Deviation, verdict: Verdict) -> Finding | None:

@@ -64,7 +64,7 @@ def queue_is_held_twice(records: list[Record]) -> list[Record]:
 @twin("LIF-8", on="measured")
 def queue_is_never_freed(records: list[Record]) -> list[Record]:
     ended = one(records, "memory", side=DST, at="ended")
-    return swap(records, [ended], rss_kib=ended.args["rss_kib"] + 40_000)
+    return swap(records, [ended], rss_kib=ended.args["rss_kib"] + 400_000)
 
 
 @twin("SET-7", on="after iter")

@@ -171,3 +171,28 @@ def test_by_hand_script_does_the_migration(results_dir: Path, scenario_file: Pat
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"completed"' in done.stdout.replace("'", '"')
+
+
+def test_run_is_reported_in_every_format_and_exported(
+    results_dir: Path, tmp_path: Path, scenario_file: Path
+) -> None:
+    files = [tmp_path / f"report.{kind}" for kind in ("html", "json", "tap", "xml")]
+    options = [part for path in files for part in ("--report", str(path))]
+    done = _harness("run", str(scenario_file), "--runs", str(results_dir), *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(path.stat().st_size for path in files)
+    assert "ORD-1" in files[0].read_text()
+    (run,) = results_dir.iterdir()
+    trace = tmp_path / "run.perfetto.json"
+    assert _harness("export", str(run), "-o", str(trace)).returncode == 0
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+def test_report_of_no_kind_is_refused_before_anything_runs(
+    results_dir: Path, tmp_path: Path, scenario_file: Path
+) -> None:
+    report = str(tmp_path / "report.doc")
+    done = _harness("run", str(scenario_file), "--runs", str(results_dir), "--report", report)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert not list(results_dir.iterdir())

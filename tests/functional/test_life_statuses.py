@@ -169,8 +169,8 @@ def _continue_when_paused(name: str, what: str) -> tuple[Action, ...]:
 
 # -- once all is sent ---------------------------------------------------------------------
 
-SENT = When(kind="wire", name="packet_out", count=4)
-"""Three buffers and the configuration are there; the destination still writes the first."""
+SENT = When(kind="device", side="destination", name="write")
+"""The destination has written the first buffer, slowly; all has been sent meanwhile."""
 
 
 @pytest.mark.requirement("LIF-4")

@@ -59,7 +59,7 @@ def test_finding_that_shows_is_told_with_its_evidence(show, tmp_path):
 def test_valid_run_shows_nothing(show):
     status, (line,), runs = show(LIAR, valid_run())
     assert (status, runs) == (repro.ELSE, 1)
-    assert line == "ord-1-liar: NOT shown: 1 run is valid"
+    assert line == "ord-1-liar: NOT shown: valid"
 
 
 def test_another_failure_is_not_taken_for_it(show):
@@ -79,7 +79,15 @@ def test_intermittent_finding_that_never_shows_is_given_up(show):
     ends = [valid_run()] * repro.TRIES
     status, (line,), runs = show(replaced(intermittent=True), *ends)
     assert (status, runs) == (repro.ELSE, repro.TRIES)
-    assert line.endswith(f"NOT shown: {repro.TRIES} runs are valid")
+    assert line.endswith(f"NOT shown in {repro.TRIES} runs: valid")
+
+
+def test_intermittent_finding_is_looked_for_past_other_failures(show):
+    once = replaced(intermittent=True, seen="something else")
+    ends = [valid_run(), violated_run(), *[valid_run()] * (repro.TRIES - 2)]
+    status, (line,), runs = show(once, *ends)
+    assert (status, runs) == (repro.ELSE, repro.TRIES)
+    assert f"NOT shown in {repro.TRIES} runs, but ORD-1 violated: " in line
 
 
 def test_finding_of_other_versions_is_not_asked_for(show):

@@ -6,8 +6,10 @@ was delivered and not yet written.  Elsewhere it is at most the whole state.  Ea
 holds one more buffer, which it is receiving (multifd_recv_thread() of
 migration/multifd.c).
 
-SLACK_KIB is for what is no device state: pages of the guest, threads, the allocator's free
-lists.  On QEMU 10.0.13 and 11.1.3 up to 17 MiB were seen that stayed behind.
+SLACK_KIB is for what is no device state: pages of the guest, threads.  KEPT_KIB is more: the
+allocator gives back what is free above its trim threshold only, which grows to 64 MiB with
+the buffers that are freed (M_TRIM_THRESHOLD of mallopt(3)).  On QEMU 10.0.13 and 11.1.3 up
+to 39 MiB were seen that stayed behind.
 """
 
 from harness.check.assumptions import Assumption
@@ -18,6 +20,7 @@ from harness.history.records import Kind, Record, Side
 
 found = Findings("LIF-8")
 SLACK_KIB = 32 * 1024
+KEPT_KIB = SLACK_KIB + 64 * 1024
 _KIB = 1024
 
 
@@ -47,7 +50,7 @@ def judge(run: CheckedRun) -> Finding:
             last,
             **numbers,
         )
-    if left > SLACK_KIB:
+    if left > KEPT_KIB:
         return found.violated(
             f"the destination kept {left} KiB more than before the migration", first, last,
             **numbers,

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.check.judge import judge
-from harness.check.rules.lif_8 import SLACK_KIB
+from harness.check.rules.lif_8 import KEPT_KIB, SLACK_KIB
 from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.history import Kind
@@ -37,7 +37,7 @@ def test_whole_state_may_be_queued_where_nobody_saw_the_queue(grown, outcome):
 
 @pytest.mark.parametrize(
     ("left", "outcome"),
-    [(-500, Outcome.VALID), (SLACK_KIB, Outcome.VALID), (SLACK_KIB + 1, Outcome.VIOLATED)],
+    [(-500, Outcome.VALID), (KEPT_KIB, Outcome.VALID), (KEPT_KIB + 1, Outcome.VIOLATED)],
 )
 def test_memory_returns(left, outcome):
     finding = find(measured(completed(STATE), 30_000, left), "LIF-8")

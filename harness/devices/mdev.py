@@ -1,0 +1,145 @@
+"""Mediated devices of the kernel, for the QEMU of one side."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from harness.devices.emulated import slot_of
+from harness.devices.ledger import Ledger
+from harness.devices.mdev_bus import MdevBus, MdevType
+from harness.devices.vfio_pci import device_option
+from harness.errors import HarnessError, PrerequisiteMissing
+from harness.history import Kind, Record, Side
+from harness.scenario import OnOffAuto
+
+
+class MdevSpec(Protocol):
+    """What a scenario says about such a device."""
+
+    @property
+    def id(self) -> str:
+        """QEMU's device id; also the device's name in records."""
+
+    @property
+    def type(self) -> str:
+        """The mdev type, like ``mtty-2``."""
+
+    @property
+    def parent(self) -> str:
+        """The device that offers it; empty: whichever does."""
+
+    @property
+    def multifd_transfer(self) -> OnOffAuto | None:
+        """x-migration-multifd-transfer; None: not given, QEMU's default."""
+
+    @property
+    def enable_migration(self) -> OnOffAuto:
+        """enable-migration."""
+
+    @property
+    def properties(self) -> Mapping[str, str | int | bool]:
+        """More properties of vfio-pci."""
+
+
+class MdevDevices:
+    """The devices of ``specs`` in the QEMU of ``side``: made now, removed by ``close()``.
+
+    What an earlier run has left that was killed is removed first.
+
+    :ivar uuids: one for each spec, in order
+    :raise PrerequisiteMissing: module, parent, type or rights are missing, or the type is
+        full; then nothing is left of those that were made
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        specs: Sequence[MdevSpec],
+        record: Callable[[Record], None],
+        bus: MdevBus | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.uuids: list[str] = []
+        self._side = side
+        self._specs = tuple(specs)
+        self._record = record
+        self._bus = bus if bus is not None else MdevBus()
+        self._ledger = ledger if ledger is not None else Ledger("mdev")
+        remove_abandoned(self._bus, self._ledger)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            for spec in self._specs:
+                self._create(spec)
+            undo.pop_all()
+
+    def _create(self, spec: MdevSpec) -> None:
+        kind = self._bus.find(spec.type, spec.parent)
+        name = str(uuid.uuid4())
+        self._ledger.claim(name)
+        self.uuids.append(name)
+        try:
+            self._bus.create(kind, name)
+        except PrerequisiteMissing as error:
+            raise PrerequisiteMissing(f"{spec.id}: {error}") from error
+        self._note(spec, name, kind)
+
+    def _note(self, spec: MdevSpec, name: str, kind: MdevType) -> None:
+        args = {"uuid": name, "type": kind.name, "parent": kind.parent}
+        args["group"] = str(self._bus.group(name))
+        self._record(Record(time.time_ns(), self._side, Kind.DEVICE, "created", args, spec.id))
+
+    def options(self) -> list[str]:
+        """QEMU options that attach the devices."""
+        options = []
+        for index, (spec, name) in enumerate(zip(self._specs, self.uuids, strict=True)):
+            properties: dict[str, str | int | bool] = {
+                "id": spec.id,
+                "sysfsdev": str(self._bus.device(name)),
+                "addr": f"{slot_of(index):#x}",  # the same on both sides: it names the state
+                "enable-migration": spec.enable_migration.value,
+                "migration-events": "on",
+                # Else QEMU asks the device what it has written by DMA.  mtty, which does
+                # none, keeps no such log, and the migration fails: Operation not supported.
+                "x-device-dirty-page-tracking": False,
+            }
+            if spec.multifd_transfer is not None:
+                properties["x-migration-multifd-transfer"] = spec.multifd_transfer.value
+            options += device_option(properties | dict(spec.properties))
+        return options
+
+    def trace_names(self) -> dict[str, str]:
+        """Names that QEMU's trace may give the devices -> their ids.
+
+        The UUID, last part of ``sysfsdev`` (seen with 10.0 and 11.1), or the id itself.
+        """
+        ids = [spec.id for spec in self._specs]
+        return dict(zip([*self.uuids, *ids], [*ids, *ids], strict=True))
+
+    def close(self) -> None:
+        """After QEMU's end: remove the devices.
+
+        :raise HarnessError: the first of those that could not be removed; they stay written
+            down
+        """
+        errors: list[HarnessError] = []
+        for name in self.uuids:
+            try:
+                self._bus.remove(name)
+            except HarnessError as error:
+                errors.append(error)
+            else:
+                self._ledger.release(name)
+        self.uuids.clear()
+        if errors:
+            raise errors[0]
+
+
+def remove_abandoned(bus: MdevBus, ledger: Ledger) -> list[str]:
+    """Remove the devices whose run was killed, and only those; their UUIDs."""
+    names = ledger.abandoned()
+    for name in names:
+        bus.remove(name)
+        ledger.release(name)
+    return names

@@ -1,0 +1,64 @@
+"""Reports as files: which kind is told by the name's end."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.history import rundir
+from harness.history.rundir import History
+from harness.report import html, json_report, junit, tap
+from harness.report.summary import Report
+
+KINDS = (".html", ".json", ".tap", ".xml")
+
+
+class _Histories(Mapping[Path, History]):
+    """Histories of run directories, read when they are asked for."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, path: Path) -> History:
+        if path not in self._paths:
+            raise KeyError(path)
+        return rundir.load(path)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def check(path: Path) -> None:
+    """Whether a report can be written to ``path``, as far as that can be told before.
+
+    :raise UsageError: its name does not tell the kind, or its folder is not there
+    """
+    if path.suffix not in KINDS:
+        raise UsageError(f"{path}: no kind of report: its name must end in {', '.join(KINDS)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}")
+
+
+def write(path: Path, report: Report) -> None:
+    """Write ``report`` to ``path``.
+
+    :raise UsageError: it cannot be written
+    """
+    try:
+        path.write_bytes(_rendered(path, report))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot write the report: {error.strerror}") from error
+
+
+def _rendered(path: Path, report: Report) -> bytes:
+    match path.suffix:
+        case ".tap":
+            return tap.render(report).encode()
+        case ".xml":
+            return junit.render(report)
+        case ".json":
+            return json_report.document(report)
+    judged = [entry.path for entry in report.entries if entry.path and entry.verdict]
+    return html.render(report, _Histories(judged), folder=path.parent.resolve()).encode()

@@ -1,0 +1,378 @@
+"""The report as one HTML file that needs nothing else: no network, no script, no font.
+
+The template beside this file has the words and the looks, ``charts`` the drawings.  The
+file stays below a few MB whatever the runs were: charts are of bounded size, lists are cut
+with a word of how much was left out, and once the runs have filled their share, the valid
+ones are told in words alone.
+"""
+
+import json
+import os
+import shlex
+import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+import harness
+from harness.check.verdict import Finding, Outcome
+from harness.history import Kind, Record, Side, rundir
+from harness.history.rundir import History, Manifest
+from harness.report.charts import Chart, charts, span_words
+from harness.report.summary import Entry, Report
+from harness.report.timeline import Downtime, Timeline, Wait, timeline
+from harness.report.words import WORDS, build_words, moment, numbers_words, ranges, record_words
+
+_TEMPLATE = Path(__file__).with_suffix(".html.j2")
+_BUDGET: Final = 3_000_000
+"""Characters of all drawings and command lists together."""
+_MOST_RECORDS: Final = 50
+_MOST_COMMANDS: Final = 100
+_LONGEST_WAITS: Final = 10
+_FILES: Final = (
+    rundir.MANIFEST,
+    rundir.SCENARIO,
+    rundir.HISTORY,
+    rundir.VERDICT,
+    rundir.BY_HAND,
+    rundir.CAPTURE,
+    rundir.SOURCE_TRACE,
+    rundir.DESTINATION_TRACE,
+    rundir.SOURCE_STDERR,
+    rundir.DESTINATION_STDERR,
+)
+_ASKING: Final = ("query-", "qom-get", "device-list-properties", "trace-event-get-state", "quit")
+_KNOWN: Final = "known deviation"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """What the runs with one pair of builds say about one requirement."""
+
+    word: str
+    style: str
+    told: str
+    first: int
+    is_all_valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """A column of the matrix: one pair of builds, and the runs with it."""
+
+    name: str
+    told: tuple[str, ...]
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    device: str
+    idx: int
+    when: str
+    lasted: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What a run's history adds to its verdict."""
+
+    charts: tuple[Chart, ...]
+    downtime: tuple[tuple[str, str], ...]
+    waits: tuple[_Wait, ...]
+    highest: tuple[str, ...]
+    launched: tuple[tuple[Side, str], ...]
+    commands: tuple[str, ...]
+    faults: tuple[str, ...]
+    actions: tuple[str, ...]
+
+
+def render(report: Report, histories: Mapping[Path, History], *, folder: Path) -> str:
+    """The document.
+
+    :param histories: of the runs, by ``Entry.path``; each is asked for once and not kept, so
+        a mapping that loads them when asked needs memory for one.  A run without is told
+        without its timeline and commands
+    :param folder: where the document will lie: links to raw files are relative to it
+    """
+    numbered = list(enumerate(report.entries, 1))
+    # The least is told of what is valid, should it not all find room.
+    by_need = sorted(numbered, key=lambda pair: pair[1].outcome is Outcome.VALID)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    module: Any = environment.from_string(_TEMPLATE.read_text()).module
+    drawn: dict[int, str] = {}
+    left = _BUDGET
+    for number, entry in by_need:
+        history = histories.get(entry.path) if entry.path is not None and left > 0 else None
+        if history is not None:
+            drawn[number] = module.drawn(_drawn(history))  # which is marked as safe
+            left -= len(drawn[number])
+    builds = list(_builds(report.entries))
+    return str(
+        module.page(
+            report=report,
+            version=harness.__version__,
+            summary=_summary(report),
+            builds=builds,
+            rows=[
+                (row, _cells(report, row.findings, row.requirement, builds))
+                for row in report.rows()
+            ],
+            runs=[_run(report, number, entry, folder) for number, entry in numbered],
+            drawn=drawn,
+        )
+    )
+
+
+# -- all runs ----------------------------------------------------------------------------
+
+
+def _summary(report: Report) -> tuple[str, str]:
+    """Style and sentence of the whole, as the exit status says it."""
+    rows = list(report.rows())
+    told: dict[Outcome, list[str]] = {
+        outcome: [row.requirement for row in rows if row.outcome is outcome] for outcome in Outcome
+    }
+    runs = f"{len(report.entries)} run{'s' if len(report.entries) != 1 else ''}"
+    lost = f"{len(report.lost)} of {runs} lost" if report.lost else ""
+    if report.interrupted:
+        return "lost", f"Interrupted in {report.interrupted}."
+    if violated := told[Outcome.VIOLATED]:
+        return "violated", f"Violated: {', '.join(violated)}{f'; {lost}' if lost else ''}."
+    if lost:
+        return "lost", f"{lost}: what they would have shown is not known."
+    if unknown := told[Outcome.UNKNOWN]:
+        return "unknown", f"Unknown: {', '.join(unknown)}."
+    if not told[Outcome.VALID]:
+        return "unknown", "Nothing was judged."
+    return "valid", f"Valid: all {len(told[Outcome.VALID])} that were asked, in {runs}."
+
+
+def _builds(entries: Iterable[Entry]) -> Iterator[_Build]:
+    """The pairs of builds in the order in which they came."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    manifests: dict[tuple[str, ...], Manifest] = {}
+    for number, entry in enumerate(entries, 1):
+        if (manifest := entry.manifest) is not None:
+            source, destination = manifest.source, manifest.destination
+            key = (source.path, source.version_text, destination.path, destination.version_text)
+            found.setdefault(key, []).append(number)
+            manifests[key] = manifest
+    for pair, numbers in found.items():
+        source, destination = manifests[pair].source, manifests[pair].destination
+        versions = [".".join(map(str, build.version)) for build in (source, destination)]
+        words = build_words(source), build_words(destination)
+        if pair[:2] == pair[2:]:
+            yield _Build(versions[0], (f"source and destination: {words[0]}",), tuple(numbers))
+        else:
+            name = f"{versions[0]} \N{RIGHTWARDS ARROW} {versions[1]}"
+            told = f"source: {words[0]}", f"destination: {words[1]}"
+            yield _Build(name, told, tuple(numbers))
+
+
+def _cells(
+    report: Report, findings: Mapping[int, Finding], requirement: str, builds: Iterable[_Build]
+) -> list[_Cell | None]:
+    """One for each column; None: no run with these builds asks."""
+    cells: list[_Cell | None] = []
+    for build in builds:
+        runs = {outcome: _which(findings, build.runs, outcome) for outcome in Outcome}
+        worst = next(
+            (o for o in (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID) if runs[o]), None
+        )
+        known = [
+            number
+            for number in build.runs
+            if (deviation := report.entries[number - 1].known) is not None
+            and deviation.requirement == requirement
+        ]
+        said = [(str(outcome), runs[outcome]) for outcome in Outcome if runs[outcome]]
+        said += [(_KNOWN, known)] if known else []
+        told = "; ".join(f"{what}: {_runs(numbers)}" for what, numbers in said)
+        if worst is None and not known:
+            cells.append(None)
+        elif worst is None:
+            cells.append(_Cell("known", "unknown", told, known[0], False))
+        else:
+            is_all_valid = worst is Outcome.VALID and not known
+            first = runs[worst][0]
+            cells.append(_Cell(WORDS[worst], worst, told, first, is_all_valid))
+    return cells
+
+
+def _which(findings: Mapping[int, Finding], runs: Iterable[int], outcome: Outcome) -> list[int]:
+    return [n for n in runs if n in findings and findings[n].outcome is outcome]
+
+
+def _runs(numbers: list[int]) -> str:
+    return f"run{'s' if len(numbers) > 1 else ''} {ranges(numbers)}"
+
+
+# -- one run -----------------------------------------------------------------------------
+
+
+def _run(report: Report, number: int, entry: Entry, folder: Path) -> dict[str, Any]:
+    """What is told of it besides its history."""
+    findings = entry.verdict.findings if entry.verdict is not None else ()
+    commands: list[tuple[str, str]] = []
+    if entry.path is not None:
+        commands.append(("Run again", shlex.join(report.repeat(entry))))
+        if entry.verdict is not None:
+            commands.append(("Judge again", shlex.join(entry.recheck)))
+    if entry.known is not None:
+        word, style = _KNOWN, "unknown"
+    else:
+        word, style = WORDS[entry.outcome], entry.outcome or "lost"
+    return {
+        "number": number,
+        "entry": entry,
+        "word": word,
+        "style": style,
+        "builds": _run_builds(entry.manifest),
+        "bad": [
+            (finding, report.titles.get(finding.requirement, ""), *_records(finding, entry))
+            for outcome in (Outcome.VIOLATED, Outcome.UNKNOWN)
+            for finding in findings
+            if finding.outcome is outcome
+        ],
+        "good": [
+            (finding, report.titles.get(finding.requirement, ""), numbers_words(finding.numbers))
+            for finding in findings
+            if finding.outcome is Outcome.VALID
+        ],
+        "commands": commands,
+        "files": list(_links(entry.path, folder)) if entry.path is not None else [],
+    }
+
+
+def _run_builds(manifest: Manifest | None) -> list[str]:
+    if manifest is None:
+        return []
+    source, destination = manifest.source, manifest.destination
+    machine = f", machine {source.machine}" if source.machine else ""
+    if build_words(source) == build_words(destination):
+        return [f"Source and destination: {build_words(source)}{machine}"]
+    return [f"Source: {build_words(source)}{machine}", f"Destination: {build_words(destination)}"]
+
+
+def _records(finding: Finding, entry: Entry) -> tuple[list[tuple[str, str]], int]:
+    """When and what, of the records that contradict each other; how many were left out."""
+    started_ns = entry.manifest.started_ns if entry.manifest is not None else 0
+    evidence = sorted(finding.evidence, key=lambda record: record.t_ns)
+    told = [(moment(record, started_ns), record_words(record)) for record in evidence]
+    return told[:_MOST_RECORDS], max(0, len(told) - _MOST_RECORDS)
+
+
+def _links(path: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and address of each raw file that is there."""
+    for name in _FILES:
+        if (path / name).exists():
+            yield name, urllib.parse.quote(os.path.relpath(path / name, folder))
+
+
+# -- what the history adds ---------------------------------------------------------------
+
+
+def _drawn(history: History) -> _Drawn:
+    times = timeline(history)
+    started_ns = history.manifest.started_ns
+    return _Drawn(
+        charts=tuple(charts(times, started_ns)),
+        downtime=tuple(_downtime(times.downtime)) if times.downtime is not None else (),
+        waits=tuple(_longest(times, started_ns)),
+        highest=tuple(_highest(times)),
+        launched=tuple(_launched(history.records)),
+        commands=tuple(_commands(history.records)),
+        faults=tuple(_faults(history)),
+        actions=tuple(_actions(history)),
+    )
+
+
+def _downtime(downtime: Downtime) -> Iterator[tuple[str, str]]:
+    """The whole, then its parts."""
+    if downtime.resumed is None:
+        yield "downtime", "did not end: neither side ran the guest again"
+    else:
+        whole = span_words(downtime.begin_ns, downtime.end_ns)
+        yield f"source's STOP to {downtime.resumed}'s RESUME", whole
+    for part in downtime.parts:
+        yield part.what, span_words(part.begin_ns, part.end_ns)
+
+
+def _longest(times: Timeline, started_ns: int) -> Iterator[_Wait]:
+    """The longest waits of all devices, longest first; those without end before them."""
+
+    def length(pair: tuple[str, Wait]) -> float:
+        end_ns = pair[1].end_ns
+        return float("inf") if end_ns is None else end_ns - pair[1].begin_ns
+
+    waits = [(story.device, wait) for story in times.devices for wait in story.waits]
+    for device, wait in sorted(waits, key=length, reverse=True)[:_LONGEST_WAITS]:
+        yield _Wait(
+            device,
+            wait.idx,
+            f"{(wait.begin_ns - started_ns) / 1e9:+.6f} s",
+            span_words(wait.begin_ns, wait.end_ns),
+            f"channel {wait.channel}" if wait.channel >= 0 else "never came",
+        )
+
+
+def _highest(times: Timeline) -> Iterator[str]:
+    """High-water marks."""
+    for story in times.devices:
+        if queue := story.queue():
+            yield f"{story.device}: at most {max(d for _, d in queue)} packets queued"
+    for side in (Side.SOURCE, Side.DESTINATION):
+        if seen := [memory.highest_kib for memory in times.memory if memory.side is side]:
+            yield f"{side}: at most {max(seen) / 1024:.1f} MiB resident"
+
+
+def _faults(history: History) -> Iterator[str]:
+    """The plan, one fault a line, and how often each changed anything."""
+    told = [record for record in history.records if record.name == "faults"]
+    fired = told[-1].args.get("fired", []) if told else []
+    for number, fault in enumerate(history.scenario.faults):
+        count = f" (fired: {fired[number]})" if number < len(fired) else ""
+        yield f"{number + 1}. {fault.describe()}{count}"
+
+
+def _actions(history: History) -> Iterator[str]:
+    told = [record for record in history.records if record.name == "actions"]
+    done = told[-1].args.get("done", []) if told else []
+    for number, action in enumerate(history.scenario.actions):
+        word = ("done" if done[number] else "not done") if number < len(done) else ""
+        yield f"{number + 1}. {action.describe()}{f' ({word})' if word else ''}"
+
+
+def _launched(records: Iterable[Record]) -> Iterator[tuple[Side, str]]:
+    """Each QEMU's command line, an option and its value on one line."""
+    for record in records:
+        if record.kind is Kind.PROCESS and record.name == "launched":
+            text = ""
+            for word in map(str, record.args.get("argv", ())):
+                text += (" \\\n  " if word.startswith("-") else " ") + shlex.quote(word)
+            yield record.side, text.strip()
+
+
+def _commands(records: Iterable[Record]) -> Iterator[str]:
+    """The QMP commands that were sent, in their order, without those that only ask."""
+    sent = [
+        record
+        for record in records
+        if record.kind is Kind.QMP
+        and record.name == "execute"
+        and not str(record.args.get("command", "")).startswith(_ASKING)
+    ]
+    for record in sent[:_MOST_COMMANDS]:
+        command = {"execute": record.args.get("command")}
+        if arguments := record.args.get("arguments"):
+            command["arguments"] = arguments
+        yield f"{record.side}: {json.dumps(command)}"
+    if len(sent) > _MOST_COMMANDS:
+        yield f"... and {len(sent) - _MOST_COMMANDS} more, all in {rundir.HISTORY}"

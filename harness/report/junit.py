@@ -1,0 +1,102 @@
+"""The report as JUnit XML: what Jenkins, GitLab and others show of a pipeline's tests.
+
+A test suite for each requirement, which it has as property ``requirement``; in it a test
+case for each run that asks about it.  (A test case has no properties in the schemas that
+Jenkins and Maven Surefire publish; the run directory and the commands stand in its output.)
+
+==================  ========  =========================================================
+verdict             JUnit     because
+==================  ========  =========================================================
+valid               passed
+violated            failure
+unknown             error     the check could not tell; skipped would be shown as green,
+                              and the exit status is not 0
+lost                error     the harness or a machine failed, not QEMU
+known deviation     skipped   it is known, has a reason, and the exit status is 0
+not asked           skipped
+==================  ========  =========================================================
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+
+import junitparser
+
+from harness.report.points import Kind, Point, points
+from harness.report.summary import PROGRAM, Report
+
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 has no way to write."""
+
+_RESULTS = {
+    Kind.VIOLATED: junitparser.Failure,
+    Kind.UNKNOWN: junitparser.Error,
+    Kind.LOST: junitparser.Error,
+    Kind.KNOWN: junitparser.Skipped,
+    Kind.NOT_ASKED: junitparser.Skipped,
+}
+
+
+def render(report: Report) -> bytes:
+    """The document, in UTF-8."""
+    suites: dict[str, list[Point]] = {}
+    for point in points(report):
+        suites.setdefault(point.requirement, []).append(point)
+    document = junitparser.JUnitXml(PROGRAM)
+    for requirement, found in suites.items():
+        document.add_testsuite(_suite(requirement, report.titles.get(requirement, ""), found))
+    # Not update_statistics(): Jenkins' schema does not have the attribute skipped up here.
+    document.tests = sum(suite.tests for suite in document)
+    document.failures = sum(suite.failures for suite in document)
+    document.errors = sum(suite.errors for suite in document)
+    document.time = round(sum(suite.time for suite in document), 3)
+    file = io.BytesIO()
+    document.write(file)
+    return file.getvalue() + b"\n"
+
+
+def _suite(requirement: str, title: str, found: Iterable[Point]) -> junitparser.TestSuite:
+    suite = junitparser.TestSuite(requirement)
+    suite.add_property("requirement", requirement)
+    if title:
+        suite.add_property("title", title)
+    suite.add_testcases([_case(point) for point in found])
+    return suite
+
+
+def _case(point: Point) -> junitparser.TestCase:
+    case = junitparser.TestCase(
+        _legal(point.run or point.title),
+        classname=f"{PROGRAM}.{point.requirement}",
+        time=round(point.seconds, 3),
+    )
+    told = "".join(_lines(point))
+    result = _RESULTS.get(point.kind)
+    if result is junitparser.Skipped:
+        case.result = result(_legal(_message(point)))
+    elif result is not None:
+        case.result = failed = result(_legal(_message(point)), str(point.kind))
+        failed.text = _legal(f"{point.sentence}\n{told}")
+        return case
+    if told:
+        case.system_out = _legal(told)
+    return case
+
+
+def _message(point: Point) -> str:
+    told = point.sentence if point.kind is Kind.NOT_ASKED else f"{point.kind}: {point.sentence}"
+    return " ".join(told.split())
+
+
+def _lines(point: Point) -> Iterator[str]:
+    for name, told in point.details.items():
+        if isinstance(told, str):
+            yield f"{name}: {told}\n"
+        else:
+            yield f"{name}:\n"
+            yield from (f"    {line}\n" for line in told)
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,142 @@
+"""The **points** of a report for CI: one for each requirement in each run that asks about it.
+
+What TAP and JUnit have in common.  Those who read either count what failed; the exit
+status is 0 exactly if none of the points here did.
+"""
+
+import enum
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from harness.check.verdict import Finding, Outcome
+from harness.report.summary import Entry, Report
+from harness.report.words import build_words, moment, record_words
+
+_HARNESS: Final = "harness"
+"""Takes the place of a requirement where nothing was learnt of QEMU."""
+
+
+class Kind(enum.StrEnum):
+    """What a point says."""
+
+    VALID = "valid"
+    VIOLATED = "violated"
+    UNKNOWN = "unknown"
+    LOST = "lost"
+    KNOWN = "known deviation"
+    NOT_ASKED = "not asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One thing that CI counts.
+
+    :ivar requirement: its id; ``harness``: it is none of QEMU's
+    :ivar run: name of the run, unique in the report; empty: it is about no single one
+    :ivar sentence: what was seen; of a lost run its error; why it was not asked
+    :ivar details: what more there is to tell, by its name: a line or several each
+    :ivar seconds: how long the run took, told once for each run; else 0
+    """
+
+    kind: Kind
+    requirement: str
+    title: str
+    run: str = ""
+    sentence: str = ""
+    details: dict[str, str | list[str]]
+    seconds: float = 0.0
+
+
+def points(report: Report) -> Iterator[Point]:
+    """All points: the requirements in their order, then runs that were not judged."""
+    entries = dict(enumerate(report.entries, 1))
+    names = _names(report)
+    timed: set[int] = set()
+    rows = list(report.rows())
+    for row in rows:
+        for number, finding in row.findings.items():
+            entry = entries[number]
+            yield Point(
+                kind=Kind(finding.outcome),
+                requirement=row.requirement,
+                title=row.title,
+                run=names[number],
+                sentence=finding.sentence,
+                details=_details(report, entry, finding),
+                seconds=_seconds(entry) if number not in timed else 0.0,
+            )
+            timed.add(number)
+        if not row.findings:
+            yield Point(
+                kind=Kind.NOT_ASKED,
+                requirement=row.requirement,
+                title=row.title,
+                sentence=row.why_not or "no run was judged",
+                details={},
+            )
+    for number, entry in entries.items():
+        if entry.known is not None:
+            yield Point(
+                kind=Kind.KNOWN,
+                requirement=entry.known.requirement,
+                title=entry.known.case,
+                run=names[number],
+                sentence=entry.known.cause,
+                details=_details(report, entry, None),
+                seconds=_seconds(entry),
+            )
+        elif entry.verdict is None:
+            yield Point(
+                kind=Kind.LOST,
+                requirement=_HARNESS,
+                title="made and judged",
+                run=names[number],
+                sentence=entry.error,
+                details=_details(report, entry, None),
+                seconds=_seconds(entry),
+            )
+    if report.interrupted:
+        yield _whole(Kind.LOST, "all runs were made", f"interrupted: {report.interrupted}")
+    elif not report.lost and not any(row.findings for row in rows):
+        yield _whole(Kind.UNKNOWN, "something was judged", "nothing was judged")
+
+
+def _whole(kind: Kind, title: str, sentence: str) -> Point:
+    return Point(kind=kind, requirement=_HARNESS, title=title, sentence=sentence, details={})
+
+
+def _names(report: Report) -> dict[int, str]:
+    """Of each run, by its number from 1; what several have gets the number added."""
+    names = [entry.name for entry in report.entries]
+    return {
+        number: name if names.count(name) == 1 else f"{name} (run {number})"
+        for number, name in enumerate(names, 1)
+    }
+
+
+def _seconds(entry: Entry) -> float:
+    return entry.seconds if entry.seconds is not None else 0.0
+
+
+def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str, str | list[str]]:
+    """Evidence and where the run stands, of what is not valid; then where everything is."""
+    found: dict[str, str | list[str]] = {}
+    if finding is not None and finding.evidence and entry.manifest is not None:
+        started_ns = entry.manifest.started_ns
+        found["records"] = [
+            f"{moment(record, started_ns)}  {record_words(record)}"
+            for record in sorted(finding.evidence, key=lambda record: record.t_ns)
+        ]
+    if entry.waiting and (finding is None or finding.outcome is not Outcome.VALID):
+        found["where it stands"] = list(entry.waiting)
+    if entry.manifest is not None:
+        found["source"] = build_words(entry.manifest.source)
+        found["destination"] = build_words(entry.manifest.destination)
+    if entry.path is not None:
+        found["run directory"] = str(entry.path)
+        found["run again"] = shlex.join(report.repeat(entry))
+        if entry.verdict is not None:
+            found["judge again"] = shlex.join(entry.recheck)
+    return found

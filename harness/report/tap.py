@@ -1,0 +1,64 @@
+"""The report as TAP version 13, the Test Anything Protocol (testanything.org).
+
+What ``meson test`` and ``prove`` read.  A violated, unknown or lost point is ``not ok``,
+a known deviation ``not ok`` with ``# TODO``, a requirement that no run asks about ``ok``
+with ``# SKIP``; so a consumer passes it exactly if the exit status is 0.  The diagnostics
+under a point are YAML of one level: strings, and lists of them.
+"""
+
+import json
+from collections.abc import Iterator
+
+from harness.report.points import Kind, Point, points
+from harness.report.summary import Report
+
+_OK = (Kind.VALID, Kind.NOT_ASKED)
+
+
+def render(report: Report) -> str:
+    """The document; the plan comes first, so that one that is cut off is noticed."""
+    found = list(points(report))
+    lines = ["TAP version 13", f"1..{len(found)}"]
+    for number, point in enumerate(found, 1):
+        lines += _point(number, point)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _point(number: int, point: Point) -> Iterator[str]:
+    ok = "ok" if point.kind in _OK else "not ok"
+    where = f" in {point.run}" if point.run else ""
+    yield f"{ok} {number} - {_plain(f'{point.requirement}{where}: {point.title}')}" + (
+        _directive(point)
+    )
+    if point.kind is Kind.NOT_ASKED:
+        return
+    yield "  ---"
+    yield f"  verdict: {_quoted(point.kind)}"
+    yield f"  requirement: {_quoted(point.requirement)}"
+    yield f"  message: {_quoted(point.sentence)}"
+    for name, told in point.details.items():
+        key = name.replace(" ", "_")  # as perl's reader of YAML wants it
+        if isinstance(told, str):
+            yield f"  {key}: {_quoted(told)}"
+        else:
+            yield f"  {key}:"
+            yield from (f"    - {_quoted(line)}" for line in told)
+    yield "  ..."
+
+
+def _directive(point: Point) -> str:
+    if point.kind is Kind.KNOWN:
+        return f" # TODO known deviation: {_plain(point.sentence)}"
+    if point.kind is Kind.NOT_ASKED:
+        return f" # SKIP {_plain(point.sentence)}"
+    return ""
+
+
+def _plain(text: str) -> str:
+    """One line in which nothing begins a directive."""
+    return " ".join(text.split()).replace("#", "\\#")
+
+
+def _quoted(text: str) -> str:
+    """A string as YAML has it between double quotes; JSON's are such."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,92 @@
+"""Whether KVM really boots a stock kernel: ``/dev/kvm`` alone does not tell."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from harness.rig.follow import Pipe, follow
+from harness.rig.image import Image
+
+DEVICE = Path("/dev/kvm")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PROBE_TIMEOUT_S = 20.0
+# Without a root file system, the last thing that a kernel does that has booted.
+_SIGN = b"Unable to mount root fs"
+# QEMU's word for a guest that KVM cannot go on with; it then waits for ever.
+_STUCK = b"KVM internal error"
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """What one trial has shown, and what it holds for."""
+
+    boot_id: str
+    """Of the machine: another boot may be another kernel, with other rights."""
+    qemu: str
+    kernel: str
+    boots: bool
+    found: str
+    """One line for the user."""
+
+
+def can_kvm_boot(qemu: Path, image: Image) -> bool:
+    """Whether ``qemu`` boots the kernel of ``image`` by KVM; tried once a boot, remembered."""
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return False
+    probe = remembered(qemu, image)
+    if probe is None:
+        probe = _try(qemu, image)
+        file = _file(image)
+        new = file.with_name(f"{file.name}.{os.getpid()}")
+        new.write_bytes(msgspec.json.encode(probe))
+        new.replace(file)
+    return probe.boots
+
+
+def remembered(qemu: Path, image: Image) -> Probe | None:
+    """What was found out before, if it still holds."""
+    try:
+        probe = msgspec.json.decode(_file(image).read_bytes(), type=Probe)
+    except (OSError, msgspec.DecodeError):
+        return None
+    asked = (_BOOT_ID.read_text().strip(), str(qemu), image.kernel)
+    return probe if (probe.boot_id, probe.qemu, probe.kernel) == asked else None
+
+
+def _file(image: Image) -> Path:
+    return image.folder / "kvm.json"
+
+
+def _try(qemu: Path, image: Image) -> Probe:
+    console = Pipe()
+    seen = bytearray()
+
+    def watch(data: bytes) -> None:
+        seen.extend(data)
+        if _STUCK in seen:
+            raise _Stuck
+
+    with contextlib.closing(console), contextlib.suppress(_Stuck):
+        follow(
+            [
+                *(str(qemu), "-accel", "kvm", "-cpu", "host", "-m", "512", "-no-reboot"),
+                *("-nodefaults", "-display", "none", "-serial", "stdio"),
+                *("-kernel", str(image.vmlinuz), "-append", "console=ttyS0 panic=-1"),
+            ],
+            {console: watch},
+            stderr=console,
+            deadline_s=PROBE_TIMEOUT_S,
+        )
+    boots = _SIGN in seen
+    found = f"boots {image.kernel}"
+    if not boots:
+        lines = [line for line in bytes(seen).split(b"\n") if line.strip()]
+        told = [line for line in lines if _STUCK in line] or lines or [b"it says nothing"]
+        words = told[-1].decode(errors="backslashreplace").strip()
+        found = f"does not boot {image.kernel} within {PROBE_TIMEOUT_S:g} s: {words}"
+    return Probe(_BOOT_ID.read_text().strip(), str(qemu), image.kernel, boots, found)
+
+
+class _Stuck(Exception):
+    """There is nothing more to wait for."""

@@ -1,0 +1,47 @@
+"""``vfio-multifd rig run``: a command in a rig as if it ran here."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from harness.history.rundir import RunDir
+from harness.rig import rig
+
+
+def run(
+    command: Sequence[str],
+    runs_dir: Path,
+    *,
+    qemu: str = "",
+    writable: Sequence[Path] = (),
+    deadline_s: float = 600.0,
+) -> int:
+    """Run ``command`` in a rig with our standard output and error; its exit status.
+
+    ``runs_dir`` and ``writable`` are what it may write to; the rig keeps its console in a
+    folder of its own in ``runs_dir``.  Errors as of ``rig.run``.
+    """
+    folder = RunDir.create(runs_dir, "rig").path
+    try:
+        return rig.run(
+            command,
+            folder,
+            on_stdout=_passed_on(sys.stdout.buffer),
+            on_stderr=_passed_on(sys.stderr.buffer),
+            qemu=qemu,
+            writable=(runs_dir, *writable),
+            deadline_s=deadline_s,
+        )
+    finally:
+        with contextlib.suppress(OSError):  # it has something in it: evidence
+            folder.rmdir()
+
+
+def _passed_on(file: BinaryIO) -> Callable[[bytes], None]:
+    def write(data: bytes) -> None:
+        file.write(data)
+        file.flush()
+
+    return write

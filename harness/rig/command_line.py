@@ -1,0 +1,105 @@
+"""The QEMU command line that boots a rig, as virtme-ng composes it.
+
+virtme-ng would also start that QEMU, but as a grandchild of ours, which would outlive a
+harness that is killed.  So it only prints the command line, and ``follow`` runs it.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import PrerequisiteMissing, UsageError
+from harness.rig.image import Image
+from harness.vm.process import GUARD
+
+_COMPOSE_TIMEOUT_S = 60.0
+ROOT = "rig.root"
+"""Tag by which the machine inside mounts our root file system once more, read-only, with a
+cache; virtme-ng's mount has none, and each start of a Python reads hundreds of files."""
+INITRAMFS = "initramfs"
+"""File in the rig's folder that holds the modules for the root file system."""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rig is made of."""
+
+    qemu: Path
+    """QEMU that runs the rig itself."""
+    has_kvm: bool
+    """Whether by KVM, else by TCG."""
+    cpus: int = 2
+    memory_mib: int = 3072
+    writable: tuple[Path, ...] = ()
+    """Folders that the machine inside may write to, beside the rig's own."""
+
+
+def compose(
+    image: Image, machine: Machine, folder: Path, init: Sequence[str], ports: Mapping[str, str]
+) -> list[str]:
+    """The argv of a QEMU that boots ``image``, runs the shell command ``init``, and ends.
+
+    :param folder: the rig's own; the initramfs is written into it
+    :param ports: names of virtio-serial ports -> files that take what is written there
+    :raise UsageError: a folder's name cannot stand in a command line of QEMU or the kernel
+    :raise PrerequisiteMissing: virtme-ng refuses, with its own last words
+    """
+    writable = outermost([folder, *machine.writable])
+    for path in writable:
+        if any(letter in str(path) for letter in " ,=\"'`"):
+            raise UsageError(f"{path}: a folder for the rig has no blank, quote, comma or = in it")
+    extra = ["-device", "virtio-serial-pci"]
+    extra += ["-fsdev", f"local,id={ROOT},path=/,security_model=none,readonly=on,multidevs=remap"]
+    extra += ["-device", f"virtio-9p-pci,fsdev={ROOT},mount_tag={ROOT}"]
+    for name, file in ports.items():
+        extra += ["-chardev", f"file,id={name},path={file},append=on"]
+        extra += ["-device", f"virtserialport,name={name},chardev={name}"]
+    asked = [
+        *(sys.executable, "-m", "virtme.commands.run", "--dry-run", "--show-command"),
+        *("--mods", "auto"),
+        *("--kimg", str(image.vmlinuz), "--qemu-bin", str(machine.qemu)),
+        *(() if machine.has_kvm else ("--disable-kvm",)),
+        # Only what this machine surely has: 9p is part of QEMU, virtiofsd is not.
+        *("--force-9p", "--disable-microvm", "--user", "root"),
+        *("--cpus", str(machine.cpus), "--memory", f"{machine.memory_mib}M"),
+        *("--busybox", str(image.programs / "busybox")),
+        *("--save-initramfs", str(folder / INITRAMFS)),
+        *(f"--rwdir={path}" for path in writable),
+        *("--show-boot-console", "--kopt", "loglevel=6"),
+        *("--script-sh", shlex.join(init), "--qemu-opts", *extra),
+    ]
+    (folder / INITRAMFS).unlink(missing_ok=True)
+    # What it leaves in its folder for temporary files is removed with ours.
+    env = os.environ | {
+        "PYTHONPATH": str(image.virtme),
+        "PATH": f"{image.programs}:{os.environ.get('PATH', os.defpath)}",
+        "TMPDIR": str(folder),
+    }
+    try:
+        done = subprocess.run(
+            (*GUARD, *asked),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            env=env,
+            timeout=_COMPOSE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PrerequisiteMissing(f"virtme-ng cannot be asked: {error}") from error
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise PrerequisiteMissing(f"virtme-ng {image.virtme_ng} refuses: {words[-1]}")
+    return shlex.split(lines[-1])
+
+
+def outermost(folders: Sequence[Path]) -> list[Path]:
+    """``folders``, resolved, without those that lie in another one of them."""
+    paths = sorted({folder.resolve() for folder in folders})
+    return [path for path in paths if not set(path.parents) & set(paths)]

@@ -1,0 +1,115 @@
+"""Running one process to its end, with its output read as it comes."""
+
+import contextlib
+import os
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import LaunchError
+from harness.vm.process import GUARD
+
+_READ_BYTES = 1 << 16
+
+
+class Pipe:
+    """A pipe that a child writes and we read.
+
+    :ivar path: how a child that inherits ``writing`` may open it by name
+    """
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self.path = f"/proc/self/fd/{self.writing}"
+        os.set_blocking(self.reading, False)
+
+    def close_writing(self) -> None:
+        """Give up our own writing end, so that the child's end is the pipe's."""
+        if self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+
+    def close(self) -> None:
+        """Give up both ends."""
+        self.close_writing()
+        os.close(self.reading)
+
+    def arrived(self) -> Iterator[bytes]:
+        """What has been written and not been read, without waiting."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.reading, _READ_BYTES):
+                yield data
+
+
+def follow(
+    argv: Sequence[str],
+    sinks: Mapping[Pipe, Callable[[bytes], object]],
+    *,
+    stderr: Pipe,
+    deadline_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int | None:
+    """Run ``argv`` and give its output to ``sinks`` until it has ended.
+
+    It inherits the pipes, gets ``stderr`` as its standard output and error, and is killed
+    when we are, at the deadline, and when a sink or a signal's handler raises.  It has a
+    session of its own: a Ctrl-C is not for it.
+
+    :return: its status as in ``subprocess``; None: killed at the deadline
+    :raise LaunchError: it cannot be executed
+    """
+    until = time.monotonic() + deadline_s
+    try:
+        child = subprocess.Popen(
+            (*GUARD, *argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stderr.writing,
+            stderr=stderr.writing,
+            pass_fds=[pipe.writing for pipe in sinks],
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise LaunchError(f"{GUARD[0]} {argv[0]}: {error.strerror}") from error
+    try:
+        for pipe in sinks:
+            pipe.close_writing()
+        has_ended = _pump(child, sinks, until)
+    finally:
+        child.kill()  # nothing, where it has ended
+        child.wait()
+    return child.returncode if has_ended else None
+
+
+def _pump(
+    child: subprocess.Popen[bytes],
+    sinks: Mapping[Pipe, Callable[[bytes], object]],
+    until: float,
+) -> bool:
+    """Give ``sinks`` what comes until ``child`` has ended; False: the time was up before."""
+    poll = select.poll()
+    pidfd = os.pidfd_open(child.pid)
+    try:
+        poll.register(pidfd, select.POLLIN)
+        pipes = {pipe.reading: pipe for pipe in sinks}
+        for reading in pipes:
+            poll.register(reading, select.POLLIN)
+        while True:
+            left_s = until - time.monotonic()
+            ready = dict(poll.poll(max(left_s, 0) * 1000))
+            # What a process has written is there before its end is.
+            for reading, pipe in pipes.items():
+                for data in pipe.arrived():
+                    sinks[pipe](data)
+                if ready.get(reading) == select.POLLHUP:
+                    poll.unregister(reading)
+            if pidfd in ready:
+                return True
+            if left_s <= 0:
+                return False
+    finally:
+        os.close(pidfd)

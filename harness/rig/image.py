@@ -1,0 +1,67 @@
+"""What ``images/rig/build.sh`` has built, by its manifest."""
+
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import PrerequisiteMissing
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "rig"
+BUILD = "make rig"
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    kernel: str
+    debian: str
+    virtme_ng: str
+
+
+class Image(msgspec.Struct, frozen=True):
+    """The kernel of a rig and what boots it.  All paths are absolute."""
+
+    folder: Path
+    kernel: str
+    """The kernel's release, as ``uname -r`` says it."""
+    debian: str
+    """The version of its Debian package."""
+    virtme_ng: str
+    """The version of virtme-ng."""
+
+    @property
+    def vmlinuz(self) -> Path:
+        """The kernel itself."""
+        return self.folder / "kernel" / "boot" / f"vmlinuz-{self.kernel}"
+
+    @property
+    def modules(self) -> Path:
+        """The folder above ``lib/modules/RELEASE``, as ``modprobe --dirname`` wants it."""
+        return self.folder / "kernel"
+
+    @property
+    def programs(self) -> Path:
+        """The folder with busybox and kmod."""
+        return self.folder / "bin"
+
+    @property
+    def virtme(self) -> Path:
+        """The folder that virtme-ng is imported from."""
+        return self.folder / "vng"
+
+
+def find(folder: Path = CACHE) -> Image:
+    """The image in ``folder``.
+
+    :raise PrerequisiteMissing: there is none, or it is not whole
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=_Manifest)
+    except FileNotFoundError as error:
+        raise PrerequisiteMissing(f"the rig is not built: {BUILD}") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise PrerequisiteMissing(f"{path}: cannot be used: {error}: remove it, {BUILD}") from error
+    image = Image(folder.absolute(), manifest.kernel, manifest.debian, manifest.virtme_ng)
+    for part in (image.vmlinuz, image.programs, image.virtme):
+        if not part.exists():
+            raise PrerequisiteMissing(f"{part}: the rig is not whole: remove {path}, {BUILD}")
+    return image

@@ -1,0 +1,137 @@
+"""Boots a rig, runs one command in it, and tells its status."""
+
+import contextlib
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.errors import LostVM, UsageError
+from harness.rig import command_line, image
+from harness.rig.accelerator import can_kvm_boot
+from harness.rig.follow import Pipe, follow
+from harness.vm import builds
+
+GUEST = Path(__file__).with_name("guest.sh")
+CONSOLE = "console.log"
+_STATUS = "status"
+INSIDE = "VFIO_MULTIFD_RIG"
+"""Variable of the environment that is set for a command in the rig."""
+
+
+def is_inside() -> bool:
+    """Whether we run in a rig."""
+    return INSIDE in os.environ
+
+
+def run(
+    command: Sequence[str],
+    folder: Path,
+    *,
+    on_stdout: Callable[[bytes], object],
+    on_stderr: Callable[[bytes], object],
+    qemu: str = "",
+    writable: Sequence[Path] = (),
+    deadline_s: float = 600.0,
+) -> int:
+    """Run ``command`` in a rig, in the working directory; its exit status, 0 to 255.
+
+    :param folder: takes what is kept of the run, ``console.log`` above all
+    :param on_stdout: gets what the command writes, as it comes
+    :param qemu: runs the rig; empty: the one that ``vm.builds`` finds
+    :param writable: folders that the command may write to; they must be there
+    :param deadline_s: for the boot and the command
+    :raise PrerequisiteMissing: there is no rig or no QEMU
+    :raise UsageError: a command or folder that cannot be used
+    :raise LostVM: the machine ended, or had to be ended, before the command did
+    """
+    if is_inside():
+        raise UsageError("this is a rig: run the command as it is")
+    if not command:
+        raise UsageError("no command to run in the rig")
+    for path in writable:
+        if not path.is_dir():
+            raise UsageError(f"{path}: no folder that the rig could write to")
+    built = image.find()
+    path = builds.find(qemu)
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = command_line.Machine(
+        qemu=path, has_kvm=can_kvm_boot(path, built), writable=tuple(writable)
+    )
+    return _boot(built, machine, folder.resolve(), command, on_stdout, on_stderr, deadline_s)
+
+
+def _boot(
+    built: image.Image,
+    machine: command_line.Machine,
+    folder: Path,
+    command: Sequence[str],
+    on_stdout: Callable[[bytes], object],
+    on_stderr: Callable[[bytes], object],
+    deadline_s: float,
+) -> int:
+    status = folder / _STATUS
+    status.unlink(missing_ok=True)
+    _write_settings(built, machine, folder, command)
+    with contextlib.ExitStack() as stack:
+        stdout, stderr, console = (Pipe() for _ in range(3))
+        for pipe in (stdout, stderr, console):
+            stack.callback(pipe.close)
+        log = stack.enter_context((folder / CONSOLE).open("wb", buffering=0))
+        stack.callback(_tidy, folder)
+        argv = command_line.compose(
+            built,
+            machine,
+            folder,
+            ["sh", str(GUEST), str(folder)],
+            {"rig.stdout": stdout.path, "rig.stderr": stderr.path},
+        )
+        ended = follow(
+            argv,
+            {stdout: on_stdout, stderr: on_stderr, console: log.write},
+            stderr=console,
+            deadline_s=deadline_s,
+        )
+        return _status(status, folder / CONSOLE, ended, deadline_s)
+
+
+def _write_settings(
+    built: image.Image, machine: command_line.Machine, folder: Path, command: Sequence[str]
+) -> None:
+    """What ``guest.sh`` reads."""
+    writable = command_line.outermost([folder, *machine.writable])
+    settings = {
+        "programs": str(built.programs),
+        "modules": str(built.modules),
+        "root": command_line.ROOT,
+        "writable": " ".join(map(str, writable)),
+        "path": os.environ.get("PATH", os.defpath),
+    }
+    (folder / "settings").write_text(
+        "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+    )
+    (folder / "command").write_text(
+        f"cd {shlex.quote(str(Path.cwd()))} || exit 126\nexec {shlex.join(command)}\n"
+    )
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what the boot needed and nobody reads again."""
+    for pattern in (command_line.INITRAMFS, "settings", "virtme_ret*", f".{_STATUS}"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def _status(status: Path, console: Path, ended: int | None, deadline_s: float) -> int:
+    """The command's status, or why there is none."""
+    if status.exists():
+        return int(status.read_text())
+    if ended is None:
+        why = f"the command did not end within {deadline_s:g} s"
+    elif ended < 0:
+        why = f"its QEMU died of signal {-ended}"
+    else:
+        why = f"it ended with status {ended} and told no status of the command"
+    lines = console.read_text(errors="backslashreplace").strip().splitlines()
+    last = f"; last on its console: {lines[-1].strip()}" if lines else ""
+    raise LostVM(f"the rig was lost: {why}; {console}{last}")

@@ -1,0 +1,209 @@
+#!/usr/bin/env bash
+# Build what the rig boots, in .cache/rig: images/rig/build.sh
+#
+#     kernel/     the stock Debian kernel and its modules, and mtty, the serial port with
+#                 migration from the kernel's samples/vfio-mdev, in modules' extra/
+#     tools/      busybox and kmod, for the initramfs and for the machine inside
+#     vng/        virtme-ng, which composes the command line that boots it
+#     manifest.json   what all that is: versions, and checksums of Debian's packages
+#
+# Packages are unpacked, not installed: no maintainer script runs, no root is needed,
+# but to install a compiler where there is none.  images/rig/packages names the kernel
+# that was tried, with checksums; where the archive has a newer one only, that is taken,
+# and said.  A rig that is there is kept: remove .cache/rig to build it anew.
+set -eu
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+
+fail() {
+    echo "rig: $*" >&2
+    exit 1
+}
+
+suite=bookworm-backports # its kernel is built by the compiler of Debian 12
+tried=$PWD/images/rig/packages
+requirements=$PWD/images/rig/requirements.txt
+virtme_ng=$(sed -n 's/^virtme-ng==\([^ ]*\).*/\1/p' "$requirements")
+recipe=$(cat -- images/rig/build.sh "$tried" "$requirements" | sha256sum | cut -c1-16)
+
+cache=.cache/rig
+mkdir -p "$cache"
+exec 8>"$cache/lock"
+flock 8 # a second run waits, and then finds the rig
+
+if grep -qs "\"recipe\": \"$recipe\"" "$cache/manifest.json"; then
+    echo "rig: $cache is there"
+    exit 0
+fi
+
+case $(dpkg --print-architecture 2>/dev/null) in
+    amd64) ;;
+    *) fail "this recipe needs Debian's tools and an x86-64 machine" ;;
+esac
+needed=
+for tool in gcc make xz; do
+    command -v "$tool" >/dev/null || needed="$needed ${tool/xz/xz-utils}"
+done
+# shellcheck disable=SC2086  # one word for each package
+[ -z "$needed" ] || ci/apt-install.sh $needed
+
+rm -rf -- "$cache"/.work.* # what a killed run left; nobody is in it: we have the lock
+work=$(mktemp -d -- "$PWD/$cache/.work.XXXXXX")
+child=
+clean_up() {
+    if [ -n "$child" ]; then
+        kill "$child" 2>/dev/null || true
+        wait "$child" || true
+    fi
+    rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# As a child, so that a signal does not have to wait for it.
+killable() {
+    local status=0
+    "$@" &
+    child=$!
+    wait "$child" || status=$?
+    child=
+    return "$status"
+}
+
+# --- packages ------------------------------------------------------------------------
+
+release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+# shellcheck disable=SC2016  # apt-get expands these
+mirror=${DEBIAN_MIRROR:-$(
+    ! grep -qx 'ID=debian' /etc/os-release ||
+        apt-get indextargets --no-release-info --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' |
+        awk -v release="$release" '$1 == release && $2 == "main" && !uri { uri = $3 } END { print uri }'
+)}
+[ -n "$mirror" ] || fail "apt here names no Debian archive: give one by DEBIAN_MIRROR=http://..."
+
+# An apt of its own: this machine's sources, lists and state stay as they are.
+apt=$work/apt
+mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+touch "$apt/status"
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+signed=
+[ ! -e "$keyring" ] || signed="[signed-by=$keyring]"
+[ "$(grep -cx 'ID=debian' /etc/os-release)" -eq 1 ] || release=${suite%-backports}
+printf 'deb %s %s %s main\n' "$signed" "$mirror" "$release" "$signed" "$mirror" "$suite" \
+    >"$apt/sources.list"
+cat >"$apt/apt.conf" <<CONF
+Dir::State "$apt";
+Dir::State::Lists "$apt/lists";
+Dir::State::Status "$apt/status";
+Dir::Cache "$apt";
+Dir::Etc::SourceList "$apt/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Acquire::Retries "3";
+Acquire::Languages "none";
+APT::Sandbox::User "";
+CONF
+export APT_CONFIG=$apt/apt.conf
+
+echo "rig: Debian's kernel, its headers and source"
+killable apt-get -qq update || fail "the archive's package lists could not be had (network?)"
+
+kernel=$(sed -n 's/^linux-image-\(.*\)-amd64 .*/\1/p' "$tried")
+version=$(sed -n 's/^linux-image-[^ ]* \([^ ]*\) .*/\1/p' "$tried")
+if ! apt-cache madison "linux-headers-$kernel-amd64" | grep -qF " $version "; then
+    version=$(apt-cache madison linux-headers-amd64 | awk -v suite="$suite/main" \
+        'index($0, suite) && !version { version = $3 } END { print version }')
+    kernel=$(apt-cache show "linux-headers-amd64=$version" |
+        sed -n 's/^Depends:.* linux-headers-\([^ ]*\)-amd64 .*/\1/p' | head -n 1)
+    [ -n "$kernel" ] || fail "$suite has no linux-headers-amd64"
+    echo "rig: the kernel tried is no more in $suite; taking $kernel, which is newer"
+fi
+source=linux-source-${kernel%%.*}.$(echo "$kernel" | cut -d. -f2)
+
+mkdir "$work/packages"
+(
+    cd -- "$work/packages"
+    killable apt-get -qq download "linux-image-$kernel-amd64=$version" \
+        "linux-headers-$kernel-amd64=$version" "linux-headers-$kernel-common=$version" \
+        "linux-kbuild-$kernel=$version" "$source=$version" busybox-static kmod
+) || fail "the packages of kernel $kernel could not be had: see above"
+
+# apt has checked the archive's signature; this tells whether they are those tried.
+packages=
+for file in "$work"/packages/*.deb; do
+    # shellcheck disable=SC2016  # dpkg-deb expands these
+    line="$(dpkg-deb --show --showformat '${Package} ${Version}' "$file") $(sha256sum <"$file" | cut -d' ' -f1)"
+    packages="$packages$line
+"
+    if grep -qF "${line% *} " "$tried" && ! grep -qxF "$line" "$tried"; then
+        fail "${line% *} is not the package that was tried: its checksum differs"
+    fi
+done
+
+unpack() { # PACKAGE FOLDER
+    dpkg-deb --extract "$work/packages/$1"_*.deb "$2"
+}
+for package in linux-headers-$kernel-amd64 linux-headers-$kernel-common linux-kbuild-$kernel; do
+    unpack "$package" "$work/headers"
+done
+unpack "linux-image-$kernel-amd64" "$work/kernel"
+unpack busybox-static "$work/tools"
+unpack kmod "$work/tools"
+
+# --- mtty ----------------------------------------------------------------------------
+
+echo "rig: mtty for $kernel"
+module=$work/mtty
+mkdir "$module"
+dpkg-deb --fsys-tarfile "$work/packages/$source"_*.deb |
+    tar --extract --to-stdout "./usr/src/$source.tar.xz" |
+    xz --decompress --threads 0 |
+    tar --extract --directory "$module" --strip-components 3 "$source/samples/vfio-mdev/mtty.c"
+echo 'obj-m := mtty.o' >"$module/Makefile"
+
+headers=$work/headers/usr/src/linux-headers-$kernel-amd64
+sed -i "s#/usr/src/#$work/headers/usr/src/#" "$headers/Makefile" # where they are not installed
+compiler=$(command -v gcc-12 || command -v gcc)
+# Without debug information and our path: what is built is the same each time.
+flags="-g0 -ffile-prefix-map=$module=mtty"
+killable make --silent -C "$headers" M="$module" CC="$compiler" KCFLAGS="$flags" \
+    CONFIG_DEBUG_INFO_BTF_MODULES= modules ||
+    fail "mtty does not build against $kernel: see above"
+modules=$work/kernel/lib/modules/$kernel-amd64
+mkdir -p "$modules/extra"
+install -m 644 "$module/mtty.ko" "$modules/extra/"
+find "$work/tools" -type l -lname '/bin/kmod' -delete # links for an installed kmod
+for name in depmod insmod lsmod modinfo modprobe rmmod; do
+    mkdir -p "$work/bin"
+    ln -s ../tools/bin/kmod "$work/bin/$name"
+done
+ln -s ../tools/bin/busybox "$work/bin/busybox"
+"$work/bin/depmod" -b "$work/kernel" "$kernel-amd64"
+
+# --- virtme-ng, and all in its place --------------------------------------------------
+
+echo "rig: virtme-ng $virtme_ng"
+killable .venv/bin/python -m pip --quiet --quiet install --disable-pip-version-check --no-input \
+    --require-hashes --no-deps --target "$work/vng" --requirement "$requirements" ||
+    fail "virtme-ng could not be had; no network?"
+
+rm -f -- "$cache/manifest.json" # not whole from here on
+for part in kernel tools bin vng; do
+    rm -rf -- "${cache:?}/$part"
+    mv -T -- "$work/$part" "$cache/$part"
+done
+{
+    printf '{\n "recipe": "%s",\n "kernel": "%s-amd64",\n "debian": "%s",\n "suite": "%s",\n' \
+        "$recipe" "$kernel" "$version" "$suite"
+    printf ' "virtme_ng": "%s",\n "mtty_sha256": "%s",\n "packages": {\n' \
+        "$virtme_ng" "$(sha256sum <"$cache/kernel/lib/modules/$kernel-amd64/extra/mtty.ko" | cut -d' ' -f1)"
+    printf '%s' "$packages" | awk '{
+        printf "%s  \"%s\": {\"version\": \"%s\", \"sha256\": \"%s\"}", sep, $1, $2, $3; sep = ",\n"
+    } END { print "" }'
+    printf ' },\n "built": "%s"\n}\n' "$(date -u +%F)"
+} >"$work/manifest.json"
+mv -- "$work/manifest.json" "$cache/manifest.json"
+echo "rig: $cache is Linux $kernel with mtty, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"

@@ -1,0 +1,25 @@
+"""Each finding that shows in every run is shown again by its own scenario, as ``repro`` does."""
+
+from pathlib import Path
+
+import pytest
+
+from harness import repro
+from harness.check.deviations import Deviation
+from harness.job import Settings
+from harness.run import known_deviations
+
+ALWAYS = [deviation for deviation in known_deviations() if not deviation.intermittent]
+
+
+@pytest.mark.parametrize("deviation", ALWAYS, ids=lambda deviation: deviation.name)
+def test_finding_is_shown_again(
+    deviation: Deviation, results_dir: Path, qemu_src, qemu_dst, qemu_facts, pytestconfig
+) -> None:
+    if not deviation.affects(*(probe.facts for probe in qemu_facts)):
+        pytest.skip(f"not of these builds: {deviation.versions}")
+    told: list[str] = []
+    settings = Settings(qemu=str(qemu_src), qemu_dst=str(qemu_dst))
+    trace_events = pytestconfig.getoption("--trace-events")
+    status = repro.repro([deviation.name], settings, results_dir, trace_events, told.append)
+    assert status == repro.SHOWN, told

@@ -1,0 +1,147 @@
+"""mdev devices of one side: their options and names, and that none is left."""
+
+import errno
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from harness.devices.ledger import Ledger
+from harness.devices.mdev import MdevDevices, remove_abandoned
+from harness.errors import HarnessError, PrerequisiteMissing
+from harness.history import Kind, Side
+from harness.scenario import OnOffAuto
+from tests.unit.devices.mdev_sysfs import FakeKernel
+
+
+@dataclass
+class Spec:
+    id: str
+    type: str = "mtty-1"
+    parent: str = ""
+    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
+    enable_migration: OnOffAuto = OnOffAuto.ON
+    properties: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    return FakeKernel(tmp_path)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger("mdev", tmp_path / "run")
+
+
+@pytest.fixture
+def records():
+    return []
+
+
+@pytest.fixture
+def attach(kernel, ledger, records):
+    def attach(*specs, side=Side.SOURCE):
+        return MdevDevices(side, specs, records.append, kernel.bus, ledger)
+
+    return attach
+
+
+def properties(devices):
+    """Those of each ``-device vfio-pci``."""
+    options = devices.options()
+    assert set(options[::2]) <= {"-device"}
+    return [dict(pair.split("=") for pair in value.split(",")[1:]) for value in options[1::2]]
+
+
+def test_options_name_each_device_by_its_folder(attach, kernel):
+    devices = attach(Spec("a"), Spec("b", "mtty-2"))
+    assert properties(devices) == [
+        {
+            "id": name,
+            "sysfsdev": str(kernel.devices / uuid_),
+            "addr": addr,
+            "enable-migration": "on",
+            "migration-events": "on",
+            "x-device-dirty-page-tracking": "off",
+            "x-migration-multifd-transfer": "on",
+        }
+        for name, uuid_, addr in zip("ab", devices.uuids, ("0x2", "0x3"), strict=True)
+    ]
+
+
+def test_properties_of_the_scenario_come_last(attach):
+    spec = Spec(
+        "a",
+        multifd_transfer=None,
+        enable_migration=OnOffAuto.AUTO,
+        properties={"x-device-dirty-page-tracking": True, "x-no-mmap": True},
+    )
+    (found,) = properties(attach(spec))
+    assert "x-migration-multifd-transfer" not in found
+    assert found["enable-migration"] == "auto"
+    assert found["x-device-dirty-page-tracking"] == found["x-no-mmap"] == "on"
+
+
+def test_trace_names_are_uuid_and_id(attach):
+    devices = attach(Spec("a"), Spec("b"))
+    first, second = devices.uuids
+    assert devices.trace_names() == {first: "a", second: "b", "a": "a", "b": "b"}
+
+
+def test_each_device_is_recorded(attach, records):
+    devices = attach(Spec("a", "mtty-2"), side=Side.DESTINATION)
+    (record,) = records
+    assert (record.side, record.kind, record.name) == (Side.DESTINATION, Kind.DEVICE, "created")
+    assert record.device == "a"
+    assert record.args["uuid"] == devices.uuids[0]
+    assert (record.args["type"], record.args["parent"]) == ("mtty-2", "mtty")
+
+
+def test_close_removes_them_and_nothing_else(attach, kernel, ledger, tmp_path):
+    other = str(uuid.uuid4())
+    kernel.bus.create(kernel.bus.find("mtty-1"), other)
+    devices = attach(Spec("a"), Spec("b"))
+    assert kernel.uuids == {other, *devices.uuids}
+    devices.close()
+    devices.close()
+    assert kernel.uuids == {other}
+    assert not list((tmp_path / "run" / "mdev").iterdir())
+
+
+def test_full_type_names_the_device_and_leaves_none(attach, kernel, tmp_path):
+    with pytest.raises(PrerequisiteMissing, match=r"^c: mdev type mtty-2 of mtty is full"):
+        attach(*(Spec(name, "mtty-2") for name in "abc"))
+    assert not kernel.uuids
+    assert not list((tmp_path / "run" / "mdev").iterdir())
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others(attach, kernel, tmp_path):
+    devices = attach(Spec("a"), Spec("b"))
+    first, second = devices.uuids
+    kernel.error_on_remove = errno.EBUSY
+    kernel.bus.device(second).joinpath("iommu_group").unlink()
+    kernel.bus.device(second).rmdir()  # by somebody else
+    with pytest.raises(HarnessError, match=first):
+        devices.close()
+    assert [path.stem for path in (tmp_path / "run" / "mdev").iterdir()] == [first]
+
+
+def test_what_a_killed_run_left_is_removed_and_what_a_living_one_has_is_not(
+    attach, kernel, ledger, monkeypatch
+):
+    devices = attach(Spec("a"), Spec("b"))
+    first, second = devices.uuids
+    monkeypatch.setattr(ledger, "abandoned", lambda: [first])
+    attach()
+    assert kernel.uuids == {second}
+
+
+def test_abandoned_claim_of_a_device_that_was_never_made_is_struck_out(
+    kernel, ledger, tmp_path, monkeypatch
+):
+    ledger.claim("x")
+    monkeypatch.setattr("harness.devices.ledger._start_ticks", lambda _pid: 0)
+    assert remove_abandoned(kernel.bus, ledger) == ["x"]
+    assert not list((tmp_path / "run" / "mdev").iterdir())

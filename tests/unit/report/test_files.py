@@ -1,0 +1,50 @@
+"""A report file is of the kind that its name tells."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from harness.errors import UsageError
+from harness.report import files
+from tests.unit.saved_runs import entry, report, save, valid_run
+
+
+@pytest.fixture
+def told(tmp_path):
+    run = valid_run()
+    return report(entry(run, save(run, tmp_path / "run")))
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_each_kind_is_written(tmp_path, told, kind):
+    path = tmp_path / f"report{kind}"
+    files.check(path)
+    files.write(path, told)
+    text = path.read_text()
+    match kind:
+        case ".json":
+            assert json.loads(text)["overall"] == "valid"
+        case ".xml":
+            assert ET.fromstring(text).tag == "testsuites"
+        case ".tap":
+            assert text.startswith("TAP version")
+        case ".html":
+            assert text.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("name", ["report", "report.pdf", "report.HTM"])
+def test_name_that_tells_no_kind_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match=r"must end in \.html, \.json, \.tap, \.xml"):
+        files.check(tmp_path / name)
+
+
+def test_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="there is no folder"):
+        files.check(tmp_path / "no" / "report.tap")
+
+
+def test_file_that_cannot_be_written_is_told(tmp_path, told):
+    (tmp_path / "report.tap").mkdir()
+    with pytest.raises(UsageError, match="cannot write the report"):
+        files.write(tmp_path / "report.tap", told)
