@@ -71,7 +71,8 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
     elif settings.has_shape:
         wanted = [Scenario(name="plain")]
     else:
-        wanted = list(main_job.SCENARIOS)
+        given = settings.qemu, settings.qemu_dst or settings.qemu
+        wanted = list(main_job.scenarios(min(builds.version_of(builds.find(g)) for g in given)))
     found = [with_builds(applied(each, settings), settings) for each in wanted]
     for binary in dict.fromkeys(name for each in found for name in (each.qemu, each.qemu_dst)):
         has_trace = any(each.trace for each in found if binary in (each.qemu, each.qemu_dst))

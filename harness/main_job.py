@@ -226,3 +226,24 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(name="forth", devices=_PLAIN, then=Scenario(name="back", devices=_PLAIN)),
 )
+
+FROM_10_1: tuple[Scenario, ...] = (
+    # More bytes are queued than the device's property allows: 1 MiB waits, 1 MiB comes.
+    _bad(
+        "queue-limit",
+        Hold(select=Select(idx=(0,)), until=Until(delay_s=1.0)),
+        devices=(_packets(properties={"x-migration-max-queued-buffers-size": 3 * MIB // 2}),),
+    ),
+    # The configuration waits for the state on the main channel, which stands still meanwhile.
+    Scenario(
+        name="config-after-iter",
+        devices=(_device(size=24 * MIB, properties={"x-migration-load-config-after-iter": "on"}),),
+        faults=(StallMain(until=Until(delay_s=0.5)),),
+    ),
+)
+"""About properties that QEMU has from 10.1 on."""
+
+
+def scenarios(version: tuple[int, int, int]) -> tuple[Scenario, ...]:
+    """The main job for builds of ``version``, the older one's where they differ."""
+    return SCENARIOS + (FROM_10_1 if version >= (10, 1, 0) else ())

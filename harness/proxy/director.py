@@ -165,9 +165,14 @@ class Director:
             case After(delay_s, token):
                 self._after(delay_s, token)
             case StallMain() | ResumeMain():
-                is_stalled = isinstance(command, StallMain)
-                self._connection(MAIN).forward.pause(is_stalled)
-                self.tell("main_stalled" if is_stalled else "main_resumed", MAIN)
+                # Told while it stands still: nothing goes on before its record says so.
+                flow = self._connection(MAIN).forward
+                if isinstance(command, StallMain):
+                    flow.pause(True)
+                    self.tell("main_stalled", MAIN)
+                else:
+                    self.tell("main_resumed", MAIN)
+                    flow.pause(False)
             case Note():
                 self._note(command)
 

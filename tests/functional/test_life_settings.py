@@ -26,9 +26,13 @@ async def test_configuration_waits_for_the_main_channel_as_set(
             pytest.skip(f"QEMU {probe.facts.version_text} has no {AFTER_ITER}")
     stall = StallMain(until=Until(delay_s=STALL_S))
     run = await judged(
-        Scenario(name="after-iter", devices=(_device(properties={AFTER_ITER: setting}),),
-                 faults=(stall,))
-    )  # fmt: skip
+        # So many buffers that the source cannot be done before the first of them came.
+        Scenario(
+            name="after-iter",
+            devices=(_device(size=24 * MIB, properties={AFTER_ITER: setting}),),
+            faults=(stall,),
+        )
+    )
     kept(run, "SET-7", "ORD-1", "ORD-4")
     assert run.verdict.finding("SET-7").numbers["waited"] == {"vfio0": setting == "on"}
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.action_plan import Execute, Kill, Target, When
 from harness.check.judge import judge
-from harness.history import Record, Side
+from harness.history import Record
 from harness.run import Run
 from harness.scenario import MIB, EmulatedDevice
 from harness.session.session import Session
@@ -39,8 +39,8 @@ class Hold:
         self._log.listen(self._hear)
 
     def _hear(self, record: Record) -> None:
-        is_set_up = record.name == "MIGRATION" and record.side is Side.SOURCE
-        if is_set_up and record.args["status"] == "setup":
+        # Its status tells setup a moment later, when a quick QEMU may be past it.
+        if record.name == "execute" and record.args["command"] == "migrate":
             self._is_set_up.set()
         if record.name in ("execute", "exited"):
             is_cancel = record.args.get("command") == "migrate_cancel"

@@ -58,6 +58,13 @@ def test_without_a_scenario_it_is_the_main_job(build):
     assert [each.name for each in found] == [each.name for each in main_job.SCENARIOS]
 
 
+@pytest.mark.parametrize(("source", "destination"), [("10.1.0", "11.1.0"), ("11.1.0", "10.0.3")])
+def test_main_job_is_that_of_the_older_build(build, source, destination):
+    settings = Settings(qemu=str(build(source)), qemu_dst=str(build(destination)))
+    names = {each.name for each in job.scenarios([], settings)}
+    assert ("queue-limit" in names) == ("10.0.3" not in (source, destination))
+
+
 def test_without_a_scenario_but_with_a_shape_it_is_one_plain_scenario(build):
     settings = Settings(qemu=str(build()), channels=8, devices=2, size=5)
     (found,) = job.scenarios([], settings)

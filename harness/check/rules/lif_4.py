@@ -8,7 +8,7 @@ after it (``Scenario.then``) must complete with the whole state.
 """
 
 from harness.action_plan import Execute
-from harness.check import interruption
+from harness.check import hang, interruption
 from harness.check.assumptions import Assumption
 from harness.check.endings import OVER
 from harness.check.interruption import CANCEL
@@ -46,8 +46,13 @@ def judge(run: CheckedRun) -> Finding:
         return found.violated("the source was cancelled, and its QEMU ended", cancel, crash)
     hung = interruption.stuck(run, Side.SOURCE)
     if hung and interruption.told(run, Side.SOURCE) not in OVER:
+        shape = hang.cause(run, hung[0])
+        why = f"; {shape[0]}" if shape else ""
         return found.violated(
-            f"the source was cancelled and did not end: {_hold(run)}", cancel, *hung
+            f"the source was cancelled and did not end: {_hold(run)}{why}",
+            cancel,
+            *hung,
+            *(shape[1] if shape else ()),
         )
     return _ended(run, cancel)
 
