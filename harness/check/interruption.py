@@ -68,7 +68,11 @@ def running(run: CheckedRun, side: Side) -> Record | None:
 
 
 def silent(run: CheckedRun, side: Side) -> list[Record]:
-    """Records that tell that ``side`` left query-status unanswered; none: it answered each."""
+    """Records that tell that ``side`` left query-status unanswered; none: it answered each, or
+    was killed, and its end may be seen after it was asked.
+    """
+    if any(isinstance(action, Kill) and action.target == side.value for action, _ in done(run)):
+        return []
     asked = run.endings.commands(side, "query-status")
     answers = [run.endings.commands(side, "query-status", name) for name in ("return", "error")]
     if len(asked) <= sum(map(len, answers)):

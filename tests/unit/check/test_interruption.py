@@ -171,6 +171,14 @@ def test_question_without_an_answer_is_silence_and_an_error_is_none():
     assert record.name == "execute"
 
 
+@pytest.mark.parametrize(("side", "is_silent"), [(SRC, False), (DST, True)])
+def test_side_that_was_killed_owes_no_answer(side, is_silent):
+    life = Life(scenario(actions=(KILL_SOURCE,)))
+    life.act()
+    life.silent(side)
+    assert bool(interruption.silent(checked(life.history()), side)) is is_silent
+
+
 def test_end_is_the_last_status_and_of_a_side_that_hung_the_one_by_the_deadline():
     life = cancelled()
     assert interruption.told(checked(life.history()), SRC) == "cancelled"
