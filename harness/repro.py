@@ -1,7 +1,7 @@
 """Show a finding again: run its scenario, and check that what it shows is that finding."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -56,14 +56,23 @@ def _show(
         if not deviation.affects(manifest.source, manifest.destination):
             versions = {manifest.source.version_text, manifest.destination.version_text}
             return NOT_ASKED, f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}"
-        shown = shown_by(deviation, run.verdict)
-        if shown is not None:
-            after = f" in run {number}" if deviation.intermittent else ""
-            return SHOWN, f"shown{after}: {shown.sentence}\n    see {run.rundir}/"
-        if run.verdict.overall is not Outcome.VALID:
-            others = f", but {_else(run)}\n    see {run.rundir}/"
+        for migration in _migrations(run):
+            shown = shown_by(deviation, migration.verdict)
+            if shown is not None:
+                after = f" in run {number}" if deviation.intermittent else ""
+                return SHOWN, f"shown{after}: {shown.sentence}\n    see {migration.rundir}/"
+            if migration.verdict.overall is not Outcome.VALID:
+                others = f", but {_else(migration)}\n    see {migration.rundir}/"
     in_runs = f" in {tries} runs" if deviation.intermittent else ""
     return ELSE, f"NOT shown{in_runs}{others or ': valid'}"
+
+
+def _migrations(run: Run) -> Iterator[Run]:
+    """The run, and those that followed it."""
+    following: Run | None = run
+    while following is not None:
+        yield following
+        following = following.next
 
 
 def shown_by(deviation: Deviation, verdict: Verdict) -> Finding | None:

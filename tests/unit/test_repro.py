@@ -30,6 +30,9 @@ def show(monkeypatch, tmp_path):
             end = left.pop(0)
             if isinstance(end, Exception):
                 raise end
+            if isinstance(end, tuple):  # a run, and the one that followed it
+                second = Run(tmp_path / "second", end[1], judge(end[1]))
+                return Run(tmp_path / "run", end[0], judge(end[0]), second)
             return Run(tmp_path / "run", end, judge(end))
 
         monkeypatch.setattr(repro, "run_scenario", run)
@@ -54,6 +57,12 @@ def test_finding_that_shows_is_told_with_its_evidence(show, tmp_path):
     assert status == repro.SHOWN
     assert line.startswith("ord-1-liar: shown: ")
     assert f"see {tmp_path / 'run'}/" in line
+
+
+def test_finding_may_show_in_the_migration_that_follows(show, tmp_path):
+    status, (line,), _ = show(replaced(seen="."), (valid_run(), violated_run()))
+    assert status == repro.SHOWN
+    assert f"see {tmp_path / 'second'}/" in line
 
 
 def test_valid_run_shows_nothing(show):
