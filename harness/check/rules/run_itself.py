@@ -191,12 +191,21 @@ def _source_hung(run: CheckedRun) -> tuple[object, ...] | None:
 
 
 def _killed(run: CheckedRun) -> tuple[object, ...] | None:
-    """Told to quit by its monitor, and ended by SIGKILL only."""
+    """Told to quit by its monitor, and ended by SIGKILL only.
+
+    One that the scenario has killed before may be told so all the same: its end is seen late.
+    """
     is_waiting = run.expectation.ending is Ending.WAITING  # its monitor is LIF-1's
     for side in PEERS[:1] if is_waiting else PEERS:
         record = run.endings.exited[side]
         asked = run.endings.commands(side, "quit")
-        if record is not None and asked and record.args.get("signal", 0) == _KILLED:
+        signals = run.named(Kind.PROCESS, side, "signalled")
+        if (
+            record is not None
+            and asked
+            and record.args.get("signal", 0) == _KILLED
+            and not any(signal.t_ns < asked[0].t_ns for signal in signals)
+        ):
             return f"the {side} QEMU did not quit when told to; SIGKILL ended it", asked[0], record
     return None
 

@@ -362,3 +362,13 @@ def test_qemu_that_dies_of_being_stopped_is_a_crash():
     finding = find(changed(run, records), "RUN")
     assert finding.outcome is Outcome.VIOLATED
     assert "signal 6" in finding.sentence
+
+
+def test_kill_that_came_before_it_was_told_to_quit_is_the_scenarios():
+    run = ending(good("multifd"), DST, signal=9, status=-1)
+    (told,) = [r for r in run.records if r.side == DST and r.args.get("command") == "quit"
+               and r.name == "execute"]  # fmt: skip
+    early = Record(told.t_ns - 1, DST, Kind.PROCESS, "signalled", {"signal": 9})
+    assert find(changed(run, [*run.records, early]), "RUN").outcome is Outcome.VALID
+    late = Record(told.t_ns + 1, DST, Kind.PROCESS, "signalled", {"signal": 9})
+    assert find(changed(run, [*run.records, late]), "RUN").outcome is Outcome.VIOLATED
