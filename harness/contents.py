@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.proxy.capture import Capture
 from harness.proxy.events import MAIN
-from harness.wire.channel import NEED_DATA, Pages
+from harness.wire.channel import Pages
 from harness.wire.main_channel import (
     Command,
     Description,
@@ -16,6 +16,7 @@ from harness.wire.main_channel import (
     StateEnd,
 )
 from harness.wire.packets import DeviceStatePacket, MultiFDInit, RamPacket
+from harness.wire.reader import Need
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -42,7 +43,7 @@ def _main(capture: Capture) -> Iterator[str]:
     reader = MainChannelReader(f"{capture.path}, main channel")
     reader.feed(bytes(capture.streams[MAIN]))
     parts: list[Section] = []
-    while not isinstance(event := reader.next(), type(NEED_DATA)):
+    while not isinstance(event := reader.next(), Need):
         is_part = isinstance(event, Section) and event.kind is SectionKind.PART
         if parts and not (is_part and event.idstr == parts[0].idstr):  # type: ignore[union-attr]
             yield _parts(parts)

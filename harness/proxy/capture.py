@@ -29,7 +29,8 @@ from harness.errors import HistoryError, UsageError
 from harness.history.builds import BuildFacts
 from harness.proxy.events import MAIN
 from harness.scenario import Scenario
-from harness.wire.channel import ChannelReader, Need, Unit
+from harness.wire.channel import ChannelReader, Unit
+from harness.wire.reader import Need
 
 FORMAT: Final = 1
 """Version of the file's format that this harness writes and reads."""

@@ -13,8 +13,8 @@ from typing import Protocol
 from harness.errors import WireError
 from harness.proxy.flow import END, MORE, Flow
 from harness.proxy.outlet import Outlet
-from harness.wire.channel import NEED_DATA
 from harness.wire.main_channel import Command, MainChannelReader, MainEvent
+from harness.wire.reader import NEED_DATA
 
 PIECE = 256 << 10
 COMMAND_SIZE = 5

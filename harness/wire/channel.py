@@ -6,10 +6,8 @@ device-state packets come out whole.  After an error the channel stays in error:
 follows cannot be told apart.
 """
 
-import enum
 from dataclasses import dataclass
 
-from harness.errors import WireError
 from harness.wire.packets import (
     DEVICE_STATE_HEAD_SIZE,
     FLAG_DEVICE_STATE,
@@ -24,6 +22,7 @@ from harness.wire.packets import (
     ram_head_size,
     stated_payload_size,
 )
+from harness.wire.reader import NEED_DATA, Need, Reader
 
 PAYLOAD_LIMIT = (1 << 20) + (64 << 10)
 """Largest payload of a device-state packet that is taken: QEMU sends at most 1 MiB of data
@@ -31,15 +30,6 @@ PAYLOAD_LIMIT = (1 << 20) + (64 << 10)
 PAGES_LIMIT = 1 << 20
 """Largest ``next_packet_size`` of a RAM packet: 512 KiB of pages, or what a compressor
 makes of pages that it cannot shrink."""
-
-
-class Need(enum.Enum):
-    """What ``next`` says when there is no whole unit."""
-
-    DATA = enum.auto()
-
-
-NEED_DATA = Need.DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +42,7 @@ class Pages:
 Unit = MultiFDInit | RamPacket | DeviceStatePacket | Pages
 
 
-class ChannelReader:
+class ChannelReader(Reader[Unit]):
     """Reads one direction of one multifd channel.
 
     :param where: side and channel, for messages
@@ -60,41 +50,11 @@ class ChannelReader:
     """
 
     def __init__(self, where: str, page_size: int = 4096) -> None:
-        self.where = where
-        self.offset = 0
-        """Bytes of the channel that have come out as units."""
-        self._buffer = bytearray()
+        super().__init__(where)
         self._pages_alloc = PACKET_SIZE // page_size
-        self._at = 0
         self._pages_left = 0
         self._has_hello = False
         self._ram_head_size = ram_head_size(page_size)
-        self._error: WireError | None = None
-
-    @property
-    def buffered(self) -> int:
-        """Bytes held of a unit that is not whole yet."""
-        return len(self._buffer) - self._at
-
-    def feed(self, data: bytes) -> None:
-        """Take what was received."""
-        if self._at:
-            del self._buffer[: self._at]
-            self._at = 0
-        self._buffer += data
-
-    def next(self) -> Unit | Need:
-        """The next unit.
-
-        :raise WireError: the channel is damaged here, or asks for more than the limit
-        """
-        if self._error is not None:
-            raise self._error
-        try:
-            return self._next()
-        except WireError as error:
-            self._error = error
-            raise
 
     def close(self) -> None:
         """The channel has ended.
@@ -159,8 +119,7 @@ class ChannelReader:
 
     def _take(self, size: int) -> bytes:
         data = self._peek(size)
-        self._at += size
-        self.offset += size
+        self._skip_over(size)
         return data
 
     def _check(self, magic: int, version: int) -> None:
@@ -168,6 +127,3 @@ class ChannelReader:
             raise self._damage(f"magic {magic:#010x}, not {MAGIC:#010x}")
         if version != VERSION:
             raise self._damage(f"version {version}, not {VERSION}")
-
-    def _damage(self, what: str) -> WireError:
-        return WireError(f"{self.where}, byte {self.offset}: {what}")

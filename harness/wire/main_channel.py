@@ -37,8 +37,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
-from harness.errors import WireError
-from harness.wire.channel import NEED_DATA, Need
+from harness.wire.reader import NEED_DATA, Incomplete, Need, Reader
 
 MAGIC: Final = 0x5145564D  # "QEVM"
 VERSION: Final = 3
@@ -170,11 +169,7 @@ class Description:
 MainEvent = Header | Section | Command | StateEnd | Description
 
 
-class _Incomplete(Exception):
-    """A unit's head is not whole yet."""
-
-
-class MainChannelReader:
+class MainChannelReader(Reader[MainEvent]):
     """Reads the source's direction of the main channel.
 
     Postcopy's PACKAGED, which wraps a stream into the stream, is refused as damage: VFIO
@@ -185,44 +180,13 @@ class MainChannelReader:
     """
 
     def __init__(self, where: str) -> None:
-        self.where = where
-        self.offset = 0
-        self._buffer = bytearray()
-        self._at = 0  # in the buffer: the first byte that was not read
+        super().__init__(where)
         self._skip = 0  # bytes of a command or description that are still to come
         self._open: tuple[Section, int] | None = None  # without sizes; where its body begins
         self._started: dict[int, Section] = {}
         self._has_header = False
         self._has_ended = False
         self._is_described = False
-        self._error: WireError | None = None
-
-    @property
-    def buffered(self) -> int:
-        """Bytes held."""
-        return len(self._buffer) - self._at
-
-    def feed(self, data: bytes) -> None:
-        """Take what was received."""
-        if self._at:
-            del self._buffer[: self._at]
-            self._at = 0
-        self._buffer += data
-
-    def next(self) -> MainEvent | Need:
-        """The next event.
-
-        :raise WireError: the channel is damaged here, or asks for more than a limit
-        """
-        if self._error is not None:
-            raise self._error
-        try:
-            return self._next()
-        except _Incomplete:
-            return NEED_DATA
-        except WireError as error:
-            self._error = error
-            raise
 
     def close(self) -> None:
         """The channel has ended.
@@ -240,7 +204,7 @@ class MainChannelReader:
     def _next(self) -> MainEvent | Need:
         skipped = min(self._skip, self.buffered)
         self._skip -= skipped
-        self._take(skipped)
+        self._skip_over(skipped)
         if self._skip:
             return NEED_DATA
         if self._open is not None:
@@ -285,7 +249,7 @@ class MainChannelReader:
                     uuid = head.bytes(16)
                 case _:
                     raise self._damage(f"unknown subsection {name!r}", at)
-        self._take(head.size)
+        self._skip_over(head.size)
         self._has_header = True
         return Header(machine, head.size, page_bits, capabilities, uuid)
 
@@ -311,12 +275,12 @@ class MainChannelReader:
             case _ if kind == COMMAND:
                 return self._command(head)
             case _ if kind == EOF:
-                self._take(head.size)
+                self._skip_over(head.size)
                 self._has_ended = True
                 return StateEnd(offset)
             case _ if kind == VMDESCRIPTION and self._has_ended:
                 self._skip = head.u32()
-                self._take(head.size)
+                self._skip_over(head.size)
                 self._is_described = True
                 return Description(offset, self._skip)
         raise self._damage(f"unknown type {kind:#04x}")
@@ -331,7 +295,7 @@ class MainChannelReader:
             raise self._damage("command PACKAGED: a postcopy migration, which is not read")
         if size != COMMAND_SIZES.get(number, size):
             raise self._damage(f"command {number.name} has {size} bytes")
-        self._take(head.size)
+        self._skip_over(head.size)
         self._skip = size
         return Command(number, offset, size)
 
@@ -343,29 +307,29 @@ class MainChannelReader:
     # -- bodies ----------------------------------------------------------------------
 
     def _begin(self, section: Section, head: "_Head") -> MainEvent | Need:
-        self._take(head.size)
+        self._skip_over(head.size)
         self._open = section, self.offset
         return self._body(section, self.offset)
 
     def _body(self, section: Section, begin: int) -> Section | Need:
         footer = struct.pack(">BI", FOOTER, section.section_id)
         while (found := self._buffer.find(footer, self._at)) >= 0:
-            self._take(found - self._at)
+            self._skip_over(found - self._at)
             behind = found + FOOTER_SIZE
             if self._is_unit(_Head(self._buffer, behind)):
                 body_size = self.offset - begin
-                self._take(FOOTER_SIZE)
+                self._skip_over(FOOTER_SIZE)
                 self._open = None
                 size = self.offset - section.offset
                 return replace(section, body_size=body_size, size=size)
-            self._take(1)
-        self._take(max(self.buffered - FOOTER_SIZE + 1, 0))
+            self._skip_over(1)
+        self._skip_over(max(self.buffered - FOOTER_SIZE + 1, 0))
         return NEED_DATA
 
     def _is_unit(self, head: "_Head") -> bool:
         """Whether a unit may begin like that.
 
-        :raise _Incomplete: too little is there
+        :raise Incomplete: too little is there
         """
         match head.u8():
             case SectionKind.START | SectionKind.FULL:
@@ -377,13 +341,6 @@ class MainChannelReader:
                 return head.u16() in _COMMANDS
             case kind:
                 return kind == EOF
-
-    def _take(self, size: int) -> None:
-        self._at += size
-        self.offset += size
-
-    def _damage(self, what: str, behind: int = 0) -> WireError:
-        return WireError(f"{self.where}, byte {self.offset + behind}: {what}")
 
 
 class _Head:
@@ -417,6 +374,6 @@ class _Head:
     def bytes(self, size: int) -> bytes:
         at = self._begin + self.size
         if at + size > len(self._buffer):
-            raise _Incomplete
+            raise Incomplete
         self.size += size
         return bytes(self._buffer[at : at + size])

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from harness.errors import WireError
 from harness.proxy.framing import Framer, Part, StateHead
-from harness.wire.channel import NEED_DATA, PAGES_LIMIT, PAYLOAD_LIMIT, ChannelReader
+from harness.wire.channel import PAGES_LIMIT, PAYLOAD_LIMIT, ChannelReader
 from harness.wire.packets import DeviceStatePacket, RamPacket
+from harness.wire.reader import NEED_DATA
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import SYNC, hello, ram
 

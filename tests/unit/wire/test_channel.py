@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from harness.errors import WireError
 from harness.wire.channel import (
-    NEED_DATA,
     PAGES_LIMIT,
     PAYLOAD_LIMIT,
     ChannelReader,
@@ -21,6 +20,7 @@ from harness.wire.packets import (
     MultiFDInit,
     RamPacket,
 )
+from harness.wire.reader import NEED_DATA, Need
 
 IDSTR = b"0000:00:02.0/vfio".ljust(256, b"\0")
 HELLO = MultiFDInit(2, b"U" * 16)
@@ -41,7 +41,7 @@ STREAM: list[tuple[Unit, bytes]] = [
 
 def _all(reader: ChannelReader) -> list[Unit]:
     units: list[Unit] = []
-    while not isinstance(unit := reader.next(), type(NEED_DATA)):
+    while not isinstance(unit := reader.next(), Need):
         units.append(unit)
     return units
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import WireError
-from harness.wire.channel import Need
 from harness.wire.main_channel import (
     CAPABILITIES_LIMIT,
     HELD_LIMIT,
@@ -27,6 +26,7 @@ from harness.wire.main_channel import (
     SectionKind,
     StateEnd,
 )
+from harness.wire.reader import Need
 
 SAMPLES = Path(__file__).parents[2] / "data" / "main-channel"
 DATA = {path.stem: gzip.decompress(path.read_bytes()) for path in sorted(SAMPLES.glob("*.gz"))}

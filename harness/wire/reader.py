@@ -1,0 +1,75 @@
+"""What the readers of both kinds of channel share: bytes in, units out, the place of damage."""
+
+import enum
+from typing import Generic, TypeVar
+
+from harness.errors import WireError
+
+Unit = TypeVar("Unit")
+
+
+class Need(enum.Enum):
+    """What ``next`` says when there is no whole unit."""
+
+    DATA = enum.auto()
+
+
+NEED_DATA = Need.DATA
+
+
+class Incomplete(Exception):
+    """A unit is not whole yet: what a subclass may raise instead of giving ``NEED_DATA``."""
+
+
+class Reader(Generic[Unit]):
+    """``feed`` what was received, then ask ``next`` until it gives ``NEED_DATA``.
+
+    :param where: side and channel, for messages
+    :ivar offset: bytes of the channel that have been read as units or as part of one
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.offset = 0
+        self._buffer = bytearray()
+        self._at = 0  # in the buffer: the first byte that was not read
+        self._error: WireError | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held."""
+        return len(self._buffer) - self._at
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received."""
+        if self._at:
+            del self._buffer[: self._at]
+            self._at = 0
+        self._buffer += data
+
+    def next(self) -> Unit | Need:
+        """The next unit.
+
+        :raise WireError: the channel is damaged here, or asks for more than a limit; from
+            then on it always is
+        """
+        if self._error is not None:
+            raise self._error
+        try:
+            return self._next()
+        except Incomplete:
+            return NEED_DATA
+        except WireError as error:
+            self._error = error
+            raise
+
+    def _next(self) -> Unit | Need:
+        raise NotImplementedError
+
+    def _skip_over(self, size: int) -> None:
+        self._at += size
+        self.offset += size
+
+    def _damage(self, what: str, behind: int = 0) -> WireError:
+        """``what`` is wrong ``behind`` bytes after what was read."""
+        return WireError(f"{self.where}, byte {self.offset + behind}: {what}")
