@@ -102,9 +102,7 @@ async def run_in(
     :param replayed: takes the source's place; ``scenario`` is ``scenario_of`` it
     """
     if replayed is not None:
-        session: Session = ReplaySession(
-            scenario, rundir, trace_events, progress, replayed=replayed
-        )
+        session: Session = ReplaySession(scenario, rundir, trace_events, progress, capture=replayed)
     else:
         session = Session(scenario, rundir, trace_events, progress, has_capture)
     try:

@@ -9,7 +9,7 @@ from harness.history import Record, Side
 from harness.history.builds import BuildFacts
 from harness.proxy.capture import CapturedDevice, CaptureWriter, Manifest
 from harness.scenario import Scenario, to_json
-from harness.session.link import idstr_of
+from harness.session.link import idstrs_of
 
 
 def finish(
@@ -27,6 +27,7 @@ def finish(
     if missing:
         writer.discard()
         return f"the source did not send the state of {', '.join(missing)}"
+    idstrs = idstrs_of(scenario)
     writer.finish(
         Manifest(
             harness=harness.__version__,
@@ -38,11 +39,11 @@ def finish(
             devices=tuple(
                 CapturedDevice(
                     id=device.id,
-                    idstr=idstr_of(index),
+                    idstr=idstrs[device.id],
                     size=sent[device.id]["bytes"],
                     digest=sent[device.id]["digest"],
                 )
-                for index, device in enumerate(scenario.devices)
+                for device in scenario.devices
             ),
             records=msgspec.json.Encoder().encode_lines(
                 [record for record in records if record.side is Side.SOURCE]

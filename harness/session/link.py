@@ -39,7 +39,7 @@ class Link:
         self, scenario: Scenario, onward: dict[str, Any], log: Log, tap: Tap | None = None
     ) -> None:
         self._log = log
-        self._idstrs = {device.id: idstr_of(index) for index, device in enumerate(scenario.devices)}
+        self._idstrs = idstrs_of(scenario)
         self._ids = {idstr: device for device, idstr in self._idstrs.items()}
         changes_data = any(isinstance(fault, CHANGES_DATA) for fault in scenario.faults)
         self._delivered = Delivered() if changes_data else None

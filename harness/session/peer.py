@@ -69,6 +69,11 @@ class Peer:
         return self.voice.side
 
     @property
+    def known_facts(self) -> BuildFacts:
+        """Of its build; of version 0.0.0 where it never came up."""
+        return self.facts or BuildFacts(path="", version=(0, 0, 0), version_text="")
+
+    @property
     def events(self) -> list[Record]:
         """QMP events of this migration so far."""
         return self.vm.monitor.events[self._events_before :]

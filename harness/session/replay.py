@@ -1,7 +1,7 @@
 """A session without a source: a destination is given what a capture holds."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import msgspec
@@ -16,7 +16,7 @@ from harness.proxy.address import from_qmp
 from harness.proxy.capture import Capture
 from harness.proxy.replay import Replayer
 from harness.scenario import Scenario
-from harness.session.link import idstr_of
+from harness.session.link import idstrs_of
 from harness.session.peer import Peer
 from harness.session.session import Session
 from harness.vm import builds
@@ -39,14 +39,14 @@ def scenario_of(capture: Capture, qemu_dst: str, faults: FaultPlan = ()) -> Scen
 
 @dataclass(repr=False)
 class ReplaySession(Session):
-    """Give the destination of ``scenario`` what ``replayed`` holds.
+    """Give the destination of ``scenario`` what ``capture`` holds.
 
     What the source said and did when it was captured stands in the history too, its times
     moved to this run, so that the same rules judge it.  It cannot notice what happens here:
     ``replayed`` in the history says so.
     """
 
-    replayed: Capture | None = None
+    capture: Capture = field(kw_only=True)
 
     async def __aenter__(self) -> Self:
         self.rundir.write_scenario(self.scenario)
@@ -55,20 +55,16 @@ class ReplaySession(Session):
         return self
 
     @property
-    def capture(self) -> Capture:
-        """What is replayed."""
-        if self.replayed is None:
-            raise HistoryError("nothing to replay: give a capture")
-        return self.replayed
-
-    @property
     def _peers(self) -> tuple[Peer, ...]:
         return (self.destination,)
 
     @property
     def _facts(self) -> tuple[BuildFacts, BuildFacts]:
-        unknown = BuildFacts(path="", version=(0, 0, 0), version_text="")
-        return self.capture.manifest.source, self.destination.facts or unknown
+        return self.capture.manifest.source, self.destination.known_facts
+
+    @property
+    def _idstrs(self) -> list[str]:
+        return list(idstrs_of(self.scenario).values())
 
     def _prepare(self) -> None:
         self.capture.read()
@@ -111,15 +107,13 @@ class ReplaySession(Session):
                 await self._why_not(peer)
                 or f"{self.capture.path}: {peer.binary} does not start with its settings"
             )
-        idstrs = [idstr_of(index) for index in range(len(self.scenario.devices))]
-        if why := self.capture.refuses(peer.facts, self.scenario, idstrs):
+        if why := self.capture.refuses(peer.facts, self.scenario, self._idstrs):
             raise HistoryError(why)
 
     async def _why_not(self, peer: Peer) -> str:
         """Why a build that does not start cannot take the capture; "": it does not tell."""
         found = await builds.probe(peer.binary)
-        idstrs = [idstr_of(index) for index in range(len(self.scenario.devices))]
-        return self.capture.refuses(found.facts, self.scenario, idstrs, found.machines)
+        return self.capture.refuses(found.facts, self.scenario, self._idstrs, found.machines)
 
     async def _play(self, address: dict[str, Any]) -> None:
         replayer = Replayer(self.capture, from_qmp(address))

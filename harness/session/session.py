@@ -457,8 +457,7 @@ class Session:
     @property
     def _facts(self) -> tuple[BuildFacts, BuildFacts]:
         """Of the source's build and the destination's."""
-        unknown = BuildFacts(path="", version=(0, 0, 0), version_text="")
-        return self.source.facts or unknown, self.destination.facts or unknown
+        return self.source.known_facts, self.destination.known_facts
 
     def _write(self, source: BuildFacts, destination: BuildFacts) -> History:
         self.rundir.write_history(self.records)
