@@ -1,0 +1,76 @@
+"""Arguments that several commands share."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import UsageError
+
+_SIZE = re.compile(r"(\d+) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
+RUNS = Path("runs")
+
+
+class Commands(Protocol):
+    """What ``add`` of each file adds its commands to."""
+
+    def add_parser(self, name: str, /, *, help: str) -> argparse.ArgumentParser:
+        """The parser of the new command ``name``."""
+
+
+def size(text: str) -> int:
+    """Bytes, as in 4096, 16M, 1GiB."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 4096, 16M or 1G")
+    return int(match[1]) << 10 * " KMGT".index(match[2].upper() or " ")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """``--report``."""
+    parser.add_argument("--report", action="append", default=[], type=Path, metavar="FILE",
+                        help="write the report there too, and may be given again: "
+                        ".html, .json, .tap, .xml (JUnit)")  # fmt: skip
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+
+
+def add_fault(parser: argparse.ArgumentParser) -> None:
+    """``--fault``, JSON of ``fault_plan``."""
+    parser.add_argument("--fault", action="append", default=[], metavar="JSON",
+                        help="done to packets on their way, and may be given again; like "
+                        """'{"fault": "drop", "select": {"idx": [3]}}'""")  # fmt: skip
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """``--trace-events`` and ``--runs``."""
+    parser.add_argument("--trace-events", default="", metavar="PATH",
+                        help="trace-events-all (default: beside the binary)")  # fmt: skip
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR",
+                        help="where run directories go (default: runs/)")  # fmt: skip
+
+
+def add_how_to_run(parser: argparse.ArgumentParser) -> None:
+    """All that ``job.run`` takes beside the scenarios."""
+    add_fault(parser)
+    add_where(parser)
+    parser.add_argument("--no-progress", dest="progress", action="store_false",
+                        help="print only the report at the end")  # fmt: skip
+    parser.add_argument("--steps", action="store_true",
+                        help="print each step of each run, for the log of a hang")  # fmt: skip
+    add_report(parser)
+    add_json(parser)
+
+
+def command_of(options: argparse.Namespace, example: str) -> list[str]:
+    """The command line behind ``--``.
+
+    :raise UsageError: there is none; ``example`` says how it is given
+    """
+    argv: list[str] = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    if not argv:
+        raise UsageError(example)
+    return argv

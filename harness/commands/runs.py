@@ -1,0 +1,139 @@
+"""Commands that make runs or judge them: run, replay, repro, recheck."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from harness.commands.arguments import (
+    Commands,
+    add_how_to_run,
+    add_json,
+    add_report,
+    add_where,
+    size,
+)
+from harness.commands.output import complain, say
+
+
+def add(commands: Commands) -> None:
+    """Add them."""
+    _add_run(commands.add_parser("run", help="run scenarios, or the main job, and judge them"))
+    _add_replay(commands.add_parser("replay", help="give a destination what a capture holds"))
+    _add_repro(commands.add_parser("repro", help="show a finding in QEMU again"))
+    _add_recheck(commands.add_parser("recheck", help="judge saved runs again"))
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_run)
+    parser.description = (
+        "Runs each SCENARIO and judges it.  Without one: the main job, a series of scenarios "
+        "that ask about every requirement; or, with --channels, --devices or --size, one "
+        "plain scenario with these."
+    )
+    parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
+                        help="a scenario, or a run directory that has one")  # fmt: skip
+    parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
+    parser.add_argument("--qemu-dst", default="", metavar="PATH",
+                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+    parser.add_argument("--channels", type=int, metavar="N", help="multifd channels")
+    parser.add_argument("--devices", type=int, metavar="N", help="devices")
+    parser.add_argument("--size", type=size, metavar="BYTES",
+                        help="state of each device, like 16M")  # fmt: skip
+    parser.add_argument("--seed", type=int, metavar="N", help="of states and faults")
+    parser.add_argument("--capture", action="store_true",
+                        help="keep what each source sends in its run directory")  # fmt: skip
+    add_how_to_run(parser)
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_replay)
+    parser.description = (
+        "Starts a destination only and gives it what a source sent when it was captured "
+        "(run --capture), in the order and with the faults that are wanted, and judges that."
+    )
+    parser.add_argument("capture", type=Path, metavar="CAPTURE",
+                        help="migration.capture of a run directory")  # fmt: skip
+    parser.add_argument("--qemu", default="", metavar="PATH", help="the destination's QEMU")
+    add_how_to_run(parser)
+
+
+def _add_repro(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_repro)
+    parser.description = (
+        "Runs the scenario of each finding NAME and checks that it shows that finding, and no "
+        "other failure.  Exit status: 0 shown, 1 not shown, 2 not of this QEMU's version, "
+        "3 lost."
+    )
+    parser.add_argument("name", nargs="*", metavar="NAME", help="default: all that are known")
+    parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
+    parser.add_argument("--qemu-dst", default="", metavar="PATH",
+                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+    add_where(parser)
+
+
+def _add_recheck(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_recheck)
+    parser.description = "Judges saved runs again, by today's rules.  Needs no QEMU."
+    parser.add_argument("dir", nargs="+", type=Path, metavar="DIR",
+                        help="a run directory, or a folder of them")  # fmt: skip
+    add_report(parser)
+    add_json(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from harness import job  # noqa: PLC0415
+
+    return job.run(
+        job.scenarios(
+            options.scenario,
+            job.Settings(
+                qemu=options.qemu,
+                qemu_dst=options.qemu_dst,
+                channels=options.channels,
+                devices=options.devices,
+                size=options.size,
+                seed=options.seed,
+                faults=job.faults(options.fault),
+            ),
+            options.trace_events,
+        ),
+        options.runs,
+        has_capture=options.capture,
+        **_how(options),
+    )
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from harness import job  # noqa: PLC0415
+
+    return job.replay(
+        options.capture,
+        job.Settings(qemu=options.qemu, faults=job.faults(options.fault)),
+        options.runs,
+        **_how(options),
+    )
+
+
+def _repro(options: argparse.Namespace) -> int:
+    from harness import job, repro  # noqa: PLC0415
+
+    settings = job.Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
+    return repro.repro(options.name, settings, options.runs, options.trace_events, say)
+
+
+def _recheck(options: argparse.Namespace) -> int:
+    from harness import job  # noqa: PLC0415
+
+    return job.recheck(options.dir, is_json=options.json, complain=complain, reports=options.report)
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``job.run`` that most commands share."""
+    return {
+        "trace_events": options.trace_events,
+        "is_json": options.json,
+        "has_progress": options.progress,
+        "has_steps": options.steps,
+        "reports": options.report,
+        "complain": complain,
+    }
