@@ -1,0 +1,155 @@
+"""Writes docs/requirements/, a page for each requirement, from the rules that judge it.
+
+    .venv/bin/python ci/requirement_pages.py [FOLDER]
+
+A test compares what stands there with what this would write.
+"""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import main_job
+from harness.check.deviations import Deviation
+from harness.check.judge import RULES
+from harness.check.rule import Rule, always
+from harness.history.builds import BuildFacts
+from harness.model.expectation import expect
+from harness.run import known_deviations
+from harness.scenario import Scenario
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "requirements"
+SAVED = ROOT / "tests" / "data" / "violated"
+NEW = (99, 0, 0)
+"""A version that has every scenario of the main job."""
+MOST = 8
+"""Names of scenarios that are told."""
+BUILD = BuildFacts(path="", version=NEW, version_text="")
+
+
+def pages() -> dict[str, str]:
+    """Name of each file -> what stands in it."""
+    jobs = [
+        (scenario.name, migration)
+        for scenario in main_job.scenarios(NEW)
+        for migration in _migrations(scenario)
+    ]
+    found = {f"{rule.id}.md": "\n".join(_page(rule, jobs)) + "\n" for rule in RULES}
+    return {"README.md": "\n".join(_index()) + "\n", **found}
+
+
+def _index() -> Iterator[str]:
+    yield "# Requirements"
+    yield ""
+    yield "What a right QEMU does, and how each requirement is judged.  These pages are made from"
+    yield "the rules in `harness/check/rules/` by `ci/requirement_pages.py`."
+    yield ""
+    yield "| id | what a right QEMU does | known deviations |"
+    yield "|---|---|---|"
+    for rule in RULES:
+        yield f"| [{rule.id}]({rule.id}.md) | {rule.title} | {len(_known(rule)) or ''} |"
+
+
+def _page(rule: Rule, jobs: list[tuple[str, Scenario]]) -> Iterator[str]:
+    yield f"# {rule.id}: {rule.title}"
+    yield ""
+    yield from _documented(rule)
+    yield "## When it is judged"
+    yield ""
+    yield _asking(rule, jobs)
+    yield ""
+    yield from _conditions("UNKNOWN, unless", rule.needs)
+    yield from _conditions("Never VALID, unless", rule.trusts)
+    yield "## Known deviations"
+    yield ""
+    yield from _deviations(rule)
+    if (SAVED / rule.id).is_dir():
+        yield "## What a violation looks like"
+        yield ""
+        yield "```"
+        yield f"vfio-multifd recheck tests/data/violated/{rule.id}"
+        yield "```"
+        yield ""
+    yield "[All requirements](README.md)"
+
+
+def _asking(rule: Rule, jobs: list[tuple[str, Scenario]]) -> str:
+    if rule.asked_by is not always:
+        return "Of each run in which it came up; a report names those runs."
+    asking = {
+        name for name, scenario in jobs if not rule.asks(scenario, expect(scenario, BUILD, BUILD))
+    }
+    names = [name for name in dict.fromkeys(name for name, _ in jobs) if name in asking]
+    if not names:
+        return "No scenario of the main job asks: it takes one of your own, or a test's."
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return f"The main job (`vfio-multifd run`) asks in {', '.join(names[:MOST])}{more}."
+
+
+def _documented(rule: Rule) -> Iterator[str]:
+    """What the rule's file says behind its first line, which is the title in other words."""
+    where = Path(inspect.getfile(rule.judge))
+    name = "run_itself" if rule.id == "RUN" else rule.id.lower().replace("-", "_")
+    own = ROOT / "harness" / "check" / "rules" / f"{name}.py"
+    for path in dict.fromkeys((own, where)):
+        doc = inspect.cleandoc(_docstring(path)).removeprefix(f"{rule.id}: ")
+        doc = doc[:1].upper() + doc[1:]
+        yield doc.replace("``", "`")
+        yield ""
+    yield f"Judged by `{where.resolve().relative_to(ROOT)}`."
+    yield ""
+
+
+def _docstring(path: Path) -> str:
+    code = compile(path.read_text(), str(path), "exec")
+    return next((text for text in code.co_consts if isinstance(text, str)), "")
+
+
+def _conditions(words: str, assumptions: tuple[object, ...]) -> Iterator[str]:
+    if assumptions:
+        yield f"{words} {'; '.join(str(getattr(one, 'value', one)) for one in assumptions)}."
+        yield ""
+
+
+def _deviations(rule: Rule) -> Iterator[str]:
+    known = _known(rule)
+    if not known:
+        yield "None."
+        yield ""
+        return
+    yield "| case | QEMU | cause | `vfio-multifd repro` |"
+    yield "|---|---|---|---|"
+    for deviation in known:
+        often = ", now and then" if deviation.intermittent else ""
+        yield (
+            f"| {deviation.case} | {deviation.versions}{often} | {deviation.cause} "
+            f"| `{deviation.name}` |"
+        )
+    yield ""
+
+
+def _known(rule: Rule) -> list[Deviation]:
+    return [deviation for deviation in known_deviations() if deviation.requirement == rule.id]
+
+
+def _migrations(scenario: Scenario | None) -> Iterator[Scenario]:
+    while scenario is not None:
+        yield scenario
+        scenario = scenario.then
+
+
+def write(folder: Path) -> None:
+    """Write all pages into ``folder``, and remove those of requirements that are gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = pages()
+    for path in folder.glob("*.md"):
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        (folder / name).write_text(text)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)
