@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.devices.emulated import EmulatedDevices
+from harness.devices.attachments import Attachments
 from harness.errors import LostVM, PrerequisiteMissing, QmpError, UsageError
 from harness.history import Record, Side
 from harness.scenario import Scenario
@@ -49,9 +49,9 @@ def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> i
     if shutil.which(argv[0]) is None:
         raise PrerequisiteMissing(f"{argv[0]}: there is no such program")
     records: list[Record] = []
-    devices = EmulatedDevices(side, scenario.devices, records.append)
+    devices = Attachments(side, scenario.devices, records.append)
     if side is Side.SOURCE:
-        for attached in devices.devices:
+        for attached in devices.emulated.devices:
             attached.function.fill_contents()
     at = argv.index(DEVICES)
     command = [*GUARD, *argv[:at], *devices.options(), *argv[at + 1 :]]
@@ -59,15 +59,15 @@ def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> i
     # (Not SIG_IGN: the child would inherit that.)
     signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        process = devices.supervisor.launch(command, stdin=None, is_foreground=True)
+        process = devices.launch(command, stdin=None, is_foreground=True)
     except FileNotFoundError as error:
         raise PrerequisiteMissing("setpriv is not there: install util-linux") from error
     status = _wait(process)
     devices.report()
     devices.close()
-    if devices.supervisor.failure is not None:
-        raise devices.supervisor.failure
-    for device in scenario.devices:
+    if devices.failure is not None:
+        raise devices.failure
+    for device in scenario.emulated:  # nobody sees into the others
         for line in _story(device.id, side, records):
             out.write(f"{line}\n")
     return status if status >= 0 else 128 - status

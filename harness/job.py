@@ -28,7 +28,7 @@ from harness.report import files, json_report, terminal, waiting
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
 from harness.run import Run, interrupted_by, run_in
-from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario import Device, EmulatedDevice, Scenario
 from harness.session.replay import scenario_of
 from harness.vm import builds
 
@@ -115,7 +115,7 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
         raise UsageError(f"{original.name}: {error}") from error
 
 
-def _devices(originals: Sequence[EmulatedDevice], settings: Settings) -> Iterator[EmulatedDevice]:
+def _devices(originals: Sequence[Device], settings: Settings) -> Iterator[Device]:
     """So many devices as are wanted: the scenario's own, then copies of its last."""
     if settings.devices is not None and settings.devices < 0:
         raise ValueError(f"--devices is {settings.devices}, below 0")
@@ -123,17 +123,27 @@ def _devices(originals: Sequence[EmulatedDevice], settings: Settings) -> Iterato
     names = (f"vfio{n}" for n in itertools.count())
     free = (name for name in names if name not in {device.id for device in originals})
     for number in range(count):
-        fields: dict[str, Any] = {}
         if number < len(originals):
-            device = originals[number]
-        else:
-            device = originals[-1] if originals else EmulatedDevice(id="vfio0")
-            fields = {"id": next(free), "seed": device.seed + number}
+            yield _device(originals[number], settings, number)
+            continue
+        device = originals[-1] if originals else EmulatedDevice(id="vfio0")
+        copy = msgspec.structs.replace(device, id=next(free))
+        if isinstance(copy, EmulatedDevice):
+            copy = msgspec.structs.replace(copy, seed=copy.seed + number)
+        yield _device(copy, settings, number)
+
+
+def _device(device: Device, settings: Settings, number: int) -> Device:
+    """``device``, which is the ``number``-th, with the settings that are about its state."""
+    if not isinstance(device, EmulatedDevice):
         if settings.size is not None:
-            fields["size"] = settings.size
-        if settings.seed is not None:
-            fields["seed"] = settings.seed + number
-        yield msgspec.structs.replace(device, **fields)
+            raise ValueError(f"{device.id}: --size is for emulated devices; this one has its own")
+        return device
+    return msgspec.structs.replace(
+        device,
+        size=device.size if settings.size is None else settings.size,
+        seed=device.seed if settings.seed is None else settings.seed + number,
+    )
 
 
 def with_builds(original: Scenario, settings: Settings) -> Scenario:

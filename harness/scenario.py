@@ -83,7 +83,19 @@ class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
     """Index of the buffer that the lie is about."""
 
 
-class EmulatedDevice(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="emulated"):
+class _Device(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
+    """What is said of a device of any kind."""
+
+    id: str
+    """QEMU's device id; also the device's name in records."""
+    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
+    """x-migration-multifd-transfer on both sides; None: not given, QEMU's default."""
+    enable_migration: OnOffAuto = OnOffAuto.ON
+    properties: dict[str, str | int | bool] = {}
+    """More properties of vfio-pci, on both sides."""
+
+
+class EmulatedDevice(_Device, frozen=True, kw_only=True, tag="emulated"):
     """A PCI function that lives in the harness (``harness.vfio``).
 
     Its state is ``precopy_initial_bytes + precopy_dirty_bytes + size`` bytes of a
@@ -91,8 +103,6 @@ class EmulatedDevice(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="
     front as far as they fit.
     """
 
-    id: str
-    """QEMU's device id; also the device's name in records."""
     size: int = 16 * MIB
     """Bytes of state that are left for stop-copy."""
     seed: int = 1
@@ -117,12 +127,6 @@ class EmulatedDevice(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="
     save: SaveBehaviour = SaveBehaviour()
     load: LoadBehaviour = LoadBehaviour()
 
-    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
-    """x-migration-multifd-transfer on both sides; None: not given, QEMU's default."""
-    enable_migration: OnOffAuto = OnOffAuto.ON
-    properties: dict[str, str | int | bool] = {}
-    """More properties of vfio-pci, on both sides."""
-
     @property
     def total_size(self) -> int:
         """All bytes of state: what pre-copy carries and what stop-copy carries."""
@@ -132,6 +136,19 @@ class EmulatedDevice(_Frozen, frozen=True, kw_only=True, tag_field="kind", tag="
     def precopy_size(self) -> int:
         """Bytes that can be read while the device is in PRE_COPY."""
         return (self.precopy_initial_bytes + self.precopy_dirty_bytes) if self.pre_copy else 0
+
+
+class MdevDevice(_Device, frozen=True, kw_only=True, tag="mdev"):
+    """A mediated device of the kernel: an instance is made for each side."""
+
+    type: str = "mtty-1"
+    """The mdev type, as in sysfs: ``mtty-1`` is a serial card with one port."""
+    parent: str = ""
+    """The parent device that offers it; empty: whichever does."""
+
+
+Device = EmulatedDevice | MdevDevice
+"""Of any kind."""
 
 
 class Transport(enum.StrEnum):
@@ -147,7 +164,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     """What to run: two QEMUs, devices, channels, migration settings, a seed."""
 
     name: str
-    devices: tuple[EmulatedDevice, ...] = (EmulatedDevice(id="vfio0"),)
+    devices: tuple[Device, ...] = (EmulatedDevice(id="vfio0"),)
     qemu: str = ""
     """Source QEMU: a path; empty: the one the machine has (``vm.builds``)."""
     qemu_dst: str = ""
@@ -203,22 +220,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
                 "then must have the same devices, machine and ram_mib",
             ),
             *(self._needs_of(fault) for fault in self.faults),
-            *(check for device in self.devices for check in _idle_settings(device)),
-            *((d.size >= 0, f"{d.id}: size is {d.size}, below 0") for d in self.devices),
-            *(
-                (
-                    d.bar_size >= 4096 and d.bar_size & (d.bar_size - 1) == 0,
-                    f"{d.id}: bar_size is {d.bar_size}, not a power of two of at least 4096",
-                )
-                for d in self.devices
-            ),
-            *(
-                (
-                    all(s > 0 for s in (*d.save.read_sizes, *d.load.write_sizes)),
-                    f"{d.id}: read_sizes and write_sizes must be above 0",
-                )
-                for d in self.devices
-            ),
+            *(check for device in self.devices for check in _checks(device)),
         )
         for is_right, message in checks:
             if not is_right:
@@ -232,7 +234,9 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         """Whether ``fault`` can come to its moment here, and what it needs."""
         until = getattr(fault, "until", None)
         waits_for_device = until is not None and (until.loaded or until.told == "loaded")
-        is_seen = all(device.data_path is DataPath.SUPERVISED for device in self.devices)
+        is_seen = len(self.emulated) == len(self.devices) and all(
+            device.data_path is DataPath.SUPERVISED for device in self.emulated
+        )
         return (
             not waits_for_device or is_seen,
             f"{fault.describe()}: only a device with data_path=supervised tells what it has loaded",
@@ -244,9 +248,35 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         return self.relay or bool(self.faults)
 
     @property
+    def emulated(self) -> tuple[EmulatedDevice, ...]:
+        """The devices that live in the harness."""
+        return tuple(device for device in self.devices if isinstance(device, EmulatedDevice))
+
+    @property
     def state_size(self) -> int:
-        """Bytes of state of all devices."""
-        return sum(device.total_size for device in self.devices)
+        """Bytes of state of the devices that live in the harness; others' is not known."""
+        return sum(device.total_size for device in self.emulated)
+
+
+def _checks(device: Device) -> Iterator[tuple[bool, str]]:
+    """What must hold of ``device`` alone, and what is wrong where it does not."""
+    match device:
+        case MdevDevice():
+            for name, value in (("type", device.type), ("parent", device.parent)):
+                yield "/" not in value, f"{device.id}: {name} {value!r} is a name, not a path"
+            yield bool(device.type), f"{device.id}: type is empty; one is mtty-1"
+        case EmulatedDevice():
+            yield from _idle_settings(device)
+            yield device.size >= 0, f"{device.id}: size is {device.size}, below 0"
+            bar = device.bar_size
+            yield (
+                bar >= 4096 and bar & (bar - 1) == 0,
+                f"{device.id}: bar_size is {bar}, not a power of two of at least 4096",
+            )
+            yield (
+                all(s > 0 for s in (*device.save.read_sizes, *device.load.write_sizes)),
+                f"{device.id}: read_sizes and write_sizes must be above 0",
+            )
 
 
 def _idle_settings(device: EmulatedDevice) -> Iterator[tuple[bool, str]]:

@@ -6,6 +6,7 @@ Shared by the rules about runs that are cancelled, that lose a QEMU, or whose de
 import msgspec
 
 from harness.action_plan import Action, Execute, Kill
+from harness.check import shown
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
@@ -110,6 +111,13 @@ def lost(run: CheckedRun) -> tuple[str, list[Record]] | None:
 def damaged(run: CheckedRun) -> tuple[str, list[Record]] | None:
     """Which destination device does not hold the source's bytes; None: all do."""
     for device in run.devices:
+        if not shown.is_open(run, device.id):
+            if not shown.ports_compared(run, device.id):
+                return f"{device.id} did not show what it got", []
+            differs = shown.difference(run, device.id)
+            if differs is not None:
+                return differs.sentence, list(differs[1:])
+            continue
         received = run.seen(device.id, "received", Side.DESTINATION)
         if not received:
             return f"{device.id} did not tell what it got", []

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from harness.check.assumptions import Assumption, check
 from harness.check.delivered import follow
 from harness.check.interruption import allow_stop
@@ -52,8 +54,9 @@ from harness.check.rules import (
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import HistoryError
+from harness.history.records import Kind
 from harness.history.rundir import History
-from harness.model.expectation import expect
+from harness.model.expectation import Abilities, expect
 
 RULES: tuple[Rule, ...] = (
     run_itself.RULE,
@@ -110,7 +113,8 @@ def judge(history: History) -> Verdict:
     :raise HistoryError: a record lacks what records of its name have
     """
     manifest = history.manifest
-    expectation = expect(history.scenario, manifest.source, manifest.destination)
+    told = _abilities(history)
+    expectation = expect(history.scenario, manifest.source, manifest.destination, told)
     run = CheckedRun(history, expectation)
     _read(run, "what was delivered", follow)
     _read(run, "what was done", allow_stop)
@@ -124,6 +128,20 @@ def judge(history: History) -> Verdict:
         else:
             findings.append(_find(rule, run, broken))
     return Verdict.of(findings, not_asked)
+
+
+def _abilities(history: History) -> dict[str, Abilities]:
+    """What the kernel told of its devices (``abilities``)."""
+    try:
+        return {
+            record.device: msgspec.convert(record.args, Abilities)
+            for record in history.records
+            if record.kind is Kind.DEVICE and record.name == "abilities"
+        }
+    except msgspec.ValidationError as error:
+        raise HistoryError(
+            f"{history.scenario.name}: a record of abilities cannot be read: {error}"
+        ) from error
 
 
 def _find(rule: Rule, run: CheckedRun, broken: dict[Assumption, str]) -> Finding:

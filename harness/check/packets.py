@@ -25,6 +25,8 @@ def predict(run: CheckedRun, device: str) -> Prediction:
     expected = run.expectation.device(device)
     if expected.data_packets is not None:
         return Prediction(expected.data_packets, "the scenario")
+    if expected.total_bytes is None:
+        return Prediction(-1, "only the device knows how much state it has")
     if not run.has_trace(Side.SOURCE):
         return Prediction(-1, "pre-copy takes a share, and the source has no trace")
     reads = given_reads(run, device)
@@ -32,7 +34,7 @@ def predict(run: CheckedRun, device: str) -> Prediction:
     if reads >= 0:
         return Prediction(reads - len(blocks), "the device's reads")
     setup = run.trace(Side.SOURCE, SAVE_SETUP, device)
-    spec = next(spec for spec in run.devices if spec.id == device)
+    spec = next(spec for spec in run.scenario.emulated if spec.id == device)
     if not setup or not setup[-1].args["data_buffer_size"] or spec.save.read_sizes:
         return Prediction(-1, "pre-copy takes a share, and the reads were not recorded")
     left = expected.total_bytes - main_bytes(run, device)

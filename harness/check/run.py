@@ -15,7 +15,7 @@ from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, Manifest
 from harness.model.expectation import Expectation
 from harness.model.prediction import Prediction
-from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario import Device, Scenario
 
 INCOMING = "vfio_load_state_device_buffer_incoming"
 STARVED = "vfio_load_state_device_buffer_starved"
@@ -168,7 +168,7 @@ class CheckedRun:
         return Endings(self)
 
     @property
-    def devices(self) -> Iterator[EmulatedDevice]:
+    def devices(self) -> Iterator[Device]:
         """The scenario's devices."""
         return iter(self.scenario.devices)
 

@@ -46,6 +46,7 @@ SHOWN_ON = {
     "measured": "completes; the destination's memory was measured",
     "after iter": "config waits for the main channel, which was stalled",
     "no return path": "completes without a return path",
+    "kernel's devices": "completes with a relay: two mdev serial cards",
 }
 """Kinds of runs on which twins are shown."""
 

@@ -2,25 +2,29 @@
 
 from collections.abc import Callable, Sequence
 
+from harness.devices.vfio_pci import device_option, slots_for
 from harness.history import Record, Side
 from harness.scenario import EmulatedDevice
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.supervisor import Supervisor
 
-FIRST_SLOT = 2
-"""PCI slot of the first device on bus 0; 0 and 31 are taken by q35, 1 by pc."""
-
 
 class EmulatedDevices:
     """The devices of ``specs`` in the QEMU of ``side``.
 
+    :param slots: their PCI slots; none: from the first on
     :ivar supervisor: launches that QEMU
     :ivar devices: one for each spec, in order
     """
 
     def __init__(
-        self, side: Side, specs: Sequence[EmulatedDevice], record: Callable[[Record], None]
+        self,
+        side: Side,
+        specs: Sequence[EmulatedDevice],
+        record: Callable[[Record], None],
+        slots: Sequence[int] = (),
     ) -> None:
+        self._slots = slots_for(specs, slots)
         self.supervisor = Supervisor(side, record)
         self.devices = [
             AttachedDevice(spec, side, self.supervisor.iommu, index, record)
@@ -29,27 +33,22 @@ class EmulatedDevices:
         for device in self.devices:
             self.supervisor.attach(device)
 
-    def options(self) -> list[str]:
-        """QEMU options that attach the devices."""
+    def objects(self) -> list[str]:
+        """The iommufd.  It comes as a descriptor, as the devices do: no path below /dev is
+        opened.
+        """
         if not self.devices:
             return []
-        # Both the iommufd and the device come as descriptors: no path under /dev is opened.
-        options = ["-object", f"iommufd,id=iommufd0,fd={self.supervisor.iommufd.fd}"]
-        for index, device in enumerate(self.devices):
-            spec = device.spec
-            properties: dict[str, str | int | bool] = {
-                "id": spec.id,
-                "iommufd": "iommufd0",
-                "fd": device.fd,
-                "addr": f"{slot_of(index):#x}",  # the same on both sides: it names the state
-                "enable-migration": spec.enable_migration.value,
-                "migration-events": "on",
-            }
-            if spec.multifd_transfer is not None:
-                properties["x-migration-multifd-transfer"] = spec.multifd_transfer.value
-            properties |= spec.properties
-            options += ["-device", ",".join(("vfio-pci", *map(_property, properties.items())))]
-        return options
+        return ["-object", f"iommufd,id=iommufd0,fd={self.supervisor.iommufd.fd}"]
+
+    def options(self) -> dict[str, list[str]]:
+        """Id of each device -> the QEMU options that attach it."""
+        return {
+            device.spec.id: device_option(
+                device.spec, slot, {"iommufd": "iommufd0", "fd": device.fd}
+            )
+            for device, slot in zip(self.devices, self._slots, strict=True)
+        }
 
     def trace_names(self) -> dict[str, str]:
         """Names that QEMU's trace may give the devices -> their ids.
@@ -90,14 +89,3 @@ def expect_from(source: EmulatedDevices, destination: EmulatedDevices) -> None:
         theirs.function.expected = lambda origin=origin: (  # type: ignore[misc]
             origin.saving.state if origin.saving is not None else None
         )
-
-
-def slot_of(index: int) -> int:
-    """PCI slot of the device that is ``index``-th of all."""
-    return FIRST_SLOT + index
-
-
-def _property(item: tuple[str, str | int | bool]) -> str:
-    name, value = item
-    text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-    return f"{name}={text.replace(',', ',,')}"

@@ -3,44 +3,14 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from harness.devices.emulated import slot_of
 from harness.devices.ledger import Ledger
 from harness.devices.mdev_bus import MdevBus, MdevType
-from harness.devices.vfio_pci import device_option
+from harness.devices.vfio_pci import device_option, slots_for
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Kind, Record, Side
-from harness.scenario import OnOffAuto
-
-
-class MdevSpec(Protocol):
-    """What a scenario says about such a device."""
-
-    @property
-    def id(self) -> str:
-        """QEMU's device id; also the device's name in records."""
-
-    @property
-    def type(self) -> str:
-        """The mdev type, like ``mtty-2``."""
-
-    @property
-    def parent(self) -> str:
-        """The device that offers it; empty: whichever does."""
-
-    @property
-    def multifd_transfer(self) -> OnOffAuto | None:
-        """x-migration-multifd-transfer; None: not given, QEMU's default."""
-
-    @property
-    def enable_migration(self) -> OnOffAuto:
-        """enable-migration."""
-
-    @property
-    def properties(self) -> Mapping[str, str | int | bool]:
-        """More properties of vfio-pci."""
+from harness.scenario import MdevDevice
 
 
 class MdevDevices:
@@ -48,6 +18,7 @@ class MdevDevices:
 
     What an earlier run has left that was killed is removed first.
 
+    :param slots: their PCI slots; none: from the first on
     :ivar uuids: one for each spec, in order
     :raise PrerequisiteMissing: module, parent, type or rights are missing, or the type is
         full; then nothing is left of those that were made
@@ -56,14 +27,17 @@ class MdevDevices:
     def __init__(
         self,
         side: Side,
-        specs: Sequence[MdevSpec],
+        specs: Sequence[MdevDevice],
         record: Callable[[Record], None],
         bus: MdevBus | None = None,
         ledger: Ledger | None = None,
+        slots: Sequence[int] = (),
     ) -> None:
         self.uuids: list[str] = []
+        self._left: list[str] = []
         self._side = side
         self._specs = tuple(specs)
+        self._slots = slots_for(specs, slots)
         self._record = record
         self._bus = bus if bus is not None else MdevBus()
         self._ledger = ledger if ledger is not None else Ledger("mdev")
@@ -74,40 +48,42 @@ class MdevDevices:
                 self._create(spec)
             undo.pop_all()
 
-    def _create(self, spec: MdevSpec) -> None:
+    def _create(self, spec: MdevDevice) -> None:
         kind = self._bus.find(spec.type, spec.parent)
         name = str(uuid.uuid4())
         self._ledger.claim(name)
         self.uuids.append(name)
+        self._left.append(name)
         try:
             self._bus.create(kind, name)
         except PrerequisiteMissing as error:
             raise PrerequisiteMissing(f"{spec.id}: {error}") from error
         self._note(spec, name, kind)
 
-    def _note(self, spec: MdevSpec, name: str, kind: MdevType) -> None:
+    def _note(self, spec: MdevDevice, name: str, kind: MdevType) -> None:
         args = {"uuid": name, "type": kind.name, "parent": kind.parent}
         args["group"] = str(self._bus.group(name))
         self._record(Record(time.time_ns(), self._side, Kind.DEVICE, "created", args, spec.id))
 
-    def options(self) -> list[str]:
-        """QEMU options that attach the devices."""
-        options = []
-        for index, (spec, name) in enumerate(zip(self._specs, self.uuids, strict=True)):
-            properties: dict[str, str | int | bool] = {
-                "id": spec.id,
-                "sysfsdev": str(self._bus.device(name)),
-                "addr": f"{slot_of(index):#x}",  # the same on both sides: it names the state
-                "enable-migration": spec.enable_migration.value,
-                "migration-events": "on",
-                # Else QEMU asks the device what it has written by DMA.  mtty, which does
-                # none, keeps no such log, and the migration fails: Operation not supported.
-                "x-device-dirty-page-tracking": False,
-            }
-            if spec.multifd_transfer is not None:
-                properties["x-migration-multifd-transfer"] = spec.multifd_transfer.value
-            options += device_option(properties | dict(spec.properties))
-        return options
+    def objects(self) -> list[str]:
+        """None: each device is opened by its path."""
+        return []
+
+    def options(self) -> dict[str, list[str]]:
+        """Id of each device -> the QEMU options that attach it."""
+        return {
+            spec.id: device_option(
+                spec,
+                slot,
+                {
+                    "sysfsdev": str(self._bus.device(name)),
+                    # Else QEMU asks the device what it has written by DMA.  mtty, which does
+                    # none, keeps no such log, and the migration fails: Operation not supported.
+                    "x-device-dirty-page-tracking": False,
+                },
+            )
+            for spec, name, slot in zip(self._specs, self.uuids, self._slots, strict=True)
+        }
 
     def trace_names(self) -> dict[str, str]:
         """Names that QEMU's trace may give the devices -> their ids.
@@ -118,20 +94,20 @@ class MdevDevices:
         return dict(zip([*self.uuids, *ids], [*ids, *ids], strict=True))
 
     def close(self) -> None:
-        """After QEMU's end: remove the devices.
+        """After QEMU's end: remove the devices.  Called again it does nothing.
 
         :raise HarnessError: the first of those that could not be removed; they stay written
             down
         """
         errors: list[HarnessError] = []
-        for name in self.uuids:
+        for name in self._left:
             try:
                 self._bus.remove(name)
             except HarnessError as error:
                 errors.append(error)
             else:
                 self._ledger.release(name)
-        self.uuids.clear()
+        self._left.clear()
         if errors:
             raise errors[0]
 

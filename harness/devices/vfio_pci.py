@@ -1,11 +1,62 @@
 """Options of QEMU's ``vfio-pci``, which all kinds of devices have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from harness.scenario import OnOffAuto
+
+FIRST_SLOT = 2
+"""PCI slot of the first device on bus 0; 0 and 31 are taken by q35, 1 by pc."""
 
 
-def device_option(properties: Mapping[str, str | int | bool]) -> list[str]:
-    """The option that attaches one device with ``properties``, each named once."""
-    return ["-device", ",".join(("vfio-pci", *map(_property, properties.items())))]
+class DeviceSpec(Protocol):
+    """What a scenario says about a device of any kind."""
+
+    @property
+    def id(self) -> str:
+        """QEMU's device id; also the device's name in records."""
+
+    @property
+    def multifd_transfer(self) -> OnOffAuto | None:
+        """x-migration-multifd-transfer; None: not given, QEMU's default."""
+
+    @property
+    def enable_migration(self) -> OnOffAuto:
+        """enable-migration."""
+
+    @property
+    def properties(self) -> Mapping[str, str | int | bool]:
+        """More properties of vfio-pci."""
+
+
+def slot_of(index: int) -> int:
+    """PCI slot of the device that is ``index``-th of all."""
+    return FIRST_SLOT + index
+
+
+def slots_for(specs: Sequence[DeviceSpec], slots: Sequence[int]) -> Sequence[int]:
+    """``slots``; where none are given those from the first on."""
+    return slots or [slot_of(index) for index in range(len(specs))]
+
+
+def device_option(
+    spec: DeviceSpec, slot: int, properties: Mapping[str, str | int | bool]
+) -> list[str]:
+    """The option that attaches ``spec``, each property named once.
+
+    :param properties: what its kind adds; those of ``spec`` itself go before them
+    """
+    found: dict[str, str | int | bool] = {
+        "id": spec.id,
+        "addr": f"{slot:#x}",  # the same on both sides: it names the state
+        "enable-migration": spec.enable_migration.value,
+        "migration-events": "on",
+        **properties,
+    }
+    if spec.multifd_transfer is not None:
+        found["x-migration-multifd-transfer"] = spec.multifd_transfer.value
+    found |= spec.properties
+    return ["-device", ",".join(("vfio-pci", *map(_property, found.items())))]
 
 
 def _property(item: tuple[str, str | int | bool]) -> str:

@@ -34,6 +34,8 @@ process    ``hung``                    ``waiting_for``, ``backtrace``, ``main_lo
                                        ``monitor_alive`` (out-of-band)
 session    ``guest_config``            ``registers``: offset -> value, as a guest reads them
 session    ``guest_bar``               ``words``: first words of BAR 0, as a guest reads them
+session    ``guest_serial``            ``port`` (first I/O port of a serial port), ``registers``:
+                                       name -> value, as a guest has written or reads them
 session    ``deadline``                ``waiting_for``, ``deadline_s``
 session    ``action``                  ``action`` (in words), ``position`` in the scenario's actions
 session    ``faults``                  ``fired``: how often each fault of the plan changed anything

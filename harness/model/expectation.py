@@ -12,14 +12,14 @@ limits (``x-migration-max-queued-buffers-size``), several migrations in one run.
 import enum
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from harness.history.builds import BuildFacts
 from harness.history.records import Side
 from harness.model import buffers
-from harness.scenario import EmulatedDevice, OnOffAuto, Scenario, Transport
+from harness.scenario import Device, EmulatedDevice, OnOffAuto, Scenario, Transport
 
 TRANSFER = "x-migration-multifd-transfer"
 FIRST_MACHINE = (10, 0)
@@ -65,17 +65,36 @@ class TransferPath(enum.StrEnum):
     MAIN = "main"
 
 
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device's driver offers (VFIO_DEVICE_FEATURE of linux/vfio.h).
+
+    The defaults are those of mtty, which has no DMA to log.
+    """
+
+    stop_copy: bool = True
+    """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate."""
+    p2p: bool = True
+    """VFIO_MIGRATION_P2P."""
+    pre_copy: bool = True
+    """VFIO_MIGRATION_PRE_COPY."""
+    dma_logging: bool = False
+    """Whether it logs the pages that it writes (DMA_LOGGING_*)."""
+
+
 class DeviceExpectation(msgspec.Struct, frozen=True, kw_only=True):
     """What one device's state does."""
 
     id: str
     path: TransferPath
-    total_bytes: int
-    """All that the device hands out, in pre-copy and in stop-copy."""
+    total_bytes: int | None
+    """All that the device hands out, in pre-copy and in stop-copy; None: only it knows."""
     buffer_size: int
     """Most bytes of one ``read()``: min(1 MiB, what MIG_DATA_SIZE answers at set-up)."""
     buffer_sizes: tuple[int, ...] | None
-    """Bytes of each data packet; None: pre-copy takes a share that cannot be foretold."""
+    """Bytes of each data packet; None: the size is not known, or pre-copy takes a share that
+    cannot be foretold."""
+
+    abilities: Abilities = Abilities()
 
     @property
     def data_packets(self) -> int | None:
@@ -107,19 +126,28 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(d for d in self.devices if d.path is TransferPath.MULTIFD)
 
 
-def expect(scenario: Scenario, source: BuildFacts, destination: BuildFacts) -> Expectation:
-    """What a right QEMU does with ``scenario``."""
+def expect(
+    scenario: Scenario,
+    source: BuildFacts,
+    destination: BuildFacts,
+    told: Mapping[str, Abilities] | None = None,
+) -> Expectation:
+    """What a right QEMU does with ``scenario``.
+
+    :param told: abilities of the kernel's devices, by their ids, where the kernel told them
+    """
+    abilities = {device.id: _abilities(device, told or {}) for device in scenario.devices}
     machine = machine_version(source.machine or scenario.machine)
     supported = is_supported(scenario, machine)
     paths = [_path(device, source, supported, machine) for device in scenario.devices]
     devices = tuple(
-        _device(device, path or TransferPath.MULTIFD)
+        _device(device, path or TransferPath.MULTIFD, abilities[device.id])
         for device, path in zip(scenario.devices, paths, strict=True)
     )
     ending, reason, side = next(
         itertools.chain(
-            _launch_refusals(scenario, source, destination),
-            _blockers(scenario),
+            _launch_refusals(scenario, source, destination, abilities),
+            _blockers(scenario, abilities),
             _refusals(scenario, paths),
             _device_errors(scenario),
         ),
@@ -170,13 +198,24 @@ def is_supported(scenario: Scenario, machine: tuple[int, int] | None) -> bool:
     )
 
 
-def transfer_setting(device: EmulatedDevice) -> OnOffAuto | None:
+def _abilities(device: Device, told: Mapping[str, Abilities]) -> Abilities:
+    if not isinstance(device, EmulatedDevice):
+        return told.get(device.id, Abilities())
+    return Abilities(
+        stop_copy=device.stop_copy,
+        p2p=device.p2p,
+        pre_copy=device.pre_copy,
+        dma_logging=device.dma_logging,
+    )
+
+
+def transfer_setting(device: Device) -> OnOffAuto | None:
     """x-migration-multifd-transfer of ``device``; None: left to the machine type."""
     value = device.properties.get(TRANSFER, device.multifd_transfer)
     return None if value is None else _on_off_auto(value)
 
 
-def migration_setting(device: EmulatedDevice) -> OnOffAuto:
+def migration_setting(device: Device) -> OnOffAuto:
     """enable-migration of ``device``."""
     return _on_off_auto(device.properties.get("enable-migration", device.enable_migration))
 
@@ -188,7 +227,7 @@ def _on_off_auto(value: str | int | bool) -> OnOffAuto:
 
 
 def _path(
-    device: EmulatedDevice, facts: BuildFacts, supported: bool, machine: tuple[int, int] | None
+    device: Device, facts: BuildFacts, supported: bool, machine: tuple[int, int] | None
 ) -> TransferPath | None:
     """The path of ``device``'s state; None: asked for what is not supported.
 
@@ -211,7 +250,16 @@ def _lacks_property(facts: BuildFacts) -> bool:
     return bool(facts.vfio_pci_properties) and TRANSFER not in facts.vfio_pci_properties
 
 
-def _device(device: EmulatedDevice, path: TransferPath) -> DeviceExpectation:
+def _device(device: Device, path: TransferPath, abilities: Abilities) -> DeviceExpectation:
+    if not isinstance(device, EmulatedDevice):
+        return DeviceExpectation(
+            id=device.id,
+            path=path,
+            total_bytes=None,
+            buffer_size=buffers.MOST,
+            buffer_sizes=None,
+            abilities=abilities,
+        )
     reported = device.total_size if device.reported_size is None else device.reported_size
     size = buffers.buffer_size(reported)
     is_foretold = not device.precopy_size and size > 0
@@ -223,6 +271,7 @@ def _device(device: EmulatedDevice, path: TransferPath) -> DeviceExpectation:
         buffer_sizes=buffers.sizes(device.total_size, size, device.save.read_sizes)
         if is_foretold or not device.total_size
         else None,
+        abilities=abilities,
     )
 
 
@@ -230,50 +279,58 @@ Refusal = tuple[Ending, str, Side | None]
 
 
 def _launch_refusals(
-    scenario: Scenario, source: BuildFacts, destination: BuildFacts
+    scenario: Scenario,
+    source: BuildFacts,
+    destination: BuildFacts,
+    abilities: Mapping[str, Abilities],
 ) -> Iterator[Refusal]:
     """vfio_migration_realize() in hw/vfio/migration.c, with enable-migration=on."""
     for side, facts in ((Side.SOURCE, source), (Side.DESTINATION, destination)):
         if _lacks_property(facts) and any(transfer_setting(d) for d in scenario.devices):
             yield Ending.LAUNCH_REFUSED, TRANSFER, side
-    migratable: list[EmulatedDevice] = []
+    migratable: list[Abilities] = []
     for device in scenario.devices:
-        must = migration_setting(device) is OnOffAuto.ON
-        if must and not device.stop_copy:
+        must, ours = migration_setting(device) is OnOffAuto.ON, abilities[device.id]
+        if must and not ours.stop_copy:
             yield Ending.LAUNCH_REFUSED, NOT_IN_KERNEL, None
-        if not _can_migrate(device):
+        if not _can_migrate(device, ours):
             continue
-        migratable.append(device)
+        migratable.append(ours)
         if must and len(migratable) > 1 and not all(d.p2p for d in migratable):
             yield Ending.LAUNCH_REFUSED, NEEDS_P2P, None
 
 
-def _blockers(scenario: Scenario) -> Iterator[Refusal]:
+def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:
     """Devices that take a migration blocker: same function, enable-migration off or auto.
 
-    The emulated IOMMU tracks no dirty pages, so a device that does not either is taken
-    for one that cannot migrate, unless enable-migration is on.
+    Neither the emulated IOMMU nor the kernel's type1 container is asked for dirty pages, so
+    a device that tracks none either is taken for one that cannot migrate, unless
+    enable-migration is on.
     """
     for device in scenario.devices:
-        setting = migration_setting(device)
+        setting, ours = migration_setting(device), abilities[device.id]
         tracks = (
-            device.dma_logging
+            ours.dma_logging
             and _on_off_auto(device.properties.get("x-device-dirty-page-tracking", OnOffAuto.ON))
             is not OnOffAuto.OFF
         )
         if setting is OnOffAuto.OFF:
             yield Ending.BLOCKED, DISABLED, Side.SOURCE
-        elif not device.stop_copy:
+        elif not ours.stop_copy:
             yield Ending.BLOCKED, NOT_IN_KERNEL, Side.SOURCE
         elif setting is OnOffAuto.AUTO and not tracks:
             yield Ending.BLOCKED, NO_DIRTY_TRACKING, Side.SOURCE
-    migratable = [device for device in scenario.devices if _can_migrate(device)]
-    if len(migratable) > 1 and not all(device.p2p for device in migratable):
+    migratable = [
+        abilities[device.id]
+        for device in scenario.devices
+        if _can_migrate(device, abilities[device.id])
+    ]
+    if len(migratable) > 1 and not all(ours.p2p for ours in migratable):
         yield Ending.BLOCKED, NEEDS_P2P, Side.SOURCE
 
 
-def _can_migrate(device: EmulatedDevice) -> bool:
-    return device.stop_copy and migration_setting(device) is not OnOffAuto.OFF
+def _can_migrate(device: Device, abilities: Abilities) -> bool:
+    return abilities.stop_copy and migration_setting(device) is not OnOffAuto.OFF
 
 
 def _refusals(scenario: Scenario, paths: list[TransferPath | None]) -> Iterator[Refusal]:
@@ -303,7 +360,7 @@ def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
     A source device is read until it says that it has no more, so an error right behind
     its last byte is met too; a destination device is written no further than that.
     """
-    for device in scenario.devices:
+    for device in scenario.emulated:
         save, load = device.save.error_at, device.load.error_at
         if save is not None and save <= device.total_size:
             yield Ending.DEVICE_ERROR, "", Side.SOURCE

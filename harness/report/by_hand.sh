@@ -2,9 +2,9 @@
 # The two QEMUs of the run %NAME%, by hand:  by-hand.sh [FOLDER]
 #
 # Starts the destination and the source under `vfio-multifd serve`, which gives each the
-# scenario's emulated devices; sends both the QMP commands that the harness sent, in their
+# scenario's devices; sends both the QMP commands that the harness sent, in their
 # order; waits for the end; prints query-migrate of both.  What a guest would have set up
-# (PCI command register, BAR 0) is left out.  FOLDER keeps traces and sockets; without it
+# (PCI command register, BARs, contents) is left out.  FOLDER keeps traces and sockets; without it
 # they are in a temporary one, which is removed.
 #
 # With a debugger or profiler, start that side alone, in the foreground of a terminal:
@@ -40,7 +40,7 @@ command -v vfio-multifd >/dev/null || {
     exit 3
 }
 
-devices=(@devices@) # `vfio-multifd serve` puts the emulated devices in this place
+devices=(@devices@) # `vfio-multifd serve` puts the devices in this place
 serve() { exec vfio-multifd serve --scenario "$here/scenario.json" --side "$1" -- "${@:2}"; }
 
 # shellcheck disable=SC2054 # the commas are those of QEMU's options

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from harness import fault_plan
-from harness.devices.emulated import slot_of
+from harness.devices.vfio_pci import slot_of
 from harness.errors import VMError
 from harness.history import Kind, Record, Side
 from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.devices.emulated import EmulatedDevices
+from harness.devices.attachments import Attachments
 from harness.errors import PrerequisiteMissing, VMError
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
@@ -31,7 +31,7 @@ class Peer:
     voice: Voice
     binary: Path
     catalogue: Catalogue | None
-    devices: EmulatedDevices
+    devices: Attachments
     vm: Vm
     trace: Path
     facts: BuildFacts | None = None
@@ -58,7 +58,7 @@ class Peer:
             voice,
             binary,
             catalogue,
-            EmulatedDevices(side, scenario.devices, voice),
+            Attachments(side, scenario.devices, voice),
             Vm(side, folder, voice, activity),
             folder / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
         )
@@ -120,9 +120,10 @@ class Peer:
         """After QEMU's end.
 
         :raise VMError: who answered its ioctls had failed
+        :raise HarnessError: a device is left behind
         """
         self.devices.close()
-        failure = self.devices.supervisor.failure
+        failure = self.devices.failure
         if failure is not None:
             raise VMError(f"{self.side}: the supervisor failed: {failure!r}") from failure
 

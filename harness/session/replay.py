@@ -71,8 +71,9 @@ class ReplaySession(Session):
 
     def _expect(self) -> None:
         """Tell the destination's devices what they are to get: what such a source device has."""
-        source = EmulatedDevices(Side.SOURCE, self.scenario.devices, lambda _record: None)
-        for theirs, ours in zip(source.devices, self.destination.devices.devices, strict=True):
+        source = EmulatedDevices(Side.SOURCE, self.scenario.emulated, lambda _record: None)
+        ours_all = self.destination.devices.emulated.devices
+        for theirs, ours in zip(source.devices, ours_all, strict=True):
             theirs.function.fill_contents()
             state = theirs.function.whole_state()
             ours.function.expected = lambda state=state: state  # type: ignore[misc]

@@ -12,19 +12,19 @@ import msgspec
 
 import harness
 from harness.action_plan import Target
-from harness.devices.emulated import expect_from, slot_of
+from harness.devices.emulated import expect_from
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError, QmpTimeout, VMError
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, History, Manifest, RunDir
 from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
-from harness.session import asking, capturing
+from harness.session import asking, capturing, guest_side
 from harness.session.actions import Actions
 from harness.session.link import Link
 from harness.session.log import Log
 from harness.session.peer import Peer
-from harness.vm import builds, command_line, guest, migration
+from harness.vm import builds, command_line, migration
 from harness.vm.activity import Activity
 
 _SETTLE_S = 5.0  # for the other side to end once one has failed
@@ -96,7 +96,7 @@ class Session:
             self.source.release()
             self.destination.release()
             raise
-        expect_from(self.source.devices, self.destination.devices)
+        expect_from(self.source.devices.emulated, self.destination.devices.emulated)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -271,7 +271,7 @@ class Session:
     async def _launch(self, peer: Peer) -> None:
         if peer is self.origin:
             await migration.configure(peer.vm.monitor, self.scenario)
-            await asking.guest_view(peer, self.scenario, self.log)
+            await guest_side.show(peer, self.scenario, self.log)
             return
         peer.trace.mkdir()
         argv = command_line.build(
@@ -289,7 +289,7 @@ class Session:
             _SPARE_BYTES + self.scenario.ram_mib * MIB + 2 * self.scenario.state_size
         )
         try:
-            await peer.vm.launch(argv, peer.devices.supervisor.launch, (), limit)
+            await peer.vm.launch(argv, peer.devices.launch, (), limit)
         except LaunchError:
             if peer.vm.process is None or peer.vm.process.pid == 0:
                 raise  # nothing was executed: no QEMU said anything
@@ -304,31 +304,17 @@ class Session:
             peer.facts, *_ = await asyncio.gather(
                 builds.facts(peer.vm.monitor, peer.binary),
                 migration.configure(peer.vm.monitor, self.scenario),
-                *([self._set_up_guest()] if peer.side is Side.SOURCE else []),
+                *(
+                    [guest_side.set_up(peer, self.scenario, self.log)]
+                    if peer.side is Side.SOURCE
+                    else []
+                ),
             )
         except (QmpTimeout, LostVM) as error:
             # It came up and then hung or died: that is QEMU's doing, and judged.
             await self._record_deadline((peer,), str(error))
             return
         peer.is_up = True
-
-    async def _set_up_guest(self) -> None:
-        """Give the source's devices contents and a place, as firmware and a driver would."""
-        for device in self.source.devices.devices:
-            device.function.fill_contents()
-        monitor = self.source.vm.monitor
-        await asyncio.gather(
-            *(
-                guest.set_up(
-                    monitor,
-                    slot_of(index),
-                    guest.bar_address(index, spec.bar_size),
-                    interrupt_line=0x10 + index if self.scenario.interrupt_line else None,
-                )
-                for index, spec in enumerate(self.scenario.devices)
-            )
-        )
-        await asking.guest_view(self.source, self.scenario, self.log)
 
     def _require_properties(self, peer: Peer) -> None:
         known = peer.facts.vfio_pci_properties if peer.facts else ()
@@ -426,7 +412,7 @@ class Session:
                 group.create_task(asking.how_it_went(peer))
         if migration.destination_end(self.destination.events) == "completed":
             with contextlib.suppress(VMError):
-                await asking.guest_view(self.destination, self.scenario, self.log)
+                await guest_side.observe(self.destination, self.scenario, self.log)
 
     async def _source_resumed(self) -> None:
         """A source that has failed runs its guest again, a moment after it said so; one that

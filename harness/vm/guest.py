@@ -7,19 +7,26 @@ are configuration mechanism #1 of the PCI Local Bus Specification.
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 from harness.vm.qmp import Monitor
 
 _ADDRESS_PORT, _DATA_PORT = 0xCF8, 0xCFC
 COMMAND, BAR0, INTERRUPT_LINE = 0x04, 0x10, 0x3C
-COMMAND_MEMORY_AND_MASTER = 0x6
+COMMAND_IO, COMMAND_MEMORY_AND_MASTER = 0x1, 0x6
 _BAR_WINDOW = 0xC000_0000  # in the PCI hole of q35 and pc, above any RAM that we give
 _BAR_STRIDE = 1 << 24
+_IO_WINDOW, _IO_STRIDE = 0xC000, 0x100  # I/O ports that no device of q35 or pc has
 
 
 def bar_address(index: int, bar_size: int) -> int:
     """Where BAR 0 of the device that is ``index``-th of all goes: apart from the others'."""
     return _BAR_WINDOW + index * max(_BAR_STRIDE, bar_size)
+
+
+def io_address(index: int) -> int:
+    """First I/O port of the device that is ``index``-th of all."""
+    return _IO_WINDOW + index * _IO_STRIDE
 
 
 def _select(slot: int, offset: int) -> str:
@@ -34,7 +41,7 @@ async def write_config(monitor: Monitor, slot: int, offset: int, value: int) -> 
 async def read_config(monitor: Monitor, slot: int, offset: int) -> int:
     """The 32-bit register at ``offset``."""
     _, answer = await monitor.human(_select(slot, offset), f"i/w {_DATA_PORT:#x}")
-    return int(answer.rsplit("=", 1)[1], 16)
+    return value_of(answer)
 
 
 async def set_up(
@@ -50,11 +57,33 @@ async def set_up(
     await write_config(monitor, slot, COMMAND, COMMAND_MEMORY_AND_MASTER)
 
 
+async def set_up_io(monitor: Monitor, slot: int, addresses: Sequence[int]) -> None:
+    """Place I/O BARs, from BAR 0 on, at ``addresses``, and let the device decode them."""
+    for number, address in enumerate(addresses):
+        await write_config(monitor, slot, BAR0 + 4 * number, address)
+    await write_config(monitor, slot, COMMAND, COMMAND_IO)
+
+
 async def registers(monitor: Monitor, slot: int) -> dict[str, int]:
     """The registers that :func:`set_up` can write, by their offset in hex."""
     offsets = (COMMAND, BAR0, INTERRUPT_LINE)
     values = await asyncio.gather(*(read_config(monitor, slot, offset) for offset in offsets))
     return {f"{offset:#04x}": value for offset, value in zip(offsets, values, strict=True)}
+
+
+def write_port(port: int, value: int) -> str:
+    """The human monitor's line that writes the byte ``value`` to an I/O port."""
+    return f"o/b {port:#x} {value:#x}"
+
+
+def read_port(port: int) -> str:
+    """The human monitor's line that reads a byte from an I/O port."""
+    return f"i/b {port:#x}"
+
+
+def value_of(answer: str) -> int:
+    """What a line that reads a port was answered."""
+    return int(answer.rsplit("=", 1)[1], 16)
 
 
 async def words(monitor: Monitor, address: int, count: int = 4) -> list[int]:

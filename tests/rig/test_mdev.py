@@ -1,5 +1,6 @@
 """mdev devices of the kernel itself: made, used by a QEMU, refused, removed."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from harness.devices.mdev_bus import MdevBus
 from harness.errors import PrerequisiteMissing
 from harness.history import Side
 from harness.vm import builds
-from tests.unit.devices.test_mdev import Spec
+from tests.unit.devices.test_mdev import spec
 
 KILLED = """
 import os, signal, sys
@@ -22,10 +23,10 @@ from pathlib import Path
 from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices
 from harness.history import Side
-from tests.unit.devices.test_mdev import Spec
+from tests.unit.devices.test_mdev import spec
 
 ledger = Ledger("mdev", Path(sys.argv[1]))
-devices = MdevDevices(Side.SOURCE, [Spec("a"), Spec("b", "mtty-2")], [].append, ledger=ledger)
+devices = MdevDevices(Side.SOURCE, [spec("a"), spec("b", "mtty-2")], [].append, ledger=ledger)
 print(*devices.uuids, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -61,7 +62,7 @@ def left(bus):
 
 def test_devices_take_ports_and_give_them_back(bus, attach):
     before = left(bus)
-    devices = attach(Spec("a", "mtty-1"), Spec("b", "mtty-2"))
+    devices = attach(spec("a", "mtty-1"), spec("b", "mtty-2"))
     assert all(bus.device(name).is_dir() for name in devices.uuids)
     assert left(bus)["mtty-1"] == before["mtty-1"] - 3
     devices.close()
@@ -72,7 +73,7 @@ def test_type_that_is_full_is_refused_and_nothing_left(bus, attach):
     before = left(bus)
     count = before["mtty-2"]
     with pytest.raises(PrerequisiteMissing, match=f"^{count}: mdev type mtty-2 of .* is full"):
-        attach(*(Spec(str(number), "mtty-2") for number in range(count + 1)))
+        attach(*(spec(str(number), "mtty-2") for number in range(count + 1)))
     assert left(bus) == before
 
 
@@ -95,10 +96,10 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(bus, attach, tmp_pat
 
 
 def test_qemu_takes_them(attach):
-    devices = attach(Spec("a", "mtty-1"), Spec("b", "mtty-2"))
+    devices = attach(spec("a", "mtty-1"), spec("b", "mtty-2"))
     machine = ["-M", "q35", "-accel", "tcg", "-S", "-nodefaults", "-display", "none"]
     started = subprocess.run(
-        [builds.find(), *machine, "-qmp", "stdio", *devices.options()],
+        [builds.find(), *machine, "-qmp", "stdio", *itertools.chain(*devices.options().values())],
         input='{"execute": "qmp_capabilities"} {"execute": "query-pci"} {"execute": "quit"}',
         capture_output=True,
         text=True,

@@ -16,7 +16,7 @@ from harness.history import Kind, Record, Side
 from harness.history.rundir import SOURCE_STDERR
 from harness.job import Settings
 from harness.run import Run
-from harness.scenario import MIB, EmulatedDevice, Scenario, to_json
+from harness.scenario import MIB, EmulatedDevice, MdevDevice, Scenario, to_json
 from tests.unit.saved_runs import save, valid_run, violated_run
 
 THREE = Scenario(
@@ -125,6 +125,22 @@ def test_more_devices_are_copies_of_the_last_with_states_of_their_own():
     assert [device.size for device in found.devices[3:]] == [3 * MIB] * 2
     assert len({device.id for device in found.devices}) == 5
     assert len({device.seed for device in found.devices}) == 5
+
+
+MDEV = Scenario(name="mdev", devices=(MdevDevice(id="vfio0", type="mtty-2"),))
+
+
+def test_more_devices_of_the_kernel_are_of_the_same_type():
+    found = job.applied(MDEV, Settings(devices=2, seed=3))
+    assert [(device.id, device.type) for device in found.devices] == [
+        ("vfio0", "mtty-2"),
+        ("vfio1", "mtty-2"),
+    ]
+
+
+def test_size_is_for_emulated_devices():
+    with pytest.raises(UsageError, match="vfio0: --size is for emulated devices"):
+        job.applied(MDEV, Settings(size=5))
 
 
 def test_no_devices_at_all_can_be_asked_for():

@@ -1,6 +1,7 @@
 """Scenarios round-trip through JSON, and what cannot be run is refused in one line."""
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from harness.scenario import (
     EmulatedDevice,
     Lie,
     LoadBehaviour,
+    MdevDevice,
     OnOffAuto,
     SaveBehaviour,
     Scenario,
@@ -274,6 +276,41 @@ def test_total_size_counts_the_pre_copy_part_only_where_there_is_a_pre_copy():
     assert (device.precopy_size, device.total_size) == (0, 100)
     device = msgspec.structs.replace(device, pre_copy=True)
     assert (device.precopy_size, device.total_size) == (15, 115)
+
+
+MDEV = MdevDevice(id="m", type="mtty-2", parent="mtty")
+
+
+def test_devices_of_several_kinds_come_back_in_their_order():
+    mixed = Scenario(name="mixed", devices=(MDEV, DEVICE))
+    assert from_json(to_json(mixed)) == mixed
+    assert [each["kind"] for each in json.loads(to_json(mixed))["devices"]] == ["mdev", "emulated"]
+    assert mixed.emulated == (DEVICE,)
+    assert mixed.state_size == DEVICE.total_size
+
+
+def test_device_of_the_kernel_is_the_plain_serial_card_where_nothing_is_said():
+    text = b'{"name": "x", "devices": [{"kind": "mdev", "id": "a"}]}'
+    assert from_json(text).devices == (MdevDevice(id="a", type="mtty-1", parent=""),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"type": ""}, "m: type is empty; one is mtty-1"),
+        ({"type": "../mtty-1"}, "m: type '../mtty-1' is a name, not a path"),
+        ({"parent": "0000:00/x"}, "m: parent '0000:00/x' is a name, not a path"),
+    ],
+)
+def test_mdev_that_makes_no_sense_is_refused(fields, words):
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        Scenario(name="x", devices=(MdevDevice(id="m", **fields),))
+
+
+def test_device_of_the_kernel_tells_nobody_what_it_has_loaded():
+    hold = Hold(until=Until(loaded=True))
+    with pytest.raises(ValueError, match="only a device with data_path=supervised tells"):
+        Scenario(name="x", devices=(MDEV,), faults=(hold,))
 
 
 def test_state_size_is_that_of_all_devices():

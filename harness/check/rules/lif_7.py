@@ -44,7 +44,7 @@ def judge(run: CheckedRun) -> Finding:
             return found.violated(
                 f"{device}: packet {repeated[0].args['idx']} came in twice", repeated[0]
             )
-    total = sum(device.total_bytes for device in run.expectation.devices)
+    total = sum(device.total_bytes or 0 for device in run.expectation.devices)
     counted = _counted(run)
     if counted is not None:
         transferred = counted.args["value"]["vfio"]["transferred"]

@@ -11,10 +11,14 @@ A buffer that a source QEMU sends is never empty (a read of nothing ends the sta
 each data packet must show its load; one that a fault has emptied has none.  The
 configuration has no load events of this kind (ORD-4).
 
+What a kernel's device got, only it knows: its registers must be those of the source
+(``check.shown``).
+
 Where a fault changed data, the device must have what was delivered (``delivered``).  Its
 bytes begin with what the main channel carried in pre-copy, which no digest covers then.
 """
 
+from harness.check import shown
 from harness.check.assumptions import Assumption, check
 from harness.check.packets import main_bytes
 from harness.check.rule import Findings, Rule, completed
@@ -57,15 +61,20 @@ def _as_delivered(run: CheckedRun, device: str) -> Record | None:
 
 def _is_compared(run: CheckedRun, device: str) -> bool:
     """Whether ``_bytes`` has all that it needs."""
+    if not shown.is_open(run, device):
+        return _as_delivered(run, device) is None and shown.ports_compared(run, device) > 0
     is_mixed = _as_delivered(run, device) is not None and main_bytes(run, device) > 0
     return bool(run.seen(device, "received", Side.DESTINATION)) and not is_mixed
 
 
 def _bytes(run: CheckedRun, device: str) -> Finding | None:
     """The destination device's bytes against the source device's, or what was delivered."""
-    received = run.seen(device, "received", Side.DESTINATION)
     if not run.endings.is_completed or not _is_compared(run, device):
         return None
+    if not shown.is_open(run, device):
+        differs = shown.difference(run, device)
+        return found.violated(differs.sentence, *differs[1:]) if differs else None
+    received = run.seen(device, "received", Side.DESTINATION)
     if delivered := _as_delivered(run, device):
         return _changed_bytes(device, delivered, received[-1])
     args, sent = received[-1].args, run.seen(device, "sent", Side.SOURCE)

@@ -44,7 +44,7 @@ def judge(run: CheckedRun) -> Finding:
         if finding is not None:
             return finding
         waits += starved
-    for spec in run.scenario.devices:
+    for spec in run.scenario.emulated:
         if spec.id in run.multifd_devices and spec.load.write_delay_s >= SLOW_S:
             asked += 1
             proof = _deaf(run, spec)

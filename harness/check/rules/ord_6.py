@@ -1,10 +1,12 @@
 """ORD-6: several devices at once.  Each has its own indices, load thread and bytes.
 
-A device's own bytes are told apart by the seeds of the states.  QEMU's load threads come
+A device's own bytes are told apart by the seeds of the states, those of a kernel's device by
+what was written into its serial ports.  QEMU's load threads come
 from a pool, so one thread may serve two devices one after the other; it may not serve two
 at the same time, and all loads of a device come from the thread that was started for it.
 """
 
+from harness.check import shown
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule, completed
 from harness.check.run import LOAD_START, STARVED, THREAD_END, THREAD_START, CheckedRun
@@ -26,7 +28,7 @@ def judge(run: CheckedRun) -> Finding:
     finding = _foreign_bytes(run) or _threads(run) or _gaps(run)
     if finding is not None:
         return finding
-    received = sum(bool(run.seen(d.id, "received", Side.DESTINATION)) for d in run.devices)
+    received = sum(_is_told(run, device.id) for device in run.devices)
     threads = {
         record.tid
         for device in run.multifd_devices
@@ -38,6 +40,13 @@ def judge(run: CheckedRun) -> Finding:
     if run.multifd_devices and not threads:
         return found.unknown("no load thread was seen", **numbers)
     return found.valid("each device has its own indices, load thread and bytes", **numbers)
+
+
+def _is_told(run: CheckedRun, device: str) -> bool:
+    """Whether it is known what the destination device got."""
+    if not shown.is_open(run, device):
+        return shown.ports_compared(run, device) > 0
+    return bool(run.seen(device, "received", Side.DESTINATION))
 
 
 def _foreign_bytes(run: CheckedRun) -> Finding | None:
@@ -56,6 +65,8 @@ def _foreign_bytes(run: CheckedRun) -> Finding | None:
                 return found.violated(
                     f"{device.id} received the state of {origins[0].device}", origins[0], record
                 )
+        if theirs := shown.foreign(run, device.id):
+            return found.violated(f"{device.id} shows the state of {theirs[0].device}", *theirs)
     return None
 
 

@@ -18,14 +18,14 @@ found = Findings("ORD-8")
 
 
 def asks(scenario: Scenario, expectation: Expectation) -> str:
-    if not any(device.load.write_sizes for device in scenario.devices):
+    if not any(device.load.write_sizes for device in scenario.emulated):
         return "no destination device cuts a write short"
     return completed(scenario, expectation)
 
 
 def judge(run: CheckedRun) -> Finding:
     short = taken = 0
-    for device in run.scenario.devices:
+    for device in run.scenario.emulated:
         if not device.load.write_sizes:
             continue
         cut: Record | None = None

@@ -12,7 +12,7 @@ from harness.check.run import CONFIG_START, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Side
 from harness.model.expectation import Expectation
-from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario import Device, Scenario
 
 found = Findings("SET-7")
 PROPERTY = "x-migration-load-config-after-iter"
@@ -59,7 +59,7 @@ def judge(run: CheckedRun) -> Finding:
                        waited=waited)  # fmt: skip
 
 
-def must_wait(device: EmulatedDevice) -> bool:
+def must_wait(device: Device) -> bool:
     """Whether the property is on."""
     return device.properties[PROPERTY] in (True, "on")
 

@@ -51,7 +51,7 @@ def _acknowledged(run: CheckedRun) -> Finding:
     if not stopped:
         return found.unknown("the source's stop was not seen")
     initial = 0
-    for device in run.devices:
+    for device in run.scenario.emulated:
         if not device.pre_copy or not device.precopy_initial_bytes:
             continue
         loaded = sum(

@@ -6,11 +6,13 @@ packet with its 12-byte header, the configuration's included.  The counter start
 with each migration (migrate_init() in migration/migration.c).  It is read from the last
 answer of the source that says ``completed``.
 
-A relay has seen each packet's size.  Without one, what the configuration weighs is in no
+A relay has seen each packet's size; what a kernel's device gave is seen by it alone.  Without
+one, what the configuration weighs is in no
 trace: it is more than its two 64-bit marks, and below CONFIG_MOST (a PCI function's config
 space of 4 KiB and some registers of QEMU's).
 """
 
+from harness.check import shown
 from harness.check.assumptions import Assumption, check
 from harness.check.packets import main_bytes
 from harness.check.rule import Findings, Rule, completed
@@ -46,7 +48,8 @@ def judge(run: CheckedRun) -> Finding:
             continue
         sent = run.seen(device.id, "sent", Side.SOURCE)
         if not sent:
-            return found.unknown(f"{device.id} did not tell what it gave", transferred=told)
+            how = "" if shown.is_open(run, device.id) else ": only a relay sees it (relay: true)"
+            return found.unknown(f"{device.id} did not tell what it gave{how}", transferred=told)
         packets = len(run.reception(device.id).incoming)
         if not packets:
             return found.unknown(f"{device.id}: no packet came in", transferred=told)

@@ -6,6 +6,9 @@ hw/vfio/migration.c): so the events of a side's device are the changes that the 
 itself saw done, in order, and each is one that the state machine has
 (``model.device_states``).
 
+What a kernel's device sees, nobody else does: there the changes are those that QEMU's trace
+tells of, and its state machine is that of its abilities.
+
 QEMU 11.1 announces PRE_COPY_P2P before it sets it (``pre-copy-p2p-prepare``); the next
 event must then be that state's.
 
@@ -18,28 +21,38 @@ given after the change was answered.
 from collections.abc import Sequence
 from itertools import takewhile
 
-from harness.check.assumptions import Assumption
+from harness.check import shown
+from harness.check.assumptions import Assumption, check
 from harness.check.endings import PEERS
 from harness.check.rule import Findings, Rule, completed
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.device_states import DeviceState, is_legal
-from harness.scenario import EmulatedDevice
+from harness.scenario import Device
 
 found = Findings("STA-2")
 EVENT = "VFIO_MIGRATION"
 FIRST = (9, 1, 0)
 ANNOUNCED = "-prepare"
+_TRACES = {
+    Side.SOURCE: Assumption.SOURCE_TRACE,
+    Side.DESTINATION: Assumption.DESTINATION_TRACE,
+}
+SET = "vfio_migration_set_device_state"
+"""Trace event of hw/vfio/trace-events, when the kernel has done it."""
 
 
 def judge(run: CheckedRun) -> Finding:
     told: dict[str, int] = {}
+    broken = check(run)
     for side in PEERS:
         facts = run.manifest.source if side is Side.SOURCE else run.manifest.destination
         if facts.version < FIRST:
             return found.unknown(f"the {side} QEMU has no {EVENT} events: {facts.version_text}")
         for device in run.scenario.devices:
+            if not shown.is_open(run, device.id) and (reason := broken.get(_TRACES[side])):
+                return found.unknown(f"{device.id}: {reason}")
             finding, count = _side(run, side, device)
             if finding is not None:
                 return finding
@@ -49,7 +62,7 @@ def judge(run: CheckedRun) -> Finding:
     return found.valid("each change of state was told, and each is legal", events=told)
 
 
-def _side(run: CheckedRun, side: Side, device: EmulatedDevice) -> tuple[Finding | None, int]:
+def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, int]:
     """One device at one side; how many events there were."""
     events = []
     announced: Record | None = None
@@ -60,6 +73,7 @@ def _side(run: CheckedRun, side: Side, device: EmulatedDevice) -> tuple[Finding 
         announced = event if told.endswith(ANNOUNCED) else None
         if announced is None:
             events.append(event)
+    can = run.expectation.device(device.id).abilities
     changes, state = _untold(run, side, events, _changes(run, side, device.id))
     for event, change in zip(events, changes, strict=False):
         asked = _state(event.args["device-state"])
@@ -68,7 +82,7 @@ def _side(run: CheckedRun, side: Side, device: EmulatedDevice) -> tuple[Finding 
             state = seen
         if asked is not seen:
             return _wrong(f"the event says {asked}, the device was set to {seen}", event, change)
-        if not is_legal(state, asked, p2p=device.p2p, pre_copy=device.pre_copy):
+        if not is_legal(state, asked, p2p=can.p2p, pre_copy=can.pre_copy):
             return _wrong(f"from {state} to {asked} is no legal change", event, change)
         state = asked
     if len(events) > len(changes):
@@ -107,6 +121,8 @@ def _untold(
 
 def _changes(run: CheckedRun, side: Side, device: str) -> list[Record]:
     """Changes that were done, with the resets that QEMU makes of failed ones."""
+    if not shown.is_open(run, device):
+        return list(run.trace(side, SET, device))
     changes, has_failed = [], False
     for record in run.sequence(Kind.DEVICE, side, device):
         if record.name == "arc":

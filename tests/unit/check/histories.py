@@ -11,6 +11,7 @@ not be compared with itself.
 
 from bisect import bisect_left, bisect_right
 from functools import cache
+from pathlib import Path
 
 import msgspec
 
@@ -18,7 +19,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Finding
 from harness.history.builds import BuildFacts
 from harness.history.records import Kind, Record
-from harness.history.rundir import History
+from harness.history.rundir import History, load
 from harness.scenario import (
     MIB,
     EmulatedDevice,
@@ -43,6 +44,7 @@ from tests.unit.check.story import (
     scenario,
 )
 
+DATA = Path(__file__).parents[2] / "data"
 __all__ = ["MS", "START"]  # passed on from ``story``
 
 
@@ -325,6 +327,7 @@ GOOD = {
     "measured": lambda: measured(completed(scenario()), 4_000),
     "after iter": lambda: stalled(completed(scenario(device(properties=AFTER_ITER))), waits=True),
     "no return path": lambda: completed(scenario(return_path=False)),
+    "kernel's devices": lambda: load(DATA / "good" / "mdev"),
 }
 """Runs that keep the requirements; the first are named as ``broken.SHOWN_ON`` names them."""
 

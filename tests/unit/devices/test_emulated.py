@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from harness.devices.emulated import EmulatedDevices, expect_from, slot_of
+from harness.devices.emulated import EmulatedDevices, expect_from
+from harness.devices.vfio_pci import slot_of
 from harness.history import Side
 from harness.scenario import EmulatedDevice, OnOffAuto
 from harness.vfio.state_bytes import StateBytes
@@ -25,8 +26,8 @@ def attach(records):
     """Makes the devices of one side."""
     made = []
 
-    def make(*specs, side=Side.SOURCE):
-        made.append(EmulatedDevices(side, specs, records.append))
+    def make(*specs, side=Side.SOURCE, slots=()):
+        made.append(EmulatedDevices(side, specs, records.append, slots))
         return made[-1]
 
     yield make
@@ -43,17 +44,17 @@ def parsed(option):
 
 
 def device_options(devices):
-    options = devices.options()
-    return [
-        parsed(value)
-        for name, value in zip(options[::2], options[1::2], strict=True)
-        if name == "-device"
-    ]
+    found = []
+    for name, (option, value) in devices.options().items():
+        assert option == "-device"
+        found.append(parsed(value))
+        assert found[-1][1]["id"] == name
+    return found
 
 
 def test_iommufd_and_devices_come_as_descriptors(attach):
     devices = attach(spec("a"), spec("b"))
-    assert devices.options()[:2] == [
+    assert devices.objects() == [
         "-object",
         f"iommufd,id=iommufd0,fd={devices.supervisor.iommufd.fd}",
     ]
@@ -66,7 +67,8 @@ def test_iommufd_and_devices_come_as_descriptors(attach):
 
 
 def test_no_devices_need_no_iommufd(attach):
-    assert attach().options() == []
+    assert attach().objects() == []
+    assert attach().options() == {}
 
 
 def test_properties_are_those_of_the_settings(attach):
@@ -110,6 +112,11 @@ def test_slot_is_the_same_on_both_sides_and_each_devices_own(attach):
         slots.append([int(properties["addr"], 16) for _, properties in found])
     assert slots[0] == slots[1] == [slot_of(index) for index in range(12)]
     assert slots[0] == list(range(2, 14)), "0, 1 and 31 belong to the machine"
+
+
+def test_slots_are_those_given(attach):
+    found = device_options(attach(spec("a"), spec("b"), slots=(4, 2)))
+    assert [properties["addr"] for _, properties in found] == ["0x4", "0x2"]
 
 
 def test_trace_names_lead_to_the_devices(attach):

@@ -2,8 +2,6 @@
 
 import errno
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -11,18 +9,12 @@ from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices, remove_abandoned
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Kind, Side
-from harness.scenario import OnOffAuto
+from harness.scenario import MdevDevice, OnOffAuto
 from tests.unit.devices.mdev_sysfs import FakeKernel
 
 
-@dataclass
-class Spec:
-    id: str
-    type: str = "mtty-1"
-    parent: str = ""
-    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
-    enable_migration: OnOffAuto = OnOffAuto.ON
-    properties: Mapping[str, str | int | bool] = field(default_factory=dict)
+def spec(name, kind="mtty-1", **fields):
+    return MdevDevice(id=name, type=kind, **fields)
 
 
 @pytest.fixture
@@ -42,21 +34,25 @@ def records():
 
 @pytest.fixture
 def attach(kernel, ledger, records):
-    def attach(*specs, side=Side.SOURCE):
-        return MdevDevices(side, specs, records.append, kernel.bus, ledger)
+    def attach(*specs, side=Side.SOURCE, slots=()):
+        return MdevDevices(side, specs, records.append, kernel.bus, ledger, slots)
 
     return attach
 
 
 def properties(devices):
     """Those of each ``-device vfio-pci``."""
-    options = devices.options()
-    assert set(options[::2]) <= {"-device"}
-    return [dict(pair.split("=") for pair in value.split(",")[1:]) for value in options[1::2]]
+    assert devices.objects() == []
+    found = []
+    for name, (option, value) in devices.options().items():
+        assert option == "-device"
+        found.append(dict(pair.split("=") for pair in value.split(",")[1:]))
+        assert found[-1]["id"] == name
+    return found
 
 
 def test_options_name_each_device_by_its_folder(attach, kernel):
-    devices = attach(Spec("a"), Spec("b", "mtty-2"))
+    devices = attach(spec("a"), spec("b", "mtty-2"))
     assert properties(devices) == [
         {
             "id": name,
@@ -72,26 +68,34 @@ def test_options_name_each_device_by_its_folder(attach, kernel):
 
 
 def test_properties_of_the_scenario_come_last(attach):
-    spec = Spec(
+    one = spec(
         "a",
         multifd_transfer=None,
         enable_migration=OnOffAuto.AUTO,
         properties={"x-device-dirty-page-tracking": True, "x-no-mmap": True},
     )
-    (found,) = properties(attach(spec))
+    (found,) = properties(attach(one))
     assert "x-migration-multifd-transfer" not in found
     assert found["enable-migration"] == "auto"
     assert found["x-device-dirty-page-tracking"] == found["x-no-mmap"] == "on"
 
 
+def test_slots_are_those_given(attach):
+    found = properties(attach(spec("a"), spec("b"), slots=(3, 5)))
+    assert [each["addr"] for each in found] == ["0x3", "0x5"]
+
+
 def test_trace_names_are_uuid_and_id(attach):
-    devices = attach(Spec("a"), Spec("b"))
+    devices = attach(spec("a"), spec("b"))
     first, second = devices.uuids
-    assert devices.trace_names() == {first: "a", second: "b", "a": "a", "b": "b"}
+    names = {first: "a", second: "b", "a": "a", "b": "b"}
+    assert devices.trace_names() == names
+    devices.close()
+    assert devices.trace_names() == names, "the trace is read afterwards"
 
 
 def test_each_device_is_recorded(attach, records):
-    devices = attach(Spec("a", "mtty-2"), side=Side.DESTINATION)
+    devices = attach(spec("a", "mtty-2"), side=Side.DESTINATION)
     (record,) = records
     assert (record.side, record.kind, record.name) == (Side.DESTINATION, Kind.DEVICE, "created")
     assert record.device == "a"
@@ -102,7 +106,7 @@ def test_each_device_is_recorded(attach, records):
 def test_close_removes_them_and_nothing_else(attach, kernel, ledger, tmp_path):
     other = str(uuid.uuid4())
     kernel.bus.create(kernel.bus.find("mtty-1"), other)
-    devices = attach(Spec("a"), Spec("b"))
+    devices = attach(spec("a"), spec("b"))
     assert kernel.uuids == {other, *devices.uuids}
     devices.close()
     devices.close()
@@ -112,13 +116,13 @@ def test_close_removes_them_and_nothing_else(attach, kernel, ledger, tmp_path):
 
 def test_full_type_names_the_device_and_leaves_none(attach, kernel, tmp_path):
     with pytest.raises(PrerequisiteMissing, match=r"^c: mdev type mtty-2 of mtty is full"):
-        attach(*(Spec(name, "mtty-2") for name in "abc"))
+        attach(*(spec(name, "mtty-2") for name in "abc"))
     assert not kernel.uuids
     assert not list((tmp_path / "run" / "mdev").iterdir())
 
 
 def test_one_that_cannot_be_removed_does_not_keep_the_others(attach, kernel, tmp_path):
-    devices = attach(Spec("a"), Spec("b"))
+    devices = attach(spec("a"), spec("b"))
     first, second = devices.uuids
     kernel.error_on_remove = errno.EBUSY
     kernel.bus.device(second).joinpath("iommu_group").unlink()
@@ -131,7 +135,7 @@ def test_one_that_cannot_be_removed_does_not_keep_the_others(attach, kernel, tmp
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_has_is_not(
     attach, kernel, ledger, monkeypatch
 ):
-    devices = attach(Spec("a"), Spec("b"))
+    devices = attach(spec("a"), spec("b"))
     first, second = devices.uuids
     monkeypatch.setattr(ledger, "abandoned", lambda: [first])
     attach()

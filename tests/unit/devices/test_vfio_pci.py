@@ -1,14 +1,41 @@
 """An option of vfio-pci, as QEMU will read it."""
 
-from harness.devices.vfio_pci import device_option
+from harness.devices.vfio_pci import device_option, slot_of, slots_for
+from harness.scenario import MdevDevice, OnOffAuto
+
+
+def option(added, slot=2, **fields):
+    name, value = device_option(MdevDevice(id="a", **fields), slot, added)
+    assert name == "-device"
+    return value
 
 
 def test_properties_come_in_order_with_booleans_as_qemu_writes_them():
-    assert device_option({"id": "a", "x-one": True, "x-two": False, "x-size": 3}) == [
-        "-device",
-        "vfio-pci,id=a,x-one=on,x-two=off,x-size=3",
-    ]
+    assert option({"x-one": True, "x-two": False, "x-size": 3}) == (
+        "vfio-pci,id=a,addr=0x2,enable-migration=on,migration-events=on,"
+        "x-one=on,x-two=off,x-size=3,x-migration-multifd-transfer=on"
+    )
+
+
+def test_what_the_scenario_says_goes_before_what_the_kind_adds():
+    value = option({"x-one": True}, slot=17, properties={"x-one": False, "migration-events": "off"})
+    assert value.count("x-one=") == 1
+    assert ",addr=0x11," in value
+    assert ",x-one=off," in value
+    assert ",migration-events=off," in value
+
+
+def test_transfer_that_is_not_said_is_left_to_qemu():
+    value = option({}, multifd_transfer=None, enable_migration=OnOffAuto.AUTO)
+    assert "multifd-transfer" not in value
+    assert ",enable-migration=auto," in value
 
 
 def test_comma_in_a_value_is_doubled():
-    assert device_option({"sysfsdev": "/a,b"})[1] == "vfio-pci,sysfsdev=/a,,b"
+    assert ",sysfsdev=/a,,b," in option({"sysfsdev": "/a,b"})
+
+
+def test_slots_are_those_given_or_one_after_the_other():
+    specs = [MdevDevice(id="a"), MdevDevice(id="b")]
+    assert list(slots_for(specs, ())) == [slot_of(0), slot_of(1)] == [2, 3]
+    assert list(slots_for(specs, (7, 4))) == [7, 4]

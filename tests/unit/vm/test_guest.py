@@ -1,5 +1,6 @@
 """What a guest does, through a human monitor that has a PCI bus behind it."""
 
+import itertools
 import re
 
 import pytest
@@ -68,6 +69,25 @@ async def test_register_is_written_and_read_at_its_place(bus):
 async def test_set_up_places_the_bar_and_lets_the_device_work(bus):
     await guest.set_up(bus, 2, 0xC100_0000)
     assert bus.config == {(2, 0x10): 0xC100_0000, (2, 0x04): 0x6}
+
+
+async def test_io_bars_are_placed_one_after_the_other_and_decoded_last(bus):
+    await guest.set_up_io(bus, 2, [0xC000, 0xC008])
+    assert bus.config == {(2, 0x10): 0xC000, (2, 0x14): 0xC008, (2, 0x04): 0x1}
+    assert list(bus.config)[-1] == (2, 0x04)
+
+
+def test_io_ports_of_several_devices_are_apart():
+    places = [guest.io_address(index) for index in range(24)]
+    assert all(later - place >= 16 for place, later in itertools.pairwise(places))
+    assert places[0] >= 0x1000
+    assert places[-1] < 0x10000
+
+
+def test_lines_for_ports_are_those_of_the_human_monitor():
+    assert guest.write_port(0xC003, 0x83) == "o/b 0xc003 0x83"
+    assert guest.read_port(0xC003) == "i/b 0xc003"
+    assert guest.value_of("portb[0xc003] = 0x1b\r\n") == 0x1B
 
 
 async def test_interrupt_line_is_written_where_it_is_asked_for(bus):

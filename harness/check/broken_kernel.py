@@ -1,0 +1,42 @@
+"""Broken twins of runs with the kernel's own devices."""
+
+from harness.check.damage import Unfit, one, pick, swap
+from harness.check.twin import Twin, register_in
+from harness.history.records import Record, Side
+
+DST = Side.DESTINATION
+TWINS: list[Twin] = []
+twin = register_in(TWINS)
+
+
+@twin("ORD-1", on="kernel's devices")
+def modem_control_lost(records: list[Record]) -> list[Record]:
+    port = one(records, "guest_serial", side=DST)
+    registers = {**port.args["registers"], "mcr": 0}
+    return swap(records, [port], registers=registers)
+
+
+@twin("ORD-1", on="kernel's devices")
+def fifo_out_of_order(records: list[Record]) -> list[Record]:
+    port = one(records, "guest_serial", side=DST)
+    fifo = bytes.fromhex(port.args["registers"]["fifo"])
+    return swap(records, [port], registers={**port.args["registers"], "fifo": fifo[::-1].hex()})
+
+
+@twin("ORD-6", "ORD-1", on="kernel's devices")
+def ports_of_another_device(records: list[Record]) -> list[Record]:
+    ports = pick(records, "guest_serial", side=DST)
+    if len({port.device for port in ports}) < 2:
+        raise Unfit("one device only")
+    other = next(port for port in ports if port.device != ports[0].device)
+    return swap(records, [ports[0]], registers=other.args["registers"])
+
+
+@twin("STA-2", on="kernel's devices")
+def state_is_told_that_was_not_set(records: list[Record]) -> list[Record]:
+    event = next(
+        (r for r in pick(records, "VFIO_MIGRATION") if r.args["device-state"] == "resuming"), None
+    )
+    if event is None:
+        raise Unfit("nothing is loaded")
+    return swap(records, [event], **{"device-state": "stop-copy"})

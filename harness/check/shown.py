@@ -1,0 +1,84 @@
+"""What a kernel's device shows a guest, for nobody can see into it.
+
+Each serial port's registers were recorded at the source when it had got its contents, and
+at the destination once that had completed (``guest_serial``; ``port`` names the port).
+"""
+
+from typing import NamedTuple
+
+from harness.check.run import CheckedRun
+from harness.history.records import Kind, Record, Side
+from harness.scenario import EmulatedDevice
+
+
+class Difference(NamedTuple):
+    """A register that is another at the destination."""
+
+    register: str
+    source: Record
+    destination: Record
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        ours, theirs = (
+            record.args["registers"][self.register] for record in (self.source, self.destination)
+        )
+        port = self.source.args["port"]
+        return (
+            f"{self.source.device}: {self.register} of the serial port at {port:#x} was {ours} "
+            f"at the source and is {theirs} at the destination"
+        )
+
+
+def is_open(run: CheckedRun, device: str) -> bool:
+    """Whether the harness sees the device's state itself: it is no kernel's device."""
+    return any(isinstance(spec, EmulatedDevice) for spec in run.devices if spec.id == device)
+
+
+def ports_compared(run: CheckedRun, device: str) -> int:
+    """Serial ports whose registers can be compared; 0: not all that the source has, or none."""
+    ours, theirs = _ports(run, device, Side.SOURCE), _ports(run, device, Side.DESTINATION)
+    return len(ours) if ours.keys() == theirs.keys() else 0
+
+
+def difference(run: CheckedRun, device: str) -> Difference | None:
+    """The first register that differs; None: none does, as far as they were read."""
+    theirs = _ports(run, device, Side.DESTINATION)
+    for port, ours in _ports(run, device, Side.SOURCE).items():
+        if port not in theirs:
+            continue
+        after = theirs[port].args["registers"]
+        for register, value in ours.args["registers"].items():
+            if after[register] != value:
+                return Difference(register, ours, theirs[port])
+    return None
+
+
+def foreign(run: CheckedRun, device: str) -> tuple[Record, Record] | None:
+    """Records of another device's port at the source, and of one of ``device``'s at the
+    destination that shows the same bytes and not its own; None: there are none.
+    """
+    ours = _ports(run, device, Side.SOURCE)
+    others = [
+        record
+        for spec in run.devices
+        if spec.id != device
+        for record in _ports(run, spec.id, Side.SOURCE).values()
+    ]
+    for port, record in _ports(run, device, Side.DESTINATION).items():
+        sent = record.args["registers"]["fifo"]
+        if not sent or (port in ours and ours[port].args["registers"]["fifo"] == sent):
+            continue
+        for other in others:
+            if other.args["registers"]["fifo"] == sent:
+                return other, record
+    return None
+
+
+def _ports(run: CheckedRun, device: str, side: Side) -> dict[int, Record]:
+    """The last record of each port."""
+    return {
+        record.args["port"]: record
+        for record in run.named(Kind.SESSION, side, "guest_serial", device)
+    }

@@ -1,0 +1,132 @@
+"""All **attachments** of one side: devices of any kind, in the scenario's order.
+
+To add a kind: give it a class with what ``Kind`` asks for, and make it in ``Attachments``.
+"""
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, Protocol
+
+from harness.devices.emulated import EmulatedDevices
+from harness.devices.mdev import MdevDevices
+from harness.devices.vfio_pci import slot_of
+from harness.history import Record, Side
+from harness.scenario import Device, EmulatedDevice, MdevDevice
+
+
+class Kind(Protocol):
+    """The devices of one kind in one QEMU."""
+
+    def objects(self) -> list[str]:
+        """QEMU options that come before those of the devices."""
+
+    def options(self) -> dict[str, list[str]]:
+        """Id of each device -> the QEMU options that attach it."""
+
+    def trace_names(self) -> dict[str, str]:
+        """Names that QEMU's trace may give the devices -> their ids."""
+
+    def close(self) -> None:
+        """After QEMU's end: undo what was done.  Called again it does nothing."""
+
+
+class Attachments:
+    """The devices of ``specs`` in the QEMU of ``side``; they are there from now on.
+
+    :ivar emulated: those that live in the harness, which alone can be seen into
+    :raise PrerequisiteMissing: one cannot be had; then nothing is left of the others
+    """
+
+    def __init__(
+        self, side: Side, specs: Sequence[Device], record: Callable[[Record], None]
+    ) -> None:
+        self._ids = [spec.id for spec in specs]
+        slots = {spec.id: slot_of(index) for index, spec in enumerate(specs)}
+        emulated = [spec for spec in specs if isinstance(spec, EmulatedDevice)]
+        mdev = [spec for spec in specs if isinstance(spec, MdevDevice)]
+        with contextlib.ExitStack() as undo:
+            self.emulated = EmulatedDevices(side, emulated, record, _slots(emulated, slots))
+            undo.callback(self.emulated.close)
+            self._kinds: list[Kind] = [self.emulated]
+            if mdev:
+                self._kinds.append(MdevDevices(side, mdev, record, slots=_slots(mdev, slots)))
+            undo.pop_all()
+
+    def options(self) -> list[str]:
+        """QEMU options that attach the devices, in the scenario's order."""
+        found: dict[str, list[str]] = {}
+        options = []
+        for kind in self._kinds:
+            options += kind.objects()
+            found |= kind.options()
+        return options + [option for name in self._ids for option in found[name]]
+
+    def trace_names(self) -> dict[str, str]:
+        """Names that QEMU's trace may give the devices -> their ids."""
+        return {name: each for kind in self._kinds for name, each in kind.trace_names().items()}
+
+    def launch(
+        self,
+        argv: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        stdin: int | IO[Any] | None = subprocess.DEVNULL,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        is_foreground: bool = False,
+    ) -> subprocess.Popen[bytes]:
+        """Start ``argv``: under the filter where devices are emulated, else as it is.
+
+        Parameters and errors as of ``Supervisor.launch``.
+        """
+        if self.emulated.devices:
+            return self.emulated.supervisor.launch(
+                argv,
+                pass_fds=pass_fds,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=env,
+                is_foreground=is_foreground,
+            )
+        return subprocess.Popen(
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=env,
+            pass_fds=pass_fds,
+            start_new_session=not is_foreground,
+        )
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the devices were lost, though QEMU had not ended; the run is lost then."""
+        return self.emulated.supervisor.failure
+
+    def prepare(self) -> None:
+        """Do ahead of the migration what may take a while; blocks."""
+        self.emulated.prepare()
+
+    def observe_config(self) -> None:
+        """Record the registers that each device itself has now, where they can be seen."""
+        self.emulated.observe_config()
+
+    def report(self) -> None:
+        """Record what each device held out or got, where that can be seen; blocks."""
+        self.emulated.report()
+
+    def close(self) -> None:
+        """After QEMU's end: give up all devices.  Called again it does nothing.
+
+        :raise HarnessError: one is left behind; the others are not
+        """
+        with contextlib.ExitStack() as stack:
+            for kind in self._kinds:
+                stack.callback(kind.close)
+
+
+def _slots(specs: Sequence[Device], slots: Mapping[str, int]) -> list[int]:
+    return [slots[spec.id] for spec in specs]

@@ -1,0 +1,102 @@
+"""What a guest does to the devices before a migration, and what it sees of them after it.
+
+No guest runs: the harness does it through the monitor (``vm.guest``).  What it wrote and
+read becomes records: ``guest_config`` and ``guest_bar`` of each emulated device, and
+``guest_serial`` of each serial card, whose state nobody else can see.
+"""
+
+import asyncio
+
+import msgspec
+
+from harness.devices.vfio_pci import slot_of
+from harness.scenario import Device, EmulatedDevice, MdevDevice, Scenario
+from harness.session.log import Log
+from harness.session.peer import Peer
+from harness.vm import guest, serial_port
+
+_SERIAL = {"mtty-1": 1, "mtty-2": 2}
+"""Serial ports of each mdev type that is a serial card (samples/vfio-mdev/mtty.c)."""
+
+
+async def set_up(source: Peer, scenario: Scenario, log: Log) -> None:
+    """Give the source's devices a place and contents, as firmware and a driver would, and
+    record what a guest then sees.
+
+    :raise VMError: the monitor did not answer
+    """
+    for device in source.devices.emulated.devices:
+        device.function.fill_contents()
+    await asyncio.gather(
+        *(_place(source, scenario, index) for index in range(len(scenario.devices)))
+    )
+    await show(source, scenario, log)
+
+
+async def show(source: Peer, scenario: Scenario, log: Log) -> None:
+    """Record what a guest sees at a source whose devices have their place; a serial card gets
+    new contents, since reading the old ones has consumed them.
+
+    :raise VMError: the monitor did not answer
+    """
+    await _view(source, scenario, log)
+    for index, spec in enumerate(scenario.devices):
+        for port in _ports(index, spec):
+            seed = f"{scenario.name} {scenario.seed} {port}"
+            shown = await serial_port.fill(source.vm.monitor, port, seed)
+            _note_serial(source, log, spec, port, shown)
+
+
+async def observe(destination: Peer, scenario: Scenario, log: Log) -> None:
+    """Record what a guest sees at the destination.
+
+    :raise VMError: the monitor did not answer
+    """
+    await _view(destination, scenario, log)
+    for index, spec in enumerate(scenario.devices):
+        for port in _ports(index, spec):
+            shown = await serial_port.drain(destination.vm.monitor, port)
+            _note_serial(destination, log, spec, port, shown)
+
+
+def _note_serial(
+    peer: Peer, log: Log, spec: Device, port: int, shown: serial_port.Registers
+) -> None:
+    args = {"port": port, "registers": msgspec.structs.asdict(shown)}
+    log.note("guest_serial", args, peer.side, spec.id)
+
+
+async def _place(source: Peer, scenario: Scenario, index: int) -> None:
+    spec, monitor, slot = scenario.devices[index], source.vm.monitor, slot_of(index)
+    line = 0x10 + index if scenario.interrupt_line else None
+    match spec:
+        case EmulatedDevice():
+            address = guest.bar_address(index, spec.bar_size)
+            await guest.set_up(monitor, slot, address, interrupt_line=line)
+        case MdevDevice() if ports := _ports(index, spec):
+            await guest.set_up_io(monitor, slot, ports)
+
+
+def _ports(index: int, spec: Device) -> list[int]:
+    """First I/O port of each of the device's serial ports."""
+    count = _SERIAL.get(spec.type, 0) if isinstance(spec, MdevDevice) else 0
+    first = guest.io_address(index)
+    return [first + number * serial_port.PORTS for number in range(count)]
+
+
+async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
+    """All devices at once, because each answer alone is a round trip."""
+    monitor, devices = peer.vm.monitor, scenario.devices
+    seen = [
+        (spec, guest.bar_address(index, spec.bar_size))
+        for index, spec in enumerate(devices)
+        if isinstance(spec, EmulatedDevice)
+    ]
+    registers, words = await asyncio.gather(
+        asyncio.gather(*(guest.registers(monitor, slot_of(n)) for n in range(len(devices)))),
+        asyncio.gather(*(guest.words(monitor, address) for _, address in seen)),
+    )
+    for spec, found in zip(devices, registers, strict=True):
+        log.note("guest_config", {"registers": found}, peer.side, spec.id)
+    for (spec, _), shown in zip(seen, words, strict=True):
+        log.note("guest_bar", {"words": shown}, peer.side, spec.id)

@@ -1,0 +1,117 @@
+"""Devices of several kinds in one QEMU: their order, their slots, their end."""
+
+import subprocess
+import sys
+
+import pytest
+
+from harness.devices import attachments
+from harness.devices.attachments import Attachments
+from harness.devices.ledger import Ledger
+from harness.devices.mdev import MdevDevices
+from harness.errors import HarnessError, PrerequisiteMissing
+from harness.history import Side
+from harness.scenario import EmulatedDevice, MdevDevice
+from tests.unit.devices.mdev_sysfs import FakeKernel
+
+
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+    """A kernel with four serial ports."""
+    kernel = FakeKernel(tmp_path)
+    ledger = Ledger("mdev", tmp_path / "run")
+
+    def make(side, specs, record, slots):
+        return MdevDevices(side, specs, record, kernel.bus, ledger, slots)
+
+    monkeypatch.setattr(attachments, "MdevDevices", make)
+    return kernel
+
+
+@pytest.fixture
+def attach(kernel):
+    made = []
+
+    def attach(*specs):
+        made.append(Attachments(Side.SOURCE, specs, [].append))
+        return made[-1]
+
+    yield attach
+    for devices in made:
+        devices.close()
+
+
+def emulated(name):
+    return EmulatedDevice(id=name, size=100, bar_size=4096)
+
+
+def mdev(name):
+    return MdevDevice(id=name)
+
+
+def test_options_are_in_the_scenarios_order_each_with_its_own_slot(attach):
+    names, values = zip(*_pairs(attach(mdev("a"), emulated("b"), mdev("c"), emulated("d"))),
+                        strict=True)  # fmt: skip
+    assert names == ("-object", *["-device"] * 4)
+    for name, slot, value in zip("abcd", (2, 3, 4, 5), values[1:], strict=True):
+        assert value.startswith(f"vfio-pci,id={name},addr={slot:#x},")
+    assert ["sysfsdev=" in value for value in values[1:]] == [True, False, True, False]
+
+
+def _pairs(devices):
+    options = devices.options()
+    return zip(options[::2], options[1::2], strict=True)
+
+
+def test_no_devices_need_no_options(attach):
+    assert attach().options() == []
+
+
+def test_only_emulated_devices_need_an_iommufd_of_the_harness(attach):
+    assert "-object" not in attach(mdev("a")).options()
+
+
+def test_trace_names_are_those_of_all(attach):
+    devices = attach(emulated("a"), mdev("b"))
+    assert set(devices.trace_names().values()) == {"a", "b"}
+    assert {"a", "b"} <= set(devices.trace_names())
+
+
+FILTERED = "import re; print(re.search(r'Seccomp:\\s+2', open('/proc/self/status').read()))"
+
+
+@pytest.mark.parametrize(("spec", "is_filtered"), [(emulated("a"), True), (mdev("a"), False)])
+def test_qemu_is_under_the_filter_only_where_it_must_be(attach, spec, is_filtered):
+    argv = [sys.executable, "-c", FILTERED]
+    process = attach(spec).launch(argv, stdout=subprocess.PIPE)
+    said, _ = process.communicate()
+    assert (b"match=" in said) is is_filtered
+
+
+def test_all_are_gone_in_the_end(attach, kernel):
+    devices = attach(emulated("a"), mdev("b"), mdev("c"))
+    assert len(kernel.uuids) == 2
+    devices.close()
+    devices.close()
+    assert not kernel.uuids
+
+
+def test_one_that_cannot_be_had_leaves_none_of_another_kind(kernel, monkeypatch):
+    closed = []
+    close = attachments.EmulatedDevices.close
+    monkeypatch.setattr(
+        attachments.EmulatedDevices, "close", lambda self: (closed.append(self), close(self))
+    )
+    with pytest.raises(PrerequisiteMissing, match=r"^e: mdev type mtty-1 of mtty is full"):
+        Attachments(Side.SOURCE, [emulated("x"), *map(mdev, "abcde")], [].append)
+    assert not kernel.uuids
+    assert len(closed) == 1
+
+
+def test_one_that_is_left_behind_does_not_keep_those_of_another_kind(attach, kernel):
+    devices = attach(emulated("a"), mdev("b"))
+    (uuid,) = kernel.uuids
+    kernel.error_on_remove = 16
+    with pytest.raises(HarnessError, match=uuid):
+        devices.close()
+    assert devices.emulated.devices[0].regions.fd == -1

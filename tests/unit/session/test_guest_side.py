@@ -1,0 +1,110 @@
+"""What is done to each kind of device, and what becomes a record of it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from harness.history import Side
+from harness.scenario import EmulatedDevice, MdevDevice, Scenario
+from harness.session import guest_side
+from harness.session.log import Log
+from tests.unit.vm.mtty_port import Ports
+from tests.unit.vm.test_guest import Bus
+
+
+class Machine:
+    """The human monitor of a QEMU with a PCI bus and serial ports."""
+
+    def __init__(self, *places):
+        self.bus = Bus()
+        self.ports = Ports(*places)
+
+    async def human(self, *lines):
+        answers = []
+        for line in lines:
+            target = self.ports if line.split()[0] in ("o/b", "i/b") else self.bus
+            answers += await target.human(line)
+        return answers
+
+
+class Function:
+    def __init__(self):
+        self.is_filled = False
+
+    def fill_contents(self):
+        self.is_filled = True
+
+
+SCENARIO = Scenario(
+    name="mixed",
+    devices=(
+        EmulatedDevice(id="e", bar_size=4096),
+        MdevDevice(id="one", type="mtty-1"),
+        MdevDevice(id="two", type="mtty-2"),
+        MdevDevice(id="gpu", type="i915-GVTg_V5_4"),
+    ),
+)
+PORTS = (0xC100, 0xC200, 0xC208)
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+@pytest.fixture
+def peer():
+    emulated = SimpleNamespace(devices=[SimpleNamespace(function=Function())])
+    return SimpleNamespace(
+        side=Side.SOURCE,
+        devices=SimpleNamespace(emulated=emulated),
+        vm=SimpleNamespace(monitor=Machine(*PORTS)),
+    )
+
+
+def serial(log, side):
+    return {
+        (record.device, record.args["port"]): record.args["registers"]
+        for record in log.records
+        if record.name == "guest_serial" and record.side is side
+    }
+
+
+async def test_each_device_gets_its_place_and_contents(peer, log):
+    await guest_side.set_up(peer, SCENARIO, log)
+    config = peer.vm.monitor.bus.config
+    assert peer.devices.emulated.devices[0].function.is_filled
+    assert config[2, 0x10] >= 0xC0000000
+    assert config[2, 0x04] == 0x6
+    assert config[3, 0x10] == 0xC100
+    assert (config[4, 0x10], config[4, 0x14]) == (0xC200, 0xC208)
+    assert config[3, 0x04] == config[4, 0x04] == 0x1
+    assert not [place for place in config if place[0] == 5], "nobody knows its BARs"
+    assert set(serial(log, Side.SOURCE)) == {("one", 0xC100), ("two", 0xC200), ("two", 0xC208)}
+    assert [r.device for r in log.records if r.name == "guest_config"] == ["e", "one", "two", "gpu"]
+    assert [r.device for r in log.records if r.name == "guest_bar"] == ["e"]
+
+
+async def test_destination_shows_what_the_source_was_given(peer, log):
+    await guest_side.set_up(peer, SCENARIO, log)
+    peer.side = Side.DESTINATION
+    await guest_side.observe(peer, SCENARIO, log)
+    assert serial(log, Side.SOURCE) == serial(log, Side.DESTINATION)
+
+
+async def test_source_of_a_second_migration_gets_contents_again(peer, log):
+    await guest_side.set_up(peer, SCENARIO, log)
+    before = serial(log, Side.SOURCE)
+    await guest_side.observe(peer, SCENARIO, Log())
+    second = Log()
+    await guest_side.show(peer, Scenario(name="back", devices=SCENARIO.devices), second)
+    after = serial(second, Side.SOURCE)
+    assert before.keys() == after.keys()
+    assert all(len(registers["fifo"]) == 30 for registers in after.values())
+    assert all(before[key]["fifo"] != after[key]["fifo"] for key in before)
+
+
+async def test_each_port_has_contents_of_its_own(peer, log):
+    await guest_side.set_up(peer, SCENARIO, log)
+    fifos = [registers["fifo"] for registers in serial(log, Side.SOURCE).values()]
+    assert len(set(fifos)) == 3
