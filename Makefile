@@ -30,7 +30,11 @@ lint: $(READY) ## ruff, mypy, import rules
 
 .PHONY: test
 test: $(READY) qemu ## all tests: [QEMU=path] [ARGS='-k word']
-	$(PYTEST) $(QEMUS) $(ARGS)
+	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
+
+.PHONY: expected
+expected: $(READY) qemu ## all tests, and write how many there are to tests/expected
+	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 
 .PHONY: bench
 bench: $(READY) qemu ## measure: [QEMU=path] [ARGS=...]

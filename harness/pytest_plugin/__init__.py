@@ -1,6 +1,7 @@
 """Pytest plugin: options, markers and fixtures of the functional tests.
 
-Options: ``--qemu --qemu-dst --trace-events --channels --keep-runs --runs``.
+Options: ``--qemu --qemu-dst --trace-events --channels --keep-runs --runs``, and
+``--expect --expect-update`` (``counting``).
 Markers: ``requirement(*ids)`` names what a test is about; ``scenario(**fields)`` sets
 fields of the scenario that the pair fixtures use.
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.pytest_plugin.counting import Counting
 from harness.pytest_plugin.fixtures import (
     FAILED,
     judged,
@@ -54,12 +56,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     "not say (default: 4)")  # fmt: skip
     group.addoption("--keep-runs", action="store_true", help="keep run directories of passed tests")
     group.addoption("--runs", type=Path, default=Path("runs"), help="folder of run directories")
+    group.addoption("--expect", type=Path, metavar="PATH", help="fail where counts of tests are "
+                    "not those of this file, or of the folder's file for this machine")  # fmt: skip
+    group.addoption("--expect-update", action="store_true", help="write that file instead")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Markers of the functional tests."""
+    """Markers of the functional tests; the counting of all."""
     config.addinivalue_line("markers", "requirement(*ids): requirements that the test is about")
     config.addinivalue_line("markers", "scenario(**fields): fields of the pair fixtures' scenario")
+    is_wanted = config.getoption("--expect") or config.getoption("--expect-update")
+    if is_wanted and not hasattr(config, "workerinput"):  # not in each process of xdist
+        config.pluginmanager.register(Counting(config), "vfio-multifd-counting")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,6 +14,7 @@ from harness.check import deviations
 from harness.check.verdict import Outcome
 from harness.errors import PrerequisiteMissing
 from harness.history.rundir import RunDir
+from harness.pytest_plugin.counting import interrupted
 from harness.run import Run, known_deviations, run_scenario
 from harness.scenario import Scenario
 from harness.session.session import Session
@@ -131,7 +132,7 @@ def judged(
         while done is not None:
             if done.known is not None:
                 request.node.user_properties.append(("run", str(done.rundir)))
-                pytest.xfail(f"{done.known.requirement}, intermittent: {done.known.cause}")
+                pytest.xfail(interrupted(done.known))
             done = done.next
         return first
 

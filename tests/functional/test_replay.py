@@ -15,6 +15,7 @@ from harness.fault_plan import Fault, Flip, MoveToChannel, Order, Rechunk, Reord
 from harness.history import Kind, Record, Side
 from harness.history.rundir import CAPTURE
 from harness.proxy.capture import Capture
+from harness.pytest_plugin.counting import interrupted
 from harness.run import Run, run_scenario
 from harness.scenario import MIB, EmulatedDevice, Scenario, Transport
 from harness.session.replay import scenario_of
@@ -40,7 +41,7 @@ def captured(results_dir: Path, qemu_src: Path, pytestconfig: pytest.Config):
             has_capture=True,
         )
         if run.known is not None:
-            pytest.xfail(f"{run.known.requirement}, intermittent: {run.known.cause}")
+            pytest.xfail(interrupted(run.known))
         assert run.verdict.overall is Outcome.VALID
         return Capture.load(run.rundir / CAPTURE)
 
