@@ -6,6 +6,7 @@ A run that is lost does not keep the others from being made; what was made is re
 import asyncio
 import itertools
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ import msgspec
 
 from harness import main_job, scenario
 from harness.check.judge import TITLES, judge
-from harness.check.verdict import Verdict
+from harness.check.verdict import Outcome, Verdict
 from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError
 from harness.fault_plan import Fault, FaultPlan
 from harness.history import Kind, rundir
@@ -205,6 +206,7 @@ def run(
     has_progress: bool,
     has_steps: bool = False,
     has_capture: bool = False,
+    has_valid_kept: bool = True,
     replayed: Capture | None = None,
     reports: Sequence[Path] = (),
     complain: Complain,
@@ -213,6 +215,7 @@ def run(
 
     :param reports: files to write the report to, too (``report.files``)
     :param has_capture: keep what each source sends in its run directory
+    :param has_valid_kept: False: remove the directories of valid runs when all is reported
     :param replayed: takes the source's place in the one scenario that is wanted
     """
     for path in reports:
@@ -260,8 +263,19 @@ def run(
         titles=TITLES,
         run_options=("--trace-events", trace_events) if trace_events else (),
         interrupted=interrupted,
+        removed=frozenset() if has_valid_kept else frozenset(_valid(entries)),
     )
-    return _tell(report, reports, is_json=is_json, runs_told=not is_silent)
+    status = _tell(report, reports, is_json=is_json, runs_told=not is_silent)
+    for path in report.removed:
+        shutil.rmtree(path)
+    return status
+
+
+def _valid(entries: Sequence[Entry]) -> Iterator[Path]:
+    """Directories of the runs in which everything that was asked is valid."""
+    for entry in entries:
+        if entry.path is not None and entry.outcome is Outcome.VALID:
+            yield entry.path
 
 
 def _migrations(wanted: Scenario) -> int:

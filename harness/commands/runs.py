@@ -42,6 +42,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="of states and faults")
     parser.add_argument("--capture", action="store_true",
                         help="keep what each source sends in its run directory")  # fmt: skip
+    parser.add_argument("--remove-valid", action="store_true",
+                        help="remove the directories of valid runs when all is reported, "
+                        "as a CI does that keeps what went wrong")  # fmt: skip
     add_how_to_run(parser)
 
 
@@ -99,6 +102,7 @@ def _run(options: argparse.Namespace) -> int:
         ),
         options.runs,
         has_capture=options.capture,
+        has_valid_kept=not options.remove_valid,
         **_how(options),
     )
 

@@ -221,7 +221,8 @@ def _run(report: Report, number: int, entry: Entry, folder: Path) -> dict[str, A
     """What is told of it besides its history."""
     findings = entry.verdict.findings if entry.verdict is not None else ()
     commands: list[tuple[str, str]] = []
-    if entry.path is not None:
+    path = entry.path if entry.path not in report.removed else None
+    if path is not None:
         commands.append(("Run again", shlex.join(report.repeat(entry))))
         if entry.verdict is not None:
             commands.append(("Judge again", shlex.join(entry.recheck)))
@@ -247,7 +248,7 @@ def _run(report: Report, number: int, entry: Entry, folder: Path) -> dict[str, A
             if finding.outcome is Outcome.VALID
         ],
         "commands": commands,
-        "files": list(_links(entry.path, folder)) if entry.path is not None else [],
+        "files": list(_links(path, folder)) if path is not None else [],
     }
 
 

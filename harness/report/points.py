@@ -134,7 +134,7 @@ def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str,
     if entry.manifest is not None:
         found["source"] = build_words(entry.manifest.source)
         found["destination"] = build_words(entry.manifest.destination)
-    if entry.path is not None:
+    if entry.path is not None and entry.path not in report.removed:
         found["run directory"] = str(entry.path)
         found["run again"] = shlex.join(report.repeat(entry))
         if entry.verdict is not None:

@@ -81,12 +81,14 @@ class Report:
     :ivar titles: of all requirements, in the order in which they are told
     :ivar run_options: of the command line, needed to repeat a run beyond its scenario
     :ivar interrupted: which run was interrupted, in words; empty: none
+    :ivar removed: run directories that will not be there when the report is read
     """
 
     entries: tuple[Entry, ...]
     titles: Mapping[str, str]
     run_options: tuple[str, ...] = ()
     interrupted: str = ""
+    removed: frozenset[Path] = frozenset()
 
     @property
     def exit_status(self) -> int:

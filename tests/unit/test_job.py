@@ -238,7 +238,7 @@ def runs(monkeypatch, tmp_path):
         wanted = [Scenario(name=f"run{n}") for n in range(len(ends))]
         status = job.run(
             wanted, tmp_path / "runs", trace_events=fields.pop("trace_events", ""),
-            is_json=is_json, has_progress=True, complain=complaints.append,
+            is_json=is_json, has_progress=True, complain=complaints.append, **fields,
         )  # fmt: skip
         return status, complaints
 
@@ -259,6 +259,22 @@ def test_run_that_followed_another_is_told_and_counts(runs, capsys):
         ["2", "VIOLATED"],
         ["3", "valid"],
     ]
+
+
+def test_valid_runs_are_removed_on_request_and_no_report_leads_to_them(runs, tmp_path):
+    junit = tmp_path / "junit.xml"
+    status, _ = runs(
+        valid_run(), violated_run(), VMError("lost"), has_valid_kept=False, reports=[junit]
+    )
+    assert status == 3
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["run1-0001", "run2-0001"]
+    assert "run1-0001" in junit.read_text()
+    assert "run0-0001" not in junit.read_text()
+
+
+def test_all_runs_are_kept_unless_it_is_asked_for(runs, tmp_path):
+    assert runs(valid_run())[0] == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run0-0001"]
 
 
 def test_replay_is_repeated_as_a_replay(runs, capsys):

@@ -252,6 +252,14 @@ def test_links_to_raw_files_are_relative_and_only_to_those_that_are_there(tmp_pa
     assert all((folder / unquote(link)).is_file() for link in links)
 
 
+def test_nothing_leads_to_a_run_directory_that_will_be_removed(tmp_path):
+    path = save(valid_run(), tmp_path / "runs")
+    found = page(entry(valid_run(), path), removed=frozenset([path]), folder=tmp_path)
+    assert all(link.startswith("#") for link in found.links)
+    assert "recheck" not in found.text
+    assert "recheck" in page(entry(valid_run(), path), folder=tmp_path).text
+
+
 def test_run_of_100_000_records_makes_a_small_file():
     history = loaded(25_000)
     assert len(history.records) == 100_000
