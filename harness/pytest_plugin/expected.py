@@ -33,7 +33,7 @@ Facts = dict[str, str | bool | list[str]]
 
 UPDATE = "make expected"
 _BOUND_FIRST = 10
-_BOUND_FACTOR = 2
+_BOUND_FACTOR = 3
 """A bound that was passed, or is new, becomes so many times what was seen."""
 
 

@@ -69,7 +69,7 @@ def test_rendered_file_is_read_as_it_was(tmp_path) -> None:
 def test_bound_stays_until_it_is_passed() -> None:
     assert expected.updated(WANTED, counts(12, 5)).intermittent_at_most == 2
     assert expected.updated(WANTED, counts(10, 4, intermittent=3)).intermittent_at_most == 10
-    assert expected.updated(WANTED, counts(0, 0, intermittent=17)).intermittent_at_most == 34
+    assert expected.updated(WANTED, counts(0, 0, intermittent=17)).intermittent_at_most == 51
 
 
 def test_test_that_was_taken_counts_as_what_it_was_before() -> None:

@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Run suites against a QEMU, and leave what a CI publishes: ci/suites.sh [OPTION]...
+#
+#   --qemu WHAT       source QEMU, and the destination's (default: debian-13): a build that
+#                     images/qemu/fetch.sh can fetch, by its name; a binary; a QEMU build
+#                     tree; a tar file of one, as an earlier job leaves it
+#   --qemu-dst WHAT   destination QEMU, where it is another one
+#   --suites LIST     any of main, functional, unit, rig (default: main), with spaces between
+#   --results DIR     where the results go (default: results); what is in it is removed
+#   --limit SIZE      of all run directories together, in MiB (default: 200)
+#
+# In DIR: junit-SUITE.xml for each suite; report.html and report.json of main, and
+# report-SUITE.html of what failed in another; runs/ with the run directories of what was
+# not valid, of each suite; suites.log.  Paths that are given are of the folder that this is called in.
+#
+# Exit status: the worst of the suites': 0 valid, 1 violated or failed, 2 unknown, 3 the
+# harness or a machine was lost (only 3 is worth another try).
+set -eu
+
+called_in=$PWD
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+lost() {
+    echo "suites: $*" >&2
+    exit 3
+}
+
+qemu=debian-13 qemu_dst='' suites=main results=results limit=200
+while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || lost "$1: a value is missing"
+    case $1 in
+        --qemu) qemu=$2 ;;
+        --qemu-dst) qemu_dst=$2 ;;
+        --suites) suites=$2 ;;
+        --results) results=$2 ;;
+        --limit) limit=$2 ;;
+        *) lost "$1: there are --qemu, --qemu-dst, --suites, --results and --limit" ;;
+    esac
+    shift 2
+done
+for suite in $suites; do
+    case $suite in
+        main | functional | unit | rig) ;;
+        *) lost "--suites: there is no $suite: there are main, functional, unit and rig" ;;
+    esac
+done
+[ -n "${suites// /}" ] || lost "--suites: none is given"
+[[ $limit =~ ^[0-9]+$ ]] || lost "--limit: $limit is no number of MiB"
+
+case $results in /*) ;; *) results=$called_in/$results ;; esac
+# Only what an earlier call left is removed, never a folder of somebody else's.
+if [ -e "$results" ] && [ -n "$(ls -A -- "$results")" ] && [ ! -e "$results/suites.log" ]; then
+    lost "--results: $results is there and is none of mine: give another, or remove it"
+fi
+rm -rf -- "$results"
+mkdir -p -- "$results/runs" || lost "--results: $results cannot be made"
+
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+command -v make >/dev/null || ci/apt-install.sh make || exit 3
+make -s .venv/set-up || exit 3 # takes no time, and no network, where it is done
+
+# located WHAT OPTION: the path of the QEMU, or of its folder, in $found.
+located() {
+    local what=$1 option=$2 folder binary
+    found=$what
+    case $what in
+        */* | *.tar*) case $what in /*) ;; *) found=$called_in/$what ;; esac ;;
+        *)
+            if [ ! -e ".cache/qemu/$what/qemu-system-x86_64" ] && ! command -v "$what" >/dev/null; then
+                images/qemu/fetch.sh "$what" || lost "$option: $what: neither a build that can be fetched nor a path"
+            fi
+            if [ -e ".cache/qemu/$what/qemu-system-x86_64" ]; then
+                found=$PWD/.cache/qemu/$what/qemu-system-x86_64
+            fi
+            return
+            ;;
+    esac
+    [ -e "$found" ] || lost "$option: $found is not there"
+    case $found in
+        *.tar*)
+            folder=$(mktemp -d -p "$work")
+            tar -C "$folder" -xf "$found" || lost "$option: $found cannot be unpacked"
+            found=$(find "$folder" -name qemu-system-x86_64 -type f | awk '{ print length, $0 }' | sort -n | sed -n '1s/^[0-9]* //p')
+            [ -n "$found" ] || lost "$option: there is no qemu-system-x86_64 in $what"
+            ;;
+    esac
+    # Some stores of artifacts forget which files can be executed.
+    binary=$found
+    [ ! -d "$found" ] || binary=$found/qemu-system-x86_64
+    [ ! -f "$binary" ] || [ -x "$binary" ] || chmod u+x "$binary" ||
+        lost "$option: $binary cannot be made executable"
+}
+
+located "$qemu" --qemu
+qemus=(--qemu "$found")
+if [ -n "$qemu_dst" ]; then
+    located "$qemu_dst" --qemu-dst
+    qemus+=(--qemu-dst "$found")
+fi
+
+run_main() {
+    .venv/bin/vfio-multifd run "${qemus[@]}" --runs "$results/runs/main" --remove-valid \
+        --report "$results/junit-main.xml" --report "$results/report.html" \
+        --report "$results/report.json"
+}
+
+run_tests() { # SUITE [PYTEST OPTION]...
+    local suite=$1 status=0 runs=$results/runs/$1
+    shift
+    .venv/bin/python -m pytest "tests/$suite" "$@" "${qemus[@]}" --runs "$runs" \
+        --junit-xml "$results/junit-$suite.xml" || status=$?
+    case $status in
+        0 | 1) ;;
+        *) status=3 ;; # interrupted, no test collected, an error of pytest
+    esac
+    if [ -d "$runs" ] && [ -n "$(find "$runs" -name manifest.json -print -quit)" ]; then
+        .venv/bin/vfio-multifd recheck "$runs" \
+            --report "$results/report-$suite.html" >/dev/null || true # the tests decide
+    fi
+    return "$status"
+}
+
+run_suite() {
+    case $1 in
+        main) run_main ;;
+        rig) images/rig/build.sh && run_tests rig ;;
+        *) run_tests "$1" --numprocesses auto --maxprocesses 8 ;;
+    esac
+}
+
+worst=0
+: >"$results/suites.log"
+for suite in $suites; do
+    echo "suites: $suite"
+    status=0
+    run_suite "$suite" || status=$?
+    case $status in
+        0) words=valid ;;
+        1) words="violated or failed" ;;
+        2) words=unknown ;;
+        130 | 143) exit "$status" ;;
+        *) status=3 words=lost ;;
+    esac
+    echo "suites: $suite: $words" | tee -a "$results/suites.log"
+    # From bad to worse: unknown, violated, lost.
+    case $worst$status in 0? | 2[13] | 13) worst=$status ;; esac
+done
+.venv/bin/python ci/limit_runs.py "$results/runs" "$limit" || worst=3
+exit "$worst"

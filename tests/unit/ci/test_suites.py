@@ -1,0 +1,63 @@
+"""What ci/suites.sh says to bad input; what it does with QEMUs: tests/functional/test_ci.py."""
+
+import io
+import subprocess
+import tarfile
+
+import pytest
+
+from tests.unit.ci.pipelines import ROOT
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Calls it in a folder of its own: status, and what it says on standard error."""
+
+    def call(*options: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [ROOT / "ci/suites.sh", *options],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.stdout == ""
+        return done.returncode, done.stderr
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--suite", "main"], "--suite: there are --qemu,"),
+        (["--qemu"], "--qemu: a value is missing"),
+        (["--suites", "main all"], "--suites: there is no all: there are main,"),
+        (["--suites", " "], "--suites: none is given"),
+        (["--limit", "much"], "--limit: much is no number of MiB"),
+        (["--qemu", "./build"], "/build is not there"),
+        (["--qemu-dst", "../build.tar.gz", "--qemu", "."], "build.tar.gz is not there"),
+    ],
+)
+def test_bad_option_is_one_line_and_exit_3(call, tmp_path, options, words):
+    status, said = call(*options)
+    assert status == 3
+    (line,) = said.splitlines()
+    assert line.startswith("suites: ")
+    assert words in line
+
+
+def test_archive_without_a_qemu_is_one_line(call, tmp_path):
+    with tarfile.open(tmp_path / "build.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("build/README"), io.BytesIO())
+    status, said = call("--qemu", "build.tar.gz")
+    assert (status, said) == (
+        3,
+        "suites: --qemu: there is no qemu-system-x86_64 in build.tar.gz\n",
+    )
+
+
+def test_folder_of_somebody_else_is_not_removed(call, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/thesis.tex").write_text("all of it")
+    status, said = call()
+    assert status == 3
+    assert "is there and is none of mine" in said
+    assert (tmp_path / "results/thesis.tex").read_text() == "all of it"
