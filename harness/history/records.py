@@ -48,7 +48,7 @@ session    ``replayed``                ``capture``: there is no source; its reco
 session    ``not_continued``           ``with``: the scenario of the second migration, which nobody
                                        was left to make
 wire       ``channel_opened``          ``connection`` (number in order of accept), ``kind`` main |
-                                       multifd | raw
+                                       multifd | tls | raw
 wire       ``channel_refused``         ``connection``, ``reason``: the destination was not reached
 wire       ``channel_ended``           ``connection``, ``side`` that sends no more, ``is_reset``
 wire       ``channel_closed``          ``connection``, ``to_destination`` and ``to_source``: bytes

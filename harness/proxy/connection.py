@@ -19,6 +19,8 @@ from harness.wire.packets import MAGIC
 
 QEMU_VM_FILE_MAGIC = b"QEVM"
 MULTIFD_MAGIC = MAGIC.to_bytes(4, "big")
+TLS_HANDSHAKE = b"\x16\x03"
+"""A TLS record of type handshake, major version 3 (RFC 8446, 5.1): how a ClientHello begins."""
 UNKNOWN, RAW = -3, -2
 """Channel numbers of a connection that has not said enough, and of neither kind."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with a reset
@@ -76,6 +78,13 @@ class Connection:
         return isinstance(self.forward, MultifdFlow)
 
     # -- beginning -------------------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        """What its first bytes have told: main, multifd, tls, or raw."""
+        if self.channel == RAW:
+            return "tls" if self._first.startswith(TLS_HANDSHAKE) else "raw"
+        return "main" if self.channel == MAIN else "multifd"
 
     @property
     def must_retry(self) -> bool:

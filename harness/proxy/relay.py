@@ -18,10 +18,10 @@ from selectors import EVENT_READ, EVENT_WRITE
 
 from harness.proxy.address import BACKLOG, Address
 from harness.proxy.chain import Chain, Fired
-from harness.proxy.connection import RAW, Connection
+from harness.proxy.connection import Connection
 from harness.proxy.cut_through import PIECE, CutThroughFlow
 from harness.proxy.director import Director, Passage, Record
-from harness.proxy.events import MAIN, Due, Told, Waiting
+from harness.proxy.events import Due, Told, Waiting
 from harness.proxy.framing import Framer
 from harness.proxy.main_flow import MainFlow
 from harness.proxy.multifd_flow import MultifdFlow
@@ -228,10 +228,8 @@ class Relay:
             make_main = self._main_flow if self._reads_main else None
             if not connection.look(self._multifd_flow, make_main):
                 return
-            if connection.channel == MAIN:
-                self._director.opened(connection, "main")
-            elif connection.channel == RAW:
-                self._director.opened(connection, "raw")
+            if not connection.is_multifd:  # of those, the hello tells more
+                self._director.opened(connection, connection.kind)
         connection.read()
 
     def _main_flow(self, connection: Connection) -> MainFlow:

@@ -100,6 +100,22 @@ def test_multifd_channel_is_known_by_its_magic(ends: Ends) -> None:
     assert ends.destination.recv(99) == hello(7)
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"QEVM", "main"),
+        (hello(0), "multifd"),
+        (b"\x16\x03\x01\x02", "tls"),
+        (b"\x16\x03\x03\xff", "tls"),
+        (b"\x17\x03\x03\xff", "raw"),
+        (b"\x16\x02\x00\x00", "raw"),
+    ],
+)
+def test_first_bytes_tell_the_kind(ends: Ends, data: bytes, kind: str) -> None:
+    assert ends.look(data)
+    assert ends.connection.kind == kind
+
+
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02", b"QEV", b""])
 def test_anything_else_goes_raw(ends: Ends, data: bytes) -> None:
     ends.source.sendall(data)

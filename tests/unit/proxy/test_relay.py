@@ -201,13 +201,14 @@ def test_damaged_stream_is_told_and_passed_on(new_wire, faults) -> None:
     )
 
 
-def test_anything_else_is_passed_on_raw(new_wire) -> None:
+@pytest.mark.parametrize(("first", "kind"), [(b"\x16\x03\x01\x02", "tls"), (b"PING", "raw")])
+def test_anything_else_is_passed_on_unread(new_wire, first, kind) -> None:
     wire = new_wire()
-    source, destination = wire.channel(b"\x16\x03\x01\x02")
-    source.sendall(b"TLS, for all we know")
-    assert receive(destination, 20) == b"TLS, for all we know"
+    source, destination = wire.channel(first)
+    source.sendall(b"what nobody here can read")
+    assert receive(destination, 25) == b"what nobody here can read"
     (opened,) = wire.told("channel_opened")
-    assert opened.args == {"connection": 0, "kind": "raw"}
+    assert opened.args == {"connection": 0, "kind": kind}
 
 
 def test_destination_that_is_not_there_refuses_the_source(new_wire) -> None:
