@@ -160,6 +160,53 @@ class Transport(enum.StrEnum):
     FILE = "file"
 
 
+class Tls(enum.StrEnum):
+    """What secures the migration's channels (QEMU objects ``tls-creds-psk``, ``-x509``)."""
+
+    NONE = "none"
+    PSK = "psk"
+    X509 = "x509"
+
+
+class TlsMismatch(enum.StrEnum):
+    """What is wrong between the credentials of the two sides: TLS must refuse it."""
+
+    KEY = "key"
+    """psk: each side has a key of its own."""
+    CA = "ca"
+    """x509: the source knows another authority, which has not signed the destination's
+    certificate."""
+    CLIENT = "client"
+    """x509: the destination does not know the authority that has signed the source's
+    certificate."""
+    HOSTNAME = "hostname"
+    """x509: the source expects a name that is not in the destination's certificate."""
+    AUTHZ = "authz"
+    """x509: the destination's ``tls-authz`` allows somebody else only."""
+    SOURCE_PLAIN = "source_plain"
+    """The source uses no TLS, the destination does."""
+    DESTINATION_PLAIN = "destination_plain"
+    """The destination uses no TLS, the source does."""
+
+
+_PLAIN = (TlsMismatch.SOURCE_PLAIN, TlsMismatch.DESTINATION_PLAIN)
+MISMATCHES = {
+    Tls.NONE: (),
+    Tls.PSK: (TlsMismatch.KEY, *_PLAIN),
+    Tls.X509: (
+        TlsMismatch.CA, TlsMismatch.CLIENT, TlsMismatch.HOSTNAME, TlsMismatch.AUTHZ, *_PLAIN,
+    ),
+}  # fmt: skip
+"""What can be wrong with which."""
+TLS_TRACE = (
+    "migration_set_*_channel",
+    "migration_tls_*",
+    "multifd_set_outgoing_channel",
+    "qio_channel_tls_*",
+)
+"""Patterns of the trace events that tell of TLS (io/trace-events, migration/trace-events)."""
+
+
 class Scenario(_Frozen, frozen=True, kw_only=True):
     """What to run: two QEMUs, devices, channels, migration settings, a seed."""
 
@@ -180,6 +227,10 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     """Migration parameters (migrate-set-parameters) of both sides."""
     transport: Transport = Transport.UNIX
+    tls: Tls = Tls.NONE
+    """On all channels, with credentials that are made for each run."""
+    tls_mismatch: TlsMismatch | None = None
+    """What is wrong between the credentials of the two sides; None: nothing."""
     deadline_s: float = 15.0
     """From ``migrate`` to the end of both sides; what does not end by then is a finding."""
     memory_limit_mib: int = 0
@@ -189,7 +240,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     the device keeps for the guest (vfio_pci_config.c virtualizes it) and that QEMU sends but
     does not write back: known deviation of ORD-4."""
     trace: tuple[str, ...] = ("vfio_*", "multifd_*")
-    """Patterns of trace events to enable; none: no trace, and what needs it is UNKNOWN."""
+    """Patterns of trace events to enable; none: no trace, and what needs it is UNKNOWN.
+    With ``tls`` those of ``TLS_TRACE`` come to it."""
     seed: int = 0
     relay: bool = False
     """Whether the harness stands between the two QEMUs and records each packet; it does
@@ -220,6 +272,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
                 "then must have the same devices, machine and ram_mib",
             ),
             *(self._needs_of(fault) for fault in self.faults),
+            *self._needs_of_tls(),
             *(check for device in self.devices for check in _checks(device)),
         )
         for is_right, message in checks:
@@ -241,6 +294,34 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             not waits_for_device or is_seen,
             f"{fault.describe()}: only a device with data_path=supervised tells what it has loaded",
         )
+
+    def _needs_of_tls(self) -> Iterator[tuple[bool, str]]:
+        """What does not go together with TLS."""
+        yield (
+            self.tls_mismatch is None or self.tls_mismatch in MISMATCHES[self.tls],
+            f"tls_mismatch={self.tls_mismatch} is not of tls={self.tls}, which knows "
+            f"{', '.join(MISMATCHES[self.tls]) or 'none'}",
+        )
+        if not self.has_tls:
+            return
+        yield self.transport is not Transport.FILE, "TLS needs a socket; transport is file"
+        for fault in self.faults:
+            yield (
+                isinstance(fault, fault_plan.HoldConnections)
+                and not fault.until.told.startswith("switchover"),
+                f"{fault.describe()}: a relay cannot look into TLS; there only connections can be "
+                "held (hold_connections), and not until the switchover",
+            )
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether at least one side uses TLS."""
+        return self.tls is not Tls.NONE
+
+    @property
+    def trace_patterns(self) -> tuple[str, ...]:
+        """Patterns of trace events to enable, those about TLS included."""
+        return (*self.trace, *TLS_TRACE) if self.trace and self.has_tls else self.trace
 
     @property
     def has_relay(self) -> bool:

@@ -10,6 +10,7 @@
       source-trace/  destination-trace/   trace logs as QEMU wrote them, one for each thread
       source.stderr  destination.stderr   QEMU's standard error
       by-hand.sh        the same two QEMUs, started by hand
+      tls/              credentials, while the run lasts (harness.vm.credentials)
       migration.capture  what the source sent, if that was wanted (harness.proxy.capture)
 
 Judging reads the first three only.  Everything that can be wrong with them is a
@@ -42,6 +43,7 @@ SOURCE_TRACE, DESTINATION_TRACE = "source-trace", "destination-trace"
 SOURCE_STDERR, DESTINATION_STDERR = "source.stderr", "destination.stderr"
 BY_HAND = "by-hand.sh"
 CAPTURE = "migration.capture"
+TLS = "tls"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ class Peer:
         catalogue = None
         if scenario.trace:
             path = builds.trace_events_path(binary, trace_events)
-            catalogue = _catalogue(path, scenario.trace)
+            catalogue = _catalogue(path, scenario.trace_patterns)
         voice = Voice(side, log)
         return cls(
             voice,

@@ -16,7 +16,7 @@ from harness.devices.emulated import expect_from
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError, QmpTimeout, VMError
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
-from harness.history.rundir import CAPTURE, History, Manifest, RunDir
+from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
 from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
 from harness.session import asking, capturing, guest_side
@@ -26,8 +26,10 @@ from harness.session.log import Log
 from harness.session.peer import Peer
 from harness.vm import builds, command_line, migration
 from harness.vm.activity import Activity
+from harness.vm.credentials import Credentials
 
 _SETTLE_S = 5.0  # for the other side to end once one has failed
+_QUIET_S = 1.0  # likewise, where it is right not to end
 _SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
 _FIRMWARE = "halt.bin"
 _STREAM = "migration.stream"
@@ -72,6 +74,7 @@ class Session:
         self._link: Link | None = None
         self._handed_over: Peer | None = None
         self._writer: CaptureWriter | None = None
+        self._tls = Credentials(self.scenario, self.rundir.path / TLS)
 
     async def __aenter__(self) -> Self:
         try:
@@ -110,6 +113,7 @@ class Session:
                 self._link.abandon()
             if self._writer is not None:
                 self._writer.discard()
+            self._tls.remove()
         (self.rundir.path / _STREAM).unlink(missing_ok=True)
 
     @property
@@ -156,6 +160,7 @@ class Session:
         """
         self.progress("boot")
         (self.rundir.path / _FIRMWARE).write_bytes(command_line.firmware())
+        self._tls.write()
         try:
             async with asyncio.TaskGroup() as group:
                 for peer in self._peers:
@@ -270,7 +275,7 @@ class Session:
 
     async def _launch(self, peer: Peer) -> None:
         if peer is self.origin:
-            await migration.configure(peer.vm.monitor, self.scenario)
+            await migration.configure(peer.vm.monitor, self.scenario, self._tls.instead())
             await guest_side.show(peer, self.scenario, self.log)
             return
         peer.trace.mkdir()
@@ -281,7 +286,7 @@ class Session:
             monitor_fd=peer.vm.monitor_fd,
             firmware_path=self.rundir.path / _FIRMWARE,
             devices=peer.devices.options(),
-            trace=self.scenario.trace,
+            trace=self.scenario.trace_patterns,
             trace_folder=peer.trace,
             is_incoming=peer.side is Side.DESTINATION,
         )
@@ -303,7 +308,7 @@ class Session:
         try:
             peer.facts, *_ = await asyncio.gather(
                 builds.facts(peer.vm.monitor, peer.binary),
-                migration.configure(peer.vm.monitor, self.scenario),
+                migration.configure(peer.vm.monitor, self.scenario, self._tls.of(peer.side)),
                 *(
                     [guest_side.set_up(peer, self.scenario, self.log)]
                     if peer.side is Side.SOURCE
@@ -388,8 +393,13 @@ class Session:
         try:
             found = await self._activity.until(one_failed_or_all_ended, self.scenario.deadline_s)
             if None in found:
-                found = await self._activity.until(all_ended, _SETTLE_S)
+                settle_s = _QUIET_S if self.scenario.tls_mismatch else _SETTLE_S
+                found = await self._activity.until(all_ended, settle_s)
         except TimeoutError:
+            if self.scenario.tls_mismatch and migration.listens_on(
+                *(p.events for p in self._peers)
+            ):
+                return None
             waiting = [str(p.side) for p, end in zip(peers, ends(), strict=True) if end is None]
             await self._record_deadline(peers, f"the end of {' and '.join(waiting)}")
             return None

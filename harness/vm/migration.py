@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.history import Record
 from harness.scenario import Scenario, Transport
+from harness.vm.credentials import NO_TLS, Setup
 from harness.vm.qmp import Monitor
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -31,8 +32,8 @@ def channels(addr: dict[str, Any]) -> dict[str, Any]:
     return {"channels": [{"channel-type": "main", "addr": addr}]}
 
 
-async def configure(monitor: Monitor, scenario: Scenario) -> None:
-    """Set capabilities and parameters, the same on both sides."""
+async def configure(monitor: Monitor, scenario: Scenario, tls: Setup = NO_TLS) -> None:
+    """Set capabilities and parameters, the same on both sides but for ``tls``."""
     capabilities = {
         "events": True,
         "return-path": scenario.return_path,
@@ -54,7 +55,11 @@ async def configure(monitor: Monitor, scenario: Scenario) -> None:
     }
     if scenario.multifd:
         parameters["multifd-channels"] = scenario.channels
-    await monitor.execute("migrate-set-parameters", {**parameters, **scenario.parameters})
+    for properties in tls.objects:
+        await monitor.execute("object-add", properties)
+    await monitor.execute(
+        "migrate-set-parameters", {**parameters, **tls.parameters, **scenario.parameters}
+    )
 
 
 def statuses(events: list[Record]) -> list[str]:
@@ -83,3 +88,12 @@ def destination_end(events: list[Record]) -> str | None:
     if any(event.name == "RESUME" for event in events):
         return "completed"
     return next((status for status in statuses(events) if status in {"failed", "cancelled"}), None)
+
+
+def listens_on(source: list[Record], destination: list[Record]) -> bool:
+    """Whether the source has failed and the destination waits for another one.
+
+    It does where TLS has refused the source's connections: it tells so on its standard error
+    and changes no state (migration_tls_incoming_handshake() in migration/tls.c).
+    """
+    return source_end(source) == "failed" and last_status(destination) == "setup"

@@ -7,6 +7,7 @@ import pytest
 from harness.history import Kind, Record, Side
 from harness.scenario import Scenario, Transport
 from harness.vm import migration
+from harness.vm.credentials import Setup
 
 
 class Monitor:
@@ -125,3 +126,30 @@ def test_end_is_seen_in_the_events(seen, source, destination):
     """A destination that has loaded all has yet to run."""
     assert migration.source_end(events(*seen)) == source
     assert migration.destination_end(events(*seen)) == destination
+
+
+async def test_credentials_are_made_before_a_parameter_names_them():
+    monitor: Any = Monitor()
+    objects = ({"qom-type": "tls-creds-psk", "id": "a"}, {"qom-type": "authz-simple", "id": "b"})
+    tls = Setup(objects, {"tls-creds": "a", "tls-authz": "b"})
+    await migration.configure(monitor, Scenario(name="x"), tls)
+    assert [name for name, _ in monitor.commands[1:]] == [
+        "object-add", "object-add", "migrate-set-parameters",
+    ]  # fmt: skip
+    assert tuple(arguments for _, arguments in monitor.commands[1:3]) == objects
+    assert tls.parameters.items() <= monitor.commands[-1][1].items()
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "listens"),
+    [
+        (("setup", "failed"), ("setup",), True),
+        (("setup", "failing"), ("setup",), False),
+        (("setup", "completed"), ("setup",), False),
+        (("setup", "failed"), ("setup", "active"), False),
+        (("setup", "failed"), ("setup", "failed"), False),
+        (("setup", "failed"), (), False),
+    ],
+)
+def test_destination_listens_on_while_it_has_seen_no_source(source, destination, listens):
+    assert migration.listens_on(events(*source), events(*destination)) is listens

@@ -1,0 +1,159 @@
+"""TLS **credentials** of one migration: made for it, and gone with it.
+
+Two folders, one for each side, with the files that QEMU's ``tls-creds-psk`` and
+``tls-creds-x509`` read (docs/system/tls.rst, crypto/tlscredspsk.c, crypto/tlscredsx509.c).
+Folders are 0700, files 0600.  QEMU reads the server's key file of PSK again for each
+connection, so they have to stay as long as the migration goes on.
+"""
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import VMError
+from harness.history import Side
+from harness.scenario import Scenario, Tls, TlsMismatch, Transport
+
+HOSTNAME = "localhost"
+"""In the destination's certificate, beside 127.0.0.1 and ::1."""
+WRONG_HOSTNAME = "elsewhere.invalid"
+USERNAME = "qemu"
+"""Whom ``tls-creds-psk`` looks for in the key file, if it is told no other."""
+_ENDPOINTS = {Side.SOURCE: "client", Side.DESTINATION: "server"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What one side's QEMU is told.
+
+    :ivar objects: arguments of ``object-add``, in order
+    :ivar parameters: migration parameters
+    """
+
+    objects: tuple[dict[str, Any], ...] = ()
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+NO_TLS = Setup(parameters={})
+
+
+class Credentials:
+    """Those of ``scenario``, in ``folder``; where it has no TLS, there is nothing to do.
+
+    Object ids are taken from the folder that ``folder`` is in, so that a QEMU which takes
+    part in a second migration gets new ones.
+    """
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self._scenario = scenario
+        self._folder = folder
+
+    def write(self) -> None:
+        """Make them.
+
+        :raise VMError: they cannot be written
+        """
+        if not self._scenario.has_tls:
+            return
+        try:
+            self._folder.mkdir(mode=0o700)
+            for side, files in self._files().items():
+                (self._folder / side).mkdir(mode=0o700)
+                for name, data in files.items():
+                    with open(self._folder / side / name, "xb", opener=_private) as file:
+                        file.write(data)
+        except OSError as error:
+            raise VMError(
+                f"{self._folder}: cannot write TLS credentials: {error.strerror}"
+            ) from error
+
+    def remove(self) -> None:
+        """Remove them, if they are there."""
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+
+    def of(self, side: Side) -> Setup:
+        """What the QEMU of ``side`` is told, which has heard of no others."""
+        scenario, mismatch = self._scenario, self._scenario.tls_mismatch
+        is_source = side is Side.SOURCE
+        plain = TlsMismatch.SOURCE_PLAIN if is_source else TlsMismatch.DESTINATION_PLAIN
+        if not scenario.has_tls or mismatch is plain:
+            return NO_TLS
+        name = f"tls-{side}-{self._folder.parent.name}"
+        objects: list[dict[str, Any]] = [
+            {
+                "qom-type": f"tls-creds-{scenario.tls}",
+                "id": name,
+                "endpoint": _ENDPOINTS[side],
+                "dir": str(self._folder / side),
+            }
+        ]
+        parameters = {"tls-creds": name}
+        if scenario.tls is Tls.X509 and is_source:
+            parameters |= _hostname(scenario)
+        elif scenario.tls is Tls.X509:
+            allowed = "somebody" if mismatch is TlsMismatch.AUTHZ else Side.SOURCE
+            authz = {"qom-type": "authz-simple", "id": f"{name}-authz", "identity": f"CN={allowed}"}
+            objects.append(authz)
+            parameters["tls-authz"] = authz["id"]
+        return Setup(tuple(objects), parameters)
+
+    def instead(self) -> Setup:
+        """What a source is told that has others from a migration before."""
+        setup = self.of(Side.SOURCE)
+        return Setup(setup.objects, {"tls-creds": "", "tls-hostname": "", **setup.parameters})
+
+    def _files(self) -> dict[Side, dict[str, bytes]]:
+        """Of each side: name -> contents."""
+        mismatch = self._scenario.tls_mismatch
+        if self._scenario.tls is Tls.PSK:
+            ours = _psk()
+            theirs = _psk() if mismatch is TlsMismatch.KEY else ours
+            return {Side.SOURCE: {"keys.psk": ours}, Side.DESTINATION: {"keys.psk": theirs}}
+        # Imported where it is needed: most runs have no TLS, and it takes a while.
+        from harness.vm.certificates import Authority  # noqa: PLC0415
+
+        authority, other = Authority(), Authority()
+        knows = other if mismatch is TlsMismatch.CA else authority
+        signs = other if mismatch in (TlsMismatch.CA, TlsMismatch.CLIENT) else authority
+        # QEMU wants its own certificate to be of an authority that it knows.
+        known = dict.fromkeys((knows.certificate, signs.certificate))
+        return {
+            Side.SOURCE: {
+                "ca-cert.pem": b"".join(known),
+                **_files(signs.issue(Side.SOURCE), Side.SOURCE),
+            },
+            Side.DESTINATION: {
+                "ca-cert.pem": authority.certificate,
+                **_files(authority.issue(Side.DESTINATION, HOSTNAME), Side.DESTINATION),
+            },
+        }
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _hostname(scenario: Scenario) -> dict[str, str]:
+    """Who must be at the other end, where that is not whom the source connects to: a unix
+    socket names nobody, and a relay may be anywhere.
+    """
+    if scenario.tls_mismatch is TlsMismatch.HOSTNAME:
+        return {"tls-hostname": WRONG_HOSTNAME}
+    if scenario.transport is Transport.TCP and not scenario.has_relay:
+        return {}
+    return {"tls-hostname": HOSTNAME}
+
+
+def _psk() -> bytes:
+    return f"{USERNAME}:{secrets.token_hex(32)}\n".encode()
+
+
+def _files(issued: tuple[bytes, bytes], side: Side) -> dict[str, bytes]:
+    """Certificate and key under the names that QEMU looks for."""
+    certificate, key = issued
+    endpoint = _ENDPOINTS[side]
+    return {f"{endpoint}-cert.pem": certificate, f"{endpoint}-key.pem": key}
