@@ -1,7 +1,8 @@
 """**Broken twins**: what a history would look like if QEMU, or a device, were broken.
 
 What a twin is stands in ``twin``; those of runs with faults on the way are in
-``broken_by_faults``, those of the kernel's devices in ``broken_kernel``.
+``broken_by_faults``, of other lives in ``broken_lives``, with TLS in ``broken_tls``, and
+those of the kernel's devices in ``broken_kernel``.
 """
 
 import msgspec
@@ -10,6 +11,7 @@ from harness.check import run as seen
 from harness.check.broken_by_faults import TWINS as TWINS_BY_FAULTS
 from harness.check.broken_kernel import TWINS as TWINS_OF_KERNEL
 from harness.check.broken_lives import TWINS as TWINS_OF_LIVES
+from harness.check.broken_tls import TWINS as TWINS_OF_TLS
 from harness.check.damage import Unfit, change, drop, first_device, one, pick, recount, some, swap
 from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
@@ -421,4 +423,4 @@ def destination_does_not_quit(records: list[Record]) -> list[Record]:
     return swap(records, [end], status=-1, signal=9)
 
 
-TWINS += TWINS_BY_FAULTS + TWINS_OF_LIVES + TWINS_OF_KERNEL
+TWINS += TWINS_BY_FAULTS + TWINS_OF_LIVES + TWINS_OF_TLS + TWINS_OF_KERNEL

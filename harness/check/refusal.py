@@ -129,9 +129,9 @@ def _refused(run: CheckedRun, found: Findings, what: str, packet: Record | None)
     hung = next((record for record in run.endings.hung if record.side is Side.DESTINATION), None)
     if hung is not None:
         return found.violated(f"{what}: the destination failed and hung", packet, hung)
-    lost = _lost(run)
-    if lost is not None:
-        return found.violated(f"{what}: it was refused, but the source is lost", packet, lost)
+    gone = lost(run)
+    if gone is not None:
+        return found.violated(f"{what}: it was refused, but the source is lost", packet, gone)
     said = errors(run)
     if not said:
         return found.unknown(f"{what}: the destination failed, and no error tells why")
@@ -181,7 +181,7 @@ def _may_exit(end: Record) -> bool:
     return not end.args["signal"] and end.args["status"] == 1
 
 
-def _lost(run: CheckedRun) -> Record | None:
+def lost(run: CheckedRun) -> Record | None:
     """The answer that tells that the failed source's VM cannot run on."""
     if run.endings.status(Side.SOURCE) not in ("failed", "cancelled"):
         return None

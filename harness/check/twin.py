@@ -47,6 +47,8 @@ SHOWN_ON = {
     "after iter": "config waits for the main channel, which was stalled",
     "no return path": "completes without a return path",
     "kernel's devices": "completes with a relay: two mdev serial cards",
+    "tls": "as multifd, with TLS, through a relay",
+    "tls refused": "TLS refuses the source; the destination waits for another",
 }
 """Kinds of runs on which twins are shown."""
 

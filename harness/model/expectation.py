@@ -42,6 +42,9 @@ class Ending(enum.StrEnum):
     COMPLETED = "completed"
     REFUSED_AT_SETUP = "refused at setup"
     """A command or the set-up phase fails with a reason, before any state is sent."""
+    HANDSHAKE_REFUSED = "refused by TLS"
+    """The source's connections are refused: the source fails before any state is sent, and the
+    destination fails too or waits for another source."""
     BLOCKED = "blocked"
     """``migrate`` is refused because of a device that cannot migrate."""
     LAUNCH_REFUSED = "launch refused"
@@ -349,6 +352,8 @@ def _refusals(scenario: Scenario, paths: list[TransferPath | None]) -> Iterator[
         yield Ending.REFUSED_AT_SETUP, SEEKABLE, None
     if has_multifd(scenario) and is_file and not has_mapped_ram(scenario):
         yield Ending.REFUSED_AT_SETUP, MULTI_CHANNEL, None
+    if scenario.tls_mismatch is not None:
+        yield Ending.HANDSHAKE_REFUSED, "", None
     if None in paths:
         # vfio_save_setup() and vfio_load_setup() both ask; in a stream, either may be first.
         yield Ending.REFUSED_AT_SETUP, UNSUPPORTED, Side.SOURCE if is_file else None

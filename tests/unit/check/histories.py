@@ -27,9 +27,12 @@ from harness.scenario import (
     OnOffAuto,
     SaveBehaviour,
     Scenario,
+    Tls,
+    TlsMismatch,
 )
 from tests.unit.check.lives import LIVES, STORM, continued, measured, stalled, stormy
 from tests.unit.check.relayed import RELAYED, with_relay
+from tests.unit.check.secured import handshake_refused, secured
 from tests.unit.check.story import (
     CONFIG_BLOB,
     DST,
@@ -328,6 +331,8 @@ GOOD = {
     "after iter": lambda: stalled(completed(scenario(device(properties=AFTER_ITER))), waits=True),
     "no return path": lambda: completed(scenario(return_path=False)),
     "kernel's devices": lambda: load(DATA / "good" / "mdev"),
+    "tls": lambda: secured(completed(scenario(*two_devices(), tls=Tls.X509))),
+    "tls refused": lambda: handshake_refused(scenario(tls=Tls.PSK, tls_mismatch=TlsMismatch.KEY)),
 }
 """Runs that keep the requirements; the first are named as ``broken.SHOWN_ON`` names them."""
 

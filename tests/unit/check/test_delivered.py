@@ -37,6 +37,16 @@ def test_run_that_does_not_get_that_far_is_judged_by_its_scenario():
     assert checked.expectation.ending is Ending.REFUSED_AT_SETUP
 
 
+def test_what_is_delivered_in_tls_is_not_predicted():
+    """Connections were held: no packet was seen, and all of them went through."""
+    run = good("tls")
+    held = {"fault": "hold_connections", "position": 0, "what": ""}
+    fault = Record(run.records[-1].t_ns, SRC, Kind.WIRE, "fault", held)
+    checked = followed(changed(run, [*run.records, fault]))
+    assert checked.prediction is None
+    assert checked.expectation.ending is Ending.COMPLETED
+
+
 @pytest.mark.parametrize(
     ("name", "ending"),
     [("duplicate", Ending.REFUSED_IN_LOAD), ("missing packet", Ending.WAITING)],

@@ -9,11 +9,14 @@ from harness.model import expectation as model
 from harness.model.expectation import Ending, TransferPath, expect, machine_version
 from harness.scenario import (
     MIB,
+    MISMATCHES,
     EmulatedDevice,
     LoadBehaviour,
     OnOffAuto,
     SaveBehaviour,
     Scenario,
+    Tls,
+    TlsMismatch,
     Transport,
 )
 
@@ -141,6 +144,20 @@ def test_machine_of_the_run_goes_before_the_alias_of_the_scenario():
 def test_settings_that_exclude_each_other(fields, reason):
     found = expected(**fields)
     assert (found.ending, found.reason) == (Ending.REFUSED_AT_SETUP, reason)
+
+
+@pytest.mark.parametrize(
+    ("tls", "mismatch"), [(tls, each) for tls, some in MISMATCHES.items() for each in some]
+)
+def test_credentials_that_do_not_fit_are_refused(tls, mismatch):
+    assert expected(tls=tls).ending is Ending.COMPLETED
+    found = expected(tls=tls, tls_mismatch=mismatch)
+    assert (found.ending, found.refused_by) == (Ending.HANDSHAKE_REFUSED, None)
+
+
+def test_blocker_is_found_before_anything_connects():
+    found = expected(device(enable_migration=OFF), tls=Tls.PSK, tls_mismatch=TlsMismatch.KEY)
+    assert found.ending is Ending.BLOCKED
 
 
 def test_file_without_multifd_is_fine():

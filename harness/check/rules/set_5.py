@@ -1,0 +1,121 @@
+"""SET-5: TLS, with keys or with certificates, on all channels.
+
+Two witnesses.  A relay on the way tells how each connection began, with a TLS handshake or in
+plain text.  The trace of each QEMU tells over what it made each channel: with TLS twice, first
+the socket and then the TLS session over it (``migration_set_incoming_channel``,
+``migration_set_outgoing_channel``, ``multifd_set_outgoing_channel``).  That the state arrived
+whole is for other rules.
+
+A source that has sent everything also ends each TLS session with a close_notify
+(``multifd_send_shutdown()`` in migration/multifd.c), so that the destination can tell the end
+from a cut.  It must come to that: no warning in a migration that completed.
+
+What does not fit together must be refused: the source fails and keeps its VM, and nothing is
+loaded.  The destination may fail too, or wait for another source, as QEMU does
+(migration/tls.c): whoever can connect could else end it.
+"""
+
+from harness.check.assumptions import Assumption
+from harness.check.refusal import lost
+from harness.check.rule import Findings, Rule
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+from harness.model.expectation import Ending, Expectation, has_multifd
+from harness.scenario import Scenario
+
+found = Findings("SET-5")
+INCOMING_CHANNEL = "migration_set_incoming_channel"
+OUTGOING_CHANNELS = ("migration_set_outgoing_channel", "multifd_set_outgoing_channel")
+CHANNEL_TYPE = "qio-channel-tls"
+"""TYPE_QIO_CHANNEL_TLS in include/io/channel-tls.h."""
+_TOLD_BY = {Side.SOURCE: OUTGOING_CHANNELS, Side.DESTINATION: (INCOMING_CHANNEL,)}
+_BYE_FAILED = "qio_channel_tls_bye_fail"
+_NOT_TERMINATED = "Failed to terminate TLS connection"
+"""Of QEMU 10.0; 11.1 has no such warning."""
+
+
+def asks(scenario: Scenario, expectation: Expectation) -> str:
+    if not scenario.has_tls:
+        return "no TLS"
+    if expectation.ending in (Ending.COMPLETED, Ending.HANDSHAKE_REFUSED):
+        return ""
+    return f"the migration does not get that far, or need not complete: {expectation.ending}"
+
+
+def judge(run: CheckedRun) -> Finding:
+    if run.scenario.tls_mismatch is not None:
+        return _refused(run)
+    if not run.endings.is_completed:
+        return found.unknown("the migration did not complete")
+    return _on_all_channels(run)
+
+
+def _on_all_channels(run: CheckedRun) -> Finding:
+    must = 1 + (run.scenario.channels if has_multifd(run.scenario) else 0)
+    opened = run.wire("channel_opened")
+    plain = [record for record in opened if record.args["kind"] != "tls"]
+    if plain:
+        return found.violated(
+            f"{len(plain)} of {len(opened)} connections began without TLS", *plain[:4]
+        )
+    seen = {"the wire": len(opened)} if opened else {}
+    for side, names in _TOLD_BY.items():
+        told = [record for name in names for record in run.trace(side, name)]
+        if not told:
+            continue
+        secured = [record for record in told if record.args["ioctype"] == CHANNEL_TYPE]
+        seen[f"the {side}'s trace"] = len(secured)
+        if len(secured) < must:
+            return found.violated(
+                f"the {side} completed with {len(secured)} of {must} channels over TLS",
+                *[record for record in told if record not in secured][:4],
+                run.endings.last_status(side),
+            )
+    for record, text in run.endings.texts(Side.SOURCE):
+        if _NOT_TERMINATED in text:
+            return found.violated(
+                "the migration completed, but the source could not terminate TLS on its channels: "
+                + text[text.index(_NOT_TERMINATED) :],
+                *run.trace(Side.SOURCE, _BYE_FAILED)[:3],
+                record,
+            )
+    whole = {witness: count for witness, count in seen.items() if count >= must}
+    numbers = {
+        "channels": must,
+        "seen": seen,
+        "not_terminated": len(run.trace(Side.SOURCE, _BYE_FAILED)),
+    }
+    if not whole:
+        return found.unknown("neither relay nor trace tells of all channels", **numbers)
+    return found.valid("every channel was TLS", **numbers)
+
+
+def _refused(run: CheckedRun) -> Finding:
+    what, endings = f"tls_mismatch={run.scenario.tls_mismatch}", run.endings
+    for side in (Side.DESTINATION, Side.SOURCE):
+        if endings.status(side) == "completed":
+            return found.violated(
+                f"{what}: it must be refused, but the {side} completed", endings.last_status(side)
+            )
+    waited = endings.deadline or next(iter(endings.hung), None)
+    if waited is not None:
+        return found.violated(f"{what}: it must be refused within seconds, but nothing ended",
+                              waited)  # fmt: skip
+    gone: Record | None = endings.crash(Side.SOURCE) or lost(run)
+    if gone is not None:
+        return found.violated(f"{what}: it was refused, but the source is lost", gone)
+    said = [text for _, text in endings.texts(None) if text]
+    if endings.status(Side.SOURCE) != "failed" or not said:
+        return found.unknown(f"{what}: nothing tells that the source failed, and why")
+    return found.valid(f"{what}: it was refused, and the source kept its VM", said=said[-1])
+
+
+RULE = Rule(
+    id="SET-5",
+    title="TLS secures every channel, and refuses what does not fit",
+    asks=asks,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
