@@ -1,4 +1,4 @@
-"""Commands for a migration by hand: serve, relay, qmp."""
+"""Commands for a migration by hand: serve, relay, qmp, credentials."""
 
 import argparse
 import sys
@@ -9,6 +9,7 @@ from harness.commands.arguments import (
     add_fault,
     command_of,
 )
+from harness.errors import UsageError
 from harness.history import Side
 from harness.report.summary import PROGRAM
 
@@ -18,6 +19,7 @@ def add(commands: Commands) -> None:
     _add_serve(commands.add_parser("serve", help="run a QEMU by hand, with emulated devices"))
     _add_relay(commands.add_parser("relay", help="stand between two QEMUs run by hand"))
     _add_qmp(commands.add_parser("qmp", help="send QMP commands to a QEMU run by hand"))
+    _add_credentials(commands.add_parser("credentials", help="make TLS credentials"))
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,17 @@ def _add_qmp(parser: argparse.ArgumentParser) -> None:
                         help="of each command and of the wait (default: 60)")  # fmt: skip
 
 
+def _add_credentials(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_credentials)
+    parser.description = (
+        "Makes the TLS credentials that the scenario asks for, new ones each time: a folder for "
+        "each side, source and destination, as the dir of QEMU's tls-creds-psk or "
+        "tls-creds-x509.  FOLDER holds private keys: remove it when you are done."
+    )
+    parser.add_argument("--scenario", type=Path, required=True, metavar="FILE")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
+
+
 def _serve(options: argparse.Namespace) -> int:
     from harness import by_hand, scenario  # noqa: PLC0415
 
@@ -88,3 +101,14 @@ def _qmp(options: argparse.Namespace) -> int:
     from harness import by_hand  # noqa: PLC0415
 
     return by_hand.converse(options.socket, sys.stdin, options.until, options.timeout)
+
+
+def _credentials(options: argparse.Namespace) -> int:
+    from harness import scenario  # noqa: PLC0415
+    from harness.vm.credentials import Credentials  # noqa: PLC0415
+
+    wanted = scenario.load(options.scenario)
+    if not wanted.has_tls:
+        raise UsageError(f"{options.scenario}: tls is {wanted.tls}: it asks for no credentials")
+    Credentials(wanted, options.folder).write()
+    return 0

@@ -33,6 +33,10 @@ until grep -qs listening "$work/relay.jsonl"; do
 done
 """
 
+_CREDENTIALS = """# The run's own credentials went with it: these are new ones of the same kind.
+vfio-multifd credentials --scenario "$here/scenario.json" "$work/tls" || exit 3
+"""
+
 _TEMPLATE = Path(__file__).with_suffix(".sh")
 
 
@@ -53,6 +57,7 @@ def render(history: History) -> str:
         ("%SOURCE%", _array(_argv(history.records, Side.SOURCE), Side.SOURCE)),
         ("%DESTINATION%", _array(_argv(history.records, Side.DESTINATION), Side.DESTINATION)),
         ("%MEANWHILE%", "\n".join(_meanwhile(history.scenario))),
+        ("%CREDENTIALS%", _CREDENTIALS if history.scenario.has_tls else ""),
         ("%RELAY%", _RELAY if history.scenario.has_relay else ""),
         ("%STEPS%", "\n".join(map(_step_words, _steps(history)))),
     ):
@@ -152,9 +157,7 @@ def _steps(history: History) -> list[_Step]:
     for number, record in enumerate(sent):
         command = record.args["command"]
         begun = begun or command in ("migrate", "migrate-incoming")
-        pending[record.side].append(
-            _command(command, record.args.get("arguments", {}), where, history.scenario.has_relay)
-        )
+        pending[record.side].append(_command(record, where, history.scenario.has_relay))
         if not begun:
             continue
         if not steps or steps[-1].side is not record.side or steps[-1].waits:
@@ -185,10 +188,11 @@ def _has_ended(records: Sequence[Record], after_ns: int, before_ns: int) -> bool
     )
 
 
-def _command(
-    name: str, arguments: dict[str, Any], where: dict[str, Any], has_relay: bool
-) -> dict[str, Any]:
+def _command(record: Record, where: dict[str, Any], has_relay: bool) -> dict[str, Any]:
     """The command as the script sends it; ``where`` is what the source migrated to."""
+    name, arguments = record.args["command"], record.args.get("arguments", {})
+    if name == "object-add" and "dir" in arguments:
+        arguments = {**arguments, "dir": f"{_WORK}/tls/{record.side}"}
     if name in ("migrate", "migrate-incoming"):
         # The destination was told to take any port; the source knew which it took.
         channels = where.get("channels") or arguments.get("channels", [])

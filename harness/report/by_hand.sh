@@ -24,12 +24,13 @@ keep=${1:-}
 work=${keep:-$(mktemp -d)}
 mkdir -p "$work/source-trace" "$work/destination-trace"
 work=$(cd -- "$work" && pwd)
-rm -f -- "$work"/*.qmp "$work"/migration.*
+rm -rf -- "$work"/*.qmp "$work"/migration.* "$work/tls"
 name=by-hand-$$ # of the abstract sockets that are migrated through
 declare -A pid=()
 clean_up() {
     kill "${pid[@]}" 2>/dev/null
     wait
+    rm -rf -- "$work/tls" # private keys
     [ -n "$keep" ] || rm -rf -- "$work"
 }
 trap clean_up EXIT
@@ -64,6 +65,7 @@ is_up() { # SIDE: wait for its monitor; false where QEMU has ended instead
 }
 ended=(--until MIGRATION=completed --until MIGRATION=failed --until MIGRATION=cancelled)
 
+%CREDENTIALS%
 serve destination "${destination[@]}" &
 pid[destination]=$!
 serve source "${source[@]}" &

@@ -8,6 +8,7 @@ import pytest
 
 from harness.history import Kind
 from harness.report import by_hand
+from harness.scenario import Tls
 from tests.unit.check.histories import DST, SRC, Story, history, scenario
 
 FOLDER = "/work/runs/two devices-0001"
@@ -168,3 +169,17 @@ def test_head_tells_how_to_use_a_real_device(socket_run):
     head = socket_run.text[: socket_run.text.index("set -u")]
     assert "-device vfio-pci,host=" in head
     assert "gdb --args" in head
+
+
+def test_credentials_are_made_anew_and_removed():
+    script = Script()
+    creds = {"qom-type": "tls-creds-psk", "endpoint": "client", "id": "a"}
+    script.sends(SRC, "object-add", **creds, dir=f"{FOLDER}/tls/source")
+    records = script.sends(SRC, "migrate", **to(SOCKET)).ends().story.records
+    text = by_hand.render(history(scenario(name="two devices", tls=Tls.PSK), records))
+    made = text.index('vfio-multifd credentials --scenario "$here/scenario.json" "$work/tls"')
+    assert made < text.index("serve destination")
+    assert '"dir": "$work/tls/source"' in text
+    assert 'rm -rf -- "$work/tls"' in text
+    assert FOLDER not in text
+    assert "vfio-multifd credentials" not in script.text
