@@ -32,6 +32,8 @@ from harness.scenario import (
     OnOffAuto,
     SaveBehaviour,
     Scenario,
+    Tls,
+    TlsMismatch,
     Transport,
 )
 
@@ -149,6 +151,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="machine-9.2",
         machine="pc-q35-9.2",
         devices=(_device(size=_SMALL, multifd_transfer=None),),
+    ),
+    # TLS on all channels, as the relay and both QEMUs tell; and what it must refuse.  Over TCP:
+    # a unix socket shows a known deviation of 10.0.
+    Scenario(name="tls-x509", devices=_PLAIN, tls=Tls.X509, transport=Transport.TCP, relay=True),
+    Scenario(name="tls-psk", devices=_PLAIN, tls=Tls.PSK, transport=Transport.TCP, channels=8),
+    Scenario(name="tls-wrong-key", devices=_PLAIN, tls=Tls.PSK, tls_mismatch=TlsMismatch.KEY),
+    Scenario(
+        name="tls-unknown-client", devices=_PLAIN, tls=Tls.X509, tls_mismatch=TlsMismatch.CLIENT
     ),
     # A device that cannot migrate: migrate is refused; with enable-migration=on, QEMU is.
     Scenario(

@@ -38,9 +38,7 @@ class Authority:
         :param hostname: of a server, which is also at the loopback addresses; empty: a client
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        more: list[x509.ExtensionType] = [
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        ]
+        more: list[x509.ExtensionType] = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])]
         if hostname:
             addresses = [x509.IPAddress(ipaddress.ip_address(each)) for each in LOOPBACK]
             more = [

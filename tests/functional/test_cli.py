@@ -15,7 +15,7 @@ from harness.vm import builds
 REQUIREMENTS = {
     *(f"ORD-{n}" for n in range(1, 9)),
     *(f"STA-{n}" for n in range(1, 4)),
-    *(f"SET-{n}" for n in (1, 2, 3, 4, 8, 9)),
+    *(f"SET-{n}" for n in (1, 2, 3, 4, 5, 8, 9)),
     *(f"REF-{n}" for n in range(1, 12)),
     *(f"LIF-{n}" for n in range(1, 10)),
 }
