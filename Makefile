@@ -13,7 +13,7 @@ help: ## this list (the default)
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 18
 
 .PHONY: run
-run: $(READY) qemu ## run the default scenario: [QEMU=path] [QEMU_DST=path] [ARGS=...]
+run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=...]
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
 .PHONY: check
@@ -29,11 +29,11 @@ lint: $(READY) ## ruff, mypy, import rules
 	{ exit $$status; } 2>/dev/null
 
 .PHONY: test
-test: $(READY) qemu ## all tests: [QEMU=path] [ARGS='-k word']
+test: $(READY) qemu qemus ## all tests: [QEMU=path] [ARGS='-k word']
 	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
-expected: $(READY) qemu ## all tests, and write how many there are to tests/expected
+expected: $(READY) qemu qemus ## all tests, and write how many there are to tests/expected
 	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 
 .PHONY: bench
@@ -64,3 +64,8 @@ $(READY): pyproject.toml ci/constraints.txt ci/setup.sh
 .PHONY: qemu
 qemu:
 	@ci/setup.sh qemu
+
+# Builds of two versions, for the tests that migrate from one to the other.
+.PHONY: qemus
+qemus: qemu
+	@ci/setup.sh qemus

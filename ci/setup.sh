@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Set up what the project needs, on a bare Debian 12 or on a machine that has it all:
 #
-#     ci/setup.sh [venv] [qemu]       default: both
+#     ci/setup.sh [venv] [qemu] [qemus]       default: venv qemu
 #
 #   venv   .venv with the project (editable) and its tools, versions of ci/constraints.txt
-#   qemu   a QEMU of at least 10.0: $QEMU or $QEMU_TEST_QEMU_BINARY (a file, or the
-#          folder that it is in), else the one on PATH, else the build in
-#          .cache/qemu/debian-13, which is fetched if it is not there
+#   qemu   a QEMU of at least 10.0: $QEMU and $QEMU_DST, or $QEMU_TEST_QEMU_BINARY (a file,
+#          the folder or build tree that it is in, or the name of a build that can be
+#          fetched), else the one on PATH, else the build debian-13; a build that is named
+#          is fetched if it is not there
+#   qemus  builds of two versions, for the tests that migrate from one to the other; where
+#          they cannot be had this says so, and those tests are skipped
 #
 # Root is used only to install what is missing.  One line is printed for each step that
 # has something to do; all output of the commands goes to .cache/setup.log.  Exit status
@@ -17,7 +20,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 log=.cache/setup.log
 oldest_python=3.11
 oldest_qemu=10
-build=debian-13
+fetched=(debian-13 debian-13-backports) # of two versions; the first is the default
+cache=.cache/qemu
 
 step() { echo "set-up: $*"; }
 
@@ -105,20 +109,46 @@ qemu_status() {
     [ "$major" -ge "$oldest_qemu" ]
 }
 
+fetch() { # NAME
+    [ ! -e "$cache/$1/manifest.json" ] || return 0
+    step "QEMU build $1"
+    logged harness/vm/fetch.sh "$1" "$cache"
+}
+
+# One that the user gave, as harness/vm/builds.py reads it.
+check_given() {
+    local given=$1 status=0
+    if [[ $given =~ ^debian-[0-9a-z-]+$ ]]; then
+        fetch "$given" || missing "the QEMU build $given: ${reason:-it could not be fetched}"
+        return
+    fi
+    if [ -d "$given" ]; then
+        [ -e "$given/qemu-system-x86_64" ] || given=$given/build
+        given=$given/qemu-system-x86_64
+    fi
+    qemu_status "$given" || status=$?
+    [ "$status" -ne 2 ] || missing "a QEMU that runs: the given $given does not"
+    [ "$status" -ne 1 ] || missing "a QEMU of at least $oldest_qemu.0: the given $given is older"
+}
+
 set_up_qemu() {
-    local path status=0 given=${QEMU:-${QEMU_TEST_QEMU_BINARY:-}}
+    local path given=${QEMU:-${QEMU_TEST_QEMU_BINARY:-}}
+    [ -z "${QEMU_DST:-}" ] || check_given "$QEMU_DST"
     if [ -n "$given" ]; then
-        [ ! -d "$given" ] || given=$given/qemu-system-x86_64
-        qemu_status "$given" || status=$?
-        [ "$status" -ne 2 ] || missing "a QEMU that runs: the given $given does not"
-        [ "$status" -ne 1 ] || missing "a QEMU of at least $oldest_qemu.0: the given $given is older"
+        check_given "$given"
         return
     fi
     path=$(command -v qemu-system-x86_64) && qemu_status "$path" && return
-    qemu_status ".cache/qemu/$build/qemu-system-x86_64" && return
-    step "QEMU build $build"
-    logged images/qemu/fetch.sh "$build" ||
-        missing "a QEMU of at least $oldest_qemu.0: give one by QEMU=/path/to/qemu-system-x86_64, or, to fetch one: ${reason:-images/qemu/fetch.sh $build}"
+    qemu_status "$cache/${fetched[0]}/qemu-system-x86_64" && return
+    fetch "${fetched[0]}" ||
+        missing "a QEMU of at least $oldest_qemu.0: give one by QEMU=/path/to/qemu-system-x86_64, or, to fetch one: ${reason:-harness/vm/fetch.sh ${fetched[0]} $cache}"
+}
+
+set_up_qemus() {
+    local name
+    for name in "${fetched[@]}"; do
+        fetch "$name" || step "no QEMU build $name${reason:+: $reason}; tests of two versions may be skipped"
+    done
 }
 
 [ $# -gt 0 ] || set -- venv qemu
@@ -131,6 +161,7 @@ for part; do
     case $part in
         venv) set_up_venv ;;
         qemu) set_up_qemu ;;
-        *) missing "a part called $part: there are venv and qemu" ;;
+        qemus) set_up_qemus ;;
+        *) missing "a part called $part: there are venv, qemu and qemus" ;;
     esac
 done

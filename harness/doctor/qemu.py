@@ -8,10 +8,10 @@ from pathlib import Path
 from harness.doctor.check import Check, State
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.trace.catalogue import Catalogue
-from harness.vm import builds
+from harness.vm import builds, fetched
 
 TRANSFER = "x-migration-multifd-transfer"
-_FETCH = "images/qemu/fetch.sh debian-13"
+_FETCH = f"{builds.FETCH} {builds.DEFAULT}"
 
 
 def all_of(given: Sequence[str]) -> Iterator[Check]:
@@ -24,7 +24,7 @@ def all_of(given: Sequence[str]) -> Iterator[Check]:
             try:
                 path = builds.find(name)
             except HarnessError as error:
-                yield Check("QEMU", State.MISSING, str(error), f"another --qemu PATH, or {_FETCH}")
+                yield Check("QEMU", State.MISSING, str(error), f"another --qemu, or {_FETCH}")
             else:
                 yield one(path, is_needed=True)
         return
@@ -45,7 +45,7 @@ def _candidates(chosen: Path | None) -> list[Path]:
         chosen,
         Path(named).absolute() if named and Path(named).is_file() else None,
         Path(on_path) if on_path else None,
-        *sorted(builds.CACHE.glob(f"*/{builds.BINARY}")),
+        *fetched.binaries(),
     ]
     return list(dict.fromkeys(path for path in found if path is not None))
 
@@ -56,7 +56,7 @@ def one(path: Path, *, is_needed: bool) -> Check:
         found = _fitness(path)
     except HarnessError as error:
         state = State.MISSING if is_needed else State.OPTIONAL
-        return Check("QEMU", state, str(error), f"another --qemu PATH, or {_FETCH}")
+        return Check("QEMU", state, str(error), f"another --qemu, or {_FETCH}")
     note = "" if is_needed else f" (to use it: --qemu {path})"
     return Check("QEMU", State.OK, f"{found}, {path}{note}")
 

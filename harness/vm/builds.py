@@ -1,6 +1,7 @@
 """QEMU builds: where one is, what it is, what it can do."""
 
 import asyncio
+import functools
 import os
 import re
 import shutil
@@ -13,47 +14,68 @@ from typing import Any
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError
 from harness.history import Side
 from harness.history.builds import BuildFacts
+from harness.vm import fetched
 from harness.vm.activity import Activity
 from harness.vm.process import QemuProcess, launch_plain
 from harness.vm.qmp import Monitor
 
 MINIMUM = (10, 0, 0)
 """The first version that has x-migration-multifd-transfer."""
-BINARY = "qemu-system-x86_64"
+BINARY = fetched.BINARY
 ENVIRONMENT = "QEMU_TEST_QEMU_BINARY"
 """QEMU's own functional tests are told their binary by this variable."""
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "qemu"
+ALIASES = {"q35": "q35", "pc": "i440fx"}
+"""Machine types that are another in each version of QEMU, and what its versions are called."""
+FETCH = "vfio-multifd qemu fetch"
+DEFAULT = next(iter(fetched.NAMES))
 _PROBE_TIMEOUT_S = 20.0
 
 
 def find(given: str = "") -> Path:
     """The QEMU to use: ``given``, else the environment's, else one on PATH, else a fetched one.
 
+    :param given: a binary, a folder or a build tree that has one, or a name of ``fetched``
     :raise PrerequisiteMissing: there is none, or it cannot be executed
     """
     for name, origin in ((given, "--qemu"), (os.environ.get(ENVIRONMENT, ""), ENVIRONMENT)):
         if name:
-            return _executable(name, origin)
+            return _executable(_named(name, origin) or Path(shutil.which(name) or name), origin)
     on_path = shutil.which(BINARY)
-    fetched = sorted(CACHE.glob(f"*/{BINARY}"))
-    if on_path and (version_of(Path(on_path)) >= MINIMUM or not fetched):
+    there = fetched.binaries()
+    if on_path and (version_of(Path(on_path)) >= MINIMUM or not there):
         return Path(on_path)
-    if fetched:
-        return fetched[0]
+    if there:
+        return there[0]
     raise PrerequisiteMissing(
-        f"no {BINARY} on PATH: give one with --qemu, or fetch one with images/qemu/fetch.sh"
+        f"no {BINARY} on PATH: give one with --qemu, or fetch one with {FETCH} {DEFAULT}"
     )
 
 
-def _executable(name: str, origin: str) -> Path:
-    path = Path(shutil.which(name) or name)
+def _named(name: str, origin: str) -> Path | None:
+    """The fetched build called so; None: nothing is called so.
+
+    :raise PrerequisiteMissing: it can be fetched, but was not
+    """
+    if name not in fetched.names():
+        return None
+    binary = fetched.CACHE / name / BINARY
+    if not binary.exists():
+        raise PrerequisiteMissing(f"{origin}: {name} is not there yet: {FETCH} {name}")
+    return binary
+
+
+def _executable(path: Path, origin: str) -> Path:
     if path.is_dir():
-        inside = path / BINARY
-        if not inside.is_file():
-            raise PrerequisiteMissing(f"{origin}: {path} is a folder without {BINARY} in it")
-        path = inside
+        inside = [path / BINARY, path / "build" / BINARY]  # built where it is, or below
+        found = next((binary for binary in inside if binary.is_file()), None)
+        if found is None:
+            raise PrerequisiteMissing(
+                f"{origin}: {path} is a folder without {BINARY} in it, or in build/"
+            )
+        path = found
     if not path.exists():
-        raise PrerequisiteMissing(f"{origin}: {path}: there is no such QEMU")
+        known = "" if "/" in str(path) else f"; builds with names: {', '.join(fetched.names())}"
+        raise PrerequisiteMissing(f"{origin}: {path}: there is no such QEMU{known}")
     if not path.is_file() or not os.access(path, os.X_OK):
         raise PrerequisiteMissing(f"{origin}: {path}: not an executable file")
     return path.absolute()
@@ -207,3 +229,24 @@ async def probe(binary: Path) -> Probe:
 def probe_now(binary: Path) -> Probe:
     """:func:`probe`, from code that runs no loop."""
     return asyncio.run(probe(binary))
+
+
+@functools.cache
+def common_machine(machine: str, source: Path, destination: Path) -> str:
+    """The machine type that both builds are given where ``machine`` is wanted.
+
+    ``q35`` and ``pc`` are another type in each version, so two builds are given the newest
+    that both know, as in ``pc-q35-10.0`` (query-machines); any other name stays.
+
+    :raise PrerequisiteMissing: there is none, or a build does not come up
+    """
+    if source == destination or machine not in ALIASES:
+        return machine
+    name = re.compile(rf"pc-{ALIASES[machine]}-(\d+)\.(\d+)")
+    known = [set(probe_now(binary).machines) for binary in (source, destination)]
+    common = [match for one in known[0] & known[1] if (match := name.fullmatch(one))]
+    if not common:
+        raise PrerequisiteMissing(
+            f"{source} and {destination} have no pc-{ALIASES[machine]} machine type in common"
+        )
+    return max(common, key=lambda match: (int(match[1]), int(match[2])))[0]

@@ -21,7 +21,7 @@ from harness.scenario import (
     SaveBehaviour,
     Scenario,
 )
-from harness.vm import builds
+from harness.vm import builds, fetched
 
 BUFFER = MIB  # QEMU's VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE
 SIZE = 3 * BUFFER
@@ -106,13 +106,9 @@ async def test_forth_to_another_version_and_back(judged, kept, qemu_src, qemu_fa
     """The oldest machine type with the transfer is known to both builds."""
     machine = "pc-q35-10.0"
     version = qemu_facts[0].facts.version
-    others = [
-        path
-        for path in sorted(builds.CACHE.glob(f"*/{builds.BINARY}"))
-        if builds.version_of(path)[:2] != version[:2]
-    ]
+    others = [path for path in fetched.binaries() if builds.version_of(path)[:2] != version[:2]]
     if not others:
-        pytest.skip("there is no build of another version: images/qemu/fetch.sh fetches them")
+        pytest.skip("there is no build of another version: vfio-multifd qemu fetch")
     scenario = _in_turn(
         "versions", qemu_src, others[0], qemu_src, others[0],
         devices=(_device(),), machine=machine,

@@ -16,7 +16,7 @@ EVENTS = 'vfio_load_bufs_thread_start(const char *name) " (%s)"\n'
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A machine with only the builds that are made with it; all of them answer as ``FIT``."""
-    monkeypatch.setattr("harness.vm.builds.CACHE", tmp_path / "cache")
+    monkeypatch.setattr("harness.vm.fetched.CACHE", tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     monkeypatch.setattr("harness.vm.builds.probe_now", lambda _path: Probe(FIT, (), True))
@@ -47,7 +47,7 @@ def test_fit_build_is_told_with_version_and_path(machine):
 def test_machine_without_qemu_is_told_how_to_fetch_one(machine):
     (check,) = qemu.all_of([])
     assert check.state is State.MISSING
-    assert "images/qemu/fetch.sh" in check.mend
+    assert "vfio-multifd qemu fetch debian-13" in check.mend
 
 
 def test_only_the_build_that_a_run_takes_has_to_be_fit(machine, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.errors import PrerequisiteMissing, QmpError
-from harness.vm import builds
+from harness.vm import builds, fetched
 from harness.vm.builds import BINARY, ENVIRONMENT
 
 ANSWERS = {
@@ -29,16 +29,12 @@ ARGUMENTS = {
 }
 
 
-ROOT = Path(__file__).resolve().parents[3]
-CACHE = builds.CACHE  # as it is without bare_machine
-
-
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):
     """A machine that has no QEMU but for those that the test makes."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv(ENVIRONMENT, raising=False)
-    monkeypatch.setattr(builds, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(fetched, "CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
@@ -84,13 +80,51 @@ def test_folder_that_is_given_has_the_binary_in_it(new_build):
 
 def test_folder_without_the_binary_is_refused(tmp_path):
     assert refusal(builds.find, str(tmp_path)) == (
-        f"--qemu: {tmp_path} is a folder without {BINARY} in it"
+        f"--qemu: {tmp_path} is a folder without {BINARY} in it, or in build/"
     )
 
 
 def test_missing_path_is_refused(tmp_path):
     path = tmp_path / "none"
     assert refusal(builds.find, str(path)) == f"--qemu: {path}: there is no such QEMU"
+
+
+def test_build_tree_has_the_binary_below_it(new_build, tmp_path):
+    binary = new_build(f"tree/build/{BINARY}")
+    assert builds.find(str(tmp_path / "tree")) == binary
+    beside = new_build(f"tree/{BINARY}")
+    assert builds.find(str(tmp_path / "tree")) == beside
+
+
+def test_fetched_build_is_found_by_its_name(new_build, tmp_path, monkeypatch):
+    fetched_one = new_build(f"cache/debian-13/{BINARY}")
+    mine = new_build(f"cache/mine/{BINARY}")
+    new_build(f"debian-13/{BINARY}")
+    monkeypatch.chdir(tmp_path)
+    assert builds.find("debian-13") == fetched_one
+    assert builds.find("mine") == mine
+    assert builds.find("./debian-13") == tmp_path / "debian-13" / BINARY
+
+
+def test_environment_may_give_a_name_too(new_build, monkeypatch):
+    binary = new_build(f"cache/debian-13-backports/{BINARY}")
+    new_build(f"cache/debian-13/{BINARY}")
+    monkeypatch.setenv(ENVIRONMENT, "debian-13-backports")
+    assert builds.find() == binary
+
+
+def test_name_of_a_build_that_was_not_fetched_tells_how_to_fetch_it():
+    assert refusal(builds.find, "debian-13-backports") == (
+        "--qemu: debian-13-backports is not there yet: vfio-multifd qemu fetch debian-13-backports"
+    )
+
+
+def test_unknown_name_is_refused_with_those_that_are_known(new_build):
+    new_build(f"cache/mine/{BINARY}")
+    assert refusal(builds.find, "debian-12") == (
+        "--qemu: debian-12: there is no such QEMU; builds with names: "
+        "debian-13, debian-13-backports, debian-12-backports, mine"
+    )
 
 
 def test_file_that_is_not_executable_is_refused(new_build):
@@ -139,21 +173,21 @@ def test_qemu_on_the_path_that_is_too_old_is_found_where_there_is_no_other(new_b
 
 
 def test_fetched_qemus_are_found_in_a_fixed_order(new_build):
-    new_build(f"cache/trixie/{BINARY}")
-    first = new_build(f"cache/bookworm/{BINARY}")
+    new_build(f"cache/debian-12-backports/{BINARY}")
+    new_build(f"cache/a/{BINARY}")
+    first = new_build(f"cache/debian-13/{BINARY}")
     assert builds.find() == first
 
 
 def test_no_qemu_at_all_tells_what_to_do():
     assert refusal(builds.find) == (
         "no qemu-system-x86_64 on PATH: give one with --qemu, "
-        "or fetch one with images/qemu/fetch.sh"
+        "or fetch one with vfio-multifd qemu fetch debian-13"
     )
 
 
 def test_names_that_others_rely_on():
     assert ENVIRONMENT == "QEMU_TEST_QEMU_BINARY", "as QEMU's own functional tests have it"
-    assert CACHE == ROOT / ".cache" / "qemu", "where images/qemu/fetch.sh puts them"
 
 
 # -- what it is -----------------------------------------------------------------------
@@ -389,3 +423,59 @@ def test_build_that_does_not_come_up_is_refused_with_its_last_words(
         monkeypatch.setattr(builds, "version_of", lambda _binary: (10, 0, 2))
         monkeypatch.setattr(builds, "_PROBE_TIMEOUT_S", 0.3)
     assert refusal(builds.probe_now, binary) == f"{binary}: does not come up: {says}"
+
+
+# -- two builds -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_machines(new_qemu, new_program, with_tools, tmp_path):
+    """Makes a build that knows these machine types."""
+
+    def make(name, *machines):
+        answers = {**ANSWERS, "query-machines": [{"name": machine} for machine in machines]}
+        made = new_qemu(answers=answers)
+        return made.rename(tmp_path / name)
+
+    return make
+
+
+OLDER = ("pc-q35-9.2", "pc-q35-10.0", "pc-i440fx-10.0")
+NEWER = (*OLDER, "pc-q35-10.1", "pc-i440fx-10.1", "pc-i440fx-11.0", "q35", "none")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"),
+    [
+        ("q35", "pc-q35-10.0"),
+        ("pc", "pc-i440fx-10.0"),
+        ("pc-q35-9.2", "pc-q35-9.2"),
+        ("microvm", "microvm"),
+    ],
+)
+def test_two_builds_are_given_the_newest_machine_type_that_both_know(with_machines, wanted, given):
+    old, new = with_machines("old", *OLDER), with_machines("new", *NEWER)
+    assert builds.common_machine(wanted, old, new) == given
+    assert builds.common_machine(wanted, new, old) == given
+
+
+def test_newest_is_by_number():
+    names = [f"pc-q35-{version}" for version in ("9.2", "10.0", "8.1")]
+
+    class Known:
+        machines = tuple(names)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builds, "probe_now", lambda _binary: Known)
+        assert builds.common_machine("q35", Path("/by/a"), Path("/number/b")) == "pc-q35-10.0"
+
+
+def test_one_build_is_not_asked_and_keeps_the_alias():
+    assert builds.common_machine("q35", Path("/none"), Path("/none")) == "q35"
+
+
+def test_builds_without_a_common_machine_type_are_refused(with_machines):
+    old, new = with_machines("old", "pc-q35-2.4"), with_machines("new", "pc-q35-11.0")
+    assert refusal(builds.common_machine, "q35", old, new) == (
+        f"{old} and {new} have no pc-q35 machine type in common"
+    )

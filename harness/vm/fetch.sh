@@ -1,32 +1,33 @@
 #!/usr/bin/env bash
-# Fetch a QEMU build of Debian to test against: images/qemu/fetch.sh NAME
+# Fetch a QEMU build of Debian to test against, into FOLDER/NAME: fetch.sh NAME FOLDER
 #
 #     debian-13             QEMU 10.0 of trixie
 #     debian-13-backports   the newest QEMU, of trixie-backports
+#     debian-12-backports   the first that has the feature, of bookworm-backports
 #
-# The packages are unpacked, not installed, into .cache/qemu/NAME: no maintainer script
-# runs, no root is needed.  .cache/qemu/NAME/qemu-system-x86_64 runs that QEMU on its own
-# loader and libraries, so a build is used by its path alone; manifest.json tells what it
-# is.  A build that is there is kept: remove the folder to fetch it anew.
+# `vfio-multifd qemu fetch` and ci/setup.sh call it.  The packages are unpacked, not
+# installed: no maintainer script runs, no root is needed.  FOLDER/NAME/qemu-system-x86_64
+# runs that QEMU on its own loader and libraries, so a build is used by its path alone;
+# manifest.json tells what it is.  A build that is there is kept: remove its folder to fetch
+# it anew.
 set -eu
-
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 
 fail() {
     echo "fetch: $*" >&2
     exit 1
 }
 
-suite=trixie
 name=${1:-}
 case $name in
-    debian-13) extra_suite= ;;
-    debian-13-backports) extra_suite=$suite-backports ;;
-    *) fail "usage: images/qemu/fetch.sh debian-13|debian-13-backports" ;;
+    debian-13) suite=trixie extra_suite= ;;
+    debian-13-backports) suite=trixie extra_suite=trixie-backports ;;
+    debian-12-backports) suite=bookworm extra_suite=bookworm-backports ;;
+    *) fail "usage: fetch.sh debian-13|debian-13-backports|debian-12-backports FOLDER" ;;
 esac
 
-cache=.cache/qemu
-mkdir -p "$cache"
+mkdir -p -- "${2:?the folder to fetch into}"
+cache=$(cd -- "$2" && pwd)
+project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 exec 8>"$cache/$name.lock"
 flock 8 # a second run waits, and then finds the build
 
@@ -35,12 +36,16 @@ if [ -e "$cache/$name/manifest.json" ]; then
     exit 0
 fi
 
-command -v mmdebstrap >/dev/null || ci/apt-install.sh mmdebstrap
+if ! command -v mmdebstrap >/dev/null; then
+    [ -x "$project/ci/apt-install.sh" ] || fail "mmdebstrap is needed: as root: apt-get install mmdebstrap"
+    "$project/ci/apt-install.sh" mmdebstrap
+fi
 
 rm -rf -- "$cache/.$name".* # what a killed run left; nobody is in it: we have the lock
-work=$(mktemp -d -- "$PWD/$cache/.$name.XXXXXX")
+work=$(mktemp -d -- "$cache/.$name.XXXXXX")
 child=
 clean_up() {
+    trap '' HUP INT TERM # once is enough: a second one would leave it half done
     # Started in the background, so that a signal does not have to wait for it.
     if [ -n "$child" ]; then
         kill "$child" 2>/dev/null || true
@@ -71,7 +76,14 @@ options=(
     --mode=chrootless # as any user: nothing is run in the tree, nothing is mounted
     --variant=extract # only the packages named and what they depend on
     --include="$packages"
+    # Nothing is installed, so dpkg knows of nothing: what was unpacked is what was had.
+    --extract-hook='
+        set -eu
+        for package in "$1"/var/cache/apt/archives/*.deb; do
+            dpkg-deb --show --showformat "\${Package} \${Version}\n" "$package"
+        done | sort >"$unpacked"'
 )
+export unpacked=$work/packages
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ ! -e "$keyring" ] || options+=(--keyring="$keyring")
 if [ -n "$extra_suite" ]; then
@@ -98,7 +110,10 @@ mkdir -p -- "$build/usr/bin" "$build/usr/share"
 mv -- "$tree/usr/bin/qemu-system-x86_64" "$build/usr/bin/"
 mv -- "$tree/usr/share/qemu" "$tree/usr/share/seabios" "$build/usr/share/"
 for folder in lib lib64; do
-    [ ! -e "$tree/usr/$folder" ] || mv -- "$tree/usr/$folder" "$build/usr/"
+    # Packages of bookworm still have some libraries, and the loader, outside of /usr.
+    for place in "$tree/usr/$folder" "$tree/$folder"; do
+        if [ -d "$place" ] && [ ! -L "$place" ]; then cp -a --link -- "$place" "$build/usr/"; fi
+    done
 done
 rm -rf -- "$build"/usr/lib/{systemd,udev,tmpfiles.d} "$build"/usr/lib/*-linux-gnu/{gconv,perl*,security}
 
@@ -137,10 +152,16 @@ printf '{"execute": "%s"}\n' qmp_capabilities quit |
     timeout 60 "$build/qemu-system-x86_64" -M q35 -accel tcg -S -nodefaults -display none -qmp stdio |
     grep -q '"SHUTDOWN"' || fail "$name: this QEMU runs no machine"
 
+[ -s "$unpacked" ] || fail "$name: it is not known of which packages it is"
 debian=${version#*(Debian } # 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)
-printf '{\n "name": "%s",\n "qemu": "%s",\n "debian": "%s",\n "suite": "%s",\n "architecture": "%s",\n "fetched": "%s"\n}\n' \
-    "$name" "${version%% *}" "${debian%)}" "${extra_suite:-$suite}" "$(uname -m)" "$(date -u +%F)" \
-    >"$build/manifest.json"
+sha256=$(sha256sum "$build/usr/bin/qemu-system-x86_64")
+{
+    printf '{\n "name": "%s",\n "qemu": "%s",\n "debian": "%s",\n "suite": "%s",\n "architecture": "%s",\n "fetched": "%s",\n' \
+        "$name" "${version%% *}" "${debian%)}" "${extra_suite:-$suite}" "$(uname -m)" "$(date -u +%F)"
+    printf ' "sha256": "%s",\n "packages": {\n' "${sha256%% *}"
+    sed 's/\(.*\) \(.*\)/  "\1": "\2",/; $ s/,$//' "$unpacked"
+    printf ' }\n}\n'
+} >"$build/manifest.json"
 
 rm -rf -- "${cache:?}/$name" # without a manifest it is not ours, or not whole
 mv -T -- "$build" "$cache/$name"
