@@ -27,7 +27,7 @@ def _add_rig(parser: argparse.ArgumentParser) -> None:
     run = commands.add_parser("run", help="run a command in it, and pass its status on")
     run.set_defaults(call=_rig_run)
     run.usage = f"{PROGRAM} rig run [options] -- COMMAND ARGS..."
-    run.add_argument("--qemu", default="", metavar="PATH", help="runs the rig itself")
+    run.add_argument("--qemu", default="", metavar="NAME|PATH", help="runs the rig itself")
     run.add_argument("--writable", action="append", default=[], type=Path, metavar="DIR",
                      help="what the command may write to, beside the run directories")  # fmt: skip
     run.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS",
@@ -40,7 +40,7 @@ def _add_rig(parser: argparse.ArgumentParser) -> None:
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(call=_doctor)
     parser.description = "Tells what this machine lacks to run the main job, and how to mend it."
-    parser.add_argument("--qemu", action="append", default=[], metavar="PATH",
+    parser.add_argument("--qemu", action="append", default=[], metavar="NAME|PATH",
                         help="a QEMU to look at; may be given again")  # fmt: skip
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR",
                         help="where run directories would go (default: runs/)")  # fmt: skip

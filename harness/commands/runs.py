@@ -32,8 +32,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
                         help="a scenario, or a run directory that has one")  # fmt: skip
-    parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
-    parser.add_argument("--qemu-dst", default="", metavar="PATH",
+    parser.add_argument("--qemu", default="", metavar="NAME|PATH", help="the source's QEMU")
+    parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
                         help="the destination's QEMU (default: as the source's)")  # fmt: skip
     parser.add_argument("--channels", type=int, metavar="N", help="multifd channels")
     parser.add_argument("--devices", type=int, metavar="N", help="devices")
@@ -56,7 +56,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("capture", type=Path, metavar="CAPTURE",
                         help="migration.capture of a run directory")  # fmt: skip
-    parser.add_argument("--qemu", default="", metavar="PATH", help="the destination's QEMU")
+    parser.add_argument("--qemu", default="", metavar="NAME|PATH", help="the destination's QEMU")
     add_how_to_run(parser)
 
 
@@ -68,8 +68,8 @@ def _add_repro(parser: argparse.ArgumentParser) -> None:
         "3 lost."
     )
     parser.add_argument("name", nargs="*", metavar="NAME", help="default: all that are known")
-    parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
-    parser.add_argument("--qemu-dst", default="", metavar="PATH",
+    parser.add_argument("--qemu", default="", metavar="NAME|PATH", help="the source's QEMU")
+    parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
                         help="the destination's QEMU (default: as the source's)")  # fmt: skip
     add_where(parser)
 
