@@ -20,6 +20,7 @@ SRC, DST = Side.SOURCE, Side.DESTINATION
 LOADS = (seen.LOAD_START, seen.LOAD_END)
 CONFIG = (seen.CONFIG_START, seen.CONFIG_END)
 _S, _MS = 10**9, 10**6
+MIB = 1 << 20
 
 TWINS: list[Twin] = []
 twin = register_in(TWINS)
@@ -354,6 +355,22 @@ def old_machine_ignored(records: list[Record]) -> list[Record]:
 def channel_missing(records: list[Record]) -> list[Record]:
     thread = one(records, "multifd_recv_thread_start")
     return [record for record in records if record is not thread]
+
+
+@twin("SET-6", "RUN", on="two versions")
+def other_version_is_not_understood(records: list[Record]) -> list[Record]:
+    told = some(records, "MIGRATION", status="completed", side=DST)
+    records = [record for record in records if record.name not in ("RESUME", "received")]
+    answer = one(records, "return", side=DST, command="query-migrate")
+    value = {"status": "failed", "error-desc": "Unknown section 'vfio' for instance 0"}
+    return swap(swap(records, told, status="failed"), [answer], value=value)
+
+
+@twin("SET-6", "ORD-1", on="two versions")
+def other_version_cuts_the_state_short(records: list[Record]) -> list[Record]:
+    received = one(records, "received", kind=Kind.DEVICE)
+    size = received.args["bytes"] - MIB
+    return swap(records, [received], bytes=size, digest="0" * 32, first_difference=size)
 
 
 @twin("SET-8", on="blocked")

@@ -22,6 +22,7 @@ SHOWN_ON = {
     "refused": "on, where multifd is off",
     "compression": "auto, with multifd compression",
     "old machine": "machine type 9.2, setting not given",
+    "two versions": "completes, to a QEMU of another version",
     "blocked": "a device that cannot migrate, enable-migration off or auto",
     "launch refused": "a device that cannot migrate, enable-migration on",
     "relayed": "as multifd, with a relay that changes nothing",

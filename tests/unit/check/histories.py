@@ -286,6 +286,7 @@ UNSUPPORTED = "VFIO_FD9: Multifd device transfer requested but unsupported in th
 DISABLED = "VFIO_FD9: Migration is disabled for VFIO device"
 NOT_IN_KERNEL = "VFIO_FD9: VFIO migration is not supported in kernel"
 OLD = msgspec.structs.replace(FACTS, machine="pc-q35-9.2")
+NEW = msgspec.structs.replace(FACTS, version=(11, 1, 3), version_text="11.1.3 Debian")
 AUTO, OFF = OnOffAuto.AUTO, OnOffAuto.OFF
 AFTER_ITER = {"x-migration-load-config-after-iter": "on"}
 ZLIB = {"multifd-compression": "zlib"}
@@ -308,6 +309,7 @@ GOOD = {
     "old machine": lambda: completed(
         scenario(device(multifd_transfer=None), machine="pc-q35-9.2"), main=("vfio0",), facts=OLD
     ),
+    "two versions": lambda: with_manifest(completed(scenario(*two_devices())), destination=NEW),
     "blocked": lambda: blocked(scenario(device(enable_migration=OFF)), DISABLED),
     "launch refused": lambda: launch_refused(scenario(device(stop_copy=False)), NOT_IN_KERNEL),
     # No twin is shown on these:

@@ -1,0 +1,76 @@
+"""SET-6: source and destination of different versions, with a machine type that both know.
+
+Both sides complete, and each device holds the source's bytes (where faults were on the
+way, ORD-1 knows which bytes it must hold).  Asked of a run whose
+builds are of different versions and had the same versioned machine type: ``q35`` and
+``pc`` are another one in each version (hw/i386/pc_q35.c), and do not migrate.
+"""
+
+from collections.abc import Sequence
+
+from harness.check import interruption
+from harness.check.assumptions import Assumption
+from harness.check.endings import PEERS
+from harness.check.rule import Findings, Rule, completed
+from harness.check.run import CheckedRun
+from harness.check.verdict import Finding
+from harness.history.records import Record, Side
+
+found = Findings("SET-6")
+
+
+def asked_by(run: CheckedRun) -> str:
+    source, destination = run.manifest.source, run.manifest.destination
+    if source.version == destination.version:
+        return "source and destination are of one version"
+    if source.machine and destination.machine and source.machine != destination.machine:
+        return f"the machine types differ: {source.machine} and {destination.machine}"
+    return ""
+
+
+def judge(run: CheckedRun) -> Finding:
+    source, destination = run.manifest.source, run.manifest.destination
+    numbers = {"source": _version(source.version), "destination": _version(destination.version)}
+    pair = f"from {numbers['source']} to {numbers['destination']}"
+    for side in PEERS:
+        status, ended = interruption.told(run, side), run.endings.crash(side)
+        if status in ("failed", "cancelled") or (ended is not None and status != "completed"):
+            reason, evidence = _reason(run)
+            return found.violated(
+                f"the migration {pair} failed at the {side}{reason}",
+                *evidence,
+                ended or run.endings.last_status(side),
+                **numbers,
+            )
+    if any(interruption.told(run, side) != "completed" for side in PEERS):
+        return found.unknown(f"the migration {pair} did not come to an end", **numbers)
+    if run.prediction is not None:
+        return found.valid(f"the migration {pair} completed", **numbers)
+    wrong = interruption.damaged(run)
+    if wrong is not None:
+        if not wrong[1]:
+            return found.unknown(wrong[0], **numbers)
+        return found.violated(f"after the migration {pair} {wrong[0]}", *wrong[1], **numbers)
+    return found.valid(f"the migration {pair} completed, and the state is whole", **numbers)
+
+
+def _version(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _reason(run: CheckedRun) -> tuple[str, list[Record]]:
+    """What was said about it first: the destination's word where it has one."""
+    for side in (Side.DESTINATION, Side.SOURCE):
+        for record, text in run.endings.texts(side):
+            return f": {text}", [record]
+    return "", []
+
+
+RULE = Rule(
+    id="SET-6",
+    title="Versions that differ migrate to each other, both ways",
+    asks=completed,
+    judge=judge,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+    asked_by=asked_by,
+)
