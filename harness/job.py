@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,6 @@ from harness.vm import builds
 
 Complain = Callable[[str], None]
 """Prints one line on standard error."""
-
-ALIASES = ("q35", "pc")
-"""Machine types that are another in each version of QEMU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +64,19 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
     :raise UsageError: a file cannot be used, or a setting does not fit it
     :raise PrerequisiteMissing: there is no such QEMU, or it is none that can be used
     """
+    turned: list[Scenario] = []
     if paths:
         wanted = [scenario.load(p / rundir.SCENARIO if p.is_dir() else p) for p in paths]
     elif settings.has_shape:
         wanted = [Scenario(name="plain")]
     else:
-        given = settings.qemu, settings.qemu_dst or settings.qemu
-        wanted = list(main_job.scenarios(min(builds.version_of(builds.find(g)) for g in given)))
-    found = [with_builds(applied(each, settings), settings) for each in wanted]
+        pair = [builds.find(g) for g in (settings.qemu, settings.qemu_dst or settings.qemu)]
+        versions = [builds.version_of(binary) for binary in pair]
+        wanted = list(main_job.scenarios(min(versions)))
+        if versions[0] != versions[1]:
+            back = replace(settings, qemu=str(pair[1]), qemu_dst=str(pair[0]))
+            turned = [with_builds(applied(each, back), back) for each in main_job.TURNED]
+    found = [with_builds(applied(each, settings), settings) for each in wanted] + turned
     for binary in dict.fromkeys(name for each in found for name in (each.qemu, each.qemu_dst)):
         has_trace = any(each.trace for each in found if binary in (each.qemu, each.qemu_dst))
         _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
@@ -150,20 +152,21 @@ def _device(device: Device, settings: Settings, number: int) -> Device:
 def with_builds(original: Scenario, settings: Settings) -> Scenario:
     """``original`` with paths of the QEMUs that will run, so that it can be repeated.
 
-    Where the versions differ, a machine type that is another in each is made the older's.
+    Where they differ, the machine type is one that both know (``builds.common_machine``).
 
     :raise PrerequisiteMissing: there is no such QEMU
     """
     source = builds.find(settings.qemu or original.qemu)
     given = settings.qemu_dst or ("" if settings.qemu else original.qemu_dst)
     destination = builds.find(given) if given else source
-    fields = {"qemu": str(source), "qemu_dst": str(destination)}
-    if destination != source and original.machine in ALIASES:
-        major, minor, _ = min(builds.version_of(source), builds.version_of(destination))
-        kind = {"q35": "q35", "pc": "i440fx"}[original.machine]
-        fields["machine"] = f"pc-{kind}-{major}.{minor}"
     then = with_builds(original.then, settings) if original.then else None
-    return msgspec.structs.replace(original, **fields, then=then)
+    return msgspec.structs.replace(
+        original,
+        qemu=str(source),
+        qemu_dst=str(destination),
+        machine=builds.common_machine(original.machine, source, destination),
+        then=then,
+    )
 
 
 def faults(texts: Sequence[str]) -> FaultPlan:

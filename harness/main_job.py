@@ -253,6 +253,16 @@ FROM_10_1: tuple[Scenario, ...] = (
 )
 """About properties that QEMU has from 10.1 on."""
 
+TURNED: tuple[Scenario, ...] = (
+    Scenario(name="turned-two-devices", devices=(_device(0), _device(1))),
+    Scenario(
+        name="turned-main-channel",
+        devices=(_device(size=_SMALL, multifd_transfer=OnOffAuto.OFF),),
+    ),
+)
+"""Where the two builds are of different versions: from the destination's to the source's,
+as all others go the other way."""
+
 
 def scenarios(version: tuple[int, int, int]) -> tuple[Scenario, ...]:
     """The main job for builds of ``version``, the older one's where they differ."""

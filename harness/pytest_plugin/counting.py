@@ -19,7 +19,7 @@ from harness.errors import HarnessError, PrerequisiteMissing
 from harness.pytest_plugin import expected
 from harness.pytest_plugin.expected import Counts, ExpectedFile, Facts
 from harness.rig import image
-from harness.vm import builds
+from harness.vm import builds, fetched
 
 _INTERMITTENT = "intermittent: "
 _TESTS = "tests"
@@ -41,8 +41,7 @@ def facts(qemu: str, qemu_dst: str) -> Facts:
     """
     source = builds.find(qemu)
     destination = builds.find(qemu_dst) if qemu_dst else source
-    fetched = sorted(builds.CACHE.glob(f"*/{builds.BINARY}"))
-    versions = sorted(builds.version_of(path)[:2] for path in fetched)
+    versions = sorted(builds.version_of(path)[:2] for path in fetched.binaries())
     try:
         image.find()
     except PrerequisiteMissing:
@@ -53,7 +52,7 @@ def facts(qemu: str, qemu_dst: str) -> Facts:
         "architecture": platform.machine(),
         "source": _words(builds.version_of(source)[:2]),
         "destination": _words(builds.version_of(destination)[:2]),
-        "builds": list(dict.fromkeys(map(_words, versions))),
+        "builds": list(map(_words, versions)),
         "rig": has_rig,
         "root": os.geteuid() == 0,
         "prove": shutil.which("prove") is not None,

@@ -1,5 +1,6 @@
 """Fixtures of the functional tests; what they are for stands in the package's docstring."""
 
+import asyncio
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -73,9 +74,8 @@ def scenario(
     fields: dict[str, Any] = {"channels": pytestconfig.getoption("--channels")}
     for marker in reversed(list(request.node.iter_markers("scenario"))):
         fields |= marker.kwargs
-    return Scenario(
-        **{"name": request.node.name, "qemu": str(qemu_src), "qemu_dst": str(qemu_dst), **fields}
-    )
+    named = {"name": request.node.name, "qemu": str(qemu_src), "qemu_dst": str(qemu_dst)}
+    return _on_common_machine(Scenario(**{**named, **fields}))
 
 
 @pytest_asyncio.fixture
@@ -118,16 +118,19 @@ def judged(
     """
 
     def with_builds(scenario: Scenario) -> Scenario:
-        return msgspec.structs.replace(
-            scenario,
-            qemu=scenario.qemu or str(qemu_src),
-            qemu_dst=scenario.qemu_dst or str(qemu_dst),
-            then=with_builds(scenario.then) if scenario.then else None,
+        return _on_common_machine(
+            msgspec.structs.replace(
+                scenario,
+                qemu=scenario.qemu or str(qemu_src),
+                qemu_dst=scenario.qemu_dst or str(qemu_dst),
+                then=with_builds(scenario.then) if scenario.then else None,
+            )
         )
 
     async def run(scenario: Scenario) -> Run:
         trace_events = pytestconfig.getoption("--trace-events")
-        first = await run_scenario(with_builds(scenario), results_dir, trace_events=trace_events)
+        wanted = await asyncio.to_thread(with_builds, scenario)  # may have to ask the builds
+        first = await run_scenario(wanted, results_dir, trace_events=trace_events)
         done: Run | None = first
         while done is not None:
             if done.known is not None:
@@ -137,6 +140,13 @@ def judged(
         return first
 
     return run
+
+
+def _on_common_machine(scenario: Scenario) -> Scenario:
+    machine = builds.common_machine(
+        scenario.machine, builds.find(scenario.qemu), builds.find(scenario.qemu_dst)
+    )
+    return msgspec.structs.replace(scenario, machine=machine)
 
 
 @pytest.fixture

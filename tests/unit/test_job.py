@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from harness.history.rundir import SOURCE_STDERR
 from harness.job import Settings
 from harness.run import Run
 from harness.scenario import MIB, EmulatedDevice, MdevDevice, Scenario, to_json
+from harness.vm.builds import Probe
+from tests.unit.check.histories import FACTS
 from tests.unit.saved_runs import save, valid_run, violated_run
 
 THREE = Scenario(
@@ -58,6 +61,7 @@ def test_without_a_scenario_it_is_the_main_job(build):
     assert [each.name for each in found] == [each.name for each in main_job.SCENARIOS]
 
 
+@pytest.mark.usefixtures("machines")
 @pytest.mark.parametrize(("source", "destination"), [("10.1.0", "11.1.0"), ("11.1.0", "10.0.3")])
 def test_main_job_is_that_of_the_older_build(build, source, destination):
     settings = Settings(qemu=str(build(source)), qemu_dst=str(build(destination)))
@@ -156,7 +160,16 @@ def test_setting_that_no_scenario_can_have_is_a_usage_error(settings):
 # -- builds ------------------------------------------------------------------------------
 
 
-def test_versions_that_differ_get_the_machine_of_the_older(build):
+@pytest.fixture
+def machines(monkeypatch):
+    """All builds know these machine types."""
+    known = ("pc-q35-9.2", "pc-q35-10.0", "pc-i440fx-10.0")
+    probe = Probe(FACTS, known, has_log_backend=True)
+    monkeypatch.setattr("harness.vm.builds.probe_now", lambda _binary: probe)
+
+
+@pytest.mark.usefixtures("machines")
+def test_builds_that_differ_get_the_newest_machine_that_both_know(build):
     old, new = build("10.0.3"), build("11.1.0")
     for source, destination in ((old, new), (new, old)):
         settings = Settings(qemu=str(source), qemu_dst=str(destination))
@@ -175,6 +188,26 @@ def test_one_build_keeps_the_machine_alias(build):
     assert job.with_builds(THREE, Settings(qemu=str(build()))).machine == "q35"
 
 
+@pytest.mark.usefixtures("machines")
+def test_main_job_of_two_versions_goes_both_ways(build):
+    old, new = build("10.0.3"), build("11.1.0")
+    pairs = {
+        each.name: (each.qemu, each.qemu_dst)
+        for each in job.scenarios([], Settings(qemu=str(old), qemu_dst=str(new)))
+    }
+    assert pairs.pop("two-devices") == (str(old), str(new))
+    for each in main_job.TURNED:
+        assert pairs.pop(each.name) == (str(new), str(old))
+
+
+def test_main_job_of_two_builds_of_one_version_goes_one_way(build, tmp_path, machines):
+    one = build("10.0.3")
+    other = shutil.copytree(one.parent, tmp_path / "other") / one.name
+    names = {each.name for each in job.scenarios([], Settings(qemu=str(one), qemu_dst=str(other)))}
+    assert not names & {each.name for each in main_job.TURNED}
+
+
+@pytest.mark.usefixtures("machines")
 def test_given_source_goes_for_the_destination_too(build):
     old, new = build("10.0.3"), build("11.1.0")
     named = msgspec.structs.replace(THREE, qemu=str(old), qemu_dst=str(old))

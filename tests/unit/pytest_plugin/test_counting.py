@@ -9,7 +9,7 @@ from harness.check.deviations import Deviation
 from harness.errors import PrerequisiteMissing
 from harness.pytest_plugin import counting, expected
 from harness.rig import image
-from harness.vm import builds
+from harness.vm import builds, fetched
 
 FACTS: expected.Facts = {"source": "10.0", "destination": "10.0", "root": True}
 KNOWN = Deviation(requirement="LIF-2", case="c", versions=">=10.0", seen="s", cause="a cause")
@@ -186,7 +186,7 @@ def qemu(folder: Path, version: str) -> Path:
 def facts(monkeypatch, tmp_path):
     """The true function, of a machine with the builds that are given."""
     monkeypatch.undo()
-    monkeypatch.setattr(builds, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(fetched, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(image, "find", lambda: tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return counting.facts
@@ -198,7 +198,7 @@ def test_facts_are_those_of_the_builds_and_the_machine(facts, tmp_path) -> None:
     destination = qemu(tmp_path / "cache" / "new", "11.1.3 (Debian)")
     told = facts(str(source), str(destination))
     assert (told["source"], told["destination"]) == ("10.0", "11.1")
-    assert told["builds"] == ["10.0", "11.1"]
+    assert told["builds"] == ["10.0", "10.0", "11.1"]
     assert told["rig"] is True
     assert told["root"] is True
     assert facts(str(source), "")["destination"] == "10.0"
