@@ -10,7 +10,8 @@
       source-trace/  destination-trace/   trace logs as QEMU wrote them, one for each thread
       source.stderr  destination.stderr   QEMU's standard error
       by-hand.sh        the same two QEMUs, started by hand
-      tls/              credentials, while the run lasts (harness.vm.credentials)
+      tls/              credentials, while the run lasts (harness.vm.credentials); a harness
+                        that gets SIGKILL leaves them
       migration.capture  what the source sent, if that was wanted (harness.proxy.capture)
 
 Judging reads the first three only.  Everything that can be wrong with them is a

@@ -106,6 +106,7 @@ class Session:
         try:
             await self._compared()
         finally:
+            self._tls.remove()
             for peer in self._own_peers:
                 peer.release()
                 await peer.vm.monitor.close()
@@ -113,7 +114,6 @@ class Session:
                 self._link.abandon()
             if self._writer is not None:
                 self._writer.discard()
-            self._tls.remove()
         (self.rundir.path / _STREAM).unlink(missing_ok=True)
 
     @property
