@@ -57,13 +57,16 @@ class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
     others: bool = False
     """All other packets of the device have arrived, and so were delivered."""
     loaded: bool = False
-    """The destination's device has taken the packet's data (told by the session)."""
+    """The destination's device has taken the packet's data (told by the session); of a data
+    packet only: a configuration is written to registers, which nobody watches."""
     delay_s: float = 0.0
 
     def __post_init__(self) -> None:
         given = (self.told, self.packets, self.others, self.loaded, self.delay_s)
         if sum(map(bool, given)) != 1 or self.packets < 0 or self.delay_s < 0:
             raise ValueError("until needs one of told, packets, others, loaded, delay_s")
+        if self.told == "config_loaded":
+            raise ValueError("until config_loaded: QEMU loads it without telling the device")
 
     def describe(self) -> str:
         """In words, behind a verb."""
@@ -154,6 +157,9 @@ class Duplicate(_Fault, frozen=True, kw_only=True, tag="duplicate"):
     """None: the packet's own."""
     copies: int = 1
 
+    def __post_init__(self) -> None:
+        _refuse_loaded_configuration(self.select, self.until)
+
     def describe(self) -> str:
         when = "at once" if self.until is None else f"waiting {self.until.describe()}"
         where = "" if self.channel is None else f" on channel {self.channel}"
@@ -172,6 +178,9 @@ class Hold(_Fault, frozen=True, kw_only=True, tag="hold"):
     """Deliver at a later moment."""
 
     until: Until
+
+    def __post_init__(self) -> None:
+        _refuse_loaded_configuration(self.select, self.until)
 
     def describe(self) -> str:
         return f"hold {self.select.describe()} {self.until.describe()}"
@@ -415,6 +424,10 @@ class StallMain(_Fault, frozen=True, kw_only=True, tag="stall_main"):
     devices: int = 1
     """How many devices "all others" means."""
 
+    def __post_init__(self) -> None:
+        if self.until.loaded:
+            raise ValueError("stall_main cannot wait for loaded, which is about one packet")
+
     def describe(self) -> str:
         since = self.since or self.select.describe()
         return f"stall the main channel from {since} on {self.until.describe()}"
@@ -446,6 +459,11 @@ FaultPlan = tuple[Fault, ...]
 def describe(plan: Sequence[Fault]) -> str:
     """The plan in one line."""
     return "; then ".join(fault.describe() for fault in plan) or "no faults"
+
+
+def _refuse_loaded_configuration(select: Select, until: Until | None) -> None:
+    if until is not None and until.loaded and select.config:
+        raise ValueError("nobody tells when a configuration has been loaded: select data packets")
 
 
 def _value(name: str, value: int | str) -> str:

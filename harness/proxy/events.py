@@ -4,7 +4,6 @@
 told                   value
 =====================  ===========================================================
 ``loaded``             bytes of state that the destination's ``device`` has taken so far
-``config_loaded``      --: the destination's ``device`` has loaded its configuration
 ``queued``             idx of a packet that the destination has taken in
 ``switchover``         offset of the command on the main channel that starts it: the source
                        has stopped its VM, and the destination does not know yet

@@ -186,3 +186,27 @@ def test_plans_written_wrongly_are_refused(data: bytes) -> None:
 def test_any_selection_and_any_fields_round_trip(fault: plan.Rewrite) -> None:
     assert msgspec.json.decode(msgspec.json.encode(fault), type=plan.Fault) == fault
     assert "\n" not in fault.describe() or "\n" in fault.select.device
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Until(told="config_loaded"), "without telling the device"),
+        (
+            lambda: plan.Hold(select=Select(config=True), until=Until(loaded=True)),
+            "nobody tells when a configuration has been loaded",
+        ),
+        (
+            lambda: plan.Duplicate(select=Select(config=True), until=Until(loaded=True)),
+            "nobody tells when a configuration has been loaded",
+        ),
+        (lambda: plan.StallMain(until=Until(loaded=True)), "which is about one packet"),
+    ],
+)
+def test_moment_that_nobody_tells_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_data_packets_can_wait_for_their_load():
+    assert plan.Duplicate(select=Select(config=False), until=Until(loaded=True))

@@ -27,7 +27,6 @@ class Tally:
         self.config_idx: int | None = None
         self.loaded_bytes = 0
         """What the destination's device has taken of them."""
-        self.is_config_loaded = False
         self._ends: list[int] = []  # idx -> bytes up to the end of its data, without gaps
 
     @property
@@ -46,9 +45,7 @@ class Tally:
             self._ends.append((self._ends[-1] if self._ends else 0) + size)
 
     def is_loaded(self, idx: int) -> bool:
-        """Whether the destination's device has taken packet ``idx`` and all before it."""
-        if idx == self.config_idx:
-            return self.is_config_loaded
+        """Whether the destination's device has taken data packet ``idx`` and all before it."""
         return idx < len(self._ends) and self.loaded_bytes >= max(self._ends[idx], 1)
 
 
@@ -82,10 +79,9 @@ class Tallies:
         """Something happened outside."""
         if event.name in PHASES:
             self.phases.add(event.name)
+        if event.name != "loaded":
+            return
         for (idstr, _), tally in self._tallies.items():
             device = idstr.split(b"\0", 1)[0].decode(errors="backslashreplace")
             if event.device in ("", device):
-                if event.name == "loaded":
-                    tally.loaded_bytes = max(tally.loaded_bytes, event.value)
-                elif event.name == "config_loaded":
-                    tally.is_config_loaded = True
+                tally.loaded_bytes = max(tally.loaded_bytes, event.value)

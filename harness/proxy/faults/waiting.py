@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from harness import fault_plan as plan
+from harness.errors import UsageError
 from harness.fault_plan import Until
 from harness.proxy.events import Arrived, Command, Due, Event, Told
 from harness.proxy.faults.base import Fault, Random
@@ -41,7 +42,15 @@ class WaitingFault(Fault[Spec]):
         )
 
     def wait(self, until: Until, event: Arrived) -> Iterator[Command]:
-        """Come back to the packet of ``event`` at its moment, which is not now."""
+        """Come back to the packet of ``event`` at its moment, which is not now.
+
+        :raise UsageError: its moment can never be told
+        """
+        if until.loaded and event.packet.is_config:
+            raise UsageError(
+                f"{self.spec.describe()}: packet {event.packet.idx} is the configuration, of which "
+                "nobody tells when it has been loaded: select config = false"
+            )
         self._tokens += 1
         moment = Moment(until, event.packet, self.tallies, self._tokens)
         self._waiting.append((moment, event))

@@ -3,6 +3,7 @@
 import pytest
 
 from harness import fault_plan as plan
+from harness.errors import UsageError
 from harness.fault_plan import Select, Until
 from harness.proxy.events import After, Due, Told
 from tests.unit.proxy.playbook import arrived, config, deliver
@@ -32,10 +33,12 @@ def test_after_it_was_loaded(play) -> None:
     assert book.handler.fired == 1
 
 
-def test_configuration_after_it_was_loaded(play) -> None:
-    book = play(plan.Duplicate(select=Select(config=True), until=Until(loaded=True)))
-    book >> arrived(config(0)) << deliver(config(0)) >> Told("loaded", 99)
-    book >> Told("config_loaded") << deliver(config(0))
+def test_configuration_among_those_that_wait_for_their_load_is_refused(play) -> None:
+    book = play(plan.Duplicate(select=Select(idx=(0, 1)), until=Until(loaded=True)))
+    book >> arrived(0) << deliver(0)
+    with pytest.raises(UsageError, match="packet 1 is the configuration, of which nobody tells"):
+        book >> arrived(config(1))
+    book << deliver(config(1))
 
 
 @pytest.mark.parametrize("is_last", [True, False])

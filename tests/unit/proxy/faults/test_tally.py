@@ -47,15 +47,6 @@ def test_what_is_told_of_another_device_counts_for_that_one() -> None:
     assert not tally.is_loaded(0)
 
 
-def test_configuration_is_loaded_when_that_was_told() -> None:
-    tallies = Tallies()
-    tally = tallies.see(config(0))
-    tallies.hear(Told("loaded", 10**9))
-    assert not tally.is_loaded(0)
-    tallies.hear(Told("config_loaded"))
-    assert tally.is_loaded(0)
-
-
 def test_phases_stay_told() -> None:
     tallies = Tallies()
     for name in ("loaded", "switchover", "go"):
