@@ -30,6 +30,7 @@ from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
 from harness.run import Run, interrupted_by, run_in
 from harness.scenario import Device, EmulatedDevice, Scenario
+from harness.session import capturing
 from harness.session.replay import scenario_of
 from harness.vm import builds
 
@@ -220,9 +221,13 @@ def run(
     :param has_capture: keep what each source sends in its run directory
     :param has_valid_kept: False: remove the directories of valid runs when all is reported
     :param replayed: takes the source's place in the one scenario that is wanted
+    :raise UsageError: a report would be of no kind, or nothing of all this can be captured
     """
     for path in reports:
         files.check(path)
+    why_not = [capturing.why_not(each) for each in wanted] if has_capture else []
+    if why_not and all(why_not):
+        raise UsageError(f"{wanted[0].name}: no capture: {why_not[0]}")
     is_live = sys.stdout.isatty() and "CI" not in os.environ and not is_json
     out = terminal.console(is_plain=not sys.stdout.isatty())
     is_silent = is_json or not has_progress

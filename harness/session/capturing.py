@@ -8,8 +8,17 @@ import harness
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
 from harness.proxy.capture import CapturedDevice, CaptureWriter, Manifest
-from harness.scenario import Scenario, to_json
+from harness.scenario import Scenario, Transport, to_json
 from harness.session.link import idstrs_of
+
+
+def why_not(scenario: Scenario) -> str:
+    """Why what the source of ``scenario`` sends cannot be captured; "": it can."""
+    if scenario.transport is Transport.FILE:
+        return "transport is file: a capture is made of connections"
+    if scenario.has_tls:
+        return "a relay cannot look into TLS, and nobody else could be given what is in it"
+    return ""
 
 
 def finish(

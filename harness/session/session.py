@@ -94,6 +94,9 @@ class Session:
             self.source.release()
             raise
         try:
+            if self.has_capture and (why := capturing.why_not(self.scenario)):
+                self.has_capture = False
+                self.log.note("not_captured", {"why": why})
             self._writer = CaptureWriter(self.rundir.path / CAPTURE) if self.has_capture else None
         except BaseException:
             self.source.release()

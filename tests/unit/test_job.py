@@ -17,7 +17,7 @@ from harness.history import Kind, Record, Side
 from harness.history.rundir import SOURCE_STDERR
 from harness.job import Settings
 from harness.run import Run
-from harness.scenario import MIB, EmulatedDevice, MdevDevice, Scenario, to_json
+from harness.scenario import MIB, EmulatedDevice, MdevDevice, Scenario, Tls, Transport, to_json
 from harness.vm.builds import Probe
 from tests.unit.check.histories import FACTS
 from tests.unit.saved_runs import save, valid_run, violated_run
@@ -282,6 +282,19 @@ def test_each_run_is_told_as_it_ends_and_the_worst_is_the_exit_status(runs, caps
     assert runs(valid_run(), violated_run()) == (1, [])
     out = capsys.readouterr().out
     assert [line.split()[1] for line in out.splitlines()[:2]] == ["valid", "VIOLATED"]
+
+
+def test_capture_of_nothing_is_refused_before_anything_runs(tmp_path):
+    wanted = [
+        Scenario(name="into-a-file", transport=Transport.FILE),
+        Scenario(name="secret", tls=Tls.PSK),
+    ]
+    with pytest.raises(UsageError, match=r"^into-a-file: no capture: transport is file"):
+        job.run(
+            wanted, tmp_path / "runs", trace_events="", is_json=False, has_progress=False,
+            has_capture=True, complain=print,
+        )  # fmt: skip
+    assert not (tmp_path / "runs").exists()
 
 
 def test_run_that_followed_another_is_told_and_counts(runs, capsys):

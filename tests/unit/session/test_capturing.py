@@ -7,7 +7,7 @@ from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.proxy.capture import Capture, CaptureWriter
 from harness.proxy.events import MAIN
-from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario import EmulatedDevice, Scenario, Tls, Transport
 from harness.session import capturing
 
 SCENARIO = Scenario(name="two", devices=(EmulatedDevice(id="a"), EmulatedDevice(id="b")))
@@ -44,3 +44,18 @@ def test_state_that_was_not_sent_makes_no_capture(writer):
     why = capturing.finish(writer, SCENARIO, (BUILD, BUILD), records)
     assert why == "the source did not send the state of b"
     assert not list(writer.path.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, ""),
+        ({"transport": Transport.TCP}, ""),
+        ({"transport": Transport.FILE}, "transport is file: a capture is made of connections"),
+        ({"tls": Tls.PSK}, "a relay cannot look into TLS"),
+    ],
+)
+def test_what_cannot_be_captured(fields, words):
+    why = capturing.why_not(Scenario(name="x", **fields))
+    assert why.startswith(words)
+    assert bool(why) is bool(words)
