@@ -61,7 +61,8 @@ class Lines(io.StringIO):
         return [line for line in lines if line["name"] == name]
 
 
-def test_what_passes_is_told_until_it_is_interrupted():
+def relayed(first: bytes, *faults) -> Lines:
+    """What is told of a connection that begins with ``first``."""
     onward = UnixAddress(f"test-{secrets.token_hex(8)}")
     with onward.listen():
         sources = []
@@ -70,18 +71,33 @@ def test_what_passes_is_told_until_it_is_interrupted():
             target = by_relay.address(at)
             sources.append(target.make_socket())
             assert target.connect(sources[0]) == 0
-            sources[0].sendall(hello(2))
+            sources[0].sendall(first)
 
         out = Lines("channel_opened", connect)
         listen = UnixAddress(f"test-{secrets.token_hex(8)}")
-        drop = Drop(select=Select(device="net0"))
-        status = by_relay.serve(listen, onward, (drop,), 1, {"net0": "0000:00:02.0/vfio"}, out)
+        status = by_relay.serve(listen, onward, faults, 1, {"net0": "0000:00:02.0/vfio"}, out)
         for source in sources:
             source.close()
     assert status == 0
+    return out
+
+
+DROP = Drop(select=Select(device="net0"))
+
+
+def test_what_passes_is_told_until_it_is_interrupted():
+    out = relayed(hello(2), DROP)
     (opened,) = out.told("channel_opened")
     assert (opened["channel"], opened["kind"]) == (2, "multifd")
+    assert "warning" not in opened
     assert out.told("faults")[0]["fired"] == [0]
+
+
+@pytest.mark.parametrize("faults", [(), (DROP,)])
+def test_faults_that_can_do_nothing_under_tls_are_warned_of(faults):
+    (opened,) = relayed(b"\x16\x03\x01\x02", *faults).told("channel_opened")
+    assert opened["kind"] == "tls"
+    assert ("TLS passes unread" in opened.get("warning", "")) is bool(faults)
 
 
 def test_address_that_is_taken_is_told(tmp_path):
