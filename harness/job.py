@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from harness.fault_plan import Fault, FaultPlan
 from harness.history import Kind, rundir
 from harness.history.rundir import History, RunDir
 from harness.proxy.capture import Capture
-from harness.report import files, json_report, terminal, waiting
+from harness.report import comparison, comparison_words, files, json_report, terminal, waiting
+from harness.report.measured import measured
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
 from harness.run import Run, interrupted_by, run_in
@@ -213,6 +214,7 @@ def run(
     has_valid_kept: bool = True,
     replayed: Capture | None = None,
     reports: Sequence[Path] = (),
+    baseline: Path | None = None,
     complain: Complain,
 ) -> int:
     """Run all of ``wanted``, report, and give the exit status.
@@ -221,13 +223,21 @@ def run(
     :param has_capture: keep what each source sends in its run directory
     :param has_valid_kept: False: remove the directories of valid runs when all is reported
     :param replayed: takes the source's place in the one scenario that is wanted
+    :param baseline: a run directory or a folder of them: what the runs are compared with, and
+        the exit status is about what got worse (``report.comparison``)
+
     :raise UsageError: a report would be of no kind, or nothing of all this can be captured
+    :raise HistoryError: ``baseline`` has no run, or none of a scenario that is wanted
     """
     for path in reports:
         files.check(path)
     why_not = [capturing.why_not(each) for each in wanted] if has_capture else []
     if why_not and all(why_not):
         raise UsageError(f"{wanted[0].name}: no capture: {why_not[0]}")
+    before = None
+    if baseline is not None:
+        before = saved(baseline, complain)
+        comparison.require_common([entry.name for entry in before], list(_names(wanted)))
     is_live = sys.stdout.isatty() and "CI" not in os.environ and not is_json
     out = terminal.console(is_plain=not sys.stdout.isatty())
     is_silent = is_json or not has_progress
@@ -273,7 +283,7 @@ def run(
         interrupted=interrupted,
         removed=frozenset() if has_valid_kept else frozenset(_valid(entries)),
     )
-    status = _tell(report, reports, is_json=is_json, runs_told=not is_silent)
+    status = _tell(report, reports, before, is_json=is_json, runs_told=not is_silent)
     for path in report.removed:
         shutil.rmtree(path)
     return status
@@ -284,6 +294,12 @@ def _valid(entries: Sequence[Entry]) -> Iterator[Path]:
     for entry in entries:
         if entry.path is not None and entry.outcome is Outcome.VALID:
             yield entry.path
+
+
+def _names(wanted: Iterable[Scenario]) -> Iterator[str]:
+    for each in wanted:
+        yield each.name
+        yield from _names([each.then] if each.then else [])
 
 
 def _migrations(wanted: Scenario) -> int:
@@ -323,7 +339,9 @@ def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> E
         name=history.scenario.name,
         path=path,
         manifest=history.manifest,
+        scenario=history.scenario,
         verdict=verdict,
+        measured=measured(history),
         seconds=seconds,
         known=interrupted_by(history, verdict),
         waiting=waiting.describe(history),
@@ -357,14 +375,39 @@ def recheck(
     """
     for path in reports:
         files.check(path)
+    entries = [entry for path in paths for entry in saved(path, complain)]
+    report = Report(entries=tuple(entries), titles=TITLES)
+    return _tell(report, reports, is_json=is_json, runs_told=False)
+
+
+def saved(path: Path, complain: Complain) -> list[Entry]:
+    """The runs at or below ``path``, judged by today's rules.
+
+    :raise HistoryError: there is none
+    """
     entries = []
-    for path in (found for given in paths for found in run_dirs(given)):
-        entry = _recheck_one(path)
+    for found in run_dirs(path):
+        entry = _recheck_one(found)
         entries.append(entry)
         if entry.error:
             complain(entry.error)
-    report = Report(entries=tuple(entries), titles=TITLES)
-    return _tell(report, reports, is_json=is_json, runs_told=False)
+    return entries
+
+
+def compare(before: Path, after: Path, *, is_json: bool, complain: Complain) -> int:
+    """Tell what changed between the runs at or below both, and give the exit status.
+
+    :raise HistoryError: there is none, or no scenario is on both sides
+    """
+    old, new = saved(before, complain), saved(after, complain)
+    if not any(entry.error for entry in (*old, *new)):
+        comparison.require_common([entry.name for entry in old], [entry.name for entry in new])
+    found = comparison.compare(old, new)
+    if is_json:
+        sys.stdout.write(json_report.compared(found).decode())
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in comparison_words.lines(found))
+    return found.exit_status
 
 
 def run_dirs(path: Path) -> list[Path]:
@@ -393,13 +436,30 @@ def _recheck_one(path: Path) -> Entry:
     return _judged(path, history, verdict, time.monotonic() - started)
 
 
-def _tell(report: Report, reports: Sequence[Path], *, is_json: bool, runs_told: bool) -> int:
+def _tell(
+    report: Report,
+    reports: Sequence[Path],
+    before: Sequence[Entry] | None = None,
+    *,
+    is_json: bool,
+    runs_told: bool,
+) -> int:
+    """Tell, and write to ``reports``; the exit status.
+
+    :param before: runs to compare with; None: there is nothing to compare
+    """
     for path in reports:
         files.write(path, report)
+    compared = comparison.compare(before, report.entries) if before and report.entries else None
     if is_json:
-        sys.stdout.write(json_report.document(report).decode())
+        sys.stdout.write(json_report.document(report, compared).decode())
     elif report.interrupted or len(report.lost) < len(report.entries):
         out = terminal.console(is_plain=not sys.stdout.isatty())
         terminal.tell(out, report, runs_told=runs_told)
+        if compared is not None:
+            told = "\n".join(comparison_words.lines(compared))
+            sys.stdout.write(f"\nCompared with the baseline:\n\n{told}\n")
     # Else nothing was judged, and why not stands on standard error.
-    return report.exit_status
+    if compared is None or report.interrupted:
+        return report.exit_status
+    return compared.exit_status

@@ -45,6 +45,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--remove-valid", action="store_true",
                         help="remove the directories of valid runs when all is reported, "
                         "as a CI does that keeps what went wrong")  # fmt: skip
+    parser.add_argument("--baseline", type=Path, metavar="DIR",
+                        help="saved runs to compare with; the exit status is compare's: "
+                        "about what got worse")  # fmt: skip
     add_how_to_run(parser)
 
 
@@ -103,6 +106,7 @@ def _run(options: argparse.Namespace) -> int:
         options.runs,
         has_capture=options.capture,
         has_valid_kept=not options.remove_valid,
+        baseline=options.baseline,
         **_how(options),
     )
 

@@ -8,12 +8,15 @@
       "runs": [{"name", "path", "outcome", "known", "seconds", "error", "source", "destination",
                 "waiting": [...],
                 "verdict": {"overall", "findings": [...], "not_asked": {...}},
+                "measured": {"downtime_ms", ...},
                 "repeat": [...], "recheck": [...]}],
-      "requirements": [{"id", "title", "outcome", "valid", "violated", "unknown", "why_not"}]
+      "requirements": [{"id", "title", "outcome", "valid", "violated", "unknown", "why_not"}],
+      "baseline": {"exit_status", "changes": [...], "pairs": [...], ...}
     }
 
-A verdict is as in verdict.json; ``valid``, ``violated`` and ``unknown`` of a requirement
-hold numbers of runs, from 1.
+``baseline`` is there where the runs were compared with one (``report.comparison``).  A verdict
+is as in verdict.json, ``measured`` as in ``report.measured``; ``valid``, ``violated`` and
+``unknown`` of a requirement hold numbers of runs, from 1.
 """
 
 from typing import Any
@@ -23,13 +26,16 @@ import msgspec
 import harness
 from harness.check.verdict import Outcome
 from harness.history.builds import BuildFacts
+from harness.report import comparison_words
+from harness.report.comparison import Comparison
 from harness.report.summary import INTERRUPTED, LOST, Entry, Report
 
 _OVERALL = {0: "valid", 1: "violated", 2: "unknown", LOST: "lost", INTERRUPTED: "interrupted"}
 
 
-def document(report: Report) -> bytes:
+def document(report: Report, baseline: Comparison | None = None) -> bytes:
     """The document, with a newline at its end."""
+    compared = {} if baseline is None else {"baseline": comparison_words.document(baseline)}
     return _encode(
         {
             "harness": harness.__version__,
@@ -46,8 +52,14 @@ def document(report: Report) -> bytes:
                 }
                 for row in report.rows()
             ],
+            **compared,
         }
     )
+
+
+def compared(comparison: Comparison) -> bytes:
+    """The document of a comparison alone: what stands under ``baseline`` elsewhere."""
+    return _encode({"harness": harness.__version__, **comparison_words.document(comparison)})
 
 
 def failure(error: str) -> bytes:
@@ -77,6 +89,7 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "destination": _build(manifest.destination) if manifest is not None else None,
         "waiting": entry.waiting,
         "verdict": entry.verdict,
+        "measured": entry.measured,
         "repeat": report.repeat(entry),
         "recheck": entry.recheck,
     }

@@ -7,6 +7,8 @@ from pathlib import Path
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.history.rundir import SCENARIO, Manifest
+from harness.report.measured import Measured
+from harness.scenario import Scenario
 
 PROGRAM = "vfio-multifd"
 LOST = 3
@@ -24,7 +26,9 @@ class Entry:
     path: Path | None = None
     """Its run directory; None: there is none."""
     manifest: Manifest | None = None
+    scenario: Scenario | None = None
     verdict: Verdict | None = None
+    measured: Measured | None = None
     error: str = ""
     seconds: float | None = None
     known: Deviation | None = None

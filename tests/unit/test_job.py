@@ -385,6 +385,38 @@ def test_repeating_a_run_needs_the_trace_events_that_were_given(runs, capsys):
     assert "scenario.json --trace-events 'my events'" in capsys.readouterr().out
 
 
+def test_with_a_baseline_the_exit_status_is_about_what_got_worse(runs, tmp_path, capsys):
+    before = save(violated_run(), tmp_path / "before")
+    assert runs(violated_run(), baseline=before) == (0, [])
+    out = capsys.readouterr().out
+    assert "VIOLATED: ORD-1" in out
+    assert "Compared with the baseline:" in out
+    assert "Nothing got worse" in out
+    before = save(valid_run(), tmp_path / "good")
+    assert runs(violated_run(), baseline=before)[0] == 1
+
+
+def test_with_a_baseline_a_lost_run_is_still_lost(runs, tmp_path):
+    before = save(valid_run(), tmp_path / "before")
+    assert runs(VMError("it is gone"), baseline=before)[0] == 3
+
+
+def test_baseline_stands_in_the_document(runs, tmp_path, capsys):
+    before = save(valid_run(), tmp_path / "before")
+    assert runs(violated_run(), baseline=before, is_json=True)[0] == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["baseline"]["exit_status"] == 1
+    assert found["runs"][0]["measured"]["memory_kib"] is not None
+
+
+def test_baseline_without_a_scenario_of_the_job_is_refused_before_anything_runs(runs, tmp_path):
+    for history in (valid_run(), violated_run()):
+        save(history, tmp_path / "before")
+    with pytest.raises(HistoryError, match=r"before: liar, valid; after: run0"):
+        runs(valid_run(), baseline=tmp_path / "before")
+    assert not (tmp_path / "runs").exists()
+
+
 # -- saved runs --------------------------------------------------------------------------
 
 

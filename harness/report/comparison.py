@@ -1,0 +1,239 @@
+"""What changed between two sets of runs, of two builds mostly: verdicts, and what was measured.
+
+Runs are matched by their scenario's name; several runs of one scenario on one side count
+together, as their worst verdict.  Two single runs are compared whatever their names.
+
+A verdict can get worse and a number cannot: of a few runs it is told what they measured, and
+whether a difference means anything is for ``vfio-multifd measure`` to find out.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from harness.errors import HistoryError
+from harness.report.measured import Measured
+from harness.report.summary import LOST, Entry
+from harness.report.words import build_words
+
+_BUILDS = ("name", "qemu", "qemu_dst")
+
+
+class State(enum.StrEnum):
+    """What the runs of one scenario say about one requirement; the first that fits holds."""
+
+    VIOLATED = "violated"
+    UNKNOWN = "unknown"
+    VALID = "valid"
+    KNOWN = "known deviation"
+    NOT_ASKED = "not asked"
+    NOT_RUN = "not run"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One requirement that is not as it was.
+
+    :ivar sentence: what was seen of it after, in the first run that says so
+    """
+
+    requirement: str
+    scenario: str
+    before: State
+    after: State
+    sentence: str
+
+    @property
+    def exit_status(self) -> int:
+        """1 violated now and not before, 2 valid before and not judged now, else 0."""
+        if self.after is State.VIOLATED:
+            return 1
+        is_open = self.after in (State.UNKNOWN, State.NOT_ASKED, State.NOT_RUN)
+        return 2 if self.before is State.VALID and is_open else 0
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it was violated and is valid now."""
+        return self.before is State.VIOLATED and self.after is State.VALID
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario that was run on both sides.
+
+    :ivar settings: in which it differs beside the builds: ``channels: 4, then 8``
+    """
+
+    scenario: str
+    settings: tuple[str, ...]
+    before: tuple[Measured, ...]
+    after: tuple[Measured, ...]
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it.
+
+    :ivar builds_before: which QEMUs were run, in words; ``builds_after`` likewise
+    :ivar only_before: names of scenarios that were run before only; ``only_after`` likewise
+    :ivar lost: errors of runs that could not be read or judged, or made
+    """
+
+    builds_before: tuple[str, ...]
+    builds_after: tuple[str, ...]
+    changes: tuple[Change, ...]
+    unchanged: int
+    """Requirements of scenarios that are as they were."""
+    pairs: tuple[Pair, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """0 no verdict got worse, 1 something is violated that was not, 2 something valid
+        before is not judged now, 3 a run was lost, or there is nothing to compare.
+        """
+        if self.lost or not self.pairs:
+            return LOST
+        statuses = {change.exit_status for change in self.changes}
+        return next((status for status in (1, 2) if status in statuses), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The runs of one scenario on one side."""
+
+    name: str
+    entries: tuple[Entry, ...]
+
+    def states(self) -> dict[str, tuple[State, str]]:
+        """By requirement: its state, and the sentence of the first run that says so."""
+        found: dict[str, tuple[State, str]] = {}
+        order = list(State)
+        for entry in self.entries:
+            for finding in entry.verdict.findings if entry.verdict else ():
+                state = State(finding.outcome) if entry.known is None else State.KNOWN
+                seen = found.get(finding.requirement)
+                if seen is None or order.index(state) < order.index(seen[0]):
+                    found[finding.requirement] = (state, finding.sentence)
+        return found
+
+    def why_not(self, requirement: str) -> str:
+        """Why the first run does not ask about it."""
+        verdict = self.entries[0].verdict if self.entries else None
+        return verdict.not_asked.get(requirement, "") if verdict else ""
+
+
+def compare(before: Sequence[Entry], after: Sequence[Entry]) -> Comparison:
+    """What changed from ``before`` to ``after``."""
+    old, new = _groups(before), _groups(after)
+    if len(before) == len(after) == 1 and old and new and old.keys() != new.keys():
+        ((name, group),) = old.items()
+        ((now, group_now),) = new.items()
+        name = f"{name}, then {now}"
+        old, new = {name: group}, {name: group_now}
+    names = [name for name in old if name in new]
+    lost = [entry for entry in (*before, *after) if entry.verdict is None]
+    changes: list[Change] = []
+    unchanged = 0
+    for name in dict.fromkeys((*old, *new)):
+        changed, same = _changes(name, old.get(name), new.get(name))
+        changes += changed
+        unchanged += same
+    return Comparison(
+        builds_before=_builds(before),
+        builds_after=_builds(after),
+        changes=tuple(changes),
+        unchanged=unchanged,
+        pairs=tuple(_pair(name, old[name], new[name]) for name in names),
+        only_before=tuple(name for name in old if name not in new),
+        only_after=tuple(name for name in new if name not in old),
+        lost=tuple(dict.fromkeys(entry.error for entry in lost)),
+    )
+
+
+def require_common(before: Sequence[str], after: Sequence[str]) -> None:
+    """Whether there is anything to compare: two single runs, or a scenario on both sides.
+
+    :param before: names of the scenarios of all runs, ``after`` likewise
+
+    :raise HistoryError: there is not
+    """
+    if not set(before) & set(after) and (len(before), len(after)) != (1, 1):
+        old, new = (", ".join(dict.fromkeys(names)) for names in (before, after))
+        raise HistoryError(
+            f"nothing to compare: no scenario is on both sides; before: {old}; after: {new}"
+        )
+
+
+def _builds(entries: Iterable[Entry]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for entry in entries:
+        if (manifest := entry.manifest) is not None:
+            source, destination = build_words(manifest.source), build_words(manifest.destination)
+            found[source if source == destination else f"{source}, to {destination}"] = None
+    return tuple(found)
+
+
+def _groups(entries: Iterable[Entry]) -> dict[str, _Group]:
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.verdict is not None:
+            found.setdefault(entry.name, []).append(entry)
+    return {name: _Group(name, tuple(runs)) for name, runs in found.items()}
+
+
+def _changes(name: str, old: _Group | None, new: _Group | None) -> tuple[list[Change], int]:
+    """Those of one scenario, and how many requirements are as they were."""
+    before, after = old.states() if old else {}, new.states() if new else {}
+    changes: list[Change] = []
+    for requirement in dict.fromkeys((*before, *after)):
+        was, _ = before.get(requirement, (State.NOT_ASKED if old else State.NOT_RUN, ""))
+        state, sentence = after.get(requirement, (State.NOT_ASKED if new else State.NOT_RUN, ""))
+        if was is not state:
+            told = sentence or (new.why_not(requirement) if new else "")
+            changes.append(
+                Change(
+                    requirement=requirement, scenario=name, before=was, after=state, sentence=told
+                )
+            )
+    return changes, len(before.keys() | after.keys()) - len(changes)
+
+
+def _pair(name: str, old: _Group, new: _Group) -> Pair:
+    return Pair(
+        scenario=name,
+        settings=tuple(_settings(old.entries[0], new.entries[0])),
+        before=tuple(entry.measured for entry in old.entries if entry.measured is not None),
+        after=tuple(entry.measured for entry in new.entries if entry.measured is not None),
+    )
+
+
+def _settings(old: Entry, new: Entry) -> Iterable[str]:
+    """The scenario's fields that differ; of a device's, too."""
+    if old.scenario is None or new.scenario is None:
+        return
+    yield from _differ("", msgspec.to_builtins(old.scenario), msgspec.to_builtins(new.scenario))
+
+
+def _differ(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Iterable[str]:
+    now: Any
+    for key, was in old.items():
+        now = new.get(key)
+        if was == now or (not prefix and key in _BUILDS):
+            continue
+        if key == "devices" and len(was) == len(now):
+            for one, other in zip(was, now, strict=True):
+                yield from _differ(f"{one['id']}.", one, other)
+        elif key == "devices":
+            yield f"devices: {len(was)}, then {len(now)}"
+        elif isinstance(was, dict) and isinstance(now, dict) and was.keys() == now.keys():
+            yield from _differ(f"{prefix}{key}.", was, now)
+        else:
+            yield f"{prefix}{key}: {_short(was)}, then {_short(now)}"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
