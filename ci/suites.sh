@@ -5,20 +5,21 @@
 #                     images/qemu/fetch.sh can fetch, by its name; a binary; a QEMU build
 #                     tree; a tar file of one, as an earlier job leaves it
 #   --qemu-dst WHAT   destination QEMU, where it is another one
-#   --suites LIST     any of main, functional, unit, rig (default: main), with spaces between
+#   --suites LIST     any of main, functional, unit, rig, or scenario files (*.json), with
+#                     spaces between (default: main)
 #   --results DIR     where the results go (default: results); what is in it is removed
 #   --limit SIZE      of all run directories together, in MiB (default: 200)
 #
-# In DIR: junit-SUITE.xml for each suite; report.html and report.json of main, and
-# report-SUITE.html of what failed in another; runs/ with the run directories of what was
-# not valid, of each suite; suites.log.  Paths that are given are of the folder that this is called in.
+# In DIR: junit-SUITE.xml and report-SUITE.html for each suite (a test suite has a report only
+# of what failed); runs/ with the run directories of what was not valid; suites.log.  Paths
+# that are given are of the folder that this is called in.
 #
 # Exit status: the worst of the suites': 0 valid, 1 violated or failed, 2 unknown, 3 the
 # harness or a machine was lost (only 3 is worth another try).
 set -eu
 
 called_in=$PWD
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+harness=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 lost() {
     echo "suites: $*" >&2
@@ -41,12 +42,16 @@ done
 for suite in $suites; do
     case $suite in
         main | functional | unit | rig) ;;
-        *) lost "--suites: there is no $suite: there are main, functional, unit and rig" ;;
+        *.json)
+            [ -f "$suite" ] || lost "--suites: there is no scenario $suite in $called_in"
+            ;;
+        *) lost "--suites: there is no $suite: there are main, functional, unit, rig and *.json" ;;
     esac
 done
 [ -n "${suites// /}" ] || lost "--suites: none is given"
 [[ $limit =~ ^[0-9]+$ ]] || lost "--limit: $limit is no number of MiB"
 
+cd -- "$harness"
 case $results in /*) ;; *) results=$called_in/$results ;; esac
 # Only what an earlier call left is removed, never a folder of somebody else's.
 if [ -e "$results" ] && [ -n "$(ls -A -- "$results")" ] && [ ! -e "$results/suites.log" ]; then
@@ -102,10 +107,12 @@ if [ -n "$qemu_dst" ]; then
     qemus+=(--qemu-dst "$found")
 fi
 
-run_main() {
-    .venv/bin/vfio-multifd run "${qemus[@]}" --runs "$results/runs/main" --remove-valid \
-        --report "$results/junit-main.xml" --report "$results/report.html" \
-        --report "$results/report.json"
+run_scenarios() { # SUITE [SCENARIO]
+    local suite=$1
+    shift
+    "$harness/.venv/bin/vfio-multifd" run "${qemus[@]}" "$@" --remove-valid \
+        --runs "$results/runs/$suite" --report "$results/junit-$suite.xml" \
+        --report "$results/report-$suite.html" --report "$results/report-$suite.json"
 }
 
 run_tests() { # SUITE [PYTEST OPTION]...
@@ -126,7 +133,8 @@ run_tests() { # SUITE [PYTEST OPTION]...
 
 run_suite() {
     case $1 in
-        main) run_main ;;
+        main) run_scenarios main ;;
+        *.json) (cd -- "$called_in" && run_scenarios "$(basename -- "$1" .json)" "$1") ;;
         rig) images/rig/build.sh && run_tests rig ;;
         *) run_tests "$1" --numprocesses auto --maxprocesses 8 ;;
     esac

@@ -30,6 +30,7 @@ def call(tmp_path):
         (["--suite", "main"], "--suite: there are --qemu,"),
         (["--qemu"], "--qemu: a value is missing"),
         (["--suites", "main all"], "--suites: there is no all: there are main,"),
+        (["--suites", "mine.json"], "--suites: there is no scenario mine.json in "),
         (["--suites", " "], "--suites: none is given"),
         (["--limit", "much"], "--limit: much is no number of MiB"),
         (["--qemu", "./build"], "/build is not there"),

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Run scenarios, or the main job, as one TAP stream on standard output:
+# ci/meson/tap.sh [SCENARIO.json]...
+#
+# As QEMU's own functional tests: QEMU_TEST_QEMU_BINARY is the QEMU to test, everything but
+# TAP goes to standard error, and QEMU_TEST_KEEP_SCRATCH keeps the run directories of valid
+# runs too.  They lie in vfio-multifd-runs of the folder that this is called in (meson: the
+# build tree).
+#
+#     valid               ok
+#     violated, unknown   not ok
+#     known deviation     not ok # TODO
+#     not asked           ok # SKIP
+#     lost                not ok, and Bail out!
+#
+# Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost.
+set -eu
+
+harness=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.." && pwd)
+exec 3>&1 1>&2
+
+bail_out() {
+    echo "Bail out! $*" >&3
+    exit 3
+}
+
+program=$harness/.venv/bin/vfio-multifd
+[ -x "$program" ] || bail_out "the harness is not set up: make -C $harness setup"
+
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+options=(--no-progress --runs vfio-multifd-runs --report "$work/report.tap")
+[ -n "${QEMU_TEST_KEEP_SCRATCH:-}" ] || options+=(--remove-valid)
+
+status=0
+"$program" run "${options[@]}" "$@" 2>"$work/stderr" || status=$?
+cat -- "$work/stderr" >&2
+[ -s "$work/report.tap" ] || bail_out "$(tail -n 1 "$work/stderr")"
+cat -- "$work/report.tap" >&3
+case $status in 0 | 1 | 2) exit "$status" ;; esac
+bail_out "the harness or a machine was lost: see the points of harness"
