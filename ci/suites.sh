@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run suites against a QEMU, and leave what a CI publishes: ci/suites.sh [OPTION]...
 #
-#   --qemu WHAT       source QEMU, and the destination's (default: debian-13): a build that
-#                     images/qemu/fetch.sh can fetch, by its name; a binary; a QEMU build
+#   --qemu WHAT       source QEMU, and the destination's (default: debian-13): a build of
+#                     `vfio-multifd qemu list`, by its name; a binary; a QEMU build
 #                     tree; a tar file of one, as an earlier job leaves it
 #   --qemu-dst WHAT   destination QEMU, where it is another one
 #   --suites LIST     any of main, functional, unit, rig, or scenario files (*.json), with
@@ -68,28 +68,22 @@ trap 'exit 143' TERM
 command -v make >/dev/null || ci/apt-install.sh make || exit 3
 make -s .venv/set-up || exit 3 # takes no time, and no network, where it is done
 
-# located WHAT OPTION: the path of the QEMU, or of its folder, in $found.
+# located WHAT OPTION: what the harness takes for it, in $found.
 located() {
     local what=$1 option=$2 folder binary
     found=$what
-    case $what in
-        */* | *.tar*) case $what in /*) ;; *) found=$called_in/$what ;; esac ;;
-        *)
-            if [ ! -e ".cache/qemu/$what/qemu-system-x86_64" ] && ! command -v "$what" >/dev/null; then
-                images/qemu/fetch.sh "$what" || lost "$option: $what: neither a build that can be fetched nor a path"
-            fi
-            if [ -e ".cache/qemu/$what/qemu-system-x86_64" ]; then
-                found=$PWD/.cache/qemu/$what/qemu-system-x86_64
-            fi
-            return
-            ;;
-    esac
+    if [[ $what != */* && ! -e $called_in/$what ]]; then
+        command -v "$what" >/dev/null || .venv/bin/vfio-multifd qemu fetch "$what" >/dev/null || exit 3
+        return
+    fi
+    case $what in /*) ;; *) found=$called_in/$what ;; esac
     [ -e "$found" ] || lost "$option: $found is not there"
     case $found in
-        *.tar*)
+        *.tar | *.tar.*)
             folder=$(mktemp -d -p "$work")
             tar -C "$folder" -xf "$found" || lost "$option: $found cannot be unpacked"
-            found=$(find "$folder" -name qemu-system-x86_64 -type f | awk '{ print length, $0 }' | sort -n | sed -n '1s/^[0-9]* //p')
+            # The one that is least deep: a tree may have copies.
+            found=$(find "$folder" -name qemu-system-x86_64 -type f -printf '%d %h\n' | sort -n | sed -n '1s/^[0-9]* //p')
             [ -n "$found" ] || lost "$option: there is no qemu-system-x86_64 in $what"
             ;;
     esac

@@ -33,7 +33,7 @@ def call(tmp_path):
         (["--suites", "mine.json"], "--suites: there is no scenario mine.json in "),
         (["--suites", " "], "--suites: none is given"),
         (["--limit", "much"], "--limit: much is no number of MiB"),
-        (["--qemu", "./build"], "/build is not there"),
+        (["--qemu", "./build"], "/./build is not there"),
         (["--qemu-dst", "../build.tar.gz", "--qemu", "."], "build.tar.gz is not there"),
     ],
 )
@@ -62,3 +62,11 @@ def test_folder_of_somebody_else_is_not_removed(call, tmp_path):
     assert status == 3
     assert "is there and is none of mine" in said
     assert (tmp_path / "results/thesis.tex").read_text() == "all of it"
+
+
+def test_unknown_build_is_one_line_that_names_those_that_there_are(call):
+    status, said = call("--qemu", "debian-99")
+    assert status == 3
+    (line,) = said.splitlines()
+    assert "debian-99" in line
+    assert "debian-13" in line
