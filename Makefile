@@ -29,16 +29,21 @@ lint: $(READY) ## ruff, mypy, import rules
 	{ exit $$status; } 2>/dev/null
 
 .PHONY: test
-test: $(READY) qemu qemus ## all tests: [QEMU=path] [ARGS='-k word']
+test: $(READY) qemu qemus guest ## all tests: [QEMU=path] [ARGS='-k word']
 	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
-expected: $(READY) qemu qemus ## all tests, and write how many there are to tests/expected
+expected: $(READY) qemu qemus guest ## all tests, and write how many there are to tests/expected
 	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 
 .PHONY: bench
 bench: $(READY) qemu ## measure: [QEMU=path] [ARGS=...]
 	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)
+
+# Where it cannot be built its tests are skipped, and say so.
+.PHONY: guest
+guest: $(READY) ## build the Linux that runs in the guest of a scenario
+	-@images/guest/build.sh
 
 .PHONY: rig
 rig: $(READY) ## build the virtual machine that has the kernel's own VFIO

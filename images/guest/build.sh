@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Build what a scenario's guest boots, in .cache/guest: images/guest/build.sh
+#
+#     vmlinuz         the stock Debian kernel that the rig has, too
+#     initrd          init.c, compiled, and nothing else
+#     manifest.json   what they are
+#
+# Kernel and busybox (for its cpio) are taken from .cache/rig where that is built, else
+# downloaded and unpacked; nothing is installed but a compiler where there is none.
+# images/rig/packages names the kernel that was tried, with its checksum; where the archive
+# has a newer one only, that is taken, and said.  A guest that is there is kept.
+set -eu
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
+
+fail() {
+    echo "guest: $*" >&2
+    exit 1
+}
+. images/work.sh
+. images/debian.sh
+
+suite=bookworm-backports
+tried=$PWD/images/rig/packages
+recipe=$(cat -- images/guest/build.sh images/guest/init.c "$tried" | sha256sum | cut -c1-16)
+
+cache=.cache/guest
+mkdir -p "$cache"
+exec 8>"$cache/lock"
+flock 8 # a second run waits, and then finds the guest
+
+if grep -qs "\"recipe\": \"$recipe\"" "$cache/manifest.json"; then
+    exit 0
+fi
+
+case $(dpkg --print-architecture 2>/dev/null) in
+    amd64) ;;
+    *) fail "this recipe needs Debian's tools and an x86-64 machine" ;;
+esac
+work_in "$cache" work
+
+echo 'int main(void) { return 0; }' >"$work/probe.c"
+gcc -static -o "$work/probe" "$work/probe.c" 2>"$work/probe.stderr" ||
+    ci/apt-install.sh gcc libc6-dev
+
+rig=.cache/rig
+if kernel=$(sed -n 's/^ "kernel": "\(.*\)",$/\1/p' "$rig/manifest.json" 2>"$work/no-rig"); then
+    version=$(sed -n 's/^ "debian": "\(.*\)",$/\1/p' "$rig/manifest.json")
+    vmlinuz=$rig/kernel/boot/vmlinuz-$kernel
+    busybox=$rig/tools/bin/busybox
+    echo "guest: kernel and busybox are the rig's"
+else
+    echo "guest: Debian's kernel"
+    own_apt "$suite"
+    kernel=$(sed -n 's/^linux-image-\([^ ]*\) .*/\1/p' "$tried")
+    version=$(sed -n 's/^linux-image-[^ ]* \([^ ]*\) .*/\1/p' "$tried")
+    if ! apt-cache madison "linux-image-$kernel" | grep -qF " $version "; then
+        version=$(apt-cache madison linux-image-amd64 | awk -v suite="$suite/main" \
+            'index($0, suite) && !version { version = $3 } END { print version }')
+        kernel=$(apt-cache show "linux-image-amd64=$version" |
+            sed -n 's/^Depends: .*linux-image-\([^ ,]*\).*/\1/p' | head -n 1)
+        [ -n "$kernel" ] || fail "$suite has no linux-image-amd64"
+        echo "guest: the kernel tried is no more in $suite; taking $kernel, which is newer"
+    fi
+    download "$tried" "linux-image-$kernel=$version" busybox-static
+    unpack "linux-image-$kernel" "$work/kernel"
+    unpack busybox-static "$work/tools"
+    vmlinuz=$work/kernel/boot/vmlinuz-$kernel
+    busybox=$work/tools/bin/busybox
+fi
+
+mkdir "$work/tree" "$work/guest"
+gcc -std=gnu17 -Os -Wall -Wextra -Werror -static -s -o "$work/tree/init" images/guest/init.c ||
+    fail "init.c does not compile: see above"
+touch --date=@0 "$work/tree/init" # the same bytes each time
+busybox=$(realpath -- "$busybox")
+(cd -- "$work/tree" && echo init | "$busybox" cpio -o -H newc -R 0:0 --ignore-devno --renumber-inodes 2>"$work/cpio.stderr") |
+    gzip -9n >"$work/guest/initrd"
+cp -- "$vmlinuz" "$work/guest/vmlinuz"
+
+rm -f -- "$cache/manifest.json" # not whole from here on
+mv -- "$work/guest"/* "$cache/"
+{
+    printf '{\n "recipe": "%s",\n "kernel": "%s",\n "debian": "%s",\n' "$recipe" "$kernel" "$version"
+    for part in vmlinuz initrd; do
+        printf ' "%s_sha256": "%s",\n' "$part" "$(sha256sum <"$cache/$part" | cut -d' ' -f1)"
+    done
+    printf ' "built": "%s"\n}\n' "$(date -u +%F)"
+} >"$work/manifest.json"
+mv -- "$work/manifest.json" "$cache/manifest.json"
+echo "guest: $cache is Linux $kernel with our init, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"

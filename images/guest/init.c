@@ -1,0 +1,202 @@
+/*
+ * The guest: the only process of a Linux that is migrated.
+ *
+ * It fills memory and the device with a pattern that depends on the round, checks in the
+ * next round that all of it is still there, and says so on the console, one line a round:
+ *
+ *     guest: ready: 4096 KiB of memory, BAR 0 of 0000:00:02.0
+ *     guest: round 17: memory good, 0000:00:02.0 good
+ *     guest: round 18: memory good, 0000:00:02.0 damaged: byte 0x1c is 0x0, not 0x5e00...
+ *
+ * It cannot know that it was migrated, and need not: whoever reads the console of the
+ * destination sees in which round it goes on there.
+ *
+ * Devices: the harness's emulated function (BAR 0 is memory: all of it is the pattern) and
+ * mtty of the kernel's samples/vfio-mdev (BAR 0 is a 16550's ports: the scratch register is
+ * the pattern).  No driver is bound to either.
+ *
+ * Parameter of the kernel's command line: memory_kib, the memory to dirty.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PCI "/sys/bus/pci/devices"
+#define EMULATED 0x12347fd0 /* vendor and device id: harness/vfio/config_space.py */
+#define MTTY 0x43483253     /* samples/vfio-mdev/mtty.c */
+#define SCRATCH 7           /* UART_SCR, linux/serial_reg.h */
+#define MOST_DEVICES 16
+#define PAUSE_NS 20000000
+
+struct device {
+    char name[NAME_MAX + 1];
+    int fd;                 /* resource0 of mtty */
+    volatile uint64_t *bar; /* BAR 0 of the emulated function, mapped; NULL: mtty */
+    size_t words;
+};
+
+static struct device devices[MOST_DEVICES];
+static int device_count;
+
+/* Say why, and do nothing more: whoever reads the console sees it. */
+static void give_up(const char *what)
+{
+    printf("guest: gave up: %s: %s\n", what, strerror(errno));
+    for (;;)
+        pause();
+}
+
+/* Different in every word and every round. */
+static uint64_t pattern(uint64_t round, uint64_t word)
+{
+    return (round << 32 | word) * 0x9e3779b97f4a7c15;
+}
+
+static void fill(volatile uint64_t *words, size_t count, uint64_t round)
+{
+    for (size_t i = 0; i < count; i++)
+        words[i] = pattern(round, i);
+}
+
+/* Print whether all the words are those of the round. */
+static void check(volatile uint64_t *words, size_t count, uint64_t round)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t found = words[i];
+        if (found != pattern(round, i)) {
+            printf(" damaged: byte %#zx: %#llx, not %#llx", i * sizeof(*words),
+                   (unsigned long long)found, (unsigned long long)pattern(round, i));
+            return;
+        }
+    }
+    printf(" good");
+}
+
+static void fill_port(const struct device *device, uint64_t round)
+{
+    uint8_t value = pattern(round, 0) >> 56;
+    if (pwrite(device->fd, &value, 1, SCRATCH) != 1)
+        give_up(device->name);
+}
+
+static void check_port(const struct device *device, uint64_t round)
+{
+    uint8_t found, value = pattern(round, 0) >> 56;
+    if (pread(device->fd, &found, 1, SCRATCH) != 1)
+        give_up(device->name);
+    if (found == value)
+        printf(" good");
+    else
+        printf(" damaged: scratch register: %#x, not %#x", found, value);
+}
+
+static int open_file(const char *name, const char *file, int flags)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), PCI "/%s/%s", name, file);
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0)
+        give_up(path);
+    return fd;
+}
+
+static unsigned long read_id(const char *name, const char *file)
+{
+    char text[16] = "";
+    int fd = open_file(name, file, O_RDONLY);
+    if (read(fd, text, sizeof(text) - 1) < 0)
+        give_up(file);
+    close(fd);
+    return strtoul(text, NULL, 16);
+}
+
+/* Take the device if it is one of ours: let it decode, and reach its BAR 0. */
+static void take(const char *name)
+{
+    unsigned long id = read_id(name, "vendor") << 16 | read_id(name, "device");
+    struct device *device = &devices[device_count];
+    struct stat about;
+
+    if ((id != EMULATED && id != MTTY) || device_count == MOST_DEVICES)
+        return;
+    snprintf(device->name, sizeof(device->name), "%s", name);
+    int enable = open_file(name, "enable", O_WRONLY);
+    if (write(enable, "1", 1) != 1)
+        give_up("enable");
+    close(enable);
+    device->fd = open_file(name, "resource0", O_RDWR);
+    if (id == EMULATED) {
+        if (fstat(device->fd, &about))
+            give_up("size of BAR 0");
+        device->words = about.st_size / sizeof(*device->bar);
+        device->bar = mmap(NULL, about.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd, 0);
+        if (device->bar == MAP_FAILED)
+            give_up("BAR 0");
+    }
+    device_count++;
+}
+
+static void take_all(void)
+{
+    struct dirent **entries;
+    int count = scandir(PCI, &entries, NULL, alphasort);
+    if (count < 0)
+        give_up(PCI);
+    for (int i = 0; i < count; i++)
+        if (entries[i]->d_name[0] != '.')
+            take(entries[i]->d_name);
+}
+
+int main(void)
+{
+    /* The kernel hands what it does not know itself to us in the environment. */
+    const char *given = getenv("memory_kib");
+    size_t kib = given ? strtoul(given, NULL, 10) : 4096;
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+
+    setvbuf(stdout, NULL, _IOLBF, 4096);
+    if (mkdir("/sys", 0755) || mount("sysfs", "/sys", "sysfs", 0, NULL))
+        give_up("/sys");
+    uint64_t *memory = mmap(NULL, kib << 10, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (memory == MAP_FAILED)
+        give_up("memory");
+    take_all();
+
+    printf("guest: ready: %zu KiB of memory", kib);
+    for (int i = 0; i < device_count; i++)
+        printf(", BAR 0 of %s", devices[i].name);
+    printf("\n");
+
+    for (uint64_t round = 0;; round++) {
+        fill(memory, (kib << 10) / sizeof(*memory), round);
+        for (int i = 0; i < device_count; i++)
+            if (devices[i].bar)
+                fill(devices[i].bar, devices[i].words, round);
+            else
+                fill_port(&devices[i], round);
+
+        nanosleep(&pause, NULL);
+
+        printf("guest: round %llu: memory", (unsigned long long)round);
+        check(memory, (kib << 10) / sizeof(*memory), round);
+        for (int i = 0; i < device_count; i++) {
+            printf(", %s", devices[i].name);
+            if (devices[i].bar)
+                check(devices[i].bar, devices[i].words, round);
+            else
+                check_port(&devices[i], round);
+        }
+        printf("\n");
+    }
+}
