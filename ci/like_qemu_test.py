@@ -41,7 +41,7 @@ class BareQemu:
             machine="q35",
             ram_mib=ram_mib,
             monitor_fd=theirs.fileno(),
-            firmware_path=folder / "halt.bin",
+            boot=("-bios", str(folder / "halt.bin")),
             devices=(),
             trace=(),
             trace_folder=folder,

@@ -32,6 +32,12 @@ process    ``memory``                  ``hwm_kib``, ``rss_kib``: resident set, i
 process    ``stderr``                  ``line``
 process    ``hung``                    ``waiting_for``, ``backtrace``, ``main_loop_alive``,
                                        ``monitor_alive`` (out-of-band)
+guest      ``ready``                   said on the console of this side, once: ``memory_kib`` that
+                                       it dirties, ``devices`` whose BAR 0 it has found
+guest      ``round``                   ``round``, ``memory``: good | damaged: ..., ``devices``: id
+                                       -> likewise of its BAR 0
+guest      ``gave_up``                 ``why``
+guest      ``line``                    ``line``: anything else on the console
 session    ``guest_config``            ``registers``: offset -> value, as a guest reads them
 session    ``guest_bar``               ``words``: first words of BAR 0, as a guest reads them
 session    ``guest_serial``            ``port`` (first I/O port of a serial port), ``registers``:
@@ -112,6 +118,7 @@ class Kind(enum.StrEnum):
     PROCESS = "process"
     SESSION = "session"
     WIRE = "wire"
+    GUEST = "guest"
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -9,6 +9,7 @@
       verdict.json      what the check said when it was run
       source-trace/  destination-trace/   trace logs as QEMU wrote them, one for each thread
       source.stderr  destination.stderr   QEMU's standard error
+      source.console  destination.console   what the guest said, if there was one
       by-hand.sh        the same two QEMUs, started by hand
       tls/              credentials, while the run lasts (harness.vm.credentials); a harness
                         that gets SIGKILL leaves them
@@ -42,6 +43,7 @@ HISTORY = "history.jsonl"
 VERDICT = "verdict.json"
 SOURCE_TRACE, DESTINATION_TRACE = "source-trace", "destination-trace"
 SOURCE_STDERR, DESTINATION_STDERR = "source.stderr", "destination.stderr"
+SOURCE_CONSOLE, DESTINATION_CONSOLE = "source.console", "destination.console"
 BY_HAND = "by-hand.sh"
 CAPTURE = "migration.capture"
 TLS = "tls"

@@ -23,13 +23,17 @@ def build(
     machine: str,
     ram_mib: int,
     monitor_fd: int,
-    firmware_path: Path,
+    boot: Sequence[str],
     devices: Sequence[str],
     trace: Sequence[str],
     trace_folder: Path,
     is_incoming: bool,
 ) -> list[str]:
-    """The command line of one side; ``devices`` are options that the devices bring."""
+    """The command line of one side.
+
+    :param boot: options that say what it boots
+    :param devices: options that the devices bring
+    """
     return [
         binary,
         # No default devices and no files of /etc/qemu: the same machine everywhere.
@@ -39,7 +43,7 @@ def build(
         # TCG runs on any host; the small buffer keeps it off the memory limit.
         *("-accel", "tcg,tb-size=8"),
         *("-m", f"{ram_mib}M"),
-        *("-bios", str(firmware_path)),
+        *boot,
         # The monitor is a socket handed in: no path, and nobody else can take it.
         *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
         *("-mon", "chardev=qmp,mode=control"),

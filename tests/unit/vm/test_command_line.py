@@ -18,7 +18,7 @@ def build():
             "machine": "q35",
             "ram_mib": 64,
             "monitor_fd": 5,
-            "firmware_path": Path("/run/halt.bin"),
+            "boot": ["-bios", "/run/halt.bin"],
             "devices": [],
             "trace": (),
             "trace_folder": Path("/run/trace"),
@@ -38,7 +38,7 @@ def test_binary_comes_first(build):
 
 
 def test_machine_ram_and_firmware_are_those_given(build):
-    argv = build(machine="pc-i440fx-10.0", ram_mib=17, firmware_path=Path("/a b/halt.bin"))
+    argv = build(machine="pc-i440fx-10.0", ram_mib=17, boot=["-bios", "/a b/halt.bin"])
     assert values(argv, "-machine") == ["pc-i440fx-10.0"]
     assert values(argv, "-m") == ["17M"]
     assert values(argv, "-bios") == ["/a b/halt.bin"]

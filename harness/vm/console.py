@@ -1,0 +1,158 @@
+"""The guest's serial console, and what the guest of ``images/guest`` says on it.
+
+QEMU has one end of a socket pair as the chardev of the first serial port; it writes the
+console to a file in the run directory, too.  What was said in the middle of the switchover
+may be cut in two, one part on either side's console; such parts are records ``line``.
+"""
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.history import Kind, Record, Side
+from harness.vm.activity import Activity
+
+_READ_SIZE = 1 << 16
+_LONGEST_LINE = 4096
+
+# As images/guest/init.c prints them.
+_READY = re.compile(r"guest: ready: (\d+) KiB of memory((?:, BAR 0 of \S+)*)")
+_ROUND = re.compile(
+    r"guest: round (\d+): memory (good|damaged: [^,]*, not \S+?)((?:, [0-9a-f]{4}:.*)?)"
+)
+_DEVICE = re.compile(r", ([0-9a-f]{4}:\S+) (good|damaged: .*?)(?=, [0-9a-f]{4}:|$)")
+_GAVE_UP = re.compile(r"guest: gave up: (.*)")
+
+
+def parse(line: str, devices: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of the record for one line of the console.
+
+    :param devices: PCI address as Linux writes it (``0000:00:02.0``) -> id
+    """
+    if found := _READY.fullmatch(line):
+        names = re.findall(r"BAR 0 of ([^\s,]+)", found[2])
+        return "ready", {
+            "memory_kib": int(found[1]),
+            "devices": [devices.get(name, name) for name in names],
+        }
+    if found := _ROUND.fullmatch(line):
+        told = {devices.get(name, name): words for name, words in _DEVICE.findall(found[3])}
+        return "round", {"round": int(found[1]), "memory": found[2], "devices": told}
+    if found := _GAVE_UP.fullmatch(line):
+        return "gave_up", {"why": found[1]}
+    return "line", {"line": line}
+
+
+class Console:
+    """The console of the QEMU of ``side``: ``options`` for its command line, then records.
+
+    :ivar path: where QEMU itself writes all that was said
+    :param devices: PCI address -> id of the scenario's devices
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        path: Path,
+        devices: Mapping[str, str],
+        record: Callable[[Record], None],
+        activity: Activity,
+    ) -> None:
+        self._side = side
+        self.path = path
+        self._devices = devices
+        self._record = record
+        self._activity = activity
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._buffer = b""
+        self.ready: dict[str, Any] | None = None
+        """What the guest said when it was ready; None: it was not, or not here."""
+        self.rounds = 0
+        """How many rounds it told here."""
+        self.why_not = ""
+        """Why the guest gave up; "": it did not."""
+        self.last_line = ""
+        """The last that was said."""
+
+    @property
+    def fd(self) -> int:
+        """QEMU's end, which it inherits."""
+        return self._theirs.fileno()
+
+    def options(self) -> Sequence[str]:
+        """QEMU options for it."""
+        path = str(self.path).replace(",", ",,")
+        return [
+            *("-chardev", f"socket,id=console,fd={self.fd},logfile={path}"),
+            *("-serial", "chardev:console"),
+        ]
+
+    def listen(self) -> None:
+        """Take in what is said from now on, in the running loop; QEMU was started."""
+        self._theirs.close()  # so that its end is seen
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._ours, self._read)
+
+    def close(self) -> None:
+        """Take in what there still is, and listen no more; may be called again."""
+        self._theirs.close()
+        if self._ours.fileno() < 0:
+            return
+        while data := self._received():
+            self._take(data)
+        self._flush()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._ours)
+        self._ours.close()
+
+    def _read(self) -> None:
+        data = self._received()
+        if data is None:
+            return
+        if data:
+            self._take(data)
+        else:
+            self.close()
+        self._activity.notify()
+
+    def _received(self) -> bytes | None:
+        """What was said; b"": QEMU has ended; None: nothing yet."""
+        try:
+            return self._ours.recv(_READ_SIZE)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return b""
+
+    def _take(self, data: bytes) -> None:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._say(line)
+        if len(self._buffer) > _LONGEST_LINE:
+            self._flush()
+
+    def _flush(self) -> None:
+        """What there is of a line that nobody ends."""
+        rest, self._buffer = self._buffer, b""
+        if rest:
+            self._say(rest)
+
+    def _say(self, line: bytes) -> None:
+        text = line.decode("ascii", errors="backslashreplace").rstrip("\r")
+        if not text:
+            return
+        name, args = parse(text, self._devices)
+        self.last_line = text
+        if name == "ready":
+            self.ready = args
+        elif name == "round":
+            self.rounds += 1
+        elif name == "gave_up":
+            self.why_not = args["why"]
+        self._record(Record(time.time_ns(), self._side, Kind.GUEST, name, args))
