@@ -9,6 +9,7 @@ import msgspec
 
 from harness.check import run as seen
 from harness.check.broken_by_faults import TWINS as TWINS_BY_FAULTS
+from harness.check.broken_guests import TWINS as TWINS_OF_GUESTS
 from harness.check.broken_kernel import TWINS as TWINS_OF_KERNEL
 from harness.check.broken_lives import TWINS as TWINS_OF_LIVES
 from harness.check.broken_tls import TWINS as TWINS_OF_TLS
@@ -440,4 +441,4 @@ def destination_does_not_quit(records: list[Record]) -> list[Record]:
     return swap(records, [end], status=-1, signal=9)
 
 
-TWINS += TWINS_BY_FAULTS + TWINS_OF_LIVES + TWINS_OF_TLS + TWINS_OF_KERNEL
+TWINS += TWINS_BY_FAULTS + TWINS_OF_LIVES + TWINS_OF_TLS + TWINS_OF_KERNEL + TWINS_OF_GUESTS

@@ -50,6 +50,7 @@ SHOWN_ON = {
     "kernel's devices": "completes with a relay: two mdev serial cards",
     "tls": "as multifd, with TLS, through a relay",
     "tls refused": "TLS refuses the source; the destination waits for another",
+    "guest": "completes, and a guest runs that says so",
 }
 """Kinds of runs on which twins are shown."""
 

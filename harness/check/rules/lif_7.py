@@ -5,7 +5,7 @@ complete, each device holds the source's bytes, each index comes in once, and th
 of transferred bytes begins anew (migrate_init() in migration/migration.c).
 """
 
-from harness.check import interruption
+from harness.check import hang, interruption
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
 from harness.check.run import CheckedRun
@@ -27,9 +27,11 @@ def judge(run: CheckedRun) -> Finding:
     endings = run.endings
     for side in (Side.SOURCE, Side.DESTINATION):
         if endings.status(side) != "completed":
+            shape = hang.cause(run, endings.deadline) if endings.deadline else None
             return found.violated(
                 "the migration after a completed one did not complete: the "
-                f"{side} says {endings.status(side) or 'nothing'}",
+                f"{side} says {endings.status(side) or 'nothing'}"
+                + (f"; {shape[0]}" if shape else ""),
                 endings.last_status(side),
                 endings.deadline,
             )

@@ -12,13 +12,13 @@ each data packet must show its load; one that a fault has emptied has none.  The
 configuration has no load events of this kind (ORD-4).
 
 What a kernel's device got, only it knows: its registers must be those of the source
-(``check.shown``).
+(``check.shown``).  A guest, where one runs, must find what it wrote to BAR 0 there again.
 
 Where a fault changed data, the device must have what was delivered (``delivered``).  Its
 bytes begin with what the main channel carried in pre-copy, which no digest covers then.
 """
 
-from harness.check import shown
+from harness.check import guest, shown
 from harness.check.assumptions import Assumption, check
 from harness.check.packets import main_bytes
 from harness.check.rule import Findings, Rule, completed
@@ -36,6 +36,10 @@ def judge(run: CheckedRun) -> Finding:
         finding = _bytes(run, device.id)
         if finding is not None:
             return finding
+        word = _guests_word(run, device.id)
+        if word is not None and _as_delivered(run, device.id) is None:
+            said = word.args["devices"][device.id]
+            return found.violated(f"the guest found BAR 0 of {device.id} {said}", word)
         compared += _is_compared(run, device.id)
     if run.multifd_devices and (reason := check(run).get(Assumption.DESTINATION_TRACE)):
         return found.unknown(reason, devices_compared=compared)
@@ -59,10 +63,17 @@ def _as_delivered(run: CheckedRun, device: str) -> Record | None:
     return told[-1] if told else None
 
 
+def _guests_word(run: CheckedRun, device: str) -> Record | None:
+    """The round in which the guest found the device damaged, at the destination."""
+    damage = guest.damaged_device(run, device, Side.DESTINATION)
+    return damage[1] if damage else None
+
+
 def _is_compared(run: CheckedRun, device: str) -> bool:
     """Whether ``_bytes`` has all that it needs."""
     if not shown.is_open(run, device):
-        return _as_delivered(run, device) is None and shown.ports_compared(run, device) > 0
+        is_seen = shown.ports_compared(run, device) > 0 or guest.tells_of(run, device)
+        return _as_delivered(run, device) is None and is_seen
     is_mixed = _as_delivered(run, device) is not None and main_bytes(run, device) > 0
     return bool(run.seen(device, "received", Side.DESTINATION)) and not is_mixed
 
@@ -88,6 +99,7 @@ def _bytes(run: CheckedRun, device: str) -> Finding | None:
         f"{device} received {args['bytes']} bytes of the {size} that the source device gave{where}",
         *sent[-1:],
         received[-1],
+        _guests_word(run, device),
         first_difference=at,
     )
 

@@ -5,13 +5,16 @@ that must not complete is judged by the rules of its refusal; here it only must 
 failed, without a QEMU dying of a signal and without the source being lost.  One that waits
 for a packet must not end by itself; whether it answers meanwhile is LIF-1's.
 
+Where a guest runs, it must go on from where it was with its memory whole; what it says of a
+device at the destination is ORD-1's.
+
 Faults that were planned and did nothing make the run UNKNOWN: it is not the one that was
 asked for.
 """
 
 from typing import Any
 
-from harness.check import hang
+from harness.check import guest, hang
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
@@ -29,7 +32,7 @@ _KILLED = 9
 
 def judge(run: CheckedRun) -> Finding:
     numbers = _numbers(run)
-    violation = _crashed(run) or _hung(run) or _killed(run)
+    violation = _crashed(run) or _guest_damaged(run) or _hung(run) or _killed(run)
     if violation is not None:
         sentence, *evidence = violation
         return found.violated(str(sentence), *_records(evidence), **numbers)
@@ -104,6 +107,8 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
         return found.unknown("there is no record of how the migration ended", **numbers)
     if any(endings.exited[side] is None for side in PEERS):
         return found.unknown("there is no record of how both QEMUs ended", **numbers)
+    if run.scenario.guest is not None and not guest.rounds(run, Side.DESTINATION):
+        return found.unknown("the guest said nothing at the destination", **numbers)
     return found.valid("both sides completed, and both QEMUs ended when told to", **numbers)
 
 
@@ -155,6 +160,26 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
         )
         if signal or not may_exit:
             return f"the {side} QEMU ended {how}, unexpectedly", record, *stderr[-2:]
+    return None
+
+
+def _guest_damaged(run: CheckedRun) -> tuple[object, ...] | None:
+    """The guest found damage, could not go on, or was in one round twice."""
+    if damage := guest.damaged_memory(run):
+        return f"the guest found its memory damaged at the {damage[1].side}: {damage[0]}", damage[1]
+    for device in run.scenario.devices:
+        if damage := guest.damaged_device(run, device.id, Side.SOURCE):
+            said, record = damage
+            return f"the guest found BAR 0 of {device.id} damaged at the source: {said}", record
+    if last := guest.gave_up(run):
+        return f"the guest gave up at the {last.side}: {last.args['why']}", last
+    if twice := guest.went_back(run):
+        ours, theirs = (record.args["round"] for record in twice)
+        return (
+            f"the guest came to round {ours} at the source, and to round {theirs} at the "
+            "destination after it: it went back, or runs twice",
+            *twice,
+        )
     return None
 
 
@@ -220,7 +245,13 @@ def _numbers(run: CheckedRun) -> dict[str, Any]:
             for record in run.named(Kind.DEVICE, side, "unknown_ioctl", device)
         }
     )
+    rounds = (
+        {}
+        if run.scenario.guest is None
+        else {"guest_rounds_at_the_destination": len(guest.rounds(run, Side.DESTINATION))}
+    )
     return {
+        **rounds,
         "records": run.total,
         "unknown_trace_lines": unreadable,
         "unknown_ioctls": ", ".join(ioctls),

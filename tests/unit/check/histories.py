@@ -30,6 +30,7 @@ from harness.scenario import (
     Tls,
     TlsMismatch,
 )
+from tests.unit.check.guests import guest_scenario, with_guest
 from tests.unit.check.lives import LIVES, STORM, continued, measured, stalled, stormy
 from tests.unit.check.relayed import RELAYED, with_relay
 from tests.unit.check.secured import handshake_refused, secured
@@ -335,6 +336,7 @@ GOOD = {
     "kernel's devices": lambda: load(DATA / "good" / "mdev"),
     "tls": lambda: secured(completed(scenario(*two_devices(), tls=Tls.X509))),
     "tls refused": lambda: handshake_refused(scenario(tls=Tls.PSK, tls_mismatch=TlsMismatch.KEY)),
+    "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }
 """Runs that keep the requirements; the first are named as ``broken.SHOWN_ON`` names them."""
 

@@ -1,8 +1,9 @@
 """LIF-7: forth and back and forth again: the state stays whole."""
 
 from harness.check.damage import one
+from harness.check.hang import SYNC_SIGNAL
 from harness.check.judge import judge
-from harness.check.run import INCOMING
+from harness.check.run import INCOMING, SAVE_THREAD_START
 from harness.check.verdict import Outcome
 from tests.unit.check.histories import changed, completed, find, good, replaced, without
 from tests.unit.check.lives import Life, continued
@@ -31,6 +32,17 @@ def test_migration_that_fails():
     finding = find(continued(life.history(), "completed"), "LIF-7")
     assert finding.outcome is Outcome.VIOLATED
     assert "the source says failed" in finding.sentence
+
+
+def test_migration_that_hangs_says_where():
+    life = Life(scenario())
+    life.trace(SRC, SYNC_SIGNAL, id=0)
+    life.trace(SRC, SAVE_THREAD_START, "vfio0", idstr="0000:00:02.0/vfio", instance_id=0)
+    life.hangs(SRC)
+    life.quit(SRC)
+    finding = find(continued(life.history(), "completed"), "LIF-7")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "the source says active; the source's migration thread waits in" in finding.sentence
 
 
 def test_state_that_is_not_whole():

@@ -1,0 +1,52 @@
+"""Broken twins of runs with a guest."""
+
+from harness.check.damage import drop, one, some, swap
+from harness.check.twin import Twin, register_in
+from harness.history.records import Kind, Record, Side
+
+TWINS: list[Twin] = []
+twin = register_in(TWINS)
+_DAMAGED = "damaged: byte 0x1000: 0, not 0x1e3779b97f4a7c15"
+
+
+@twin("RUN", on="guest")
+def memory_is_damaged(records: list[Record]) -> list[Record]:
+    """A page of the guest is not that of the source."""
+    return swap(records, [_rounds(records)[0]], memory=_DAMAGED)
+
+
+@twin("ORD-1", on="guest")
+def bar_is_damaged(records: list[Record]) -> list[Record]:
+    """The device has the right bytes, but the guest does not reach them."""
+    told = _rounds(records)[0]
+    devices = told.args["devices"]
+    return swap(records, [told], devices={**devices, min(devices): _DAMAGED})
+
+
+@twin("RUN", on="guest")
+def guest_goes_back(records: list[Record]) -> list[Record]:
+    """The destination runs it from an older state than that in which the source stopped it."""
+    first = _rounds(records)[0].args["round"]
+    last = one(records, "round", kind=Kind.GUEST, side=Side.SOURCE)
+    return swap(records, [last], round=first)
+
+
+@twin("RUN", on="guest")
+def guest_gives_up(records: list[Record]) -> list[Record]:
+    """It finds no device any more."""
+    told = _rounds(records)[0]
+    rest = drop(records, "round", kind=Kind.GUEST, side=Side.DESTINATION)
+    return [*rest, Record(told.t_ns, told.side, Kind.GUEST, "gave_up", {"why": "BAR 0: I/O error"})]
+
+
+@twin("RUN", on="guest")
+def guest_falls_silent(records: list[Record]) -> list[Record]:
+    """Nothing is heard of it at the destination until the harness gives up."""
+    told = _rounds(records)
+    rest = drop(records, "round", kind=Kind.GUEST, side=Side.DESTINATION)
+    gave_up = {"waiting_for": "5 more rounds of the guest at the destination", "deadline_s": 15.0}
+    return [*rest, Record(told[-1].t_ns, Side.HARNESS, Kind.SESSION, "deadline", gave_up)]
+
+
+def _rounds(records: list[Record]) -> list[Record]:
+    return some(records, "round", kind=Kind.GUEST, side=Side.DESTINATION)

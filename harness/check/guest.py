@@ -1,0 +1,53 @@
+"""What the guest said of its memory and its devices, on either side's console.
+
+It checks both after each round and fills them anew, so that each damage is told once.
+"""
+
+from harness.check.endings import PEERS
+from harness.check.run import CheckedRun
+from harness.history.records import Kind, Record, Side
+
+_GOOD = "good"
+
+Damage = tuple[str, Record]
+"""The guest's words, and the round in which it said them."""
+
+
+def rounds(run: CheckedRun, side: Side) -> list[Record]:
+    """Each round that the guest told on the console of ``side``."""
+    return list(run.named(Kind.GUEST, side, "round"))
+
+
+def damaged_memory(run: CheckedRun) -> Damage | None:
+    """The first time that the guest found its memory damaged."""
+    for side in PEERS:
+        for record in rounds(run, side):
+            if record.args["memory"] != _GOOD:
+                return record.args["memory"], record
+    return None
+
+
+def damaged_device(run: CheckedRun, device: str, side: Side) -> Damage | None:
+    """The first time that the guest found BAR 0 of the device damaged, on ``side``."""
+    for record in rounds(run, side):
+        if (said := record.args["devices"].get(device, _GOOD)) != _GOOD:
+            return said, record
+    return None
+
+
+def tells_of(run: CheckedRun, device: str) -> bool:
+    """Whether it has said anything of the device at the destination."""
+    return any(device in record.args["devices"] for record in rounds(run, Side.DESTINATION))
+
+
+def went_back(run: CheckedRun) -> tuple[Record, Record] | None:
+    """A round of the source, and one that is no later though told at the destination."""
+    before, after = rounds(run, Side.SOURCE), rounds(run, Side.DESTINATION)
+    if before and after and after[0].args["round"] <= before[-1].args["round"]:
+        return before[-1], after[0]
+    return None
+
+
+def gave_up(run: CheckedRun) -> Record | None:
+    """The guest's word that it cannot go on."""
+    return next((r for side in PEERS for r in run.named(Kind.GUEST, side, "gave_up")), None)

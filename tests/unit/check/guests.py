@@ -1,0 +1,28 @@
+"""SYNTHETIC histories of migrations with a guest that tells rounds on its console."""
+
+from harness.history.records import Kind, Record
+from harness.history.rundir import History
+from harness.scenario import GUEST_RAM_MIB, EmulatedDevice, Guest, Scenario
+from tests.unit.check.story import DST, MS, SRC, history, scenario
+
+
+def guest_scenario(*devices: EmulatedDevice, **fields) -> Scenario:
+    return scenario(*devices, **{"guest": Guest(), "ram_mib": GUEST_RAM_MIB, **fields})
+
+
+def told(run: History, side, number: int, *, at: int, memory: str = "good", **devices) -> Record:
+    """A round; ``devices`` are those that are not good."""
+    good = {device.id: "good" for device in run.scenario.devices}
+    args = {"round": number, "memory": memory, "devices": {**good, **devices}}
+    return Record(at, side, Kind.GUEST, "round", args)
+
+
+def with_guest(run: History, *more: Record) -> History:
+    """``run`` with a guest that told rounds 0 to 3 at the source and 4 to 9 at the destination."""
+    began = next(r.t_ns for r in run.records if r.args.get("command") == "migrate")
+    ended = next(r.t_ns for r in run.records if r.name == "RESUME")
+    rounds = [told(run, SRC, n, at=began + n) for n in range(4)]
+    rounds += [told(run, DST, n, at=ended + 1 + n) for n in range(4, 10)]
+    ready = {"memory_kib": 4096, "devices": [device.id for device in run.scenario.devices]}
+    up = Record(began - MS, SRC, Kind.GUEST, "ready", ready)
+    return history(run.scenario, [*run.records, up, *rounds, *more])

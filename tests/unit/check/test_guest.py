@@ -1,0 +1,91 @@
+"""What the guest said, as the rules read it."""
+
+import pytest
+
+from harness.check import guest
+from harness.check.judge import judge
+from harness.check.run import CheckedRun
+from harness.check.verdict import Outcome
+from harness.history import Kind, Record
+from harness.model.expectation import expect
+from tests.unit.check.guests import guest_scenario, told, with_guest
+from tests.unit.check.histories import changed, completed, find, good
+from tests.unit.check.story import DST, SRC, device
+
+DAMAGED = "damaged: byte 0: 0, not 0x1"
+
+
+def checked(run):
+    return CheckedRun(run, expect(run.scenario, run.manifest.source, run.manifest.destination))
+
+
+def late(run, side, number, **said):
+    """One more round, after all others."""
+    return with_guest(run, told(run, side, number, at=run.records[-1].t_ns, **said))
+
+
+@pytest.fixture
+def plain():
+    return completed(guest_scenario(device()))
+
+
+def test_good_rounds_say_nothing(plain):
+    run = checked(with_guest(plain))
+    assert [r.args["round"] for r in guest.rounds(run, DST)] == list(range(4, 10))
+    assert guest.damaged_memory(run) is None
+    assert guest.damaged_device(run, "vfio0", DST) is None
+    assert guest.went_back(run) is None
+    assert guest.gave_up(run) is None
+
+
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_damaged_memory_is_found_on_either_side(plain, side):
+    number = 10 if side is DST else 3
+    said = guest.damaged_memory(checked(late(plain, side, number, memory=DAMAGED)))
+    assert said is not None
+    assert said[0] == DAMAGED
+    assert said[1].side is side
+
+
+def test_damaged_device_is_found_where_it_was_told_only(plain):
+    run = checked(late(plain, DST, 10, vfio0=DAMAGED))
+    assert guest.damaged_device(run, "vfio0", DST) is not None
+    assert guest.damaged_device(run, "vfio0", SRC) is None
+    assert guest.damaged_memory(run) is None
+
+
+def test_device_damaged_at_the_source_is_of_the_run(plain):
+    finding = find(late(plain, SRC, 3, vfio0=DAMAGED), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence == f"the guest found BAR 0 of vfio0 damaged at the source: {DAMAGED}"
+
+
+def test_guest_that_runs_on_at_the_source_runs_twice(plain):
+    finding = find(late(plain, SRC, 5), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "to round 5 at the source, and to round 4 at the destination" in finding.sentence
+
+
+def test_round_that_the_switchover_cut_in_two_is_not_missed(plain):
+    run = with_guest(plain)
+    first = next(r for r in run.records if r.kind is Kind.GUEST and r.side is DST)
+    parts = [
+        Record(first.t_ns - 2, SRC, Kind.GUEST, "line", {"line": "guest: round 4: mem"}),
+        Record(first.t_ns, DST, Kind.GUEST, "line", {"line": "ory good"}),
+    ]
+    rest = [record for record in run.records if record is not first]
+    assert find(changed(run, [*rest, *parts]), "RUN").outcome is Outcome.VALID
+
+
+def test_guest_that_says_nothing_is_not_taken_for_whole(plain):
+    run = with_guest(plain)
+    silent = [r for r in run.records if not (r.kind is Kind.GUEST and r.side is DST)]
+    finding = find(changed(run, silent), "RUN")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence == "the guest said nothing at the destination"
+
+
+def test_run_without_a_guest_does_not_ask_for_one():
+    run = good("multifd")
+    assert judge(run).overall is Outcome.VALID
+    assert "guest_rounds_at_the_destination" not in find(run, "RUN").numbers
