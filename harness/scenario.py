@@ -17,6 +17,8 @@ from harness.errors import UsageError
 from harness.fault_plan import FaultPlan
 
 MIB = 1 << 20
+SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
+GUEST_RAM_MIB = 128  # the stock kernel of images/guest boots with this, and not with 64
 MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
 
 
@@ -151,6 +153,19 @@ Device = EmulatedDevice | MdevDevice
 """Of any kind."""
 
 
+class Guest(_Frozen, frozen=True, kw_only=True):
+    """A Linux that runs meanwhile (``images/guest``), dirties memory and BAR 0 of each device
+    in rounds, and says on its console after each whether all of it is whole.
+    """
+
+    memory_kib: int = 4096
+    """Memory that it dirties each round; all else that it has stays as it is."""
+    rounds: int = 5
+    """Rounds that it must tell after the migration, where it runs on."""
+    boot_deadline_s: float = 180.0
+    """From the source's start until the guest has told its first round."""
+
+
 class Transport(enum.StrEnum):
     """What carries the migration.  ``file``: the source writes a file, which the
     destination reads afterwards (needed by mapped-ram)."""
@@ -218,6 +233,9 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     """Destination QEMU; empty: as the source."""
     machine: str = "q35"
     ram_mib: int = 64
+    guest: Guest | None = None
+    """The guest that is migrated; None: the CPU halts at once, and the harness sets up the
+    devices as firmware and a driver would."""
     multifd: bool = True
     channels: int = 4
     """multifd-channels."""
@@ -269,8 +287,9 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             (not self.faults or self.multifd, "faults are about multifd channels; multifd is off"),
             (
                 self.then is None or self._hardware == self.then._hardware,
-                "then must have the same devices, machine and ram_mib",
+                "then must have the same devices, machine, ram_mib and guest",
             ),
+            *_guest_needs(self),
             *(self._needs_of(fault) for fault in self.faults),
             *self._needs_of_tls(),
             *(check for device in self.devices for check in _checks(device)),
@@ -281,7 +300,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
 
     @property
     def _hardware(self) -> tuple[object, ...]:
-        return self.devices, self.machine, self.ram_mib
+        return self.devices, self.machine, self.ram_mib, self.guest
 
     def _needs_of(self, fault: fault_plan.Fault) -> tuple[bool, str]:
         """Whether ``fault`` can come to its moment here, and what it needs."""
@@ -358,6 +377,36 @@ def _checks(device: Device) -> Iterator[tuple[bool, str]]:
                 all(s > 0 for s in (*device.save.read_sizes, *device.load.write_sizes)),
                 f"{device.id}: read_sizes and write_sizes must be above 0",
             )
+
+
+def _guest_needs(scenario: Scenario) -> Iterator[tuple[bool, str]]:
+    """What a guest needs to run, and to find its devices' contents again."""
+    guest = scenario.guest
+    if guest is None:
+        return
+    yield (
+        scenario.ram_mib >= GUEST_RAM_MIB,
+        f"ram_mib is {scenario.ram_mib}: a guest needs {GUEST_RAM_MIB} or more",
+    )
+    room = (scenario.ram_mib - GUEST_RAM_MIB // 2) << 10
+    yield (
+        1 <= guest.memory_kib <= room,
+        f"guest: memory_kib is {guest.memory_kib}, not 1 to {room} (half of "
+        f"{GUEST_RAM_MIB} MiB is Linux's)",
+    )
+    yield guest.rounds >= 1, f"guest: rounds is {guest.rounds}, below 1"
+    yield guest.boot_deadline_s > 0, "guest: boot_deadline_s is not above 0"
+    yield (
+        not scenario.interrupt_line,
+        "interrupt_line is what the harness does in place of a guest: there is one",
+    )
+    for device in scenario.emulated:
+        head = SCRATCH_SIZE + device.bar_size
+        yield (
+            device.size >= head,
+            f"{device.id}: size is {device.size}: for a guest to find BAR 0 again it must "
+            f"be {head} or more",
+        )
 
 
 def _idle_settings(device: EmulatedDevice) -> Iterator[tuple[bool, str]]:

@@ -34,6 +34,11 @@ def slot_of(index: int) -> int:
     return FIRST_SLOT + index
 
 
+def address_of(index: int) -> str:
+    """Its PCI address, as Linux in the guest writes it."""
+    return f"0000:00:{slot_of(index):02x}.0"
+
+
 def slots_for(specs: Sequence[DeviceSpec], slots: Sequence[int]) -> Sequence[int]:
     """``slots``; where none are given those from the first on."""
     return slots or [slot_of(index) for index in range(len(specs))]

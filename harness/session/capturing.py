@@ -18,6 +18,8 @@ def why_not(scenario: Scenario) -> str:
         return "transport is file: a capture is made of connections"
     if scenario.has_tls:
         return "a relay cannot look into TLS, and nobody else could be given what is in it"
+    if scenario.guest is not None:
+        return "a guest changes its devices as it runs: no replay can know what it left there"
     return ""
 
 

@@ -1,8 +1,10 @@
 """What a guest does to the devices before a migration, and what it sees of them after it.
 
-No guest runs: the harness does it through the monitor (``vm.guest``).  What it wrote and
-read becomes records: ``guest_config`` and ``guest_bar`` of each emulated device, and
-``guest_serial`` of each serial card, whose state nobody else can see.
+Mostly no guest runs: the harness does it through the monitor (``vm.guest``).  What it wrote
+and read becomes records: ``guest_config`` and ``guest_bar`` of each emulated device, and
+``guest_serial`` of each serial card, whose state nobody else can see.  Where a guest runs it
+places and fills the devices itself, and tells of it (``running_guest``): only
+``guest_config`` is recorded then.
 """
 
 import asyncio
@@ -27,6 +29,8 @@ async def set_up(source: Peer, scenario: Scenario, log: Log) -> None:
     """
     for device in source.devices.emulated.devices:
         device.function.fill_contents()
+    if scenario.guest is not None:
+        return  # its firmware places them; what a guest sees is recorded once it is up
     await asyncio.gather(
         *(_place(source, scenario, index) for index in range(len(scenario.devices)))
     )
@@ -40,6 +44,8 @@ async def show(source: Peer, scenario: Scenario, log: Log) -> None:
     :raise VMError: the monitor did not answer
     """
     await _view(source, scenario, log)
+    if scenario.guest is not None:
+        return
     for index, spec in enumerate(scenario.devices):
         for port in _ports(index, spec):
             seed = f"{scenario.name} {scenario.seed} {port}"
@@ -53,6 +59,8 @@ async def observe(destination: Peer, scenario: Scenario, log: Log) -> None:
     :raise VMError: the monitor did not answer
     """
     await _view(destination, scenario, log)
+    if scenario.guest is not None:
+        return
     for index, spec in enumerate(scenario.devices):
         for port in _ports(index, spec):
             shown = await serial_port.drain(destination.vm.monitor, port)
@@ -90,7 +98,7 @@ async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
     seen = [
         (spec, guest.bar_address(index, spec.bar_size))
         for index, spec in enumerate(devices)
-        if isinstance(spec, EmulatedDevice)
+        if isinstance(spec, EmulatedDevice) and scenario.guest is None
     ]
     registers, words = await asyncio.gather(
         asyncio.gather(*(guest.registers(monitor, slot_of(n)) for n in range(len(devices)))),

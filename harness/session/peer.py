@@ -8,16 +8,23 @@ from pathlib import Path
 import msgspec
 
 from harness.devices.attachments import Attachments
+from harness.devices.vfio_pci import address_of
 from harness.errors import PrerequisiteMissing, VMError
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
-from harness.history.rundir import DESTINATION_TRACE, SOURCE_TRACE
+from harness.history.rundir import (
+    DESTINATION_CONSOLE,
+    DESTINATION_TRACE,
+    SOURCE_CONSOLE,
+    SOURCE_TRACE,
+)
 from harness.scenario import MIB, Scenario
 from harness.session.log import Log, Voice
 from harness.trace.catalogue import Catalogue
 from harness.trace.reader import TraceReader
 from harness.vm import builds
 from harness.vm.activity import Activity
+from harness.vm.console import Console
 from harness.vm.vm import Vm
 
 
@@ -34,6 +41,8 @@ class Peer:
     devices: Attachments
     vm: Vm
     trace: Path
+    console: Console | None = None
+    """The guest's, where one runs."""
     facts: BuildFacts | None = None
     is_up: bool = False
     _events_before: int = 0
@@ -54,6 +63,11 @@ class Peer:
             path = builds.trace_events_path(binary, trace_events)
             catalogue = _catalogue(path, scenario.trace_patterns)
         voice = Voice(side, log)
+        console = None
+        if scenario.guest is not None:
+            path = folder / (SOURCE_CONSOLE if side is Side.SOURCE else DESTINATION_CONSOLE)
+            places = {address_of(n): device.id for n, device in enumerate(scenario.devices)}
+            console = Console(side, path, places, voice, activity)
         return cls(
             voice,
             binary,
@@ -61,6 +75,7 @@ class Peer:
             Attachments(side, scenario.devices, voice),
             Vm(side, folder, voice, activity),
             folder / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
+            console,
         )
 
     @property
@@ -77,6 +92,11 @@ class Peer:
     def events(self) -> list[Record]:
         """QMP events of this migration so far."""
         return self.vm.monitor.events[self._events_before :]
+
+    def listen(self) -> None:
+        """Take in what its guest says from now on, if it has one; QEMU was started."""
+        if self.console is not None:
+            self.console.listen()
 
     def hand_over(self) -> None:
         """It runs on, into another migration: here nothing more of it will be seen."""
@@ -123,6 +143,8 @@ class Peer:
         :raise HarnessError: a device is left behind
         """
         self.devices.close()
+        if self.console is not None:
+            self.console.close()
         failure = self.devices.failure
         if failure is not None:
             raise VMError(f"{self.side}: the supervisor failed: {failure!r}") from failure
@@ -131,6 +153,8 @@ class Peer:
         """Give up everything at once; called after all of it was ended, it does nothing."""
         self.vm.abandon()
         self.devices.close()
+        if self.console is not None:
+            self.console.close()
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
 from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
-from harness.session import asking, capturing, guest_side
+from harness.session import asking, capturing, guest_side, running_guest
 from harness.session.actions import Actions
 from harness.session.link import Link
 from harness.session.log import Log
@@ -171,9 +171,13 @@ class Session:
                 group.create_task(asyncio.to_thread(self._prepare))
         except ExceptionGroup as errors:
             raise _first(errors) from errors
+        is_up = all(peer.is_up for peer in self._peers)
+        if is_up and self.scenario.guest and self.origin is None:
+            self.progress("guest")
+            is_up = await running_guest.until_up(self.source, self.scenario, self.log)
         for peer in self._peers:
             peer.vm.record_memory("booted")
-        return all(peer.is_up for peer in self._peers)
+        return is_up
 
     async def migrate(self) -> None:
         """Migrate, wait for the end of both sides, and ask them about it; both stay up."""
@@ -282,12 +286,13 @@ class Session:
             await guest_side.show(peer, self.scenario, self.log)
             return
         peer.trace.mkdir()
+        boot, fds = running_guest.boot(peer, self.scenario, self.rundir.path / _FIRMWARE)
         argv = command_line.build(
             str(peer.binary),
             machine=self.scenario.machine,
             ram_mib=self.scenario.ram_mib,
             monitor_fd=peer.vm.monitor_fd,
-            firmware_path=self.rundir.path / _FIRMWARE,
+            boot=boot,
             devices=peer.devices.options(),
             trace=self.scenario.trace_patterns,
             trace_folder=peer.trace,
@@ -297,7 +302,7 @@ class Session:
             _SPARE_BYTES + self.scenario.ram_mib * MIB + 2 * self.scenario.state_size
         )
         try:
-            await peer.vm.launch(argv, peer.devices.launch, (), limit)
+            await peer.vm.launch(argv, peer.devices.launch, fds, limit)
         except LaunchError:
             if peer.vm.process is None or peer.vm.process.pid == 0:
                 raise  # nothing was executed: no QEMU said anything
@@ -307,6 +312,7 @@ class Session:
             self._require_properties(peer)
             return
         builds.require_version(peer.binary, peer.vm.monitor.version)
+        peer.listen()
         # One after the other these would be a dozen round trips.
         try:
             peer.facts, *_ = await asyncio.gather(
@@ -426,6 +432,13 @@ class Session:
         if migration.destination_end(self.destination.events) == "completed":
             with contextlib.suppress(VMError):
                 await guest_side.observe(self.destination, self.scenario, self.log)
+        await self._guest_goes_on()
+
+    async def _guest_goes_on(self) -> None:
+        """Let the guest show that it does, at whichever side runs it now."""
+        heir = self.survivor() if self.scenario.guest else None
+        if heir and (waiting_for := await running_guest.until_it_goes_on(heir, self.scenario)):
+            await self._record_deadline((heir,), waiting_for)
 
     async def _source_resumed(self) -> None:
         """A source that has failed runs its guest again, a moment after it said so; one that

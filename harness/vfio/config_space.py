@@ -7,13 +7,15 @@ PCI Express capability, so that QEMU sees 256 bytes and asks for no more.
 import struct
 from typing import Final
 
+from harness import scenario
+
 SIZE: Final = 256
 COMMAND: Final = 0x04
 BAR0: Final = 0x10
 INTERRUPT_LINE: Final = 0x3C
 VENDOR_CAPABILITY: Final = 0x40
 SCRATCH: Final = VENDOR_CAPABILITY + 4  # the device's own registers: part of its state
-SCRATCH_SIZE: Final = 60
+SCRATCH_SIZE: Final = scenario.SCRATCH_SIZE
 
 VENDOR_ID: Final = 0x1234  # the one QEMU's own teaching device uses; nobody's quirks match it
 DEVICE_ID: Final = 0x7FD0

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.history import Side
-from harness.scenario import EmulatedDevice, MdevDevice, Scenario
+from harness.scenario import GUEST_RAM_MIB, EmulatedDevice, Guest, MdevDevice, Scenario
 from harness.session import guest_side
 from harness.session.log import Log
 from tests.unit.vm.mtty_port import Ports
@@ -108,3 +108,14 @@ async def test_each_port_has_contents_of_its_own(peer, log):
     await guest_side.set_up(peer, SCENARIO, log)
     fifos = [registers["fifo"] for registers in serial(log, Side.SOURCE).values()]
     assert len(set(fifos)) == 3
+
+
+async def test_guest_that_runs_does_it_itself(peer, log):
+    guest = Scenario(name="g", devices=SCENARIO.devices, guest=Guest(), ram_mib=GUEST_RAM_MIB)
+    await guest_side.set_up(peer, guest, log)
+    assert peer.devices.emulated.devices[0].function.is_filled
+    assert not peer.vm.monitor.bus.config
+    assert not log.records
+    await guest_side.show(peer, guest, log)
+    await guest_side.observe(peer, guest, log)
+    assert {record.name for record in log.records} == {"guest_config"}
