@@ -36,6 +36,20 @@ done
 _CREDENTIALS = """# The run's own credentials went with it: these are new ones of the same kind.
 vfio-multifd credentials --scenario "$here/scenario.json" "$work/tls" || exit 3
 """
+_GUEST = """until grep -qs 'guest: round 1:' "$work/source.console"; do
+    kill -0 "${pid[source]}" 2>/dev/null || exit 1
+    sleep 0.1
+done
+"""
+_ROUNDS = """if [ "$went_well" = 1 ]; then
+    until [ "$(grep -c '^guest: round' "$work/destination.console")" -ge 3 ]; do
+        kill -0 "${pid[destination]}" 2>/dev/null || exit 1
+        sleep 0.1
+    done
+    tail -n 3 "$work/source.console" "$work/destination.console"
+    ! grep -q '^guest: round.*damaged' "$work"/*.console || went_well=0
+fi
+"""
 
 _TEMPLATE = Path(__file__).with_suffix(".sh")
 
@@ -59,6 +73,8 @@ def render(history: History) -> str:
         ("%MEANWHILE%", "\n".join(_meanwhile(history.scenario))),
         ("%CREDENTIALS%", _CREDENTIALS if history.scenario.has_tls else ""),
         ("%RELAY%", _RELAY if history.scenario.has_relay else ""),
+        ("%GUEST%", _GUEST if history.scenario.guest is not None else ""),
+        ("%ROUNDS%", _ROUNDS if history.scenario.guest is not None else ""),
         ("%STEPS%", "\n".join(map(_step_words, _steps(history)))),
     ):
         script = script.replace(mark, text)
@@ -94,8 +110,10 @@ def _array(argv: list[str], side: Side) -> str:
     devices_told = False
     for words in _options(argv):
         match words:
-            case ("-chardev", value) if value.startswith("socket,id=qmp,"):
+            case ("-chardev", value) if value.startswith(("socket,id=qmp,", "socket,id=console,")):
                 continue  # a descriptor of the harness
+            case ("-serial", "chardev:console"):
+                line = f'-serial "file:$work/{side}.console"'
             case ("-mon", _):
                 line = f'-qmp "unix:$work/{side}.qmp,server=on,wait=off"'
             case ("-object" | "-device", value) if value.startswith(("iommufd,", "vfio-pci,")):

@@ -24,7 +24,7 @@ keep=${1:-}
 work=${keep:-$(mktemp -d)}
 mkdir -p "$work/source-trace" "$work/destination-trace"
 work=$(cd -- "$work" && pwd)
-rm -rf -- "$work"/*.qmp "$work"/migration.* "$work/tls"
+rm -rf -- "$work"/*.qmp "$work"/migration.* "$work"/*.console "$work/tls"
 name=by-hand-$$ # of the abstract sockets that are migrated through
 declare -A pid=()
 clean_up() {
@@ -78,6 +78,7 @@ for side in destination source; do
 done
 
 %RELAY%
+%GUEST%
 went_well=1
 %STEPS%
 if [ "$went_well" = 1 ]; then
@@ -85,6 +86,7 @@ if [ "$went_well" = 1 ]; then
     qmp destination "${ended[@]}" </dev/null || went_well=0
 fi
 
+%ROUNDS%
 for side in source destination; do
     echo "== $side: query-migrate"
     answer=$(qmp "$side" <<<query-migrate)

@@ -9,6 +9,7 @@ import pytest
 from harness.history import Kind
 from harness.report import by_hand
 from harness.scenario import Tls
+from tests.unit.check.guests import guest_scenario
 from tests.unit.check.histories import DST, SRC, Story, history, scenario
 
 FOLDER = "/work/runs/two devices-0001"
@@ -183,3 +184,36 @@ def test_credentials_are_made_anew_and_removed():
     assert 'rm -rf -- "$work/tls"' in text
     assert FOLDER not in text
     assert "vfio-multifd credentials" not in script.text
+
+
+@pytest.fixture
+def guest_script():
+    """The script of a run with a guest."""
+    argv = [
+        "/opt/qemu/qemu-system-x86_64", "-kernel", "/cache/vmlinuz", "-append", "quiet a=b",
+        "-chardev", f"socket,id=console,fd=7,logfile={FOLDER}/source.console",
+        "-serial", "chardev:console", "-chardev", "socket,id=qmp,fd=9",
+    ]  # fmt: skip
+    story = Story()
+    for side in (SRC, DST):
+        story.add(side, Kind.PROCESS, "launched", argv=argv, pid=1)
+    return by_hand.render(history(guest_scenario(), story.records))
+
+
+def test_guest_boots_with_its_console_in_a_file(guest_script):
+    assert "    -kernel /cache/vmlinuz\n    -append 'quiet a=b'\n" in guest_script
+    for side in ("source", "destination"):
+        assert f'    -serial "file:$work/{side}.console"\n' in guest_script
+    assert "chardev" not in guest_script
+
+
+def test_guest_is_waited_for_before_and_after_the_migration(guest_script):
+    begins = guest_script.index("\nwent_well=1\n")
+    assert 0 < guest_script.index("grep -qs 'guest: round 1:'") < begins
+    assert guest_script.index("grep -c '^guest: round'") > begins
+    check = subprocess.run(["bash", "-n"], input=guest_script, text=True, check=False)
+    assert check.returncode == 0
+
+
+def test_run_without_a_guest_waits_for_none(socket_run):
+    assert "guest: round" not in socket_run.text
