@@ -30,7 +30,7 @@ from harness.report.measured import measured
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
 from harness.run import Run, interrupted_by, run_in
-from harness.scenario import Device, EmulatedDevice, Scenario
+from harness.scenario import GUEST_RAM_MIB, Device, EmulatedDevice, Guest, Scenario
 from harness.session import capturing
 from harness.session.replay import scenario_of
 from harness.vm import builds
@@ -49,12 +49,13 @@ class Settings:
     devices: int | None = None
     size: int | None = None
     seed: int | None = None
+    guest: bool = False
     faults: FaultPlan = ()
 
     @property
     def has_shape(self) -> bool:
         """Whether they say what is to be migrated."""
-        return not (self.channels is self.devices is self.size is None)
+        return self.guest or not (self.channels is self.devices is self.size is None)
 
 
 # -- which scenarios ---------------------------------------------------------------------
@@ -112,6 +113,9 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
         fields["seed"] = settings.seed
     if settings.faults:
         fields["faults"] = settings.faults
+    if settings.guest:
+        fields["guest"] = original.guest or Guest()
+        fields["ram_mib"] = max(original.ram_mib, 3 * GUEST_RAM_MIB // 2)
     try:
         devices = tuple(_devices(original.devices, settings))
         then = applied(original.then, settings) if original.then else None

@@ -27,7 +27,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(call=_run)
     parser.description = (
         "Runs each SCENARIO and judges it.  Without one: the main job, a series of scenarios "
-        "that ask about every requirement; or, with --channels, --devices or --size, one "
+        "that ask about every requirement; or, with --channels, --devices, --size or --guest, one "
         "plain scenario with these."
     )
     parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
@@ -39,6 +39,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=int, metavar="N", help="devices")
     parser.add_argument("--size", type=size, metavar="BYTES",
                         help="state of each device, like 16M")  # fmt: skip
+    parser.add_argument("--guest", action="store_true",
+                        help="a Linux runs and says whether it is whole (make guest)")  # fmt: skip
     parser.add_argument("--seed", type=int, metavar="N", help="of states and faults")
     parser.add_argument("--capture", action="store_true",
                         help="keep what each source sends in its run directory")  # fmt: skip
@@ -99,6 +101,7 @@ def _run(options: argparse.Namespace) -> int:
                 devices=options.devices,
                 size=options.size,
                 seed=options.seed,
+                guest=options.guest,
                 faults=job.faults(options.fault),
             ),
             options.trace_events,

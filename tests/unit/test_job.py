@@ -17,7 +17,16 @@ from harness.history import Kind, Record, Side
 from harness.history.rundir import SOURCE_STDERR
 from harness.job import Settings
 from harness.run import Run
-from harness.scenario import MIB, EmulatedDevice, MdevDevice, Scenario, Tls, Transport, to_json
+from harness.scenario import (
+    MIB,
+    EmulatedDevice,
+    Guest,
+    MdevDevice,
+    Scenario,
+    Tls,
+    Transport,
+    to_json,
+)
 from harness.vm.builds import Probe
 from tests.unit.check.histories import FACTS
 from tests.unit.saved_runs import save, valid_run, violated_run
@@ -445,3 +454,12 @@ def test_violation_that_nobody_knows_is_not_called_known(tmp_path, capsys):
     assert job.recheck([save(violated_run(), tmp_path)], is_json=True, complain=print) == 1
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert run["known"] is None
+
+
+def test_guest_gets_the_memory_that_it_needs():
+    found = job.applied(THREE, Settings(guest=True))
+    assert found.guest == Guest()
+    assert found.ram_mib == 192
+    with_more = job.applied(found, Settings(guest=True, channels=2))
+    assert (with_more.guest, with_more.ram_mib) == (found.guest, 192)
+    assert Settings(guest=True).has_shape
