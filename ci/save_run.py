@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from harness.history.rundir import HISTORY, MANIFEST, SCENARIO, load
+from harness.vm import guest_image
 
 
 def main(run: Path, target: Path) -> None:
@@ -22,6 +23,7 @@ def main(run: Path, target: Path) -> None:
             folder = re.escape(str(Path(build).parent))
             text = re.sub(folder, "/usr", text) if build.startswith("/") else text
         text = text.replace(str(run.absolute()), f"/runs/{target.name}")
+        text = text.replace(str(guest_image.CACHE), "/usr/share/guest")
         (target / name).write_text(text)
     load(target)
 
