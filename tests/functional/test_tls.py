@@ -1,5 +1,10 @@
 """SET-5: TLS on all channels, and what it must refuse."""
 
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +138,22 @@ async def test_private_keys_are_gone_after_the_run(judged, tls, mismatch) -> Non
     assert not run.verdict.with_outcome(Outcome.VIOLATED)
     assert not (run.rundir / "tls").exists()
     assert not _secrets(run.rundir)
+
+
+@pytest.mark.parametrize("relay", [True, False], ids=["relay", "direct"])
+async def test_by_hand_script_makes_credentials_of_its_own(judged, tmp_path, relay) -> None:
+    run = await judged(_scenario(Tls.X509, relay=relay))
+    bash = shutil.which("bash")
+    assert bash
+    script = await asyncio.create_subprocess_exec(
+        bash, str(run.rundir / "by-hand.sh"), str(tmp_path / "kept"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    async with asyncio.timeout(100):
+        said, _ = await script.communicate()
+    assert script.returncode == 0, said.decode()
+    logs = (tmp_path / "kept" / "destination-trace").iterdir()
+    trace = "".join(path.read_text() for path in logs)
+    assert trace.count("qio_channel_tls_handshake_complete") == 5
+    assert not (tmp_path / "kept" / "tls").exists()
