@@ -56,7 +56,7 @@ def _show(
         if not deviation.affects(manifest.source, manifest.destination):
             versions = {manifest.source.version_text, manifest.destination.version_text}
             return NOT_ASKED, f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}"
-        for migration in _migrations(run):
+        for migration in migrations(run):
             shown = shown_by(deviation, migration.verdict)
             if shown is not None:
                 after = f" in run {number}" if deviation.intermittent else ""
@@ -67,7 +67,7 @@ def _show(
     return ELSE, f"NOT shown{in_runs}{others or ': valid'}"
 
 
-def _migrations(run: Run) -> Iterator[Run]:
+def migrations(run: Run) -> Iterator[Run]:
     """The run, and those that followed it."""
     following: Run | None = run
     while following is not None:
