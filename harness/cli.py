@@ -16,7 +16,7 @@ from typing import NoReturn
 import harness
 from harness.commands import bisect, by_hand, compare, evidence, machine, qemu, runs
 from harness.commands.output import complain
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PrerequisiteMissing
 from harness.report.summary import INTERRUPTED, LOST, PROGRAM
 
 TERMINATED = 143
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(options, "json", False):
             from harness.report import json_report  # noqa: PLC0415
 
-            sys.stdout.write(json_report.failure(str(error)).decode())
+            missing = isinstance(error, PrerequisiteMissing)
+            sys.stdout.write(json_report.failure(str(error), missing=missing).decode())
         complain(str(error))
         return LOST
     except KeyboardInterrupt:

@@ -317,18 +317,20 @@ def _run_one(wanted: Scenario, target: RunDir, **how: Any) -> list[Entry]:
     """
     started = time.monotonic()
     error = ""
+    missing = False
     made: Run | None = None
     try:
         made = asyncio.run(run_in(target, wanted, **how))
     except HarnessError as failure:
         error = str(failure)
+        missing = isinstance(failure, PrerequisiteMissing)
     except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
         traceback.print_exc()
         error = f"{wanted.name}: {failure!r}: a bug of the harness"
     took = time.monotonic() - started
     if error:
         path = target.path if target.path.exists() else None
-        return [Entry(name=wanted.name, path=path, error=error, seconds=took)]
+        return [Entry(name=wanted.name, path=path, error=error, missing=missing, seconds=took)]
     entries = []
     while made is not None:
         manifest = made.history.manifest

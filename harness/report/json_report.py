@@ -5,8 +5,8 @@
     {
       "harness": "0.1.0", "overall": "valid" | "violated" | "unknown" | "lost" | "interrupted",
       "exit_status": 0,
-      "runs": [{"name", "path", "outcome", "known", "seconds", "error", "source", "destination",
-                "waiting": [...],
+      "runs": [{"name", "path", "outcome", "known", "seconds", "error", "missing",
+                "source", "destination", "waiting": [...],
                 "verdict": {"overall", "findings": [...], "not_asked": {...}},
                 "measured": {"downtime_ms", ...},
                 "repeat": [...], "recheck": [...]}],
@@ -17,6 +17,7 @@
 ``baseline`` is there where the runs were compared with one (``report.comparison``).  A verdict
 is as in verdict.json, ``measured`` as in ``report.measured``; ``valid``, ``violated`` and
 ``unknown`` of a requirement hold numbers of runs, from 1.
+``missing``: what was lost is lost because this machine or build lacks something.
 """
 
 from typing import Any
@@ -62,14 +63,18 @@ def compared(comparison: Comparison) -> bytes:
     return _encode({"harness": harness.__version__, **comparison_words.document(comparison)})
 
 
-def failure(error: str) -> bytes:
-    """The document where there was nothing to report but ``error``."""
+def failure(error: str, *, missing: bool) -> bytes:
+    """The document where there was nothing to report but ``error``.
+
+    :param missing: the error is about what this machine or build does not have
+    """
     return _encode(
         {
             "harness": harness.__version__,
             "overall": "lost",
             "exit_status": LOST,
             "error": error,
+            "missing": missing,
             "runs": [],
             "requirements": [],
         }
@@ -85,6 +90,7 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "known": entry.known,
         "seconds": entry.seconds if entry.seconds is None else round(entry.seconds, 3),
         "error": entry.error,
+        "missing": entry.missing,
         "source": _build(manifest.source) if manifest is not None else None,
         "destination": _build(manifest.destination) if manifest is not None else None,
         "waiting": entry.waiting,

@@ -30,6 +30,8 @@ class Entry:
     verdict: Verdict | None = None
     measured: Measured | None = None
     error: str = ""
+    missing: bool = False
+    """Whether the error is about what this machine or build does not have."""
     seconds: float | None = None
     known: Deviation | None = None
     """The intermittent known deviation that interrupted it; None: none did."""
