@@ -36,6 +36,11 @@ test: $(READY) qemu qemus guest ## all tests: [QEMU=path] [ARGS='-k word']
 expected: $(READY) qemu qemus guest ## all tests, and write how many there are to tests/expected
 	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 
+.PHONY: avocado
+avocado: $(READY) qemu ## the functional tests as an avocado job: [QEMU=path] [TESTS=...] [ARGS=...]
+	ci/avocado/run.sh $(if $(QEMU),-p "qemu=$(QEMU)") $(if $(QEMU_DST),-p "qemu_dst=$(QEMU_DST)") \
+	    $(ARGS) $(or $(TESTS),tests/functional)
+
 .PHONY: bench
 bench: $(READY) qemu ## measure: [QEMU=path] [ARGS=...]
 	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)

@@ -97,8 +97,8 @@ set_up_venv() {
     has_venv || make_venv
     step "Python packages"
     logged .venv/bin/python -m pip install --disable-pip-version-check --no-input \
-        --constraint ci/constraints.txt --editable '.[test,lint]' ||
-        missing "Python packages; no network? in $PWD: .venv/bin/python -m pip install --constraint ci/constraints.txt --editable '.[test,lint]'"
+        --constraint ci/constraints.txt --editable '.[test,lint,avocado]' ||
+        missing "Python packages; no network? in $PWD: .venv/bin/python -m pip install --constraint ci/constraints.txt --editable '.[test,lint,avocado]'"
 }
 
 # qemu_status BINARY: 0 new enough, 1 too old, 2 not a QEMU that runs here.

@@ -1,7 +1,7 @@
 """Pytest plugin: options, markers and fixtures of the functional tests.
 
 Options: ``--qemu --qemu-dst --trace-events --channels --keep-runs --runs``, and
-``--expect --expect-update`` (``counting``).
+``--expect --expect-update`` (``counting``), ``--outcomes`` (``outcomes``).
 Markers: ``requirement(*ids)`` names what a test is about; ``scenario(**fields)`` sets
 fields of the scenario that the pair fixtures use.
 
@@ -31,6 +31,7 @@ from harness.pytest_plugin.fixtures import (
     results_dir,
     scenario,
 )
+from harness.pytest_plugin.outcomes import Outcomes, take_sigterm_as_interrupt
 
 __all__ = [
     "judged",
@@ -59,15 +60,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--expect", type=Path, metavar="PATH", help="fail where counts of tests are "
                     "not those of this file, or of the folder's file for this machine")  # fmt: skip
     group.addoption("--expect-update", action="store_true", help="write that file instead")
+    group.addoption("--outcomes", type=Path, metavar="FILE", help="tell FILE what is collected and "
+                    "how each test ends, for a program that started this one")  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Markers of the functional tests; the counting of all."""
+    """Markers of the functional tests; the counting and the telling of all."""
     config.addinivalue_line("markers", "requirement(*ids): requirements that the test is about")
     config.addinivalue_line("markers", "scenario(**fields): fields of the pair fixtures' scenario")
-    is_wanted = config.getoption("--expect") or config.getoption("--expect-update")
-    if is_wanted and not hasattr(config, "workerinput"):  # not in each process of xdist
+    if hasattr(config, "workerinput"):  # once, not in each process of xdist
+        return
+    if config.getoption("--expect") or config.getoption("--expect-update"):
         config.pluginmanager.register(Counting(config), "vfio-multifd-counting")
+    if path := config.getoption("--outcomes"):
+        config.pluginmanager.register(Outcomes(path), "vfio-multifd-outcomes")
+        take_sigterm_as_interrupt()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -133,6 +133,7 @@ def judged(
         first = await run_scenario(wanted, results_dir, trace_events=trace_events)
         done: Run | None = first
         while done is not None:
+            _tell_numbers(request.node, done)
             if done.known is not None:
                 request.node.user_properties.append(("run", str(done.rundir)))
                 pytest.xfail(interrupted(done.known))
@@ -185,6 +186,14 @@ def kept(request: pytest.FixtureRequest) -> Kept:
         pytest.xfail("; ".join(f"{d.requirement}: {d.cause}" for d in expected))
 
     return check
+
+
+def _tell_numbers(item: pytest.Item, run: Run) -> None:
+    """What was measured, as properties: in JUnit and in avocado's results."""
+    for finding in run.verdict.findings:
+        if finding.numbers:
+            name = f"{finding.requirement} in {run.history.scenario.name}"
+            item.user_properties.append((name, msgspec.json.encode(finding.numbers).decode()))
 
 
 def _words(run: Run) -> str:
