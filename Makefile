@@ -41,6 +41,10 @@ avocado: $(READY) qemu ## the functional tests as an avocado job: [QEMU=path] [T
 	ci/avocado/run.sh $(if $(QEMU),-p "qemu=$(QEMU)") $(if $(QEMU_DST),-p "qemu_dst=$(QEMU_DST)") \
 	    $(ARGS) $(or $(TESTS),tests/functional)
 
+.PHONY: matrix
+matrix: $(READY) qemu ## builds x devices x channels as an avocado job: [MATRIX=file.toml] [ARGS=...]
+	timeout --foreground --kill-after=120 12h $(BIN)/python -m ci.avocado.matrix $(MATRIX) $(ARGS)
+
 .PHONY: bench
 bench: $(READY) qemu ## measure: [QEMU=path] [ARGS=...]
 	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)
