@@ -46,6 +46,8 @@ class Settings:
     qemu: str = ""
     qemu_dst: str = ""
     channels: int | None = None
+    kinds: tuple[Device, ...] = ()
+    """The devices, in place of the scenario's."""
     devices: int | None = None
     size: int | None = None
     seed: int | None = None
@@ -55,7 +57,8 @@ class Settings:
     @property
     def has_shape(self) -> bool:
         """Whether they say what is to be migrated."""
-        return self.guest or not (self.channels is self.devices is self.size is None)
+        has_devices = bool(self.kinds) or not (self.devices is self.size is None)
+        return has_devices or self.guest or self.channels is not None
 
 
 # -- which scenarios ---------------------------------------------------------------------
@@ -71,7 +74,7 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
     if paths:
         wanted = [scenario.load(p / rundir.SCENARIO if p.is_dir() else p) for p in paths]
     elif settings.has_shape:
-        wanted = [Scenario(name="plain")]
+        wanted = [_plain(settings.kinds)]
     else:
         pair = [builds.find(g) for g in (settings.qemu, settings.qemu_dst or settings.qemu)]
         versions = [builds.version_of(binary) for binary in pair]
@@ -84,6 +87,18 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
         has_trace = any(each.trace for each in found if binary in (each.qemu, each.qemu_dst))
         _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
     return found
+
+
+def _plain(kinds: tuple[Device, ...]) -> Scenario:
+    """The scenario of settings alone, which those still go before.
+
+    What a device of the kernel gives only a relay sees; and it may be in the rig, where all
+    takes long.
+    """
+    plain = Scenario(name="plain")
+    if all(isinstance(device, EmulatedDevice) for device in kinds):
+        return plain
+    return msgspec.structs.replace(plain, relay=True, deadline_s=60.0)
 
 
 def _require(binary: Path, trace_events: str, *, is_shared: bool, has_trace: bool) -> None:
@@ -117,7 +132,7 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
         fields["guest"] = original.guest or Guest()
         fields["ram_mib"] = max(original.ram_mib, 3 * GUEST_RAM_MIB // 2)
     try:
-        devices = tuple(_devices(original.devices, settings))
+        devices = tuple(_devices(settings.kinds or original.devices, settings))
         then = applied(original.then, settings) if original.then else None
         return msgspec.structs.replace(original, devices=devices, **fields, then=then)
     except ValueError as error:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from harness import device_argument
 from harness.commands.arguments import (
     Commands,
     add_how_to_run,
@@ -27,8 +28,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(call=_run)
     parser.description = (
         "Runs each SCENARIO and judges it.  Without one: the main job, a series of scenarios "
-        "that ask about every requirement; or, with --channels, --devices, --size or --guest, one "
-        "plain scenario with these."
+        "that ask about every requirement; or, with --channels, --device, --devices, --size or "
+        "--guest, one plain scenario with these."
     )
     parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
                         help="a scenario, or a run directory that has one")  # fmt: skip
@@ -36,7 +37,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
                         help="the destination's QEMU (default: as the source's)")  # fmt: skip
     parser.add_argument("--channels", type=int, metavar="N", help="multifd channels")
-    parser.add_argument("--devices", type=int, metavar="N", help="devices")
+    parser.add_argument("--device", action="append", default=[], metavar="KIND",
+                        help=f"a device, and may be given again: {device_argument.FORMS}; one of "
+                        "the kernel boots the rig where this machine has none")  # fmt: skip
+    parser.add_argument("--devices", type=int, metavar="N",
+                        help="so many: the last one again and again")  # fmt: skip
     parser.add_argument("--size", type=size, metavar="BYTES",
                         help="state of each device, like 16M")  # fmt: skip
     parser.add_argument("--guest", action="store_true",
@@ -89,29 +94,48 @@ def _add_recheck(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness import job  # noqa: PLC0415
+    from harness import in_rig, job  # noqa: PLC0415
 
-    return job.run(
-        job.scenarios(
-            options.scenario,
-            job.Settings(
-                qemu=options.qemu,
-                qemu_dst=options.qemu_dst,
-                channels=options.channels,
-                devices=options.devices,
-                size=options.size,
-                seed=options.seed,
-                guest=options.guest,
-                faults=job.faults(options.fault),
-            ),
-            options.trace_events,
+    wanted = job.scenarios(
+        options.scenario,
+        job.Settings(
+            qemu=options.qemu,
+            qemu_dst=options.qemu_dst,
+            channels=options.channels,
+            kinds=device_argument.parse(options.device),
+            devices=options.devices,
+            size=options.size,
+            seed=options.seed,
+            guest=options.guest,
+            faults=job.faults(options.fault),
         ),
+        options.trace_events,
+    )
+    if in_rig.is_needed(wanted):
+        folders = [path.absolute().parent for path in options.report]
+        return in_rig.run(wanted, options.runs, _again(options), writable=folders)
+    return job.run(
+        wanted,
         options.runs,
         has_capture=options.capture,
         has_valid_kept=not options.remove_valid,
         baseline=options.baseline,
         **_how(options),
     )
+
+
+def _again(options: argparse.Namespace) -> list[str]:
+    """The options of ``run`` that do not stand in the scenarios."""
+    words = ["--trace-events", options.trace_events] if options.trace_events else []
+    for is_given, word in (
+        (options.capture, "--capture"),
+        (options.remove_valid, "--remove-valid"),
+        (not options.progress, "--no-progress"),
+        (options.steps, "--steps"),
+        (options.json, "--json"),
+    ):
+        words += [word] if is_given else []
+    return words + [word for path in options.report for word in ("--report", str(path))]
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """Mediated devices of the kernel, for the QEMU of one side."""
 
 import contextlib
+import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -10,7 +12,10 @@ from harness.devices.mdev_bus import MdevBus, MdevType
 from harness.devices.vfio_pci import device_option, slots_for
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Kind, Record, Side
-from harness.scenario import MdevDevice
+from harness.scenario import MdevDevice, OnOffAuto
+
+MTTY_MIGRATES = (6, 7)
+"""Version of the first kernel whose mtty has migration."""
 
 
 class MdevDevices:
@@ -19,6 +24,7 @@ class MdevDevices:
     What an earlier run has left that was killed is removed first.
 
     :param slots: their PCI slots; none: from the first on
+    :param release: the kernel's, as ``uname -r`` says it; empty: ask
     :ivar uuids: one for each spec, in order
     :raise PrerequisiteMissing: module, parent, type or rights are missing, or the type is
         full; then nothing is left of those that were made
@@ -32,7 +38,9 @@ class MdevDevices:
         bus: MdevBus | None = None,
         ledger: Ledger | None = None,
         slots: Sequence[int] = (),
+        release: str = "",
     ) -> None:
+        self._release = release or os.uname().release
         self.uuids: list[str] = []
         self._left: list[str] = []
         self._side = side
@@ -49,6 +57,7 @@ class MdevDevices:
             undo.pop_all()
 
     def _create(self, spec: MdevDevice) -> None:
+        _require_migration(spec, self._release)
         kind = self._bus.find(spec.type, spec.parent)
         name = str(uuid.uuid4())
         self._ledger.claim(name)
@@ -110,6 +119,17 @@ class MdevDevices:
         self._left.clear()
         if errors:
             raise errors[0]
+
+
+def _require_migration(spec: MdevDevice, release: str) -> None:
+    """samples/vfio-mdev/mtty.c of the kernel has had migration since then."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    is_old = found is not None and (int(found[1]), int(found[2])) < MTTY_MIGRATES
+    if is_old and spec.type.startswith("mtty-") and spec.enable_migration is not OnOffAuto.OFF:
+        first = ".".join(map(str, MTTY_MIGRATES))
+        raise PrerequisiteMissing(
+            f"{spec.id}: {spec.type} of Linux {release} cannot migrate: Linux {first} or newer can"
+        )
 
 
 def remove_abandoned(bus: MdevBus, ledger: Ledger) -> list[str]:

@@ -28,8 +28,8 @@ def run(
         return rig.run(
             command,
             folder,
-            on_stdout=_passed_on(sys.stdout.buffer),
-            on_stderr=_passed_on(sys.stderr.buffer),
+            on_stdout=passed_on(sys.stdout.buffer),
+            on_stderr=passed_on(sys.stderr.buffer),
             qemu=qemu,
             writable=(runs_dir, *writable),
             deadline_s=deadline_s,
@@ -39,7 +39,9 @@ def run(
             folder.rmdir()
 
 
-def _passed_on(file: BinaryIO) -> Callable[[bytes], None]:
+def passed_on(file: BinaryIO) -> Callable[[bytes], None]:
+    """What writes to ``file``, seen at once."""
+
     def write(data: bytes) -> None:
         file.write(data)
         file.flush()

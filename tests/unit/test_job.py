@@ -151,6 +151,21 @@ def test_more_devices_of_the_kernel_are_of_the_same_type():
     ]
 
 
+def test_devices_of_the_command_line_go_before_the_scenarios(build):
+    settings = Settings(qemu=str(build()), kinds=(MdevDevice(id="vfio0"),), devices=3)
+    (found,) = job.scenarios([], settings)
+    assert [device.type for device in found.devices] == ["mtty-1"] * 3
+    assert found.relay, "nobody else sees what they give"
+    assert job.applied(THREE, Settings(kinds=MDEV.devices)).devices == MDEV.devices
+
+
+def test_emulated_devices_of_the_command_line_need_no_relay(build):
+    settings = Settings(qemu=str(build()), kinds=(EmulatedDevice(id="vfio0"),))
+    (found,) = job.scenarios([], settings)
+    assert not found.relay
+    assert len(found.devices) == 1
+
+
 def test_size_is_for_emulated_devices():
     with pytest.raises(UsageError, match="vfio0: --size is for emulated devices"):
         job.applied(MDEV, Settings(size=5))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import in_rig, job
 from tests.unit.called import one_line
 from tests.unit.saved_runs import save, valid_run, violated_run
 
@@ -128,3 +129,32 @@ def test_unusable_qemu_is_one_line_and_leaves_no_run(call, tmp_path, content, mo
     assert words in one_line(err)
     assert str(binary) in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_scenario_with_the_kernels_devices_runs_in_the_rig_with_the_same_options(
+    call, monkeypatch, tmp_path
+):
+    """Where this machine has none; what is about all scenarios goes along."""
+    seen = {}
+
+    def run(wanted, runs_dir, options, *, writable):
+        seen.update(wanted=wanted, runs=runs_dir, options=options, writable=writable)
+        return 2
+
+    monkeypatch.setattr(job, "_require", lambda *_args, **_settings: None)
+    monkeypatch.setattr(in_rig, "is_needed", bool)
+    monkeypatch.setattr(in_rig, "run", run)
+    binary = tmp_path / "qemu-system-x86_64"
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    report = tmp_path / "out" / "r.html"
+    status, out, _ = call(
+        *("run", "--device", "mdev:mtty-2", "--qemu", binary, "--runs", tmp_path / "runs"),
+        *("--json", "--steps", "--no-progress", "--capture", "--report", report),
+    )
+    assert (status, out) == (2, "")
+    assert [device.type for device in seen["wanted"][0].devices] == ["mtty-2"]
+    assert set(seen["options"]) == {
+        *("--json", "--steps", "--no-progress", "--capture", "--report", str(report)),
+    }
+    assert seen["writable"] == [report.parent]

@@ -22,7 +22,7 @@ def kernel(tmp_path, monkeypatch):
     ledger = Ledger("mdev", tmp_path / "run")
 
     def make(side, specs, record, slots):
-        return MdevDevices(side, specs, record, kernel.bus, ledger, slots)
+        return MdevDevices(side, specs, record, kernel.bus, ledger, slots, "6.12.0")
 
     monkeypatch.setattr(attachments, "MdevDevices", make)
     return kernel

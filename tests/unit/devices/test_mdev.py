@@ -17,6 +17,9 @@ def spec(name, kind="mtty-1", **fields):
     return MdevDevice(id=name, type=kind, **fields)
 
 
+RELEASE = "6.12.0"  # whatever the machine has
+
+
 @pytest.fixture
 def kernel(tmp_path):
     return FakeKernel(tmp_path)
@@ -35,7 +38,7 @@ def records():
 @pytest.fixture
 def attach(kernel, ledger, records):
     def attach(*specs, side=Side.SOURCE, slots=()):
-        return MdevDevices(side, specs, records.append, kernel.bus, ledger, slots)
+        return MdevDevices(side, specs, records.append, kernel.bus, ledger, slots, RELEASE)
 
     return attach
 
@@ -149,3 +152,25 @@ def test_abandoned_claim_of_a_device_that_was_never_made_is_struck_out(
     monkeypatch.setattr("harness.devices.ledger._start_ticks", lambda _pid: 0)
     assert remove_abandoned(kernel.bus, ledger) == ["x"]
     assert not list((tmp_path / "run" / "mdev").iterdir())
+
+
+@pytest.mark.parametrize("release", ["6.6.13-amd64", "5.10.0", "6.1.0-49-amd64"])
+def test_mtty_of_a_kernel_without_its_migration_is_one_line(kernel, ledger, release):
+    with pytest.raises(PrerequisiteMissing) as raised:
+        MdevDevices(Side.SOURCE, [spec("a")], [].append, kernel.bus, ledger, release=release)
+    first = "Linux 6.7 or newer can"
+    assert str(raised.value) == f"a: mtty-1 of Linux {release} cannot migrate: {first}"
+    assert not kernel.uuids
+
+
+@pytest.mark.parametrize(
+    ("release", "fields"),
+    [("6.7.0", {}), ("6.12.94-amd64", {}), ("7.0", {}), ("6.1", {"enable_migration": "off"})],
+)
+def test_other_kernels_are_not_asked_about(kernel, ledger, release, fields):
+    fields = {name: OnOffAuto(value) for name, value in fields.items()}
+    devices = MdevDevices(
+        Side.SOURCE, [spec("a", **fields)], [].append, kernel.bus, ledger, release=release
+    )
+    assert kernel.uuids
+    devices.close()

@@ -1,0 +1,30 @@
+"""``--device KIND[:...]``: a device in one word of the command line."""
+
+from collections.abc import Sequence
+
+from harness.errors import UsageError
+from harness.scenario import Device, EmulatedDevice, MdevDevice
+
+FORMS = "emulated, mdev, mdev:TYPE"
+"""What one may look like, for the help."""
+
+
+def parse(texts: Sequence[str]) -> tuple[Device, ...]:
+    """The devices that ``texts`` name, one each, with ids in order.
+
+    :raise UsageError: one is none of ``FORMS``
+    """
+    return tuple(_device(text, number) for number, text in enumerate(texts))
+
+
+def _device(text: str, number: int) -> Device:
+    kind, _, rest = text.partition(":")
+    name = f"vfio{number}"
+    match kind, rest:
+        case "emulated", "":
+            return EmulatedDevice(id=name, seed=number + 1)
+        case "mdev", "":
+            return MdevDevice(id=name)
+        case "mdev", _ if "/" not in rest:
+            return MdevDevice(id=name, type=rest)
+    raise UsageError(f"--device {text}: not a device; one of: {FORMS}")

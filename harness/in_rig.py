@@ -1,0 +1,84 @@
+"""Scenarios that need the kernel's own devices, on a machine without them: in the rig."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.devices.mdev_bus import MdevBus
+from harness.errors import LostVM, PrerequisiteMissing
+from harness.history.rundir import RunDir
+from harness.rig import by_command, image, rig
+from harness.scenario import MdevDevice, Scenario, to_json
+
+_BOOT_S = 120.0
+_SPARE_S = 60.0  # of a migration, beside its deadline
+
+
+def is_needed(wanted: Sequence[Scenario], bus: MdevBus | None = None) -> bool:
+    """Whether one of ``wanted`` has devices of a kind that this machine does not have at all."""
+    if rig.is_inside():
+        return False
+    has_mdev = any(isinstance(device, MdevDevice) for each in wanted for device in each.devices)
+    return has_mdev and not (bus or MdevBus()).types()
+
+
+def run(
+    wanted: Sequence[Scenario],
+    runs_dir: Path,
+    options: Sequence[str],
+    *,
+    writable: Sequence[Path] = (),
+) -> int:
+    """``vfio-multifd run`` of ``wanted`` in a rig, as if it ran here; its exit status.
+
+    Run directories come out in ``runs_dir``.  The rig's own folder stays there, with its
+    console, unless all was valid.
+
+    :param options: those of ``run`` that are about all scenarios
+    :param writable: more folders that it writes to
+    :raise PrerequisiteMissing: there is no rig
+    :raise LostVM: the rig was lost
+    """
+    try:
+        image.find()
+    except PrerequisiteMissing as error:
+        raise PrerequisiteMissing(f"this machine has no mdev devices, and {error}") from error
+    folder = RunDir.create(runs_dir, "rig").path
+    paths = list(_written(wanted, folder))
+    command = [sys.executable, "-m", "harness.cli", "run", *map(str, paths)]
+    try:
+        status = rig.run(
+            [*command, "--runs", str(runs_dir), *options],
+            folder,
+            on_stdout=by_command.passed_on(sys.stdout.buffer),
+            on_stderr=by_command.passed_on(sys.stderr.buffer),
+            writable=(runs_dir, *writable),
+            deadline_s=_BOOT_S + sum(map(_most_s, wanted)),
+        )
+    except LostVM:
+        raise
+    except BaseException:
+        _remove(folder)
+        raise
+    if status == 0:
+        _remove(folder)
+    return status
+
+
+def _written(wanted: Sequence[Scenario], folder: Path) -> Iterator[Path]:
+    for number, each in enumerate(wanted):
+        path = folder / f"{number:04}.json"
+        path.write_bytes(to_json(each))
+        yield path
+
+
+def _most_s(scenario: Scenario) -> float:
+    """How long ``scenario`` may take."""
+    following = _most_s(scenario.then) if scenario.then else 0.0
+    return _SPARE_S + 2 * scenario.deadline_s + following
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()

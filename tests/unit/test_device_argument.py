@@ -1,0 +1,25 @@
+"""--device: a device in one word."""
+
+import pytest
+
+from harness import device_argument
+from harness.errors import UsageError
+from harness.scenario import EmulatedDevice, MdevDevice
+
+
+def test_each_word_is_a_device_with_a_name_of_its_own():
+    assert device_argument.parse(["mdev", "mdev:mtty-2", "emulated"]) == (
+        MdevDevice(id="vfio0"),
+        MdevDevice(id="vfio1", type="mtty-2"),
+        EmulatedDevice(id="vfio2", seed=3),
+    )
+
+
+def test_nothing_is_no_device():
+    assert device_argument.parse([]) == ()
+
+
+@pytest.mark.parametrize("text", ["", "tape", "mdev:a/b", "emulated:1", "mtty-1", ":mdev"])
+def test_what_is_no_device_is_refused_with_the_forms_that_there_are(text):
+    with pytest.raises(UsageError, match=f"^--device {text}: not a device; one of: emulated, mdev"):
+        device_argument.parse([text])
