@@ -17,7 +17,7 @@ run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=..
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
 .PHONY: check
-check: lint test ## lint and all tests: [QEMU=path]
+check: lint check-rig test ## lint and all tests, those of the rig first: [QEMU=path]
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy, import rules
@@ -29,7 +29,7 @@ lint: $(READY) ## ruff, mypy, import rules
 	{ exit $$status; } 2>/dev/null
 
 .PHONY: test
-test: $(READY) qemu qemus guest ## all tests: [QEMU=path] [ARGS='-k word']
+test: $(READY) qemu qemus guest ## the tests that need no rig: [QEMU=path] [ARGS='-k word']
 	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
@@ -59,7 +59,7 @@ rig: $(READY) ## build the virtual machine that has the kernel's own VFIO
 	@images/rig/build.sh
 
 .PHONY: check-rig
-check-rig: rig qemu ## the tests that need that machine
+check-rig: rig qemu ## the tests of it and in it, with the kernel's own devices
 	$(BIN)/python -m pytest tests/rig $(QEMUS) $(ARGS)
 
 .PHONY: setup

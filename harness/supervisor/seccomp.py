@@ -37,6 +37,7 @@ _FLAG_NEW_LISTENER: Final = 1 << 3
 _FLAG_WAIT_KILLABLE_RECV: Final = 1 << 5  # Linux 5.19
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
+_CONTINUE: Final = 1 << 0  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 _RET_ALLOW: Final = 0x7FFF0000
 _RET_USER_NOTIF: Final = 0x7FC00000
 _LD_ABS, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06
@@ -185,10 +186,19 @@ def add_fd(listener: int, cookie: int, fd: int, number: int | None) -> int:
     return added
 
 
+def pass_on(listener: int, cookie: int) -> bool:
+    """Let the kernel do the call (Linux 5.5); False: the caller is gone."""
+    return _respond(listener, _RESP.pack(cookie, 0, 0, _CONTINUE))
+
+
 def send(listener: int, cookie: int, value: int, error: int) -> bool:
     """End the call with ``value`` or errno ``error``; False: the caller is gone."""
+    return _respond(listener, _RESP.pack(cookie, value, -error, 0))
+
+
+def _respond(listener: int, response: bytes) -> bool:
     try:
-        fcntl.ioctl(listener, _NOTIF_SEND, _RESP.pack(cookie, value, -error, 0))
+        fcntl.ioctl(listener, _NOTIF_SEND, response)
     except OSError as failure:
         if failure.errno in (errno.ENOENT, errno.EINPROGRESS):
             return False

@@ -163,6 +163,9 @@ class Supervisor:
         fd, number = notification.args[0] & 0xFFFFFFFF, notification.args[1] & 0xFF
         address = notification.args[2]
         device = next((d for d in self.devices if fd in (d.fd, d.data_fd)), None)
+        if device is None and fd != self.iommufd.fd:
+            seccomp.pass_on(self._listener, notification.cookie)  # a device of the kernel
+            return
         try:
             self._memory.attach(notification.pid)
             if device is None:

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import LostVM, PrerequisiteMissing
+from harness.errors import LostVM
 from harness.rig import accelerator, image, rig
 from harness.vm import builds
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.outside
 BOOT_S = 90.0
-TESTS_S = 240.0
 
 SCRIPT = """
 echo "root: $(id -u), $(pwd)"
@@ -32,13 +31,8 @@ exit 7
 
 @pytest.fixture(scope="module", autouse=True)
 def _booted_by_what_is_known():
-    """A rig, and whether KVM boots it: no test waits for that trial."""
-    if rig.is_inside():
-        pytest.skip("this is a rig")
-    try:
-        accelerator.can_kvm_boot(builds.find(), image.find())
-    except PrerequisiteMissing as error:
-        pytest.skip(str(error))
+    """Whether KVM boots a rig: no test waits for that trial."""
+    accelerator.can_kvm_boot(builds.find(), image.find())
 
 
 @pytest.fixture
@@ -69,23 +63,6 @@ def test_command_runs_on_this_machines_files_and_its_status_comes_back(run, resu
     assert (tmp_path / "there").exists()
     assert not Path("here").exists()
     assert "Linux version" in (results_dir / "console.log").read_text()
-
-
-@pytest.mark.timeout(TESTS_S + BOOT_S)
-def test_mdev_devices_of_the_kernel(run):
-    """All of tests/rig, in one boot."""
-    pytest_ = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-o",
-        "cache_dir=/run/rig/tmp/cache",
-        "tests/rig",
-    ]
-    status, stdout, stderr = run("env", f"--chdir={ROOT}", *pytest_, deadline_s=TESTS_S)
-    assert status == 0, stdout + stderr
-    assert "skipped" not in stdout
 
 
 def test_kernel_that_panics_is_a_lost_rig(run):

@@ -120,6 +120,13 @@ def test_bad_address_is_efault(bench):
     assert unknown(bench) == [("VFIO_DEVICE_GET_INFO", errno.EFAULT)]
 
 
+def test_ioctl_of_another_file_is_the_kernels_to_answer(bench):
+    """Devices of the kernel may be in such a QEMU too.  Standard input is no device."""
+    for number in (0x64, 0x7F):
+        assert bench.child.ioctl(0, number, bytes(8))[0] == -errno.ENOTTY
+    assert unknown(bench) == []
+
+
 def test_unknown_ioctl_is_enotty_and_recorded(bench):
     child = bench.child
     assert child.ioctl(bench.device.fd, 0x7F, bytes(8))[0] == -errno.ENOTTY
