@@ -28,6 +28,7 @@ from harness.vm.qmp import Monitor
 DEVICES = "@devices@"
 """Argument of a QEMU command line that the devices' options are put in place of."""
 
+_GRACE_S = 5
 _APPEAR_TIMEOUT_S = 5.0
 _LISTEN_TIMEOUT_S = 0.5
 _CONNECT_PAUSE_S = 0.05
@@ -50,27 +51,39 @@ def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> i
         raise PrerequisiteMissing(f"{argv[0]}: there is no such program")
     records: list[Record] = []
     devices = Attachments(side, scenario.devices, records.append)
-    if side is Side.SOURCE:
-        for attached in devices.emulated.devices:
-            attached.function.fill_contents()
-    at = argv.index(DEVICES)
-    command = [*GUARD, *argv[:at], *devices.options(), *argv[at + 1 :]]
-    # The terminal sends Ctrl-C to QEMU too, which ends by it; we stay to tell what was done.
-    # (Not SIG_IGN: the child would inherit that.)
-    signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        process = devices.launch(command, stdin=None, is_foreground=True)
-    except FileNotFoundError as error:
-        raise PrerequisiteMissing("setpriv is not there: install util-linux") from error
-    status = _wait(process)
-    devices.report()
-    devices.close()
+    with contextlib.closing(devices):
+        if side is Side.SOURCE:
+            for attached in devices.emulated.devices:
+                attached.function.fill_contents()
+        at = argv.index(DEVICES)
+        command = [*GUARD, *argv[:at], *devices.options(), *argv[at + 1 :]]
+        try:
+            process = devices.launch(command, stdin=None, is_foreground=True)
+        except FileNotFoundError as error:
+            raise PrerequisiteMissing("setpriv is not there: install util-linux") from error
+        _pass_signals_on(process)
+        status = _wait(process)
+        devices.report()
     if devices.failure is not None:
         raise devices.failure
     for device in scenario.emulated:  # nobody sees into the others
         for line in _story(device.id, side, records):
             out.write(f"{line}\n")
     return status if status >= 0 else 128 - status
+
+
+def _pass_signals_on(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM ends QEMU, which a hung one does not heed.  The terminal sends Ctrl-C to QEMU
+    too, which ends by it.  We stay to tell what was done.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        process.terminate()
+        signal.alarm(_GRACE_S)
+
+    signal.signal(signal.SIGALRM, lambda *_: process.kill())
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN: the child would inherit that
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -3,6 +3,7 @@
 import io
 import json
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -60,6 +61,37 @@ def test_exit_status_is_the_programs():
 
 def test_signal_that_ended_it_is_told_as_a_shell_does():
     assert serve("sh", "-c", "kill -9 $$", by_hand.DEVICES)[0] == 128 + 9
+
+
+SERVE = """
+import io, sys
+from harness import by_hand
+from harness.history import Side
+from harness.scenario import EmulatedDevice, Scenario
+by_hand._GRACE_S = 1
+wait = by_hand._wait
+by_hand._wait = lambda process: print("waits", flush=True) or wait(process)
+scenario = Scenario(name="x", devices=(EmulatedDevice(id="vfio0", size=4096),))
+out = io.StringIO()
+status = by_hand.serve(scenario, Side.SOURCE, sys.argv[1:], out)
+print(out.getvalue(), end="")
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(("trap", "number"), [("", 15), ("trap '' TERM;", 9)])
+def test_sigterm_ends_the_program_even_one_that_hangs(trap, number):
+    script = f"{trap} echo up; while :; do sleep 0.1; done"
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, "sh", "-c", script, by_hand.DEVICES],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        assert {serving.stdout.readline() for _ in range(2)} == {"up\n", "waits\n"}
+        serving.terminate()
+        told, _ = serving.communicate(timeout=30)
+    assert serving.returncode == 128 + number
+    assert told == "source vfio0: states: RUNNING\n"
 
 
 def test_command_line_without_a_place_for_devices_is_refused():
