@@ -19,6 +19,8 @@ fail() {
     echo "rig: $*" >&2
     exit 1
 }
+. images/work.sh
+. images/debian.sh
 
 suite=bookworm-backports # its kernel is built by the compiler of Debian 12
 tried=$PWD/images/rig/packages
@@ -47,69 +49,12 @@ done
 # shellcheck disable=SC2086  # one word for each package
 [ -z "$needed" ] || ci/apt-install.sh $needed
 
-rm -rf -- "$cache"/.work.* # what a killed run left; nobody is in it: we have the lock
-work=$(mktemp -d -- "$PWD/$cache/.work.XXXXXX")
-child=
-clean_up() {
-    if [ -n "$child" ]; then
-        kill "$child" 2>/dev/null || true
-        wait "$child" || true
-    fi
-    rm -rf -- "$work"
-}
-trap clean_up EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# As a child, so that a signal does not have to wait for it.
-killable() {
-    local status=0
-    "$@" &
-    child=$!
-    wait "$child" || status=$?
-    child=
-    return "$status"
-}
+work_in "$cache" work
 
 # --- packages ------------------------------------------------------------------------
 
-release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-# shellcheck disable=SC2016  # apt-get expands these
-mirror=${DEBIAN_MIRROR:-$(
-    ! grep -qx 'ID=debian' /etc/os-release ||
-        apt-get indextargets --no-release-info --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' |
-        awk -v release="$release" '$1 == release && $2 == "main" && !uri { uri = $3 } END { print uri }'
-)}
-[ -n "$mirror" ] || fail "apt here names no Debian archive: give one by DEBIAN_MIRROR=http://..."
-
-# An apt of its own: this machine's sources, lists and state stay as they are.
-apt=$work/apt
-mkdir -p "$apt/lists/partial" "$apt/archives/partial"
-touch "$apt/status"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-signed=
-[ ! -e "$keyring" ] || signed="[signed-by=$keyring]"
-[ "$(grep -cx 'ID=debian' /etc/os-release)" -eq 1 ] || release=${suite%-backports}
-printf 'deb %s %s %s main\n' "$signed" "$mirror" "$release" "$signed" "$mirror" "$suite" \
-    >"$apt/sources.list"
-cat >"$apt/apt.conf" <<CONF
-Dir::State "$apt";
-Dir::State::Lists "$apt/lists";
-Dir::State::Status "$apt/status";
-Dir::Cache "$apt";
-Dir::Etc::SourceList "$apt/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "/dev/null";
-Acquire::Retries "3";
-Acquire::Languages "none";
-APT::Sandbox::User "";
-CONF
-export APT_CONFIG=$apt/apt.conf
-
 echo "rig: Debian's kernel, its headers and source"
-killable apt-get -qq update || fail "the archive's package lists could not be had (network?)"
+own_apt "$suite"
 
 kernel=$(sed -n 's/^linux-image-\(.*\)-amd64 .*/\1/p' "$tried")
 version=$(sed -n 's/^linux-image-[^ ]* \([^ ]*\) .*/\1/p' "$tried")
@@ -123,29 +68,10 @@ if ! apt-cache madison "linux-headers-$kernel-amd64" | grep -qF " $version "; th
 fi
 source=linux-source-${kernel%%.*}.$(echo "$kernel" | cut -d. -f2)
 
-mkdir "$work/packages"
-(
-    cd -- "$work/packages"
-    killable apt-get -qq download "linux-image-$kernel-amd64=$version" \
-        "linux-headers-$kernel-amd64=$version" "linux-headers-$kernel-common=$version" \
-        "linux-kbuild-$kernel=$version" "$source=$version" busybox-static kmod
-) || fail "the packages of kernel $kernel could not be had: see above"
+download "$tried" "linux-image-$kernel-amd64=$version" \
+    "linux-headers-$kernel-amd64=$version" "linux-headers-$kernel-common=$version" \
+    "linux-kbuild-$kernel=$version" "$source=$version" busybox-static kmod
 
-# apt has checked the archive's signature; this tells whether they are those tried.
-packages=
-for file in "$work"/packages/*.deb; do
-    # shellcheck disable=SC2016  # dpkg-deb expands these
-    line="$(dpkg-deb --show --showformat '${Package} ${Version}' "$file") $(sha256sum <"$file" | cut -d' ' -f1)"
-    packages="$packages$line
-"
-    if grep -qF "${line% *} " "$tried" && ! grep -qxF "$line" "$tried"; then
-        fail "${line% *} is not the package that was tried: its checksum differs"
-    fi
-done
-
-unpack() { # PACKAGE FOLDER
-    dpkg-deb --extract "$work/packages/$1"_*.deb "$2"
-}
 for package in linux-headers-$kernel-amd64 linux-headers-$kernel-common linux-kbuild-$kernel; do
     unpack "$package" "$work/headers"
 done
@@ -200,9 +126,7 @@ done
         "$recipe" "$kernel" "$version" "$suite"
     printf ' "virtme_ng": "%s",\n "mtty_sha256": "%s",\n "packages": {\n' \
         "$virtme_ng" "$(sha256sum <"$cache/kernel/lib/modules/$kernel-amd64/extra/mtty.ko" | cut -d' ' -f1)"
-    printf '%s' "$packages" | awk '{
-        printf "%s  \"%s\": {\"version\": \"%s\", \"sha256\": \"%s\"}", sep, $1, $2, $3; sep = ",\n"
-    } END { print "" }'
+    packages_json
     printf ' },\n "built": "%s"\n}\n' "$(date -u +%F)"
 } >"$work/manifest.json"
 mv -- "$work/manifest.json" "$cache/manifest.json"
