@@ -75,8 +75,6 @@ async def test_guest_is_whole_after_it_went_forth_and_back(judged, kept) -> None
         }
         # A line that the switchover cut in two is no round: one may be missing.
         assert there[0]["round"] - here[-1]["round"] in (1, 2)
-        passes = [r.args["pass"] for r in records if r.name == "MIGRATION_PASS"]
-        assert max(passes) > 2, "the guest's memory was not dirtied while it was migrated"
 
 
 def ram_of(pid: int) -> tuple[int, int]:
