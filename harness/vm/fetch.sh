@@ -99,7 +99,15 @@ if [ -n "$extra_suite" ]; then
         cat -- "$pin.list" >>"$list"')
 fi
 echo "fetch: $name: unpacking Debian's packages"
-mmdebstrap "${options[@]}" "$suite" "$tree" ${mirror:+"deb $mirror $suite main"} &
+(
+    # apt's shell knows descriptors of one digit only, and mmdebstrap's come behind all that
+    # it was given (buildah gives many).
+    for given in /proc/self/fd/*; do
+        given=${given##*/}
+        [ "$given" -le 2 ] || exec {given}>&-
+    done
+    exec mmdebstrap "${options[@]}" "$suite" "$tree" ${mirror:+"deb $mirror $suite main"}
+) &
 child=$!
 wait "$child" || fail "$name: the packages could not be had (network? the archive's key?): see above"
 child=
