@@ -24,7 +24,7 @@ from harness.proxy.capture import Capture
 from harness.report import by_hand
 from harness.scenario import Scenario
 from harness.session.replay import ReplaySession
-from harness.session.session import Progress, Session
+from harness.session.session import Progress, Session, silent
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # asyncio.run() asks for it, of all records
@@ -56,16 +56,12 @@ def interrupted_by(history: History, verdict: Verdict) -> Deviation | None:
     return deviations.interrupted_by(known_deviations(), verdict, *builds)
 
 
-def _silent(_step: str) -> None:
-    """Progress that nobody wants to see."""
-
-
 async def run_scenario(
     scenario: Scenario,
     runs_dir: Path,
     *,
     trace_events: str = "",
-    progress: Progress = _silent,
+    progress: Progress = silent,
     has_capture: bool = False,
     replayed: Capture | None = None,
 ) -> Run:
@@ -89,7 +85,7 @@ async def run_in(
     scenario: Scenario,
     *,
     trace_events: str = "",
-    progress: Progress = _silent,
+    progress: Progress = silent,
     has_capture: bool = False,
     replayed: Capture | None = None,
 ) -> Run:

@@ -1,13 +1,12 @@
 """Arguments that several commands share."""
 
 import argparse
-import re
 from pathlib import Path
 from typing import Protocol
 
 from harness.errors import UsageError
+from harness.sizes import size_of
 
-_SIZE = re.compile(r"(\d+) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 RUNS = Path("runs")
 
 
@@ -20,10 +19,10 @@ class Commands(Protocol):
 
 def size(text: str) -> int:
     """Bytes, as in 4096, 16M, 1GiB."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 4096, 16M or 1G")
-    return int(match[1]) << 10 * " KMGT".index(match[2].upper() or " ")
+    try:
+        return size_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:

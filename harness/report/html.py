@@ -134,24 +134,9 @@ def render(report: Report, histories: Mapping[Path, History], *, folder: Path) -
 
 
 def _summary(report: Report) -> tuple[str, str]:
-    """Style and sentence of the whole, as the exit status says it."""
-    rows = list(report.rows())
-    told: dict[Outcome, list[str]] = {
-        outcome: [row.requirement for row in rows if row.outcome is outcome] for outcome in Outcome
-    }
-    runs = f"{len(report.entries)} run{'s' if len(report.entries) != 1 else ''}"
-    lost = f"{len(report.lost)} of {runs} lost" if report.lost else ""
-    if report.interrupted:
-        return "lost", f"Interrupted in {report.interrupted}."
-    if violated := told[Outcome.VIOLATED]:
-        return "violated", f"Violated: {', '.join(violated)}{f'; {lost}' if lost else ''}."
-    if lost:
-        return "lost", f"{lost}: what they would have shown is not known."
-    if unknown := told[Outcome.UNKNOWN]:
-        return "unknown", f"Unknown: {', '.join(unknown)}."
-    if not told[Outcome.VALID]:
-        return "unknown", "Nothing was judged."
-    return "valid", f"Valid: all {len(told[Outcome.VALID])} that were asked, in {runs}."
+    """Style and sentences of the whole."""
+    outcome, sentences = report.conclusion()
+    return outcome or "lost", " ".join(sentences)
 
 
 def _builds(entries: Iterable[Entry]) -> Iterator[_Build]:

@@ -111,6 +111,38 @@ class Report:
         """Runs that could not be made or judged."""
         return [entry for entry in self.entries if entry.verdict is None]
 
+    def conclusion(self) -> tuple[Outcome | None, tuple[str, ...]]:
+        """What the exit status says, and it in sentences: the first for all, then what it leaves
+        open.  None: runs were lost or interrupted.
+        """
+        rows = list(self.rows())
+        ids = {
+            outcome: ", ".join(row.requirement for row in rows if row.outcome is outcome)
+            for outcome in Outcome
+        }
+        count = len(self.entries)
+        of = f"of {count} run{'s' if count != 1 else ''}"
+        lost = f"{len(self.lost)} {of} LOST: what they would have shown is not known."
+        known = sum(entry.known is not None for entry in self.entries)
+        more = [f"{known} {of} met a known deviation."] if known else []
+        outcome: Outcome | None = None
+        if self.interrupted:
+            told = f"INTERRUPTED: {self.interrupted}."
+        elif ids[Outcome.VIOLATED]:
+            outcome, told = Outcome.VIOLATED, f"VIOLATED: {ids[Outcome.VIOLATED]}."
+            more += [lost] if self.lost else []
+        elif self.lost:
+            told = lost
+        elif ids[Outcome.UNKNOWN]:
+            outcome, told = Outcome.UNKNOWN, f"Unknown: {ids[Outcome.UNKNOWN]}."
+        elif ids[Outcome.VALID]:
+            valid = sum(row.outcome is Outcome.VALID for row in rows)
+            runs = f"{count} run{'s' if count != 1 else ''}"
+            outcome, told = Outcome.VALID, f"Valid: all {valid} that were asked, in {runs}."
+        else:
+            outcome, told = Outcome.UNKNOWN, "Nothing was judged."
+        return outcome, (told, *more)
+
     def repeat(self, entry: Entry) -> tuple[str, ...]:
         """The command that makes the run again."""
         if entry.path is None:

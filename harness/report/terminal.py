@@ -281,30 +281,12 @@ def _tell_commands(out: Console, report: Report, entry: Entry) -> None:
 
 
 def _tell_end(out: Console, report: Report) -> None:
-    """One sentence for the exit status, and what else can be done."""
-    rows = list(report.rows())
-    violated = [row.requirement for row in rows if row.outcome is Outcome.VIOLATED]
-    unknown = [row.requirement for row in rows if row.outcome is Outcome.UNKNOWN]
-    judged = len([row for row in rows if row.outcome is Outcome.VALID])
+    """What the exit status says, and what else can be done."""
+    outcome, sentences = report.conclusion()
+    for sentence in sentences:
+        out.print(Text(sentence, _STYLES[outcome]) if sentence is sentences[0] else sentence)
+    judged = any(row.outcome is Outcome.VALID for row in report.rows())
     runs = len(report.entries)
-    in_runs = f"in {runs} run{'s' if runs != 1 else ''}"
-    if report.interrupted:
-        told = Text(f"INTERRUPTED: {report.interrupted}", _STYLES[None])
-    elif violated:
-        told = Text(f"VIOLATED: {', '.join(violated)}; see above.", _STYLES[Outcome.VIOLATED])
-    elif report.lost:
-        told = Text(f"{len(report.lost)} of {runs} runs LOST; see above.", _STYLES[None])
-    elif unknown:
-        told = Text(f"Unknown: {', '.join(unknown)}; see above.", _STYLES[Outcome.UNKNOWN])
-    elif not judged:
-        told = Text("Nothing was judged.", _STYLES[Outcome.UNKNOWN])
-    else:
-        told = Text(f"Valid: all {judged} that were asked, {in_runs}.", _STYLES[Outcome.VALID])
-    out.print(told)
-    if known := [entry for entry in report.entries if entry.known is not None]:
-        out.print(f"{len(known)} of {runs} runs met a known deviation; see above.")
-    if violated and report.lost:
-        out.print(f"{len(report.lost)} of {runs} runs LOST; see above.")
     if report.exit_status == 0 and runs == 1 and judged:
         _tell_commands(out, report, report.entries[0])
     elif report.exit_status == 0 and judged:

@@ -37,7 +37,7 @@ _STREAM = "migration.stream"
 Progress = Callable[[str], None]
 
 
-def _silent(_step: str) -> None:
+def silent(_step: str) -> None:
     """Progress that nobody wants to see."""
 
 
@@ -56,7 +56,7 @@ class Session:
     scenario: Scenario
     rundir: RunDir
     trace_events: str = ""
-    progress: Progress = _silent
+    progress: Progress = silent
     has_capture: bool = False
     origin: Peer | None = None
     log: Log = field(default_factory=Log)

@@ -97,11 +97,11 @@ def test_file_needs_neither_network_nor_script():
     ("entries", "fields", "sentence"),
     [
         ((entry(valid_run()),), {}, r"Valid: all \d+ that were asked, in 1 run\."),
-        ((entry(violated_run()), lost()), {}, r"Violated: ORD-1; 1 of 2 runs lost\."),
-        ((lost(),), {}, r"1 of 1 run lost: what they would have shown is not known\."),
+        ((entry(violated_run()), lost()), {}, r"VIOLATED: ORD-1. 1 of 2 runs LOST: what they would have shown is not known\."),
+        ((lost(),), {}, r"1 of 1 run LOST: what they would have shown is not known\."),
         ((judged(finding("ORD-1", Outcome.UNKNOWN)),), {}, r"Unknown: ORD-1\."),
         ((), {}, r"Nothing was judged\."),
-        ((entry(valid_run()),), {"interrupted": "run 2"}, r"Interrupted in run 2\."),
+        ((entry(valid_run()),), {"interrupted": "run 2"}, r"INTERRUPTED: run 2\."),
     ],
 )
 def test_first_sentence_says_what_the_exit_status_says(entries, fields, sentence):

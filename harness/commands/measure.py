@@ -1,0 +1,77 @@
+"""The command that measures downtime: measure."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.commands.arguments import Commands, add_json, add_where, size
+from harness.commands.output import complain, say
+
+
+def add(commands: Commands) -> None:
+    """Add it."""
+    parser = commands.add_parser("measure", help="downtime with statistics, series against series")
+    parser.set_defaults(call=_measure)
+    parser.description = (
+        "Runs several series in turn, at least 20 runs of each, and tells for each the median, "
+        "quartiles and a confidence interval of downtime and its parts, throughput, memory, and "
+        "whether it differs from the first series.  Runs that fail are counted and left out.  "
+        "Exit status: 0 measured, 1 a run was violated, 2 too few runs count, 3 a run was lost."
+    )
+    parser.epilog = (
+        "Examples: measure transfer=off transfer=on; measure channels=1 channels=4 channels=16; "
+        "measure devices=1 devices=2 devices=4 --size 64M; measure qemu=/old/qemu qemu=/new/qemu "
+        "--channels 8; measure channels=4,transfer=on channels=1,transfer=off"
+    )
+    parser.add_argument("series", nargs="*", metavar="KEY=VALUE,...",
+                        help="settings of a series: transfer (on, off, auto), channels, devices, "
+                        "size, trace (on, off), qemu, qemu-dst, scenario (a file); "
+                        "default: transfer=off transfer=on")  # fmt: skip
+    parser.add_argument("--rounds", type=int, metavar="N",
+                        help="runs of each series (default: 25, at least 20)")  # fmt: skip
+    parser.add_argument("--scenario", type=Path, metavar="FILE",
+                        help="what all series run "
+                        "(default: one device of 16 MiB, 4 channels)")  # fmt: skip
+    parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
+    parser.add_argument("--qemu-dst", default="", metavar="PATH",
+                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+    parser.add_argument("--channels", type=int, metavar="N", help="multifd channels of all series")
+    parser.add_argument("--devices", type=int, metavar="N", help="devices of all series")
+    parser.add_argument("--size", type=size, metavar="BYTES",
+                        help="state of each device, like 64M")  # fmt: skip
+    add_where(parser)
+    parser.add_argument("--no-progress", dest="progress", action="store_false",
+                        help="print only the report at the end")  # fmt: skip
+    add_json(parser)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from harness import job, measure, scenario  # noqa: PLC0415
+    from harness.report import measurement  # noqa: PLC0415
+
+    rounds = measure.ROUNDS if options.rounds is None else options.rounds
+    measure.check_rounds(rounds)
+    settings = job.Settings(
+        qemu=options.qemu,
+        qemu_dst=options.qemu_dst,
+        channels=options.channels,
+        devices=options.devices,
+        size=options.size,
+    )
+    base = scenario.load(options.scenario) if options.scenario else scenario.Scenario(name="plain")
+    wanted = measure.wanted(options.series or measure.DEFAULT, settings, base)
+    is_quiet = options.json or not options.progress
+    found = measure.measure(
+        wanted,
+        options.runs,
+        rounds,
+        trace_events=options.trace_events,
+        say=(lambda _line: None) if is_quiet else say,
+    )
+    for reason in {run.left_out for one in found.series for run in one.runs if run.left_out}:
+        complain(f"left out of a series: {reason}")
+    if options.json:
+        sys.stdout.write(measurement.document(found).decode())
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in measurement.lines(found))
+    return found.exit_status
