@@ -28,7 +28,8 @@ process    ``exited``                  ``status`` (exit code, or -1), ``signal``
 process    ``handed_over``             it runs on, into the next migration: here this is its end
 process    ``signalled``               ``signal`` that the harness sent it
 process    ``memory``                  ``hwm_kib``, ``rss_kib``: resident set, its high-water
-                                       mark and now; ``at``: booted | ended
+                                       mark and now; ``at``: booted | migrating (from time to
+                                       time) | ended
 process    ``stderr``                  ``line``
 process    ``hung``                    ``waiting_for``, ``backtrace``, ``main_loop_alive``,
                                        ``monitor_alive`` (out-of-band)

@@ -22,6 +22,7 @@ from harness.check.verdict import Finding, Outcome
 from harness.history import Kind, Record, Side, rundir
 from harness.history.rundir import History, Manifest
 from harness.report.charts import Chart, charts, span_words
+from harness.report.measured import measured
 from harness.report.summary import Entry, Report
 from harness.report.timeline import Downtime, Timeline, Wait, timeline
 from harness.report.words import WORDS, build_words, moment, numbers_words, ranges, record_words
@@ -270,7 +271,7 @@ def _drawn(history: History) -> _Drawn:
     started_ns = history.manifest.started_ns
     return _Drawn(
         charts=tuple(charts(times, started_ns)),
-        downtime=tuple(_downtime(times.downtime)) if times.downtime is not None else (),
+        downtime=tuple(_downtime(times.downtime, history)) if times.downtime is not None else (),
         waits=tuple(_longest(times, started_ns)),
         highest=tuple(_highest(times)),
         launched=tuple(_launched(history.records)),
@@ -280,8 +281,8 @@ def _drawn(history: History) -> _Drawn:
     )
 
 
-def _downtime(downtime: Downtime) -> Iterator[tuple[str, str]]:
-    """The whole, then its parts."""
+def _downtime(downtime: Downtime, history: History) -> Iterator[tuple[str, str]]:
+    """The whole, its parts, and QEMU's own word."""
     if downtime.resumed is None:
         yield "downtime", "did not end: neither side ran the guest again"
     else:
@@ -289,6 +290,8 @@ def _downtime(downtime: Downtime) -> Iterator[tuple[str, str]]:
         yield f"source's STOP to {downtime.resumed}'s RESUME", whole
     for part in downtime.parts:
         yield part.what, span_words(part.begin_ns, part.end_ns)
+    if (told := measured(history).qemu_downtime_ms) is not None:
+        yield "as the source's query-migrate tells it", f"{told:g} ms"
 
 
 def _longest(times: Timeline, started_ns: int) -> Iterator[_Wait]:

@@ -59,6 +59,8 @@ def _number(key: str, value: Any) -> str:
 
 def _listed(value: Any) -> str:
     """Of what is counted for each of several: ``vfio0 (0 5, 1 4), vfio1 (...)``."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if not isinstance(value, Mapping):
         return str(value)
     return ", ".join(

@@ -23,6 +23,7 @@ from harness.session import asking, capturing, guest_side, running_guest
 from harness.session.actions import Actions
 from harness.session.link import Link
 from harness.session.log import Log
+from harness.session.memory_watch import MemoryWatch
 from harness.session.peer import Peer
 from harness.vm import builds, command_line, migration
 from harness.vm.activity import Activity
@@ -197,7 +198,8 @@ class Session:
                     self._link = Link(self.scenario, address, self.log, tap)
                     address = self._link.address
                 async with self._actions():
-                    await self._play(address)
+                    with MemoryWatch([peer.vm.sample_memory for peer in self._peers]):
+                        await self._play(address)
         except QmpError:
             pass  # refused before anything was sent: it is in the records
         except (QmpTimeout, LostVM) as error:

@@ -106,6 +106,10 @@ class Vm:
             args = {**found, "at": at}
             self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "memory", args))
 
+    def sample_memory(self) -> None:
+        """Its memory while it migrates."""
+        self.record_memory("migrating")
+
     def kill(self) -> None:
         """SIGKILL, as a scenario wants it."""
         if self.process is not None:

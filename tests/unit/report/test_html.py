@@ -97,7 +97,11 @@ def test_file_needs_neither_network_nor_script():
     ("entries", "fields", "sentence"),
     [
         ((entry(valid_run()),), {}, r"Valid: all \d+ that were asked, in 1 run\."),
-        ((entry(violated_run()), lost()), {}, r"VIOLATED: ORD-1. 1 of 2 runs LOST: what they would have shown is not known\."),
+        (
+            (entry(violated_run()), lost()),
+            {},
+            r"VIOLATED: ORD-1. 1 of 2 runs LOST: what they would have shown is not known\.",
+        ),
         ((lost(),), {}, r"1 of 1 run LOST: what they would have shown is not known\."),
         ((judged(finding("ORD-1", Outcome.UNKNOWN)),), {}, r"Unknown: ORD-1\."),
         ((), {}, r"Nothing was judged\."),
@@ -210,8 +214,18 @@ def test_longest_waits_are_a_table_with_those_that_never_ended_first():
 
 def test_downtime_has_its_parts():
     text = " ".join(
-        drawn(run(qmp(1, Side.SOURCE, "STOP"), qmp(3.5, Side.DESTINATION, "RESUME"))).text.split()
-    )
+        drawn(
+            run(
+                qmp(1, Side.SOURCE, "STOP"),
+                qmp(3.5, Side.DESTINATION, "RESUME"),
+                qmp(
+                    4, Side.SOURCE, "return",
+                    command="query-migrate", value={"status": "completed", "downtime": 3},
+                ),
+            )
+        ).text.split()
+    )  # fmt: skip
+    assert "as the source's query-migrate tells it 3 ms" in text
     assert "source's STOP to destination's RESUME 2.500 ms" in text
     assert "until the destination runs the guest 2.500 ms" in text
 

@@ -67,6 +67,7 @@ def test_backtrace_keeps_its_first_lines_as_lines():
         ({"spread": {"vfio0": {"0": 5, "1": 4}}}, "spread vfio0 (0 5, 1 4)"),
         ({"paths": {}, "said": ""}, ""),
         ({"bytes_taken": 0}, "bytes taken 0"),
+        ({"is_queue_seen": False}, "is queue seen no"),
     ],
 )
 def test_numbers_are_told_with_their_names_and_units(numbers, told):
