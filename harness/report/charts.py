@@ -123,7 +123,11 @@ def charts(times: Timeline, started_ns: int) -> Iterator[Chart]:
                 note = _grouping(len(story.buffers), rows)
                 yield Chart(f"{story.device}: arrival, wait, load", lanes, scale.ticks(), note)
     if len(points := [m for m in times.memory if m.side is Side.DESTINATION]) > 1:
-        scale = _Scale(points[0].t_ns, points[-1].t_ns, started_ns)
+        inside = [p for p in points if times.begin_ns <= p.t_ns <= times.end_ns]
+        begin_ns, end_ns = points[0].t_ns, points[-1].t_ns
+        if len(inside) > 1:  # then it can be held against the charts above
+            begin_ns, end_ns = times.begin_ns, times.end_ns
+        scale = _Scale(begin_ns, end_ns, started_ns)
         yield Chart("Memory of the destination", (_memory(points, scale),), scale.ticks())
 
 

@@ -164,6 +164,13 @@ def test_memory_has_its_samples_and_the_high_water_mark():
     assert [path.style for path in lane.paths] == ["depth", "highest"]
 
 
+def test_memory_while_it_migrates_is_drawn_over_the_time_of_the_other_charts():
+    samples = (memory(ms, rss_kib=1024, hwm_kib=1024) for ms in (1, 101, 105, 900))
+    moments = (buffer(100, "incoming", 0, channel=0), buffer(110, "load_start", 0))
+    charts = drawn(run(*samples, *moments))
+    assert charts["Memory of the destination"].ticks == charts["Downtime and states"].ticks
+
+
 def test_run_in_which_nothing_happened_has_no_chart():
     assert drawn(run()) == {}
 
