@@ -23,8 +23,9 @@ from harness.history.rundir import (
 from harness.proxy.capture import Capture
 from harness.report import by_hand
 from harness.scenario import Scenario
+from harness.session.log import Progress, silent
 from harness.session.replay import ReplaySession
-from harness.session.session import Progress, Session, silent
+from harness.session.session import Session
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # asyncio.run() asks for it, of all records

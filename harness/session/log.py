@@ -2,12 +2,20 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from harness.action_plan import When
 from harness.history import Kind, Record, Side
+
+Progress = Callable[[str], None]
+"""Told each step of a session as it begins."""
+
+
+def silent(_step: str) -> None:
+    """Progress that nobody wants to see."""
 
 
 class Watch:

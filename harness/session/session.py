@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -22,7 +21,7 @@ from harness.scenario import MIB, Scenario, Transport
 from harness.session import asking, capturing, guest_side, running_guest
 from harness.session.actions import Actions
 from harness.session.link import Link
-from harness.session.log import Log
+from harness.session.log import Log, Progress, silent
 from harness.session.memory_watch import MemoryWatch
 from harness.session.peer import Peer
 from harness.vm import builds, command_line, migration
@@ -34,12 +33,6 @@ _QUIET_S = 1.0  # likewise, where it is right not to end
 _SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
 _FIRMWARE = "halt.bin"
 _STREAM = "migration.stream"
-
-Progress = Callable[[str], None]
-
-
-def silent(_step: str) -> None:
-    """Progress that nobody wants to see."""
 
 
 @dataclass(repr=False)  # asyncio.run() asks for it, and it would hold every record
