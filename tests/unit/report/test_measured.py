@@ -56,6 +56,7 @@ def test_throughput_is_all_state_from_the_first_stop_copy_to_the_last_load():
     records = [
         qmp(9, SRC, "STOP"),
         arc(10, SRC, "STOP_COPY"),
+        arc(25, SRC, "STOP_COPY"),
         at(30, f"{CONFIG}end", device="vfio0"),
         at(110, f"{CONFIG}end", device="vfio1"),
         qmp(120, DST, "RESUME"),
