@@ -81,7 +81,7 @@ def shown_by(deviation: Deviation, verdict: Verdict) -> Finding | None:
         (
             finding
             for finding in verdict.findings
-            if finding.outcome is Outcome.VIOLATED and deviation.describes(finding)
+            if finding.outcome is Outcome.VIOLATED and deviation.shows_in(finding)
         ),
         None,
     )

@@ -55,6 +55,15 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         words = [finding.sentence, *(str(record.args) for record in finding.evidence)]
         return any(re.search(self.seen, text) for text in words)
 
+    def shows_in(self, finding: Finding) -> bool:
+        """Whether it is this deviation that ``finding`` tells of.
+
+        RUN repeats what keeps a run from its end; and one that breaks in whatever runs shows
+        in the requirements of those runs.
+        """
+        is_own = self.intermittent or finding.requirement in (self.requirement, "RUN")
+        return is_own and self.describes(finding)
+
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     deviation: tuple[Deviation, ...] = ()
