@@ -7,7 +7,7 @@ of transferred bytes begins anew (migrate_init() in migration/migration.c).
 
 from harness.check import hang, interruption
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Findings, Rule, completed
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
@@ -68,7 +68,7 @@ def _counted(run: CheckedRun) -> Record | None:
 RULE = Rule(
     id="LIF-7",
     title="Forth and back and forth again: the state stays whole",
-    asks=lambda _scenario, _expectation: "",
+    asks=completed,
     judge=judge,
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
     trusts=(Assumption.ENDINGS_KNOWN,),
