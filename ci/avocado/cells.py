@@ -65,7 +65,8 @@ class Cell(msgspec.Struct, frozen=True):
         """Fit for a file and for a suite of avocado."""
         pair = f"{self.source}--{self.destination}"
         text = f"{pair}--{self.device}--{self.channels}ch--{self.devices}dev"
-        return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
+        # avocado's runner would take a name that begins with a dash for an option.
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
 
 
 def load(path: Path) -> Matrix:

@@ -113,5 +113,9 @@ def test_cell_that_cannot_run_says_why(matrix, cell, words):
         cells.scenarios(matrix(), cell)
 
 
+def test_name_of_a_cell_is_no_option_and_one_folder():
+    assert Cell("/opt/a b/qemu", "a", "x", 1, 2).name == "opt-a-b-qemu--a--x--1ch--2dev"
+
+
 def test_file_of_the_project_is_a_matrix():
     assert cells.cells(cells.load(ROOT / "ci/avocado/matrix.toml"))
