@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Run a matrix on several machines, a part of its cells on each, and bring everything back:
+#
+#     ci/avocado/hosts.sh RESULTS HOST:/FOLDER... -- [FILE.toml] [OPTIONS of ci.avocado.matrix]
+#
+# HOST is what ssh takes; /FOLDER is a copy of this project there, set up by `make setup`;
+# FILE.toml and its builds are those of that machine.  SSH is the ssh to use, with its options
+# (default: ssh -o BatchMode=yes -o ConnectTimeout=20).  RESULTS/N-HOST gets all that the
+# machine wrote, run directories too; nothing stays there.  Exit status: the worst; 3, which
+# also is a machine that was not reached, before 1, 2, 0.
+set -eu
+
+usage() {
+    echo "hosts: error: $*" >&2
+    exit 3
+}
+[ $# -ge 2 ] || usage "RESULTS HOST:/FOLDER... -- [OPTIONS] are needed"
+ssh=${SSH:-ssh -o BatchMode=yes -o ConnectTimeout=20}
+results=$1
+shift
+hosts=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    case $1 in ?*:/?*) hosts+=("$1") ;; *) usage "$1 is not HOST:/FOLDER" ;; esac
+    shift
+done
+[ "${#hosts[@]}" -gt 0 ] || usage "no HOST:/FOLDER is given"
+[ $# -eq 0 ] || shift
+mkdir -p "$results"
+
+# run_on HOST FOLDER PART RESULTS OPTION...: its cells there, then what they left here.
+run_on() {
+    local host=$1 folder there part=$3 here=$4 status=0
+    folder=$(printf %q "$2")
+    there=runs/hosts-$$-${part%/*}
+    shift 4
+    # shellcheck disable=SC2086 # $ssh has options
+    $ssh "$host" "cd $folder && .venv/bin/python -m ci.avocado.matrix --shard $part \
+        --results $there $(printf '%q ' "$@")" </dev/null || status=$?
+    mkdir -p "$here"
+    # shellcheck disable=SC2086
+    $ssh "$host" "cd $folder && tar -cf - -C $there . && rm -rf $there" </dev/null |
+        tar -xf - -C "$here" || status=3
+    return "$status"
+}
+
+pids=() logs=()
+for n in "${!hosts[@]}"; do
+    host=${hosts[n]%%:*}
+    here=$results/$((n + 1))-$host
+    run_on "$host" "${hosts[n]#*:}" "$((n + 1))/${#hosts[@]}" "$here" "$@" >"$here.log" 2>&1 &
+    pids+=($!) logs+=("$here.log")
+done
+worst=0
+for n in "${!pids[@]}"; do
+    status=0
+    wait "${pids[n]}" || status=$?
+    case $status in 0 | 1 | 2) ;; *) status=3 ;; esac
+    told=$(grep -E '^[0-9]+ cells: ' "${logs[n]}" || head -n 1 "${logs[n]}")
+    echo "${hosts[n]}: exit status $status: $told"
+    case $worst$status in [012]3 | [02]1 | 02) worst=$status ;; esac
+done
+exit "$worst"
