@@ -1,8 +1,8 @@
 /*
  * The guest: the only process of a Linux that is migrated.
  *
- * It fills memory and the device with a pattern that depends on the round, checks in the
- * next round that all of it is still there, and says so on the console, one line a round:
+ * It keeps memory and devices full of a pattern that depends on the round, checks in each
+ * that all of it is still there, and says so on the console, one line a round:
  *
  *     guest: ready: 4096 KiB of memory, BAR 0 of 0000:00:02.0
  *     guest: round 17: memory good, 0000:00:02.0 good
@@ -68,18 +68,28 @@ static void fill(volatile uint64_t *words, size_t count, uint64_t round)
         words[i] = pattern(round, i);
 }
 
-/* Print whether all the words are those of the round. */
-static void check(volatile uint64_t *words, size_t count, uint64_t round)
+/*
+ * Print whether all the words are those of the round, and fill them for the next one.  Each
+ * word is looked at right before it is written: at no moment could damage go unseen.
+ */
+static void renew(volatile uint64_t *words, size_t count, uint64_t round)
 {
+    uint64_t wrong = 0;
+    size_t first = count;
+
     for (size_t i = 0; i < count; i++) {
         uint64_t found = words[i];
-        if (found != pattern(round, i)) {
-            printf(" damaged: byte %#zx: %#llx, not %#llx", i * sizeof(*words),
-                   (unsigned long long)found, (unsigned long long)pattern(round, i));
-            return;
+        if (found != pattern(round, i) && first == count) {
+            first = i;
+            wrong = found;
         }
+        words[i] = pattern(round + 1, i);
     }
-    printf(" good");
+    if (first == count)
+        printf(" good");
+    else
+        printf(" damaged: byte %#zx: %#llx, not %#llx", first * sizeof(*words),
+               (unsigned long long)wrong, (unsigned long long)pattern(round, first));
 }
 
 static void fill_port(const struct device *device, uint64_t round)
@@ -89,7 +99,7 @@ static void fill_port(const struct device *device, uint64_t round)
         give_up(device->name);
 }
 
-static void check_port(const struct device *device, uint64_t round)
+static void renew_port(const struct device *device, uint64_t round)
 {
     uint8_t found, value = pattern(round, 0) >> 56;
     if (pread(device->fd, &found, 1, SCRATCH) != 1)
@@ -98,6 +108,7 @@ static void check_port(const struct device *device, uint64_t round)
         printf(" good");
     else
         printf(" damaged: scratch register: %#x, not %#x", found, value);
+    fill_port(device, round + 1);
 }
 
 static int open_file(const char *name, const char *file, int flags)
@@ -178,24 +189,23 @@ int main(void)
         printf(", BAR 0 of %s", devices[i].name);
     printf("\n");
 
+    fill(memory, (kib << 10) / sizeof(*memory), 0);
+    for (int i = 0; i < device_count; i++)
+        if (devices[i].bar)
+            fill(devices[i].bar, devices[i].words, 0);
+        else
+            fill_port(&devices[i], 0);
+
     for (uint64_t round = 0;; round++) {
-        fill(memory, (kib << 10) / sizeof(*memory), round);
-        for (int i = 0; i < device_count; i++)
-            if (devices[i].bar)
-                fill(devices[i].bar, devices[i].words, round);
-            else
-                fill_port(&devices[i], round);
-
         nanosleep(&pause, NULL);
-
         printf("guest: round %llu: memory", (unsigned long long)round);
-        check(memory, (kib << 10) / sizeof(*memory), round);
+        renew(memory, (kib << 10) / sizeof(*memory), round);
         for (int i = 0; i < device_count; i++) {
             printf(", %s", devices[i].name);
             if (devices[i].bar)
-                check(devices[i].bar, devices[i].words, round);
+                renew(devices[i].bar, devices[i].words, round);
             else
-                check_port(&devices[i], round);
+                renew_port(&devices[i], round);
         }
         printf("\n");
     }
