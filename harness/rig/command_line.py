@@ -21,6 +21,8 @@ _COMPOSE_TIMEOUT_S = 60.0
 ROOT = "rig.root"
 """Tag by which the machine inside mounts our root file system once more, read-only, with a
 cache; virtme-ng's mount has none, and each start of a Python reads hundreds of files."""
+PCI_SLOTS = (0x10, 0x11)
+"""Slots on bus 0 of two network cards, each in an IOMMU group of its own, to pass through."""
 INITRAMFS = "initramfs"
 """File in the rig's folder that holds the modules for the root file system."""
 
@@ -55,6 +57,10 @@ def compose(
     extra = ["-device", "virtio-serial-pci"]
     extra += ["-fsdev", f"local,id={ROOT},path=/,security_model=none,readonly=on,multidevs=remap"]
     extra += ["-device", f"virtio-9p-pci,fsdev={ROOT},mount_tag={ROOT}"]
+    # caching-mode: VFIO's mappings for a nested QEMU take effect in the emulated IOMMU.
+    extra += ["-device", "intel-iommu,intremap=on,caching-mode=on"]
+    for slot in PCI_SLOTS:
+        extra += ["-device", f"e1000e,addr={slot:#x},romfile="]
     for name, file in ports.items():
         extra += ["-chardev", f"file,id={name},path={file},append=on"]
         extra += ["-device", f"virtserialport,name={name},chardev={name}"]
