@@ -59,6 +59,8 @@ def compose(
     extra += ["-device", f"virtio-9p-pci,fsdev={ROOT},mount_tag={ROOT}"]
     # caching-mode: VFIO's mappings for a nested QEMU take effect in the emulated IOMMU.
     extra += ["-device", "intel-iommu,intremap=on,caching-mode=on"]
+    if machine.has_kvm:  # which else has the interrupt controller that intremap needs
+        extra += ["-machine", "kernel-irqchip=split"]
     for slot in PCI_SLOTS:
         extra += ["-device", f"e1000e,addr={slot:#x},romfile="]
     for name, file in ports.items():

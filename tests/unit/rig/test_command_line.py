@@ -57,6 +57,16 @@ def test_kvm_only_where_it_is_wanted(ask):
     assert "--disable-kvm" not in ask(has_kvm=True)[0]
 
 
+def test_network_cards_are_behind_an_iommu(ask):
+    asked, _ = ask()
+    options = dict(zip(asked[1:], asked, strict=False))
+    assert options["intel-iommu,intremap=on,caching-mode=on"] == "-device"
+    cards = [word for word in asked if word.startswith("e1000e,")]
+    assert [card.split(",")[1] for card in cards] == ["addr=0x10", "addr=0x11"]
+    assert "kernel-irqchip=split" not in asked
+    assert "kernel-irqchip=split" in ask(has_kvm=True)[0]
+
+
 def test_root_is_there_once_more_read_only(ask):
     (option,) = (word for word in ask()[0] if word.startswith("local,id=rig.root,path=/,"))
     assert "readonly=on" in option.split(",")
