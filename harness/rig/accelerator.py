@@ -31,34 +31,42 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 def can_kvm_boot(qemu: Path, image: Image) -> bool:
-    """Whether ``qemu`` boots the kernel of ``image`` by KVM; tried once a boot, remembered."""
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
-        return False
-    probe = remembered(qemu, image)
-    if probe is None:
-        probe = _try(qemu, image)
-        file = _file(image)
-        new = file.with_name(f"{file.name}.{os.getpid()}")
-        new.write_bytes(msgspec.json.encode(probe))
-        new.replace(file)
-    return probe.boots
+    """Whether ``qemu`` boots the kernel of ``image`` by KVM."""
+    return os.access(DEVICE, os.R_OK | os.W_OK) and probe(qemu, image).boots
 
 
-def remembered(qemu: Path, image: Image) -> Probe | None:
-    """What was found out before, if it still holds."""
+def probe(qemu: Path, image: Image) -> Probe:
+    """What booting the kernel of ``image`` by KVM shows, in at most 20 s.
+
+    Tried once a boot of this machine for each QEMU and kernel, and remembered.
+    """
+    boot_id, path = _BOOT_ID.read_text().strip(), str(qemu.resolve())
+    known = [each for each in _remembered(image) if each.boot_id == boot_id]
+    for each in known:
+        if (each.qemu, each.kernel) == (path, image.kernel):
+            return each
+    boots, found = _try(qemu, image)
+    made = Probe(boot_id, path, image.kernel, boots, found)
+    file = _file(image)
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    new.write_bytes(msgspec.json.encode([*known, made]))
+    new.replace(file)
+    return made
+
+
+def _remembered(image: Image) -> list[Probe]:
+    """What was found out before, on this machine; nothing where that cannot be read."""
     try:
-        probe = msgspec.json.decode(_file(image).read_bytes(), type=Probe)
+        return msgspec.json.decode(_file(image).read_bytes(), type=list[Probe])
     except (OSError, msgspec.DecodeError):
-        return None
-    asked = (_BOOT_ID.read_text().strip(), str(qemu), image.kernel)
-    return probe if (probe.boot_id, probe.qemu, probe.kernel) == asked else None
+        return []
 
 
 def _file(image: Image) -> Path:
     return image.folder / "kvm.json"
 
 
-def _try(qemu: Path, image: Image) -> Probe:
+def _try(qemu: Path, image: Image) -> tuple[bool, str]:
     console = Pipe()
     seen = bytearray()
 
@@ -85,7 +93,7 @@ def _try(qemu: Path, image: Image) -> Probe:
         told = [line for line in lines if _STUCK in line] or lines or [b"it says nothing"]
         words = told[-1].decode(errors="backslashreplace").strip()
         found = f"does not boot {image.kernel} within {PROBE_TIMEOUT_S:g} s: {words}"
-    return Probe(_BOOT_ID.read_text().strip(), str(qemu), image.kernel, boots, found)
+    return boots, found
 
 
 class _Stuck(Exception):

@@ -1,5 +1,6 @@
 """KVM is believed only when a kernel has booted under it; that is remembered."""
 
+import msgspec
 import pytest
 
 from harness.rig import accelerator
@@ -47,9 +48,8 @@ def test_kernel_that_looks_for_its_root_has_booted(qemu, image):
 def test_anything_else_has_not(qemu, image, program, words):
     path = qemu(program)
     assert not accelerator.can_kvm_boot(path, image)
-    probe = accelerator.remembered(path, image)
-    assert probe is not None
-    assert words in probe.found
+    assert words in accelerator.probe(path, image).found
+    assert starts(path) == 1
 
 
 def test_kernel_that_hangs_has_not(qemu, image, monkeypatch):
@@ -57,12 +57,20 @@ def test_kernel_that_hangs_has_not(qemu, image, monkeypatch):
     assert not accelerator.can_kvm_boot(qemu("sleep 60"), image)
 
 
-def test_answer_is_remembered(qemu, image):
+def test_answer_is_remembered_for_each_qemu_and_kernel(qemu, image, tmp_path):
     path = qemu(BOOTED)
-    assert accelerator.remembered(path, image) is None
-    assert accelerator.can_kvm_boot(path, image)
-    assert accelerator.can_kvm_boot(path, image)
-    assert starts(path) == 1
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.chmod(0o755)
+    newer = msgspec.structs.replace(image, kernel="6.99-amd64")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for _ in range(2):
+        assert accelerator.can_kvm_boot(path, image)
+        assert accelerator.can_kvm_boot(link, image)
+        assert accelerator.can_kvm_boot(other, image)
+        assert accelerator.can_kvm_boot(path, newer)
+    assert starts(path) == 3
 
 
 def test_after_a_boot_of_the_machine_it_is_asked_again(qemu, image, tmp_path, monkeypatch):
@@ -71,13 +79,16 @@ def test_after_a_boot_of_the_machine_it_is_asked_again(qemu, image, tmp_path, mo
     other = tmp_path / "boot_id"
     other.write_text("another\n")
     monkeypatch.setattr(accelerator, "_BOOT_ID", other)
-    assert accelerator.remembered(path, image) is None
+    accelerator.can_kvm_boot(path, image)
+    assert starts(path) == 2
 
 
 def test_damaged_memory_is_none(qemu, image):
     path = qemu(BOOTED)
     (image.folder / "kvm.json").write_text("{")
-    assert accelerator.remembered(path, image) is None
+    assert accelerator.can_kvm_boot(path, image)
+    assert accelerator.can_kvm_boot(path, image)
+    assert starts(path) == 1
 
 
 def test_without_the_device_nothing_is_started(qemu, image, device):
