@@ -4,7 +4,10 @@ A thing in the kernel outlives a harness that is killed.  So each is written dow
 is made, with its owner, in a folder that is empty after a boot, as the kernel is.
 """
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,12 +17,13 @@ from harness.errors import HarnessError, PrerequisiteMissing
 FOLDER = Path("/run/vfio-multifd")
 
 
-class _Owner(msgspec.Struct, frozen=True):
-    """A process; the number alone may be another one's by now."""
+class _Entry(msgspec.Struct, frozen=True):
+    """A process, and what it has noted; the number alone may be another one's by now."""
 
     pid: int
     start_ticks: int
     """When it started, after the boot (``starttime`` of proc_pid_stat(5))."""
+    note: dict[str, str] = {}
 
 
 class Ledger:
@@ -28,17 +32,25 @@ class Ledger:
     def __init__(self, kind: str, folder: Path = FOLDER) -> None:
         self._folder = folder / kind
 
-    def claim(self, name: str) -> None:
-        """Write down that this process is about to make ``name``.
+    def claim(self, name: str, note: Mapping[str, str] | None = None) -> None:
+        """Write down that this process is about to make or change ``name``.
 
-        :raise PrerequisiteMissing: the folder cannot be written
+        :param note: what is needed to undo it
+        :raise PrerequisiteMissing: another process has it, or the folder cannot be written
         """
-        owner = _Owner(os.getpid(), _start_ticks(os.getpid()))
-        new = self._folder / f"{name}.new"
+        entry = _Entry(os.getpid(), _start_ticks(os.getpid()), dict(note or {}))
+        new = self._folder / f"{name}.{entry.pid}.new"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(msgspec.json.encode(owner))
-            new.replace(self._path(name))
+            new.write_bytes(msgspec.json.encode(entry))
+            try:
+                os.link(new, self._path(name))  # unlike a rename, it replaces nothing
+            finally:
+                new.unlink()
+        except FileExistsError as error:
+            raise PrerequisiteMissing(
+                f"{name} is in use by another run: {self._path(name)}"
+            ) from error
         except OSError as error:
             raise PrerequisiteMissing(f"{self._folder}: {error.strerror}: as root") from error
 
@@ -51,23 +63,51 @@ class Ledger:
 
         :raise HarnessError: a record is damaged
         """
-        names = []
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                owner = msgspec.json.decode(path.read_bytes(), type=_Owner)
-            except FileNotFoundError:
-                continue  # released meanwhile
-            except (OSError, msgspec.DecodeError) as error:
-                raise HarnessError(f"{path}: cannot be read: {error}: remove it") from error
-            if not _is_alive(owner):
-                names.append(path.stem)
-        return names
+        names = (path.stem for path in sorted(self._folder.glob("*.json")))
+        return [
+            name
+            for name in names
+            if (entry := self._entry(name)) is not None and not _is_alive(entry)
+        ]
+
+    def note(self, name: str) -> dict[str, str]:
+        """What was noted of ``name``; empty: nothing, or it is released.
+
+        :raise HarnessError: the record is damaged
+        """
+        entry = self._entry(name)
+        return entry.note if entry is not None else {}
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this process may undo what others have left."""
+        return os.access(self._folder, os.W_OK)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process undoes anything meanwhile; the folder must be there."""
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _entry(self, name: str) -> _Entry | None:
+        """None: released meanwhile."""
+        path = self._path(name)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=_Entry)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise HarnessError(f"{path}: cannot be read: {error}: remove it") from error
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
 
 
-def _is_alive(owner: _Owner) -> bool:
+def _is_alive(owner: _Entry) -> bool:
     try:
         return _start_ticks(owner.pid) == owner.start_ticks
     except (FileNotFoundError, ProcessLookupError):

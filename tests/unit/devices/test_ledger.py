@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -58,3 +59,46 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "mdev").touch()
     with pytest.raises(PrerequisiteMissing, match="mdev"):
         Ledger("mdev", tmp_path).claim("ours")
+
+
+def test_note_is_kept_until_the_release(ledger):
+    ledger.claim("ours", {"driver": "nic"})
+    assert ledger.note("ours") == {"driver": "nic"}
+    ledger.release("ours")
+    assert ledger.note("ours") == {}
+
+
+def test_what_another_has_is_not_claimed_again(ledger, tmp_path):
+    subprocess.run([sys.executable, "-c", CLAIM, tmp_path], check=True)
+    with pytest.raises(
+        PrerequisiteMissing, match=r"^theirs is in use by another run: .*theirs\.json"
+    ):
+        ledger.claim("theirs")
+    assert ledger.abandoned() == ["theirs"]
+    assert [path.name for path in (tmp_path / "mdev").iterdir()] == ["theirs.json"]
+
+
+ALONE = "import sys; from harness.devices.ledger import Ledger; from pathlib import Path\n"
+ALONE += "with Ledger('mdev', Path(sys.argv[1])).alone(): print('in', flush=True); sys.stdin.read()"
+
+
+def test_one_process_at_a_time_undoes_anything(ledger, tmp_path):
+    assert not ledger.is_writable
+    ledger.claim("ours")
+    assert ledger.is_writable
+    with subprocess.Popen(
+        [sys.executable, "-c", ALONE, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+        entered = threading.Event()
+
+        def enter():
+            with ledger.alone():
+                entered.set()
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not entered.wait(0.2)
+        other.stdin.close()
+        thread.join(30)
+        assert entered.is_set()
