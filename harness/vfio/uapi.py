@@ -14,6 +14,17 @@ IOCTL_TYPE: Final = ord(";")  # VFIO_TYPE and IOMMUFD_TYPE are the same letter
 IOCTL_TYPE_SHIFT: Final = 8  # _IOC_TYPESHIFT
 
 
+class Container(enum.IntEnum):
+    """Ioctls on a container (``/dev/vfio/vfio``) and on a group's device file."""
+
+    GET_API_VERSION = 100
+    CHECK_EXTENSION = 101
+    SET_IOMMU = 102
+    GROUP_GET_STATUS = 103
+    GROUP_SET_CONTAINER = 104
+    GROUP_GET_DEVICE_FD = 106
+
+
 class Vfio(enum.IntEnum):
     """Ioctls on a device fd: ``_IO(VFIO_TYPE, VFIO_BASE + n)``."""
 
@@ -102,6 +113,10 @@ class Irq(enum.IntEnum):
     REQ = 4
 
 
+API_VERSION: Final = 0
+TYPE1V2_IOMMU: Final = 3
+GROUP_FLAGS_VIABLE: Final = 1 << 0
+
 NUM_REGIONS: Final = 9
 NUM_IRQS: Final = 5
 REGION_SHIFT: Final = 40  # offset of region i in the device fd, as vfio-pci-core lays it out
@@ -122,6 +137,7 @@ def _layout(fmt: str, size: int) -> struct.Struct:
     return layout
 
 
+GROUP_STATUS = _layout("2I", 8)  # argsz flags
 DEVICE_INFO = _layout("5I4x", 24)  # argsz flags num_regions num_irqs cap_offset pad
 REGION_INFO = _layout("4I2Q", 32)  # argsz flags index cap_offset size offset
 IRQ_INFO = _layout("4I", 16)  # argsz flags index count
@@ -133,6 +149,8 @@ MIG_DATA_SIZE = _layout("Q", 8)  # stop_copy_length
 DMA_LOGGING_CONTROL = _layout("Q2IQ", 24)  # page_size num_ranges reserved ranges
 DMA_LOGGING_REPORT = _layout("4Q", 32)  # iova length page_size bitmap
 PRECOPY_INFO = _layout("2I2Q", 24)  # argsz flags initial_bytes dirty_bytes
+
+HW_CAP_DIRTY_TRACKING: Final = 1 << 0  # enum iommufd_hw_capabilities, Linux 6.7 on
 
 IOMMU_DESTROY = _layout("2I", 8)  # size id
 IOAS_ALLOC = _layout("3I", 12)  # size flags out_ioas_id

@@ -1,0 +1,83 @@
+"""Who uses a device: what would be lost if it were taken away, and who has its file open."""
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+PROC = Path("/proc")
+_IFF_UP = 1  # include/uapi/linux/if.h
+
+
+def use_of(device: Path, proc: Path = PROC) -> str:
+    """What this machine itself does with the device at ``device`` of sysfs; empty: nothing.
+
+    A network interface that is up, and a disk that is mounted, swapped to, or part of
+    another device.
+    """
+    for interface in sorted(device.glob("**/net/*")):
+        if int((interface / "flags").read_text(), 16) & _IFF_UP:
+            return f"network interface {interface.name} is up: ip link set {interface.name} down"
+    mounted = dict(_mounted(proc))
+    for block in sorted(device.glob("**/block/*")):
+        for disk in (block, *sorted(path.parent for path in block.glob("*/partition"))):
+            where = mounted.get((disk / "dev").read_text().strip())
+            if where is not None:
+                return f"{disk.name} is mounted on {where}: umount {where}"
+            if any((disk / "holders").glob("*")):
+                return f"{disk.name} is part of another block device: take that down"
+            if f"/dev/{disk.name}" in (proc / "swaps").read_text().split():
+                return f"{disk.name} is swapped to: swapoff /dev/{disk.name}"
+    return ""
+
+
+class Opener(msgspec.Struct, frozen=True, order=True):
+    """A process that has a file open."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.name})"
+
+
+def openers(*files: Path, proc: Path = PROC) -> list[Opener]:
+    """Processes that have one of ``files`` open, as far as we may look."""
+    found = set()
+    names = {str(file) for file in files}
+    for link in proc.glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if str(link.readlink()) in names:
+                folder = link.parent.parent
+                found.add(Opener(int(folder.name), (folder / "comm").read_text().strip()))
+    return sorted(found)
+
+
+def wait_for_openers(files: Sequence[Path], timeout_s: float) -> list[Opener]:
+    """Wait for the processes that have ``files`` open now to end; those that do not."""
+    until = time.monotonic() + timeout_s
+    left = []
+    for opener in openers(*files):
+        try:
+            pidfd = os.pidfd_open(opener.pid)
+        except ProcessLookupError:
+            continue
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                left.append(opener)
+        finally:
+            os.close(pidfd)
+    return left
+
+
+def _mounted(proc: Path) -> Iterator[tuple[str, str]]:
+    """Device number, like ``8:1``, and where it is mounted (proc_pid_mountinfo(5))."""
+    for line in (proc / "self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        yield fields[2], fields[4]

@@ -1,0 +1,41 @@
+"""How much memory a process of ours may pin, as a device that does DMA itself needs."""
+
+import os
+import resource
+from pathlib import Path
+
+from harness.errors import PrerequisiteMissing
+
+MIB = 1 << 20
+SPARE = 64 * MIB
+"""QEMU's ROMs and video memory, which VFIO maps for the device beside the guest's RAM."""
+_STATUS = Path("/proc/self/status")
+_CAP_IPC_LOCK = 14  # include/uapi/linux/capability.h
+
+
+def limit(status: Path = _STATUS) -> int | None:
+    """Bytes that may be pinned; None: as many as one likes (CAP_IPC_LOCK, or no limit)."""
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    is_free = int(fields["CapEff"], 16) >> _CAP_IPC_LOCK & 1
+    return None if is_free or soft == resource.RLIM_INFINITY else soft
+
+
+def mend(needed: int) -> str:
+    """How to be allowed ``needed`` bytes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    needs_root = hard != resource.RLIM_INFINITY and hard < needed and os.geteuid() != 0
+    return f"ulimit -l {needed >> 10}" + (", as root" if needs_root else "")
+
+
+def require(ram_bytes: int, status: Path = _STATUS) -> None:
+    """Refuse a guest with more RAM than may be pinned.
+
+    :raise PrerequisiteMissing: says how much is allowed, and how to have more
+    """
+    allowed, needed = limit(status), ram_bytes + SPARE
+    if allowed is not None and allowed < needed:
+        raise PrerequisiteMissing(
+            f"memlock limit {allowed // MIB} MiB: VFIO pins the guest's RAM, "
+            f"{needed // MIB} MiB with ROMs: {mend(needed)}"
+        )
