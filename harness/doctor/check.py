@@ -4,6 +4,8 @@ import enum
 
 import msgspec
 
+from harness.rig.rig import is_inside
+
 
 class State(enum.StrEnum):
     """What was found out about one thing."""
@@ -29,3 +31,16 @@ def needed(what: str, is_fit: bool, found: str, mend: str) -> Check:
     """What the main job cannot do without; ``mend`` where ``is_fit`` is false."""
     state = State.OK if is_fit else State.MISSING
     return Check(what, state, found, "" if is_fit else mend)
+
+
+def optional(
+    what: str, is_there: bool, found: str, mend: str = "", *, has_rig: bool = False
+) -> Check:
+    """What the main job can do without; ``mend`` where it is not there.
+
+    :param has_rig: a rig has it
+    """
+    state = State.OK if is_there else State.OPTIONAL
+    if has_rig and not is_inside():
+        mend += ", or in a rig: vfio-multifd rig run -- COMMAND"
+    return Check(what, state, found, "" if is_there else mend)

@@ -9,7 +9,7 @@ from rich.style import Style
 from rich.text import Text
 
 import harness
-from harness.doctor import kernel_vfio, machine, qemu, sandbox
+from harness.doctor import kernel_vfio, machine, passthrough, qemu, sandbox
 from harness.doctor.check import Check, State
 from harness.report import terminal
 from harness.report.summary import LOST, PROGRAM
@@ -59,4 +59,5 @@ def examine(qemus: Sequence[str], runs_dir: Path) -> Iterator[Check]:
     yield machine.space(runs_dir)
     yield from qemu.all_of(qemus)
     yield machine.gdb()
+    yield from passthrough.all_of()
     yield from kernel_vfio.all_of()

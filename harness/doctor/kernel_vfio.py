@@ -1,54 +1,29 @@
-"""VFIO of the kernel itself, and the rig that has it where this machine has not.
+"""Modules and mediated devices of the kernel's VFIO, and the rig that has them where this
+machine has not.
 
 None of it is needed for emulated devices, so nothing here is ``missing``.
 """
 
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.devices.mdev_bus import DEV, SYSFS, MdevBus
-from harness.doctor.check import Check, State
+from harness.devices.mdev_bus import SYSFS, MdevBus
+from harness.doctor.check import Check, State, optional
 from harness.errors import HarnessError
 from harness.rig import accelerator, image
 from harness.rig.rig import is_inside
 from harness.vm import builds
 
-MIB = 1 << 20
-MEMLOCK_NEEDED = 128 * MIB
-"""The guest's RAM, 64 MiB by default, and QEMU's ROMs: type1 pins them for a PCI device."""
 _MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "mdev")
 
 
 def all_of() -> Iterator[Check]:
     """In the order in which one builds on another."""
-    yield iommu()
     yield modules()
-    yield iommufd()
     yield mdev_types()
-    yield memlock()
     yield rig()
     yield kvm()
-
-
-def _or_rig() -> str:
-    """The other way to mend what is not there, but in a rig."""
-    return "" if is_inside() else ", or in a rig: vfio-multifd rig run -- COMMAND"
-
-
-def _check(what: str, is_there: bool, found: str, mend: str = "") -> Check:
-    state = State.OK if is_there else State.OPTIONAL
-    return Check(what, state, found, "" if is_there else mend)
-
-
-def iommu(sysfs: Path = SYSFS) -> Check:
-    """Whether a PCI device can be passed through."""
-    units = sorted(path.name for path in sysfs.glob("class/iommu/*"))
-    groups = len(list(sysfs.glob("kernel/iommu_groups/*")))
-    found = f"{', '.join(units)}; {groups} groups" if units else "none: no PCI passthrough"
-    mend = f"boot with intel_iommu=on or amd_iommu=on, switched on in the firmware{_or_rig()}"
-    return _check("IOMMU", bool(units) and groups > 0, found, mend)
 
 
 def modules(sysfs: Path = SYSFS) -> Check:
@@ -56,36 +31,21 @@ def modules(sysfs: Path = SYSFS) -> Check:
     there = [name for name in _MODULES if (sysfs / "module" / name).exists()]
     lacks = [name for name in _MODULES if name not in there]
     found = f"loaded: {', '.join(there) or 'none'}"
-    mend = f"as root: modprobe -a {' '.join(lacks)}{_or_rig()}"
-    return _check("VFIO modules", not lacks, found, mend)
-
-
-def iommufd(dev: Path = DEV) -> Check:
-    """Whether QEMU could use the kernel's iommufd (CONFIG_IOMMUFD), with dirty tracking."""
-    path = dev / "iommu"
-    is_there = path.exists()
-    return _check("iommufd", is_there, str(path) if is_there else f"no {path}: containers only")
+    mend = f"as root: modprobe -a {' '.join(lacks)}"
+    return optional("VFIO modules", not lacks, found, mend, has_rig=True)
 
 
 def mdev_types(bus: MdevBus | None = None) -> Check:
     """What mdev instances can be made here."""
     types = (bus if bus is not None else MdevBus()).types()
-    found = ", ".join(f"{a.name} of {a.parent} ({a.available} left)" for a in types)
-    return _check("mdev types", bool(types), found or "none", f"as root: modprobe mtty{_or_rig()}")
-
-
-def memlock() -> Check:
-    """Whether QEMU may pin a guest's memory, as a passed-through PCI device needs."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    is_free = os.geteuid() == 0 or soft == resource.RLIM_INFINITY
-    found = "no limit" if is_free else f"{soft // MIB} MiB, {MEMLOCK_NEEDED // MIB} needed"
-    needs_root = 0 <= hard < MEMLOCK_NEEDED
-    mend = f"ulimit -l {MEMLOCK_NEEDED >> 10}" + (", as root" if needs_root else "")
-    return _check("memlock", is_free or soft >= MEMLOCK_NEEDED, found, mend)
+    found = ", ".join(f"{a.name} of {a.parent} ({a.available} left)" for a in types) or "none"
+    return optional("mdev types", bool(types), found, "as root: modprobe mtty", has_rig=True)
 
 
 def rig() -> Check:
     """Whether the rig is built."""
+    if is_inside():
+        return Check("rig", State.OK, "this is one")
     try:
         built = image.find()
     except HarnessError as error:
@@ -94,15 +54,14 @@ def rig() -> Check:
 
 
 def kvm() -> Check:
-    """Whether KVM boots the rig's kernel, by what a rig's boot has found out."""
+    """Whether KVM boots the rig's kernel: tried once a boot of this machine, remembered."""
     what = "KVM"
     if not os.access(accelerator.DEVICE, os.R_OK | os.W_OK):
         return Check(what, State.OPTIONAL, f"no {accelerator.DEVICE} for us: the rig runs by TCG")
     try:
-        probe = accelerator.remembered(builds.find(), image.find())
-    except HarnessError:
-        probe = None
-    if probe is None:
-        found = f"{accelerator.DEVICE} is there; whether it boots a kernel is not known yet"
-        return Check(what, State.OPTIONAL, found, "vfio-multifd rig run -- true")
-    return _check(what, probe.boots, probe.found)
+        probe = accelerator.probe(builds.find(), image.find())
+    except HarnessError as error:
+        return Check(what, State.OPTIONAL, f"{accelerator.DEVICE} is there, but not tried: {error}")
+    return optional(
+        what, probe.boots, probe.found + ("" if probe.boots else "; the rig runs by TCG")
+    )

@@ -57,6 +57,7 @@ def test_json_is_one_document(report):
     }
 
 
-def test_everything_is_looked_at_once(tmp_path):
+def test_everything_is_looked_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.rig.accelerator.DEVICE", tmp_path / "kvm")  # boots no kernel
     names = [check.what for check in examination.examine(["/no/such/qemu"], tmp_path)]
-    assert len(names) == len(set(names)) == 17
+    assert len(names) == len(set(names)) == 19
