@@ -57,6 +57,11 @@ def test_kvm_only_where_it_is_wanted(ask):
     assert "--disable-kvm" not in ask(has_kvm=True)[0]
 
 
+def test_kernel_does_not_judge_its_timer_on_a_busy_machine(ask):
+    asked, _ = ask()
+    assert asked[asked.index("no_timer_check") - 1] == "--kopt"
+
+
 def test_network_cards_are_behind_an_iommu(ask):
     asked, _ = ask()
     options = dict(zip(asked[1:], asked, strict=False))
