@@ -15,6 +15,7 @@ from harness import fault_plan
 from harness.action_plan import ActionPlan
 from harness.errors import UsageError
 from harness.fault_plan import FaultPlan
+from harness.pci_address import full_address, repeated
 
 MIB = 1 << 20
 SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
@@ -149,7 +150,34 @@ class MdevDevice(_Device, frozen=True, kw_only=True, tag="mdev"):
     """The parent device that offers it; empty: whichever does."""
 
 
-Device = EmulatedDevice | MdevDevice
+class PciDevice(_Device, frozen=True, kw_only=True, tag="pci"):
+    """PCI functions of this machine, passed through: one to each QEMU."""
+
+    source: str
+    """Address of the source's function, like ``0000:3b:00.2``."""
+    destination: str = ""
+    """Address of the destination's; empty: it gets none, which fits only a device that cannot
+    migrate."""
+    driver: str = ""
+    """The driver of VFIO to bind them to, like ``mlx5_vfio_pci``; empty: the one that has them,
+    else vfio-pci."""
+    iommufd: OnOffAuto = OnOffAuto.AUTO
+    """Whether QEMU opens them by iommufd, else by group and container; auto: by iommufd where
+    the kernel can."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those of both, where there are two, as sysfs writes them.
+
+        :raise ValueError: one is no PCI address
+        """
+        try:
+            return tuple(full_address(text) for text in (self.source, self.destination) if text)
+        except ValueError as error:
+            raise ValueError(f"{self.id}: {error}") from error
+
+
+Device = EmulatedDevice | MdevDevice | PciDevice
 """Of any kind."""
 
 
@@ -274,6 +302,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         ids = [device.id for device in self.devices]
+        pci = [device for device in self.devices if isinstance(device, PciDevice)]
+        twice = repeated(address for device in pci for address in device.addresses)
         checks = (
             (bool(self.name), "name is empty"),
             (len(set(ids)) == len(ids), f"device ids are not unique: {', '.join(ids)}"),
@@ -293,6 +323,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             *(self._needs_of(fault) for fault in self.faults),
             *self._needs_of_tls(),
             *(check for device in self.devices for check in _checks(device)),
+            (not twice, f"PCI function {twice} is there twice; one QEMU at a time can have it"),
         )
         for is_right, message in checks:
             if not is_right:
@@ -365,6 +396,9 @@ def _checks(device: Device) -> Iterator[tuple[bool, str]]:
             for name, value in (("type", device.type), ("parent", device.parent)):
                 yield "/" not in value, f"{device.id}: {name} {value!r} is a name, not a path"
             yield bool(device.type), f"{device.id}: type is empty; one is mtty-1"
+        case PciDevice():
+            yield bool(device.source), f"{device.id}: source is empty; it is a PCI address"
+            yield "/" not in device.driver, f"{device.id}: driver is a name, not a path"
         case EmulatedDevice():
             yield from _idle_settings(device)
             yield device.size >= 0, f"{device.id}: size is {device.size}, below 0"
