@@ -10,9 +10,10 @@ from typing import IO, Any, Protocol
 
 from harness.devices.emulated import EmulatedDevices
 from harness.devices.mdev import MdevDevices
+from harness.devices.pci import PciDevices
 from harness.devices.vfio_pci import slot_of
 from harness.history import Record, Side
-from harness.scenario import Device, EmulatedDevice, MdevDevice
+from harness.scenario import MIB, Device, EmulatedDevice, MdevDevice, PciDevice
 
 
 class Kind(Protocol):
@@ -34,23 +35,47 @@ class Kind(Protocol):
 class Attachments:
     """The devices of ``specs`` in the QEMU of ``side``; they are there from now on.
 
+    :param ram_mib: the guest's RAM, which a device that is passed through needs pinned
+    :param taken: addresses of PCI functions that the other QEMU has already
     :ivar emulated: those that live in the harness, which alone can be seen into
+    :ivar addresses: of the PCI functions that are passed through
     :raise PrerequisiteMissing: one cannot be had; then nothing is left of the others
     """
 
     def __init__(
-        self, side: Side, specs: Sequence[Device], record: Callable[[Record], None]
+        self,
+        side: Side,
+        specs: Sequence[Device],
+        record: Callable[[Record], None],
+        *,
+        ram_mib: int = 0,
+        taken: Sequence[str] = (),
     ) -> None:
         self._ids = [spec.id for spec in specs]
         slots = {spec.id: slot_of(index) for index, spec in enumerate(specs)}
         emulated = [spec for spec in specs if isinstance(spec, EmulatedDevice)]
         mdev = [spec for spec in specs if isinstance(spec, MdevDevice)]
+        pci = [spec for spec in specs if isinstance(spec, PciDevice)]
+        self.addresses: list[str] = []
         with contextlib.ExitStack() as undo:
             self.emulated = EmulatedDevices(side, emulated, record, _slots(emulated, slots))
             undo.callback(self.emulated.close)
             self._kinds: list[Kind] = [self.emulated]
             if mdev:
-                self._kinds.append(MdevDevices(side, mdev, record, slots=_slots(mdev, slots)))
+                made = MdevDevices(side, mdev, record, slots=_slots(mdev, slots))
+                undo.callback(made.close)
+                self._kinds.append(made)
+            if pci:
+                passed = PciDevices(
+                    side,
+                    pci,
+                    record,
+                    slots=_slots(pci, slots),
+                    ram_bytes=ram_mib * MIB,
+                    taken=taken,
+                )
+                self.addresses = passed.addresses
+                self._kinds.append(passed)
             undo.pop_all()
 
     def options(self) -> list[str]:
@@ -60,7 +85,7 @@ class Attachments:
         for kind in self._kinds:
             options += kind.objects()
             found |= kind.options()
-        return options + [option for name in self._ids for option in found[name]]
+        return options + [option for name in self._ids for option in found.get(name, [])]
 
     def trace_names(self) -> dict[str, str]:
         """Names that QEMU's trace may give the devices -> their ids."""

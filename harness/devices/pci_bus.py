@@ -6,34 +6,18 @@ QEMU (Documentation/driver-api/vfio.rst).
 """
 
 import platform
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from harness.devices.mdev_bus import DEV, SYSFS
-from harness.errors import HarnessError, PrerequisiteMissing, UsageError
+from harness.errors import HarnessError, PrerequisiteMissing
 
 VFIO_PCI = "vfio-pci"
-_ADDRESS = re.compile(
-    r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])", re.IGNORECASE | re.ASCII
-)
 _NO_DMA = ("", "pci-stub", "pcieport")
 """Drivers beside which VFIO has a group too: they let the device do no DMA of their own
 (driver_managed_dma of struct pci_driver)."""
-
-
-def full_address(text: str) -> str:
-    """``text``, like ``3b:00.2``, as sysfs writes it: ``0000:3b:00.2``.
-
-    :raise UsageError: it is no PCI address
-    """
-    match = _ADDRESS.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{text!r} is no PCI address, which is like 0000:3b:00.2")
-    domain, bus, slot, function = match.groups()
-    return f"{domain or '0000'}:{bus}:{slot}.{function}".lower()
 
 
 class PciFunction(msgspec.Struct, frozen=True):

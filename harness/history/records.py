@@ -19,6 +19,11 @@ device     ``sent``                    ``bytes``, ``digest`` of the whole state 
 device     ``received``                ``bytes``, ``digest``, ``expected_bytes``,
                                        ``expected_digest``, ``first_difference`` (-1: none)
 device     ``config``                  ``command``, ``scratch``: registers the device itself has
+device     ``bound``                   a PCI function is passed through: ``address``, ``kind``
+                                       (vendor:device), ``driver``, ``found_with`` (the driver that
+                                       had it), ``group``, ``iommufd`` (whether by that)
+device     ``abilities``               what the kernel says of it: ``stop_copy``, ``p2p``,
+                                       ``pre_copy``, ``dma_logging``, ``iommu_tracking``
 device     ``reset``                   --
 device     ``ioctl``                   ``ioctl``, ``count``: tally of one ioctl that was answered
 device     ``unknown_ioctl``           ``number``, ``errno`` it was answered with

@@ -6,13 +6,16 @@ import sys
 import pytest
 
 from harness.devices import attachments
+from harness.devices.abilities import Abilities
 from harness.devices.attachments import Attachments
 from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices
+from harness.devices.pci import PciDevices
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Side
-from harness.scenario import EmulatedDevice, MdevDevice
+from harness.scenario import EmulatedDevice, MdevDevice, PciDevice
 from tests.unit.devices.mdev_sysfs import FakeKernel
+from tests.unit.devices.pci_sysfs import CARD, OTHER_CARD, FakePci
 
 
 @pytest.fixture
@@ -115,3 +118,53 @@ def test_one_that_is_left_behind_does_not_keep_those_of_another_kind(attach, ker
     with pytest.raises(HarnessError, match=uuid):
         devices.close()
     assert devices.emulated.devices[0].regions.fd == -1
+
+
+@pytest.fixture
+def pci(tmp_path, monkeypatch):
+    """A kernel with PCI functions that do not migrate; what it was asked with."""
+    kernel = FakePci(tmp_path / "pci")
+    kernel.asked_with = []
+    able = Abilities(stop_copy=False, p2p=False, pre_copy=False, dma_logging=False)
+
+    def make(side, specs, record, slots, **how):
+        kernel.asked_with.append(how)
+        ledger = Ledger("pci", tmp_path / "run")
+        return PciDevices(
+            side, specs, record, kernel.bus, ledger, slots, ask=lambda *_: able, **how
+        )
+
+    monkeypatch.setattr(attachments, "PciDevices", make)
+    return kernel
+
+
+def test_pci_functions_have_their_slots_and_are_given_back(kernel, attach, pci):
+    nic = PciDevice(id="b", source=CARD, destination=OTHER_CARD)
+    devices = attach(mdev("a"), nic)
+    mtty, card = (value for _, value in _pairs(devices))
+    assert "id=a,addr=0x2," in mtty
+    assert card.startswith("vfio-pci,id=b,addr=0x3,")
+    assert f"host={CARD}" in card
+    assert devices.addresses == [CARD]
+    devices.close()
+    assert pci.state(CARD) == ("nic", "(null)")
+    assert not kernel.uuids
+
+
+def test_pci_functions_need_the_guests_ram_and_not_what_the_other_qemu_has(pci):
+    nic = PciDevice(id="b", source=CARD, destination=OTHER_CARD)
+    devices = Attachments(Side.DESTINATION, [nic], [].append, ram_mib=3, taken=[OTHER_CARD])
+    assert pci.asked_with == [{"ram_bytes": 3 << 20, "taken": [OTHER_CARD]}]
+    assert devices.addresses == [CARD]
+    devices.close()
+
+
+def test_side_without_a_function_gets_no_option(pci):
+    devices = Attachments(Side.DESTINATION, [PciDevice(id="b", source=CARD)], [].append)
+    assert devices.options() == []
+
+
+def test_pci_function_that_is_not_there_takes_the_mdev_devices_along(kernel, pci):
+    with pytest.raises(PrerequisiteMissing, match="no PCI device"):
+        Attachments(Side.SOURCE, [mdev("a"), PciDevice(id="b", source="0000:77:00.0")], [].append)
+    assert not kernel.uuids

@@ -4,30 +4,13 @@ import errno
 
 import pytest
 
-from harness.devices.pci_bus import full_address
-from harness.errors import HarnessError, PrerequisiteMissing, UsageError
+from harness.errors import HarnessError, PrerequisiteMissing
 from tests.unit.devices.pci_sysfs import BRIDGE, CARD, DISK, OTHER_CARD, FakePci
 
 
 @pytest.fixture
 def kernel(tmp_path):
     return FakePci(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [("3b:00.2", "0000:3b:00.2"), ("0001:3B:1F.7", "0001:3b:1f.7"), ("10000:e1:00.0", None)],
-)
-def test_address_is_completed(text, address):
-    assert full_address(text) == (address or text)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "3b:00", "3b:00.8", "3b:20.0", "eth0", "0000:3b:00.2/..", "٣b:00.1"]
-)
-def test_what_is_no_address_is_refused(text):
-    with pytest.raises(UsageError, match=r"is no PCI address, which is like 0000:3b:00\.2"):
-        full_address(text)
 
 
 def test_function_tells_driver_override_and_group(kernel):

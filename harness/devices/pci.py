@@ -1,0 +1,217 @@
+"""PCI functions of the machine, passed through to the QEMU of one side."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from harness.devices import in_use, memlock
+from harness.devices.abilities import Ask, of_function
+from harness.devices.ledger import Ledger
+from harness.devices.pci_bus import VFIO_PCI, PciBus, PciFunction
+from harness.devices.vfio_pci import device_option, slots_for
+from harness.errors import HarnessError, PrerequisiteMissing
+from harness.history import Kind, Record, Side
+from harness.scenario import OnOffAuto, PciDevice
+
+IOMMUFD = "iommufd-pci"
+_RELEASE_TIMEOUT_S = 10.0  # for a QEMU whose harness was killed to end
+
+
+class _Attached(msgspec.Struct, frozen=True):
+    spec: PciDevice
+    slot: int
+    function: PciFunction
+    has_iommufd: bool
+
+
+class PciDevices:
+    """The devices of ``specs`` in the QEMU of ``side``: bound to a driver of VFIO from now
+    on, and given back by ``close()`` to the driver that had them, if they were not bound.
+
+    What an earlier run has left that was killed is given back first.
+
+    :param slots: their PCI slots in the guest; none: from the first on
+    :param ram_bytes: the guest's RAM, which VFIO pins
+    :param taken: addresses that the other QEMU has already
+    :raise PrerequisiteMissing: device, driver, IOMMU, rights or memory are missing, or it is
+        in use; then all are given back
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        specs: Sequence[PciDevice],
+        record: Callable[[Record], None],
+        bus: PciBus | None = None,
+        ledger: Ledger | None = None,
+        slots: Sequence[int] = (),
+        *,
+        ram_bytes: int = 0,
+        taken: Sequence[str] = (),
+        ask: Ask = of_function,
+    ) -> None:
+        self._attached: list[_Attached] = []
+        self._left: list[PciFunction] = []
+        self._side = side
+        self._record = record
+        self._bus = bus if bus is not None else PciBus()
+        self._ledger = ledger if ledger is not None else Ledger("pci")
+        self._ask = ask
+        if self._ledger.is_writable:
+            give_back_abandoned(self._bus, self._ledger)
+        memlock.require(ram_bytes)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            for spec, slot in zip(specs, slots_for(specs, slots), strict=True):
+                address = _address(spec, side, taken)
+                if address:
+                    try:
+                        self._attach(spec, slot, address)
+                    except PrerequisiteMissing as error:
+                        raise PrerequisiteMissing(f"{spec.id}: {error}") from error
+            undo.pop_all()
+
+    def _attach(self, spec: PciDevice, slot: int, address: str) -> None:
+        found = self._bus.function(address)
+        driver = self._driver_for(spec, found)
+        self._bus.require_driver(driver)
+        self._bus.require_group(found)
+        self._require_own_group(spec, found)
+        if found.driver != driver:
+            use = in_use.use_of(self._bus.device(address))
+            if use:
+                raise PrerequisiteMissing(f"{address} is in use: {use}")
+            self._ledger.claim(address, {"driver": found.driver, "override": found.override})
+            self._left.append(found)
+            self._bus.bind(found, driver)
+        has_iommufd = self._has_iommufd(spec, found)
+        able = self._ask(self._bus, found, has_iommufd)
+        if able.stop_copy and not spec.destination:
+            raise PrerequisiteMissing(
+                f"{address} migrates, so the destination needs a function, too: "
+                "the scenario's destination, or --device pci:SOURCE,DESTINATION"
+            )
+        self._attached.append(_Attached(spec, slot, found, has_iommufd))
+        self._note(spec, "bound", {
+            "address": address,
+            "kind": found.kind,
+            "driver": driver,
+            "found_with": found.driver,
+            "group": found.group,
+            "iommufd": has_iommufd,
+        })  # fmt: skip
+        self._note(spec, "abilities", msgspec.structs.asdict(able))
+
+    def _driver_for(self, spec: PciDevice, found: PciFunction) -> str:
+        if spec.driver:
+            return spec.driver
+        return found.driver if found.driver in self._bus.vfio_drivers() else VFIO_PCI
+
+    def _require_own_group(self, spec: PciDevice, found: PciFunction) -> None:
+        """One process at a time can have a group open."""
+        for address in spec.addresses:
+            if address != found.address:
+                other = self._bus.function(address)
+                if other.group == found.group:
+                    raise PrerequisiteMissing(
+                        f"{found.address} and {address} share IOMMU group {found.group}: "
+                        "source and destination each need a group of their own"
+                    )
+
+    def _has_iommufd(self, spec: PciDevice, found: PciFunction) -> bool:
+        own = self._bus.device_file(found)
+        if spec.iommufd is OnOffAuto.ON and own is None:
+            raise PrerequisiteMissing(
+                f"{found.address} has no device file for iommufd: that needs Linux 6.6 or newer "
+                "with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (modprobe iommufd), "
+                'or "iommufd": "auto"'
+            )
+        return own is not None and spec.iommufd is not OnOffAuto.OFF
+
+    def _note(self, spec: PciDevice, name: str, args: dict[str, object]) -> None:
+        self._record(Record(time.time_ns(), self._side, Kind.DEVICE, name, args, spec.id))
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of those that are attached."""
+        return [each.function.address for each in self._attached]
+
+    def objects(self) -> list[str]:
+        """The iommufd, where the kernel has one."""
+        if any(each.has_iommufd for each in self._attached):
+            return ["-object", f"iommufd,id={IOMMUFD}"]
+        return []
+
+    def options(self) -> dict[str, list[str]]:
+        """Id of each device -> the QEMU options that attach it."""
+        found: dict[str, list[str]] = {}
+        for each in self._attached:
+            backend = {"iommufd": IOMMUFD} if each.has_iommufd else {}
+            properties = {"host": each.function.address, **backend}
+            found[each.spec.id] = device_option(each.spec, each.slot, properties)
+        return found
+
+    def trace_names(self) -> dict[str, str]:
+        """Names that QEMU's trace may give the devices -> their ids.
+
+        The host's address (``vbasedev->name`` of hw/vfio/pci.c), or the id itself.
+        """
+        names = {each.function.address: each.spec.id for each in self._attached}
+        return names | {each.spec.id: each.spec.id for each in self._attached}
+
+    def close(self) -> None:
+        """After QEMU's end: give the devices back.  Called again it does nothing.
+
+        :raise HarnessError: the first of those that could not be; they stay written down
+        """
+        errors: list[HarnessError] = []
+        for found in reversed(self._left):
+            try:
+                self._bus.restore(found.address, found.driver, found.override)
+            except HarnessError as error:
+                errors.append(error)
+            else:
+                self._ledger.release(found.address)
+        self._left.clear()
+        if errors:
+            raise errors[0]
+
+
+def _address(spec: PciDevice, side: Side, taken: Sequence[str]) -> str:
+    """Which function of ``spec`` the QEMU of ``side`` gets; empty: none.
+
+    In a migration back, the new destination gets what the first source had.
+    """
+    source, *rest = spec.addresses
+    destination = rest[0] if rest else ""
+    ours, theirs = (source, destination) if side is Side.SOURCE else (destination, source)
+    return theirs if ours in taken else ours
+
+
+def give_back_abandoned(bus: PciBus, ledger: Ledger) -> list[str]:
+    """Give back the devices whose run was killed, and only those; their addresses.
+
+    :raise HarnessError: a process still has one open, or the kernel refuses
+    """
+    with ledger.alone():
+        names = ledger.abandoned()
+        for name in names:
+            note = ledger.note(name)
+            if bus.device(name).exists():
+                _wait_until_free(bus, bus.function(name))
+                bus.restore(name, note["driver"], note["override"])
+            ledger.release(name)
+    return names
+
+
+def _wait_until_free(bus: PciBus, function: PciFunction) -> None:
+    """The kernel takes a device from VFIO only when nobody has it open, and waits for that."""
+    files = [bus.group_file(function), bus.device_file(function)]
+    left = in_use.wait_for_openers([file for file in files if file], _RELEASE_TIMEOUT_S)
+    if left:
+        raise HarnessError(
+            f"{function.address}, which a run that was killed has left, is in use: "
+            f"{', '.join(map(str, left))}: end it"
+        )
