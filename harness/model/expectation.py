@@ -82,6 +82,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """VFIO_MIGRATION_PRE_COPY."""
     dma_logging: bool = False
     """Whether it logs the pages that it writes (DMA_LOGGING_*)."""
+    iommu_tracking: bool = False
+    """Whether its IOMMU does, by iommufd (IOMMU_HW_CAP_DIRTY_TRACKING of linux/iommufd.h)."""
 
 
 class DeviceExpectation(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,13 +308,13 @@ def _launch_refusals(
 def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:
     """Devices that take a migration blocker: same function, enable-migration off or auto.
 
-    Neither the emulated IOMMU nor the kernel's type1 container is asked for dirty pages, so
-    a device that tracks none either is taken for one that cannot migrate, unless
-    enable-migration is on.
+    Neither the emulated IOMMU nor the kernel's type1 container is asked for dirty pages, an
+    iommufd of the kernel is; where nobody tracks them the device is taken for one that cannot
+    migrate, unless enable-migration is on.
     """
     for device in scenario.devices:
         setting, ours = migration_setting(device), abilities[device.id]
-        tracks = (
+        tracks = ours.iommu_tracking or (
             ours.dma_logging
             and _on_off_auto(device.properties.get("x-device-dirty-page-tracking", OnOffAuto.ON))
             is not OnOffAuto.OFF

@@ -6,13 +6,20 @@ import pytest
 from harness.history import Side
 from harness.history.builds import BuildFacts
 from harness.model import expectation as model
-from harness.model.expectation import Ending, TransferPath, expect, machine_version
+from harness.model.expectation import (
+    Abilities,
+    Ending,
+    TransferPath,
+    expect,
+    machine_version,
+)
 from harness.scenario import (
     MIB,
     MISMATCHES,
     EmulatedDevice,
     LoadBehaviour,
     OnOffAuto,
+    PciDevice,
     SaveBehaviour,
     Scenario,
     Tls,
@@ -287,3 +294,24 @@ def test_buffers_that_cannot_be_foretold(fields):
 def test_device_that_reports_nothing_must_migrate_all_the_same():
     """An estimate may be wrong; QEMU 10.0 fails here (known deviation)."""
     assert expected(device(size=0)).ending is Ending.COMPLETED
+
+
+# -- devices of the kernel ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "able", "ending", "reason"),
+    [
+        (AUTO, Abilities(stop_copy=False), Ending.BLOCKED, model.NOT_IN_KERNEL),
+        (ON, Abilities(stop_copy=False), Ending.LAUNCH_REFUSED, model.NOT_IN_KERNEL),
+        (AUTO, Abilities(), Ending.BLOCKED, model.NO_DIRTY_TRACKING),
+        (AUTO, Abilities(dma_logging=True), Ending.COMPLETED, ""),
+        (AUTO, Abilities(iommu_tracking=True), Ending.COMPLETED, ""),
+        (ON, Abilities(), Ending.COMPLETED, ""),
+    ],
+)
+def test_device_of_the_kernel_ends_as_the_kernel_told(setting, able, ending, reason):
+    device = PciDevice(id="n", source="3b:00.2", destination="3b:00.3", enable_migration=setting)
+    found = expect(Scenario(name="x", devices=(device,)), FACTS, FACTS, {"n": able})
+    assert (found.ending, found.reason) == (ending, reason)
+    assert found.devices[0].total_bytes is None
