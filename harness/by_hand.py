@@ -50,7 +50,7 @@ def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> i
     if shutil.which(argv[0]) is None:
         raise PrerequisiteMissing(f"{argv[0]}: there is no such program")
     records: list[Record] = []
-    devices = Attachments(side, scenario.devices, records.append)
+    devices = Attachments(side, scenario.devices, records.append, ram_mib=scenario.ram_mib)
     with contextlib.closing(devices):
         if side is Side.SOURCE:
             for attached in devices.emulated.devices:

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +51,11 @@ class Peer:
     @classmethod
     def make(
         cls, side: Side, scenario: Scenario, folder: Path, trace_events: str, log: Log,
-        activity: Activity,
+        activity: Activity, taken: Sequence[str] = (),
     ) -> "Peer":  # fmt: skip
         """Of the QEMU that ``scenario`` names for ``side``; it is not started yet.
 
+        :param taken: addresses of PCI functions that the other QEMU has already
         :raise PrerequisiteMissing: there is no such QEMU, or its trace events are not known
         """
         given = scenario.qemu if side is Side.SOURCE else scenario.qemu_dst or scenario.qemu
@@ -72,7 +74,7 @@ class Peer:
             voice,
             binary,
             catalogue,
-            Attachments(side, scenario.devices, voice),
+            Attachments(side, scenario.devices, voice, ram_mib=scenario.ram_mib, taken=taken),
             Vm(side, folder, voice, activity),
             folder / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
             console,

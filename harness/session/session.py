@@ -273,7 +273,10 @@ class Session:
 
     def _peer(self, side: Side) -> Peer:
         folder = self.rundir.path
-        return Peer.make(side, self.scenario, folder, self.trace_events, self.log, self._activity)
+        taken = self.origin.devices.addresses if self.origin else ()
+        return Peer.make(
+            side, self.scenario, folder, self.trace_events, self.log, self._activity, taken
+        )
 
     async def _launch(self, peer: Peer) -> None:
         if peer is self.origin:
