@@ -136,11 +136,7 @@ def test_group_that_is_not_there(tmp_path, kernel):
 
 
 @pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (errno.EBUSY, rf"^{NAME} is in use: pid {os.getpid()} \(.*\) has .*12 open"),
-        (errno.EACCES, "as root$"),
-    ],
+    ("error", "why"), [(errno.EBUSY, "is in use: pid"), (errno.EACCES, "as root")]
 )
 def test_group_that_may_not_be_opened(group, kernel, monkeypatch, error, why):
     real = os.open
@@ -151,8 +147,9 @@ def test_group_that_may_not_be_opened(group, kernel, monkeypatch, error, why):
         return real(path, flags)
 
     monkeypatch.setattr(abilities.os, "open", refuse)
-    with pytest.raises(PrerequisiteMissing, match=why):
+    with pytest.raises(PrerequisiteMissing, match=why) as told:
         abilities.by_group(NAME, group, kernel.ioctl)
+    assert (f"pid {os.getpid()} (" in str(told.value)) is (error == errno.EBUSY)
 
 
 ASK = """
