@@ -17,8 +17,6 @@ IOCTL_TYPE_SHIFT: Final = 8  # _IOC_TYPESHIFT
 class Container(enum.IntEnum):
     """Ioctls on a container (``/dev/vfio/vfio``) and on a group's device file."""
 
-    GET_API_VERSION = 100
-    CHECK_EXTENSION = 101
     SET_IOMMU = 102
     GROUP_GET_STATUS = 103
     GROUP_SET_CONTAINER = 104
@@ -113,7 +111,6 @@ class Irq(enum.IntEnum):
     REQ = 4
 
 
-API_VERSION: Final = 0
 TYPE1V2_IOMMU: Final = 3
 GROUP_FLAGS_VIABLE: Final = 1 << 0
 

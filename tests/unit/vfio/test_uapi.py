@@ -17,6 +17,7 @@ STRUCTURES = {
     "IRQ_INFO": (U32,) * 4,
     "BIND_IOMMUFD": (U32, U32, S32, U32),
     "FEATURE_HEADER": (U32, U32),
+    "GROUP_STATUS": (U32, U32),
     "MIGRATION": (U64,),
     "MIG_STATE": (U32, S32),
     "MIG_DATA_SIZE": (U64,),
@@ -60,7 +61,14 @@ IOMMUFD_IOCTLS = {
     "IOAS_MAP_FILE": 0x8F,
     "IOAS_CHANGE_PROCESS": 0x92,
 }
+CONTAINER_IOCTLS = {
+    "SET_IOMMU": 2,
+    "GROUP_GET_STATUS": 3,
+    "GROUP_SET_CONTAINER": 4,
+    "GROUP_GET_DEVICE_FD": 6,
+}
 ENUMS = {
+    uapi.Container: {name: VFIO_BASE + number for name, number in CONTAINER_IOCTLS.items()},
     uapi.Vfio: {name: VFIO_BASE + number for name, number in IOCTLS.items()},
     uapi.Iommufd: IOMMUFD_IOCTLS,
     uapi.Feature: {
