@@ -21,7 +21,6 @@ from harness.scenario import (
     LoadBehaviour,
     MdevDevice,
     OnOffAuto,
-    PciDevice,
     SaveBehaviour,
     Scenario,
     Tls,
@@ -476,34 +475,3 @@ def test_guest_that_cannot_run_or_be_judged_is_refused(fields, words):
     plain = {"ram_mib": GUEST_RAM_MIB, "guest": Guest()}
     with pytest.raises(ValueError, match=words):
         Scenario(name="a", **{**plain, **fields})
-
-
-PCI = PciDevice(id="n", source="0000:3b:00.2", destination="3b:00.3", driver="mlx5_vfio_pci")
-
-
-def test_pci_functions_round_trip_and_are_written_as_sysfs_does():
-    scenario = Scenario(name="x", devices=(PCI,))
-    assert from_json(to_json(scenario)) == scenario
-    assert PCI.addresses == ("0000:3b:00.2", "0000:3b:00.3")
-    text = b'{"name": "x", "devices": [{"kind": "pci", "id": "a", "source": "3b:00.2"}]}'
-    assert from_json(text).devices == (PciDevice(id="a", source="3b:00.2"),)
-
-
-@pytest.mark.parametrize(
-    ("fields", "why"),
-    [
-        ({"source": ""}, "n: source is empty; it is a PCI address"),
-        ({"source": "eth0"}, "n: 'eth0' is no PCI address, which is like 0000:3b:00.2"),
-        ({"destination": "3b:00.9"}, "n: '3b:00.9' is no PCI address"),
-        ({"destination": "3B:00.2"}, "PCI function 0000:3b:00.2 is there twice; one QEMU"),
-        ({"driver": "../nic"}, "n: driver is a name, not a path"),
-    ],
-)
-def test_pci_functions_that_make_no_sense_are_refused(fields, why):
-    with pytest.raises(ValueError, match=f"^{re.escape(why)}"):
-        Scenario(name="x", devices=(msgspec.structs.replace(PCI, **fields),))
-
-
-def test_pci_function_goes_to_one_device():
-    with pytest.raises(ValueError, match=r"^PCI function 0000:3b:00\.3 is there twice"):
-        Scenario(name="x", devices=(PCI, PciDevice(id="m", source="3b:00.3")))
