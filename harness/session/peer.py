@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +50,11 @@ class Peer:
     @classmethod
     def make(
         cls, side: Side, scenario: Scenario, folder: Path, trace_events: str, log: Log,
-        activity: Activity, taken: Sequence[str] = (),
+        activity: Activity, other: "Peer | None" = None,
     ) -> "Peer":  # fmt: skip
         """Of the QEMU that ``scenario`` names for ``side``; it is not started yet.
 
-        :param taken: addresses of PCI functions that the other QEMU has already
+        :param other: the QEMU that is there already
         :raise PrerequisiteMissing: there is no such QEMU, or its trace events are not known
         """
         given = scenario.qemu if side is Side.SOURCE else scenario.qemu_dst or scenario.qemu
@@ -65,6 +64,7 @@ class Peer:
             path = builds.trace_events_path(binary, trace_events)
             catalogue = _catalogue(path, scenario.trace_patterns)
         voice = Voice(side, log)
+        taken = other.devices.addresses if other is not None else ()
         console = None
         if scenario.guest is not None:
             path = folder / (SOURCE_CONSOLE if side is Side.SOURCE else DESTINATION_CONSOLE)

@@ -272,11 +272,8 @@ class Session:
         self.source.devices.prepare()
 
     def _peer(self, side: Side) -> Peer:
-        folder = self.rundir.path
-        taken = self.origin.devices.addresses if self.origin else ()
-        return Peer.make(
-            side, self.scenario, folder, self.trace_events, self.log, self._activity, taken
-        )
+        how = self.rundir.path, self.trace_events, self.log, self._activity, self.origin
+        return Peer.make(side, self.scenario, *how)
 
     async def _launch(self, peer: Peer) -> None:
         if peer is self.origin:
