@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from harness.errors import UsageError
-from harness.scenario import Device, EmulatedDevice, MdevDevice
+from harness.scenario import Device, EmulatedDevice, MdevDevice, PciDevice
 
-FORMS = "emulated, mdev, mdev:TYPE"
+FORMS = "emulated, mdev, mdev:TYPE, pci:SOURCE, pci:SOURCE,DESTINATION"
 """What one may look like, for the help."""
 
 
@@ -27,4 +27,7 @@ def _device(text: str, number: int) -> Device:
             return MdevDevice(id=name)
         case "mdev", _ if "/" not in rest:
             return MdevDevice(id=name, type=rest)
+        case "pci", _ if rest:
+            source, _, destination = rest.partition(",")
+            return PciDevice(id=name, source=source, destination=destination)
     raise UsageError(f"--device {text}: not a device; one of: {FORMS}")

@@ -4,7 +4,7 @@ import pytest
 
 from harness import device_argument
 from harness.errors import UsageError
-from harness.scenario import EmulatedDevice, MdevDevice
+from harness.scenario import EmulatedDevice, MdevDevice, PciDevice
 
 
 def test_each_word_is_a_device_with_a_name_of_its_own():
@@ -15,11 +15,20 @@ def test_each_word_is_a_device_with_a_name_of_its_own():
     )
 
 
+def test_pci_functions_are_those_of_source_and_destination():
+    assert device_argument.parse(["pci:0000:3b:00.2,3b:00.3", "pci:3c:00.0"]) == (
+        PciDevice(id="vfio0", source="0000:3b:00.2", destination="3b:00.3"),
+        PciDevice(id="vfio1", source="3c:00.0"),
+    )
+
+
 def test_nothing_is_no_device():
     assert device_argument.parse([]) == ()
 
 
-@pytest.mark.parametrize("text", ["", "tape", "mdev:a/b", "emulated:1", "mtty-1", ":mdev"])
+@pytest.mark.parametrize(
+    "text", ["", "tape", "mdev:a/b", "emulated:1", "mtty-1", ":mdev", "pci", "pci:"]
+)
 def test_what_is_no_device_is_refused_with_the_forms_that_there_are(text):
     with pytest.raises(UsageError, match=f"^--device {text}: not a device; one of: emulated, mdev"):
         device_argument.parse([text])
