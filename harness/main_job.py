@@ -63,7 +63,7 @@ def _packets(number: int = 0, **fields: object) -> EmulatedDevice:
 
 # A refusal comes while the main channel still has something to say, and the source to send;
 # later, today's QEMU waits for ever for what its load threads no longer get.
-_EARLY = StallMain(until=Until(delay_s=0.3))
+_EARLY = StallMain(until=Until(delay_s=0.6))
 _HOLD_0 = Hold(select=Select(idx=(0,)), until=Until(others=True))
 
 
