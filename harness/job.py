@@ -86,7 +86,14 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
     for binary in dict.fromkeys(name for each in found for name in (each.qemu, each.qemu_dst)):
         has_trace = any(each.trace for each in found if binary in (each.qemu, each.qemu_dst))
         _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
+    if not paths and not settings.has_shape:
+        return [each for each in found if not each.has_tls or _have_tls(each)]
     return found
+
+
+def _have_tls(wanted: Scenario) -> bool:
+    """Whether its builds know TLS; the main job does not ask what they cannot answer."""
+    return all(builds.has_tls(Path(binary)) for binary in (wanted.qemu, wanted.qemu_dst))
 
 
 def _plain(kinds: tuple[Device, ...]) -> Scenario:

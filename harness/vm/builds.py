@@ -171,12 +171,20 @@ class Probe:
     :ivar facts: version, properties, capabilities
     :ivar machines: machine types, with aliases
     :ivar has_log_backend: whether ``-trace`` with ``-D`` really writes
+    :ivar has_tls: whether it was built with GnuTLS
     """
 
-    def __init__(self, facts: BuildFacts, machines: tuple[str, ...], has_log_backend: bool) -> None:
+    def __init__(
+        self,
+        facts: BuildFacts,
+        machines: tuple[str, ...],
+        has_log_backend: bool,
+        has_tls: bool = True,
+    ) -> None:
         self.facts = facts
         self.machines = machines
         self.has_log_backend = has_log_backend
+        self.has_tls = has_tls
 
 
 async def probe(binary: Path) -> Probe:
@@ -209,6 +217,7 @@ async def probe(binary: Path) -> Probe:
             await monitor.connect(ours, _PROBE_TIMEOUT_S)
             found = await facts(monitor, binary)
             machines = await monitor.execute("query-machines")
+            has_tls = await _takes(monitor, "tls-creds-anon", endpoint="server")
             process.is_end_asked = True
             await monitor.execute("quit")
         except (LostVM, LaunchError) as error:
@@ -223,12 +232,30 @@ async def probe(binary: Path) -> Probe:
                 await process.end(1.0)
         names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
         wrote = log.is_file() and b"qmp" in log.read_bytes()
-    return Probe(found, tuple(sorted(names)), wrote)
+    return Probe(found, tuple(sorted(names)), wrote, has_tls)
+
+
+async def _takes(monitor: Monitor, qom_type: str, **properties: str) -> bool:
+    """Whether an object of ``qom_type`` can be made."""
+    try:
+        await monitor.execute("object-add", {"qom-type": qom_type, "id": "probe", **properties})
+    except QmpError:
+        return False
+    return True
 
 
 def probe_now(binary: Path) -> Probe:
     """:func:`probe`, from code that runs no loop."""
     return asyncio.run(probe(binary))
+
+
+@functools.cache
+def has_tls(binary: Path) -> bool:
+    """Whether ``binary`` was built with GnuTLS (crypto/tlscreds*.c).
+
+    :raise PrerequisiteMissing: it does not come up
+    """
+    return probe_now(binary).has_tls
 
 
 @functools.cache

@@ -65,6 +65,24 @@ def saved(tmp_path):
 # -- which scenarios ---------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def tls(monkeypatch):
+    """Whether builds have TLS; a test may change it."""
+    found = {"has_tls": True}
+    monkeypatch.setattr("harness.vm.builds.has_tls", lambda _binary: found["has_tls"])
+    return found
+
+
+def test_main_job_asks_a_build_without_tls_nothing_about_it(build, tls):
+    tls["has_tls"] = False
+    found = job.scenarios([], Settings(qemu=str(build())))
+    asked = {each.name for each in found}
+    assert {each.name for each in main_job.SCENARIOS} - asked == {
+        each.name for each in main_job.SCENARIOS if each.has_tls
+    }
+    assert len(asked) < len(main_job.SCENARIOS)
+
+
 def test_without_a_scenario_it_is_the_main_job(build):
     found = job.scenarios([], Settings(qemu=str(build())))
     assert [each.name for each in found] == [each.name for each in main_job.SCENARIOS]

@@ -364,6 +364,12 @@ async def test_probe_asks_the_running_build(new_qemu):
     assert probe.facts.capabilities == ("multifd", "xbzrle")
     assert probe.machines == ("none", "pc-q35-10.0", "q35")
     assert probe.has_log_backend
+    assert not probe.has_tls, "object-add was refused"
+
+
+@pytest.mark.usefixtures("with_tools")
+def test_build_that_makes_tls_credentials_has_tls(new_qemu):
+    assert builds.has_tls(new_qemu(answers={**ANSWERS, "object-add": {}}))
 
 
 @pytest.mark.usefixtures("with_tools")
