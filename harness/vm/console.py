@@ -141,13 +141,14 @@ class Console:
         """What there is of a line that nobody ends."""
         rest, self._buffer = self._buffer, b""
         if rest:
-            self._say(rest)
+            self._say(rest, is_whole=False)
 
-    def _say(self, line: bytes) -> None:
+    def _say(self, line: bytes, *, is_whole: bool = True) -> None:
         text = line.decode("ascii", errors="backslashreplace").rstrip("\r")
         if not text:
             return
-        name, args = parse(text, self._devices)
+        # Of a round that was cut short nobody knows which devices it would have told of.
+        name, args = parse(text, self._devices) if is_whole else ("line", {"line": text})
         self.last_line = text
         if name == "ready":
             self.ready = args

@@ -118,6 +118,15 @@ async def test_last_line_without_an_end_is_kept_when_qemu_ends(guest):
     assert await guest.until(1) == [("line", {"line": "cut o"})]
 
 
+async def test_round_that_the_switchover_cut_short_is_not_taken_for_one(guest):
+    """It would be one, of fewer devices."""
+    cut = "guest: round 7: memory good"
+    guest.end.sendall(cut.encode())
+    guest.end.close()
+    assert await guest.until(1) == [("line", {"line": cut})]
+    assert guest.console.rounds == 0
+
+
 async def test_close_takes_in_what_has_not_been_read(guest):
     guest.end.sendall(b"one\ntwo")
     guest.console.close()
