@@ -40,6 +40,11 @@ def tells_of(run: CheckedRun, device: str) -> bool:
     return any(device in record.args["devices"] for record in rounds(run, Side.DESTINATION))
 
 
+def found_whole(run: CheckedRun, device: str) -> bool:
+    """Whether it has told of the device at the destination, and nothing but good."""
+    return tells_of(run, device) and damaged_device(run, device, Side.DESTINATION) is None
+
+
 def went_back(run: CheckedRun) -> tuple[Record, Record] | None:
     """A round of the source, and one that is no later though told at the destination."""
     before, after = rounds(run, Side.SOURCE), rounds(run, Side.DESTINATION)

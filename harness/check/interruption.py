@@ -6,7 +6,7 @@ Shared by the rules about runs that are cancelled, that lose a QEMU, or whose de
 import msgspec
 
 from harness.action_plan import Action, Execute, Kill
-from harness.check import shown
+from harness.check import guest, shown
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
@@ -112,7 +112,9 @@ def damaged(run: CheckedRun) -> tuple[str, list[Record]] | None:
     """Which destination device does not hold the source's bytes; None: all do."""
     for device in run.devices:
         if not shown.is_open(run, device.id):
-            if not shown.ports_compared(run, device.id):
+            if damage := guest.damaged_device(run, device.id, Side.DESTINATION):
+                return f"the guest found BAR 0 of {device.id} {damage[0]}", [damage[1]]
+            if not (shown.ports_compared(run, device.id) or guest.tells_of(run, device.id)):
                 return f"{device.id} did not show what it got", []
             differs = shown.difference(run, device.id)
             if differs is not None:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from harness.check import guest
+from harness.check import guest, interruption
 from harness.check.judge import judge
 from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.model.expectation import expect
 from tests.unit.check.guests import guest_scenario, told, with_guest
-from tests.unit.check.histories import changed, completed, find, good
+from tests.unit.check.histories import changed, completed, find, good, without
 from tests.unit.check.story import DST, SRC, device
 
 DAMAGED = "damaged: byte 0: 0, not 0x1"
@@ -52,6 +52,37 @@ def test_damaged_device_is_found_where_it_was_told_only(plain):
     assert guest.damaged_device(run, "vfio0", DST) is not None
     assert guest.damaged_device(run, "vfio0", SRC) is None
     assert guest.damaged_memory(run) is None
+
+
+# -- a device of the kernel: what the guest says is all that is known of it -----------------
+
+REGISTER = "damaged: scratch register of port 0xc300: 0x0, not 0xc3"
+
+
+@pytest.fixture
+def unseen():
+    """The kernel's devices without the registers that the harness reads where no guest runs."""
+    return without(good("kernel's devices"), "guest_serial")
+
+
+@pytest.mark.parametrize("requirement", ["ORD-1", "ORD-6"])
+def test_guest_shows_what_a_device_of_the_kernel_got(unseen, requirement):
+    assert find(unseen, requirement).outcome is Outcome.UNKNOWN
+    assert find(with_guest(unseen), requirement).outcome is Outcome.VALID
+    assert interruption.damaged(checked(with_guest(unseen))) is None
+
+
+def test_damage_of_a_device_of_the_kernel_is_no_sign_that_devices_are_apart(unseen):
+    run = late(unseen, DST, 10, vfio1=REGISTER)
+    finding = find(run, "ORD-1")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence == f"the guest found BAR 0 of vfio1 {REGISTER}"
+    assert find(run, "ORD-6").outcome is Outcome.UNKNOWN
+    assert guest.found_whole(checked(run), "vfio0")
+    assert not guest.found_whole(checked(run), "vfio1")
+    sentence, evidence = interruption.damaged(checked(run))
+    assert sentence == finding.sentence
+    assert [record.args["round"] for record in evidence] == [10]
 
 
 def test_device_damaged_at_the_source_is_of_the_run(plain):
