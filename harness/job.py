@@ -22,6 +22,7 @@ from harness.check.judge import TITLES, judge
 from harness.check.verdict import Outcome, Verdict
 from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError
 from harness.fault_plan import Fault, FaultPlan
+from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history import Kind, rundir
 from harness.history.rundir import History, RunDir
 from harness.proxy.capture import Capture
@@ -30,7 +31,7 @@ from harness.report.measured import measured
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
 from harness.run import Run, interrupted_by, run_in
-from harness.scenario import GUEST_RAM_MIB, Device, EmulatedDevice, Guest, Scenario
+from harness.scenario import Device, EmulatedDevice, Scenario, has_mdev
 from harness.session import capturing
 from harness.session.replay import scenario_of
 from harness.vm import builds
@@ -135,15 +136,21 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
         fields["seed"] = settings.seed
     if settings.faults:
         fields["faults"] = settings.faults
-    if settings.guest:
-        fields["guest"] = original.guest or Guest()
-        fields["ram_mib"] = max(original.ram_mib, 3 * GUEST_RAM_MIB // 2)
     try:
         devices = tuple(_devices(settings.kinds or original.devices, settings))
         then = applied(original.then, settings) if original.then else None
+        if settings.guest:
+            fields |= _with_guest(original, devices)
         return msgspec.structs.replace(original, devices=devices, **fields, then=then)
     except ValueError as error:
         raise UsageError(f"{original.name}: {error}") from error
+
+
+def _with_guest(original: Scenario, devices: Sequence[Device]) -> dict[str, Any]:
+    """The fields that give ``original`` a guest beside ``devices``, and the RAM that it needs."""
+    guest = original.guest or Guest()
+    least = 3 * LINUX_RAM_MIB // 2 if guest.is_linux(has_mdev=has_mdev(devices)) else 0
+    return {"guest": guest, "ram_mib": max(original.ram_mib, least)}
 
 
 def _devices(originals: Sequence[Device], settings: Settings) -> Iterator[Device]:

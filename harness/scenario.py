@@ -5,7 +5,7 @@ times are seconds, unless a name says otherwise.
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from harness import fault_plan
 from harness.action_plan import ActionPlan
 from harness.errors import UsageError
 from harness.fault_plan import FaultPlan
+from harness.guest_plan import Guest
 from harness.pci_address import full_address, repeated
 
 MIB = 1 << 20
 SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
-GUEST_RAM_MIB = 128  # the stock kernel of images/guest boots with this, and not with 64
 MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
 
 
@@ -181,17 +181,9 @@ Device = EmulatedDevice | MdevDevice | PciDevice
 """Of any kind."""
 
 
-class Guest(_Frozen, frozen=True, kw_only=True):
-    """A Linux that runs meanwhile (``images/guest``), dirties memory and BAR 0 of each device
-    in rounds, and says on its console after each whether all of it is whole.
-    """
-
-    memory_kib: int = 4096
-    """Memory that it dirties each round; all else that it has stays as it is."""
-    rounds: int = 5
-    """Rounds that it must tell after the migration, where it runs on."""
-    boot_deadline_s: float = 180.0
-    """From the source's start until the guest has told its first round."""
+def has_mdev(devices: Iterable[Device]) -> bool:
+    """Whether there is an mdev device among them."""
+    return any(isinstance(device, MdevDevice) for device in devices)
 
 
 class Transport(enum.StrEnum):
@@ -384,6 +376,12 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         return tuple(device for device in self.devices if isinstance(device, EmulatedDevice))
 
     @property
+    def has_linux(self) -> bool:
+        """Whether a Linux runs in the guest."""
+        guest = self.guest
+        return guest is not None and guest.is_linux(has_mdev=has_mdev(self.devices))
+
+    @property
     def state_size(self) -> int:
         """Bytes of state of the devices that live in the harness; others' is not known."""
         return sum(device.total_size for device in self.emulated)
@@ -418,18 +416,7 @@ def _guest_needs(scenario: Scenario) -> Iterator[tuple[bool, str]]:
     guest = scenario.guest
     if guest is None:
         return
-    yield (
-        scenario.ram_mib >= GUEST_RAM_MIB,
-        f"ram_mib is {scenario.ram_mib}: a guest needs {GUEST_RAM_MIB} or more",
-    )
-    room = (scenario.ram_mib - GUEST_RAM_MIB // 2) << 10
-    yield (
-        1 <= guest.memory_kib <= room,
-        f"guest: memory_kib is {guest.memory_kib}, not 1 to {room} (half of "
-        f"{GUEST_RAM_MIB} MiB is Linux's)",
-    )
-    yield guest.rounds >= 1, f"guest: rounds is {guest.rounds}, below 1"
-    yield guest.boot_deadline_s > 0, "guest: boot_deadline_s is not above 0"
+    yield from guest.needs(scenario.ram_mib, has_linux=scenario.has_linux)
     yield (
         not scenario.interrupt_line,
         "interrupt_line is what the harness does in place of a guest: there is one",

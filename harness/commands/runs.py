@@ -45,7 +45,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, metavar="BYTES",
                         help="state of each device, like 16M")  # fmt: skip
     parser.add_argument("--guest", action="store_true",
-                        help="a Linux runs and says whether it is whole (make guest)")  # fmt: skip
+                        help="a guest runs and says whether it is whole (make guest)")  # fmt: skip
     parser.add_argument("--seed", type=int, metavar="N", help="of states and faults")
     parser.add_argument("--capture", action="store_true",
                         help="keep what each source sends in its run directory")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The guest of ``images/guest``: how QEMU boots it, and waiting for what it says.
+"""A guest of ``images/guest``: how QEMU boots it, and waiting for what it says.
 
 It says it on its console (``vm.console``), which makes records of it.
 """
@@ -11,22 +11,38 @@ from harness.scenario import Scenario
 from harness.session import guest_side
 from harness.session.log import Log
 from harness.session.peer import Peer
-from harness.vm import guest_image, migration
+from harness.vm import command_line, guest_image, migration
 
 _FIRST_ROUNDS = 2
 """Rounds until memory and devices are surely full of its pattern, and were found good."""
 
 
-def boot(peer: Peer, scenario: Scenario, firmware: Path) -> tuple[Sequence[str], Sequence[int]]:
-    """QEMU options that say what it boots, and descriptors that these name: the guest with its
-    console, or ``firmware`` alone where the scenario has none.
+def firmware(scenario: Scenario) -> bytes:
+    """The firmware for a QEMU of ``scenario`` that boots no Linux: the guest itself, or one that
+    halts at once where there is none.
 
+    :raise PrerequisiteMissing: the guest is not built
+    """
+    if scenario.guest is None or scenario.has_linux:
+        return command_line.firmware()
+    return guest_image.firmware(scenario.guest.memory_kib)
+
+
+def boot(peer: Peer, scenario: Scenario, firmware: Path) -> tuple[Sequence[str], Sequence[int]]:
+    """QEMU options that say what it boots, and descriptors that these name: the guest's console,
+    where there is one.
+
+    :param firmware: the file with that of the scenario
     :raise PrerequisiteMissing: the guest's image is not built
     """
     if scenario.guest is None or peer.console is None:
         return ("-bios", str(firmware)), ()
-    image, console = guest_image.find(), peer.console
-    return [*image.options(scenario.guest.memory_kib), *console.options()], [console.fd]
+    console = peer.console
+    if scenario.has_linux:
+        boots = guest_image.find().options(scenario.guest.memory_kib)
+    else:
+        boots = ["-bios", str(firmware)]
+    return [*boots, *console.options()], [console.fd]
 
 
 async def until_up(source: Peer, scenario: Scenario, log: Log) -> bool:

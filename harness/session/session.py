@@ -31,7 +31,7 @@ from harness.vm.credentials import Credentials
 _SETTLE_S = 5.0  # for the other side to end once one has failed
 _QUIET_S = 1.0  # likewise, where it is right not to end
 _SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
-_FIRMWARE = "halt.bin"
+_FIRMWARE = "firmware.bin"
 _STREAM = "migration.stream"
 
 
@@ -156,7 +156,7 @@ class Session:
         :raise HarnessError: one could not be started at all
         """
         self.progress("boot")
-        (self.rundir.path / _FIRMWARE).write_bytes(command_line.firmware())
+        (self.rundir.path / _FIRMWARE).write_bytes(running_guest.firmware(self.scenario))
         self._tls.write()
         try:
             async with asyncio.TaskGroup() as group:
@@ -203,8 +203,7 @@ class Session:
 
     async def _play(self, address: dict[str, Any]) -> None:
         """Let the source send to ``address``, and wait for the end of both sides."""
-        with contextlib.suppress(LostVM):  # the other side has its end to come to all the same
-            await self.source.vm.monitor.execute("migrate", migration.channels(address))
+        await self.source.vm.monitor.execute("migrate", migration.channels(address))
         self.progress("transfer")
         await self._until_ended(*self._peers)
 

@@ -1,5 +1,8 @@
-"""What ``images/guest/build.sh`` has built: the Linux that runs in a scenario's guest."""
+"""What ``images/guest/build.sh`` has built to run in a scenario's guest: a Linux, and a firmware
+that does the same and is up at once.
+"""
 
+import struct
 from pathlib import Path
 
 import msgspec
@@ -8,6 +11,8 @@ from harness.errors import PrerequisiteMissing
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "guest"
 BUILD = "make guest"
+FIRMWARE_SIZE = 1 << 16
+_MEMORY_KIB_AT = 0xFFEC  # memory_kib in images/guest/firmware.S
 
 
 class GuestImage(msgspec.Struct, frozen=True):
@@ -35,11 +40,32 @@ def find(folder: Path = CACHE) -> GuestImage:
     :raise PrerequisiteMissing: there is none, or it is not whole
     """
     image = GuestImage(folder.absolute() / "vmlinuz", folder.absolute() / "initrd")
+    _require(folder, image.kernel, image.initrd)
+    return image
+
+
+def firmware(memory_kib: int, folder: Path = CACHE) -> bytes:
+    """The image of the firmware, for ``-bios``: ``FIRMWARE_SIZE`` bytes.
+
+    :param memory_kib: memory that the guest is to dirty, from 1 MiB on
+    :raise PrerequisiteMissing: there is none, or it is not whole
+    """
+    path = folder.absolute() / "firmware.bin"
+    _require(folder, path)
+    image = bytearray(path.read_bytes())
+    if len(image) != FIRMWARE_SIZE:
+        raise _not_whole(path)
+    struct.pack_into("<I", image, _MEMORY_KIB_AT, memory_kib)
+    return bytes(image)
+
+
+def _require(folder: Path, *parts: Path) -> None:
     if not (folder / "manifest.json").is_file():
         raise PrerequisiteMissing(f"the guest is not built: {BUILD}")
-    for part in (image.kernel, image.initrd):
+    for part in parts:
         if not part.is_file():
-            raise PrerequisiteMissing(
-                f"{part}: the guest is not whole: remove {folder.absolute()}, {BUILD}"
-            )
-    return image
+            raise _not_whole(part)
+
+
+def _not_whole(part: Path) -> PrerequisiteMissing:
+    return PrerequisiteMissing(f"{part}: the guest is not whole: remove {part.parent}, {BUILD}")

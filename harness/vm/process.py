@@ -29,11 +29,9 @@ class Launcher(Protocol):
         argv: Sequence[str],
         *,
         pass_fds: Sequence[int] = (),
-        stdin: int | IO[Any] | None = subprocess.DEVNULL,
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         env: Mapping[str, str] | None = None,
-        is_foreground: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start ``argv``; raises OSError where it cannot be executed."""
 
@@ -42,24 +40,19 @@ def launch_plain(
     argv: Sequence[str],
     *,
     pass_fds: Sequence[int] = (),
-    stdin: int | IO[Any] | None = subprocess.DEVNULL,
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
     env: Mapping[str, str] | None = None,
-    is_foreground: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` in a session of its own, without a filter.
-
-    :param is_foreground: leave it in the caller's session, with the caller's terminal
-    """
+    """Start ``argv`` in a session of its own, without a filter."""
     return subprocess.Popen(
         argv,
-        stdin=stdin,
+        stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
         env=env,
         pass_fds=pass_fds,
-        start_new_session=not is_foreground,
+        start_new_session=True,
     )
 
 

@@ -3,6 +3,7 @@
 #
 #     vmlinuz         the stock Debian kernel that the rig has, too
 #     initrd          init.c, compiled, and nothing else
+#     firmware.bin    firmware.S, assembled: what runs where a Linux would take too long
 #     manifest.json   what they are
 #
 # Kernel and busybox (for its cpio) are taken from .cache/rig where that is built, else
@@ -22,7 +23,7 @@ fail() {
 
 suite=bookworm-backports
 tried=$PWD/images/rig/packages
-recipe=$(cat -- images/guest/build.sh images/guest/init.c "$tried" | sha256sum | cut -c1-16)
+recipe=$(cat -- images/guest/build.sh images/guest/init.c images/guest/firmware.S "$tried" | sha256sum | cut -c1-16)
 
 cache=.cache/guest
 mkdir -p "$cache"
@@ -73,6 +74,11 @@ mkdir "$work/tree" "$work/guest"
 gcc -std=gnu17 -Os -Wall -Wextra -Werror -static -s -o "$work/tree/init" images/guest/init.c ||
     fail "init.c does not compile: see above"
 touch --date=@0 "$work/tree/init" # the same bytes each time
+# All of it is one section, which ends where the address space of 32 bits does.
+gcc -m32 -nostdlib -static -Wl,-Ttext=0xffff0000 -Wl,--build-id=none \
+    -o "$work/firmware" images/guest/firmware.S &&
+    objcopy -O binary -j .text "$work/firmware" "$work/guest/firmware.bin" ||
+    fail "firmware.S does not assemble: see above"
 busybox=$(realpath -- "$busybox")
 (cd -- "$work/tree" && echo init | "$busybox" cpio -o -H newc -R 0:0 --ignore-devno --renumber-inodes 2>"$work/cpio.stderr") |
     gzip -9n >"$work/guest/initrd"
@@ -82,10 +88,10 @@ rm -f -- "$cache/manifest.json" # not whole from here on
 mv -- "$work/guest"/* "$cache/"
 {
     printf '{\n "recipe": "%s",\n "kernel": "%s",\n "debian": "%s",\n' "$recipe" "$kernel" "$version"
-    for part in vmlinuz initrd; do
+    for part in vmlinuz initrd firmware.bin; do
         printf ' "%s_sha256": "%s",\n' "$part" "$(sha256sum <"$cache/$part" | cut -d' ' -f1)"
     done
     printf ' "built": "%s"\n}\n' "$(date -u +%F)"
 } >"$work/manifest.json"
 mv -- "$work/manifest.json" "$cache/manifest.json"
-echo "guest: $cache is Linux $kernel with our init, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"
+echo "guest: $cache is Linux $kernel with our init, and a firmware, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"

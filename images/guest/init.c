@@ -43,6 +43,7 @@ struct device {
     int fd;                 /* resource0 of mtty */
     volatile uint64_t *bar; /* BAR 0 of the emulated function, mapped; NULL: mtty */
     size_t words;
+    uint64_t base; /* number of its first word in the pattern: each device has its own */
 };
 
 static struct device devices[MOST_DEVICES];
@@ -62,46 +63,46 @@ static uint64_t pattern(uint64_t round, uint64_t word)
     return (round << 32 | word) * 0x9e3779b97f4a7c15;
 }
 
-static void fill(volatile uint64_t *words, size_t count, uint64_t round)
+static void fill(volatile uint64_t *words, size_t count, uint64_t base, uint64_t round)
 {
     for (size_t i = 0; i < count; i++)
-        words[i] = pattern(round, i);
+        words[i] = pattern(round, base + i);
 }
 
 /*
  * Print whether all the words are those of the round, and fill them for the next one.  Each
  * word is looked at right before it is written: at no moment could damage go unseen.
  */
-static void renew(volatile uint64_t *words, size_t count, uint64_t round)
+static void renew(volatile uint64_t *words, size_t count, uint64_t base, uint64_t round)
 {
     uint64_t wrong = 0;
     size_t first = count;
 
     for (size_t i = 0; i < count; i++) {
         uint64_t found = words[i];
-        if (found != pattern(round, i) && first == count) {
+        if (found != pattern(round, base + i) && first == count) {
             first = i;
             wrong = found;
         }
-        words[i] = pattern(round + 1, i);
+        words[i] = pattern(round + 1, base + i);
     }
     if (first == count)
         printf(" good");
     else
         printf(" damaged: byte %#zx: %#llx, not %#llx", first * sizeof(*words),
-               (unsigned long long)wrong, (unsigned long long)pattern(round, first));
+               (unsigned long long)wrong, (unsigned long long)pattern(round, base + first));
 }
 
 static void fill_port(const struct device *device, uint64_t round)
 {
-    uint8_t value = pattern(round, 0) >> 56;
+    uint8_t value = pattern(round, device->base) >> 56;
     if (pwrite(device->fd, &value, 1, SCRATCH) != 1)
         give_up(device->name);
 }
 
 static void renew_port(const struct device *device, uint64_t round)
 {
-    uint8_t found, value = pattern(round, 0) >> 56;
+    uint8_t found, value = pattern(round, device->base) >> 56;
     if (pread(device->fd, &found, 1, SCRATCH) != 1)
         give_up(device->name);
     if (found == value)
@@ -140,6 +141,7 @@ static void take(const char *name)
 
     if ((id != EMULATED && id != MTTY) || device_count == MOST_DEVICES)
         return;
+    device->base = (device_count + 1ull) << 24;
     snprintf(device->name, sizeof(device->name), "%s", name);
     int enable = open_file(name, "enable", O_WRONLY);
     if (write(enable, "1", 1) != 1 && errno != EBUSY) /* busy: its driver has enabled it */
@@ -189,21 +191,21 @@ int main(void)
         printf(", BAR 0 of %s", devices[i].name);
     printf("\n");
 
-    fill(memory, (kib << 10) / sizeof(*memory), 0);
+    fill(memory, (kib << 10) / sizeof(*memory), 0, 0);
     for (int i = 0; i < device_count; i++)
         if (devices[i].bar)
-            fill(devices[i].bar, devices[i].words, 0);
+            fill(devices[i].bar, devices[i].words, devices[i].base, 0);
         else
             fill_port(&devices[i], 0);
 
     for (uint64_t round = 0;; round++) {
         nanosleep(&pause, NULL);
         printf("guest: round %llu: memory", (unsigned long long)round);
-        renew(memory, (kib << 10) / sizeof(*memory), round);
+        renew(memory, (kib << 10) / sizeof(*memory), 0, round);
         for (int i = 0; i < device_count; i++) {
             printf(", %s", devices[i].name);
             if (devices[i].bar)
-                renew(devices[i].bar, devices[i].words, round);
+                renew(devices[i].bar, devices[i].words, devices[i].base, round);
             else
                 renew_port(&devices[i], round);
         }

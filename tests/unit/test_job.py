@@ -13,20 +13,12 @@ from harness import job, main_job
 from harness.check.judge import judge
 from harness.errors import HistoryError, PrerequisiteMissing, UsageError, VMError
 from harness.fault_plan import Drop, Hold, Select, Until
+from harness.guest_plan import Guest
 from harness.history import Kind, Record, Side
 from harness.history.rundir import SOURCE_STDERR
 from harness.job import Settings
 from harness.run import Run
-from harness.scenario import (
-    MIB,
-    EmulatedDevice,
-    Guest,
-    MdevDevice,
-    Scenario,
-    Tls,
-    Transport,
-    to_json,
-)
+from harness.scenario import MIB, EmulatedDevice, MdevDevice, Scenario, Tls, Transport, to_json
 from harness.vm.builds import Probe
 from tests.unit.check.histories import FACTS
 from tests.unit.saved_runs import save, valid_run, violated_run
@@ -496,3 +488,10 @@ def test_guest_gets_the_memory_that_it_needs():
     with_more = job.applied(found, Settings(guest=True, channels=2))
     assert (with_more.guest, with_more.ram_mib) == (found.guest, 192)
     assert Settings(guest=True).has_shape
+
+
+def test_guest_beside_an_mdev_device_is_no_linux_and_needs_no_more_memory():
+    settings = Settings(guest=True, kinds=(MdevDevice(id="vfio0"),))
+    found = job.applied(THREE, settings)
+    assert not found.has_linux
+    assert found.ram_mib == THREE.ram_mib

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from harness.action_plan import Kill, Target, When
 from harness.errors import UsageError
 from harness.fault_plan import Drop, Duplicate, Hold, HoldConnections, Select, StallMain, Until
+from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.scenario import (
-    GUEST_RAM_MIB,
     MIB,
     DataPath,
     EmulatedDevice,
-    Guest,
     Lie,
     LoadBehaviour,
     MdevDevice,
@@ -448,14 +447,14 @@ def test_connections_can_be_held_under_tls():
 
 
 def test_guest_comes_back_from_json():
-    scenario = Scenario(name="a", ram_mib=GUEST_RAM_MIB, guest=Guest(memory_kib=64))
+    scenario = Scenario(name="a", ram_mib=LINUX_RAM_MIB, guest=Guest(memory_kib=64))
     assert from_json(to_json(scenario)) == scenario
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"ram_mib": 64}, "ram_mib is 64: a guest needs 128 or more"),
+        ({"ram_mib": 64}, "ram_mib is 64: a Linux guest needs 128 or more"),
         ({"guest": Guest(memory_kib=0)}, "guest: memory_kib is 0, not 1 to 65536"),
         ({"guest": Guest(memory_kib=65537)}, "guest: memory_kib is 65537, not 1 to 65536"),
         ({"guest": Guest(rounds=0)}, "guest: rounds is 0, below 1"),
@@ -466,12 +465,12 @@ def test_guest_comes_back_from_json():
             "d: size is 65595: for a guest to find BAR 0 again it must be 65596 or more",
         ),
         (
-            {"then": Scenario(name="b", ram_mib=GUEST_RAM_MIB)},
+            {"then": Scenario(name="b", ram_mib=LINUX_RAM_MIB)},
             "then must have the same devices, machine, ram_mib and guest",
         ),
     ],
 )
 def test_guest_that_cannot_run_or_be_judged_is_refused(fields, words):
-    plain = {"ram_mib": GUEST_RAM_MIB, "guest": Guest()}
+    plain = {"ram_mib": LINUX_RAM_MIB, "guest": Guest()}
     with pytest.raises(ValueError, match=words):
         Scenario(name="a", **{**plain, **fields})

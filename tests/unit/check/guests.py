@@ -1,13 +1,14 @@
 """SYNTHETIC histories of migrations with a guest that tells rounds on its console."""
 
+from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
-from harness.scenario import GUEST_RAM_MIB, EmulatedDevice, Guest, Scenario
+from harness.scenario import EmulatedDevice, Scenario
 from tests.unit.check.story import DST, MS, SRC, history, scenario
 
 
 def guest_scenario(*devices: EmulatedDevice, **fields) -> Scenario:
-    return scenario(*devices, **{"guest": Guest(), "ram_mib": GUEST_RAM_MIB, **fields})
+    return scenario(*devices, **{"guest": Guest(), "ram_mib": LINUX_RAM_MIB, **fields})
 
 
 def told(run: History, side, number: int, *, at: int, memory: str = "good", **devices) -> Record:

@@ -3,14 +3,13 @@
 import msgspec
 import pytest
 
+from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.proxy.capture import Capture, CaptureWriter
 from harness.proxy.events import MAIN
 from harness.scenario import (
-    GUEST_RAM_MIB,
     EmulatedDevice,
-    Guest,
     MdevDevice,
     Scenario,
     Tls,
@@ -61,7 +60,7 @@ def test_state_that_was_not_sent_makes_no_capture(writer):
         ({"transport": Transport.TCP}, ""),
         ({"transport": Transport.FILE}, "transport is file: a capture is made of connections"),
         ({"tls": Tls.PSK}, "a relay cannot look into TLS"),
-        ({"guest": Guest(), "ram_mib": GUEST_RAM_MIB}, "a guest changes its devices as it runs"),
+        ({"guest": Guest(), "ram_mib": LINUX_RAM_MIB}, "a guest changes its devices as it runs"),
         ({"devices": (MdevDevice(id="a"),)}, "what a device of the kernel was given only it"),
     ],
 )

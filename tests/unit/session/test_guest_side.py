@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history import Side
-from harness.scenario import GUEST_RAM_MIB, EmulatedDevice, Guest, MdevDevice, Scenario
+from harness.scenario import EmulatedDevice, MdevDevice, Scenario
 from harness.session import guest_side
 from harness.session.log import Log
 from tests.unit.vm.mtty_port import Ports
@@ -111,7 +112,7 @@ async def test_each_port_has_contents_of_its_own(peer, log):
 
 
 async def test_guest_that_runs_does_it_itself(peer, log):
-    guest = Scenario(name="g", devices=SCENARIO.devices, guest=Guest(), ram_mib=GUEST_RAM_MIB)
+    guest = Scenario(name="g", devices=SCENARIO.devices, guest=Guest(), ram_mib=LINUX_RAM_MIB)
     await guest_side.set_up(peer, guest, log)
     assert peer.devices.emulated.devices[0].function.is_filled
     assert not peer.vm.monitor.bus.config

@@ -7,17 +7,18 @@ from types import SimpleNamespace
 import pytest
 
 from harness.errors import LostVM, PrerequisiteMissing
+from harness.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
 from harness.history import Kind, Record, Side
-from harness.scenario import GUEST_RAM_MIB, EmulatedDevice, Guest, Scenario
+from harness.scenario import EmulatedDevice, Scenario
 from harness.session import running_guest
 from harness.session.log import Log
-from harness.vm import guest_image
+from harness.vm import command_line, guest_image
 from harness.vm.activity import Activity
 from tests.unit.vm.test_guest import Bus
 
 SCENARIO = Scenario(
     name="guest",
-    ram_mib=GUEST_RAM_MIB,
+    ram_mib=LINUX_RAM_MIB,
     guest=Guest(rounds=3, boot_deadline_s=0.05),
     deadline_s=0.05,
     devices=(EmulatedDevice(id="a"), EmulatedDevice(id="b")),
@@ -120,6 +121,19 @@ def test_guest_is_booted_with_its_console(peer, monkeypatch):
     assert "console=ttyS0 quiet memory_kib=4096" in options
     assert options[-2:] == ["-serial", "chardev:console"]
     assert fds == [7]
+
+
+def test_firmware_is_booted_with_its_console(peer, monkeypatch):
+    quick = Scenario(name="quick", guest=Guest(kind=GuestKind.FIRMWARE, memory_kib=64))
+    monkeypatch.setattr(guest_image, "firmware", lambda kib: b"guest of %d KiB" % kib)
+    assert running_guest.firmware(quick) == b"guest of 64 KiB"
+    boots = ["-bios", "/run/halt.bin", "-serial", "chardev:console"]
+    assert running_guest.boot(peer, quick, FIRMWARE) == (boots, [7])
+
+
+@pytest.mark.parametrize("scenario", [SCENARIO, Scenario(name="plain")])
+def test_where_no_firmware_is_the_guest_it_halts(scenario):
+    assert running_guest.firmware(scenario) == command_line.firmware()
 
 
 def test_guest_that_is_not_built_is_missing(peer, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ from harness.vm import guest_image
 def built(tmp_path):
     for name in ("manifest.json", "vmlinuz", "initrd"):
         (tmp_path / name).write_text("{}")
+    (tmp_path / "firmware.bin").write_bytes(bytes(range(256)) * 256)
     return tmp_path
 
 
@@ -28,6 +29,23 @@ def test_options_boot_it_with_a_serial_console(built):
 def test_guest_that_is_not_built_is_named_with_the_way_to_build_it(tmp_path):
     with pytest.raises(PrerequisiteMissing, match=r"the guest is not built: make guest"):
         guest_image.find(tmp_path)
+
+
+def test_firmware_is_told_its_memory_and_is_else_as_built(built):
+    image = guest_image.firmware(0x01020304, built)
+    as_built = (built / "firmware.bin").read_bytes()
+    at = as_built.rindex(b"\xec\xed\xee\xef")
+    assert image == as_built[:at] + b"\x04\x03\x02\x01" + as_built[at + 4 :]
+    assert at == guest_image.FIRMWARE_SIZE - 20, "four bytes before the reset vector"
+
+
+def test_firmware_that_is_not_built_is_named(built):
+    (built / "firmware.bin").write_bytes(b"short")
+    with pytest.raises(PrerequisiteMissing, match=r"firmware.bin: the guest is not whole: remove"):
+        guest_image.firmware(64, built)
+    (built / "manifest.json").unlink()
+    with pytest.raises(PrerequisiteMissing, match=r"the guest is not built: make guest"):
+        guest_image.firmware(64, built)
 
 
 @pytest.mark.parametrize("part", ["vmlinuz", "initrd"])
