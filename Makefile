@@ -33,7 +33,8 @@ test: $(READY) qemu qemus guest ## the tests that need no rig: [QEMU=path] [ARGS
 	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
-expected: $(READY) qemu qemus guest ## all tests, and write how many there are to tests/expected
+expected: $(READY) rig qemu qemus guest ## all tests, and write how many there are to tests/expected
+	$(BIN)/python -m pytest tests/rig --expect-update $(QEMUS) $(ARGS)
 	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 
 .PHONY: avocado
@@ -59,8 +60,8 @@ rig: $(READY) ## build the virtual machine that has the kernel's own VFIO
 	@images/rig/build.sh
 
 .PHONY: check-rig
-check-rig: rig qemu guest ## the tests of it and in it, with the kernel's own devices
-	$(BIN)/python -m pytest tests/rig $(QEMUS) $(ARGS)
+check-rig: rig qemu qemus guest ## the tests of it and in it, with the kernel's own devices
+	$(BIN)/python -m pytest tests/rig --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: setup
 setup: $(READY) qemu ## only set up

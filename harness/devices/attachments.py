@@ -4,9 +4,8 @@ To add a kind: give it a class with what ``Kind`` asks for, and make it in ``Att
 """
 
 import contextlib
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, Protocol
+from typing import Protocol
 
 from harness.devices.emulated import EmulatedDevices
 from harness.devices.mdev import MdevDevices
@@ -14,6 +13,7 @@ from harness.devices.pci import PciDevices
 from harness.devices.vfio_pci import slot_of
 from harness.history import Record, Side
 from harness.scenario import MIB, Device, EmulatedDevice, MdevDevice, PciDevice
+from harness.vm.process import Launcher, launch_plain
 
 
 class Kind(Protocol):
@@ -91,40 +91,10 @@ class Attachments:
         """Names that QEMU's trace may give the devices -> their ids."""
         return {name: each for kind in self._kinds for name, each in kind.trace_names().items()}
 
-    def launch(
-        self,
-        argv: Sequence[str],
-        *,
-        pass_fds: Sequence[int] = (),
-        stdin: int | IO[Any] | None = subprocess.DEVNULL,
-        stdout: int | IO[Any] | None = None,
-        stderr: int | IO[Any] | None = None,
-        env: Mapping[str, str] | None = None,
-        is_foreground: bool = False,
-    ) -> subprocess.Popen[bytes]:
-        """Start ``argv``: under the filter where devices are emulated, else as it is.
-
-        Parameters and errors as of ``Supervisor.launch``.
-        """
-        if self.emulated.devices:
-            return self.emulated.supervisor.launch(
-                argv,
-                pass_fds=pass_fds,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                env=env,
-                is_foreground=is_foreground,
-            )
-        return subprocess.Popen(
-            argv,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=env,
-            pass_fds=pass_fds,
-            start_new_session=not is_foreground,
-        )
+    @property
+    def launch(self) -> Launcher:
+        """What starts QEMU: under the filter where devices are emulated, else as it is."""
+        return self.emulated.supervisor.launch if self.emulated.devices else launch_plain
 
     @property
     def failure(self) -> BaseException | None:

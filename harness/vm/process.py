@@ -29,9 +29,11 @@ class Launcher(Protocol):
         argv: Sequence[str],
         *,
         pass_fds: Sequence[int] = (),
+        stdin: int | IO[Any] | None = subprocess.DEVNULL,
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         env: Mapping[str, str] | None = None,
+        is_foreground: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start ``argv``; raises OSError where it cannot be executed."""
 
@@ -40,19 +42,24 @@ def launch_plain(
     argv: Sequence[str],
     *,
     pass_fds: Sequence[int] = (),
+    stdin: int | IO[Any] | None = subprocess.DEVNULL,
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
     env: Mapping[str, str] | None = None,
+    is_foreground: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` in a session of its own, without a filter."""
+    """Start ``argv`` in a session of its own, without a filter.
+
+    :param is_foreground: leave it in the caller's session, with the caller's terminal
+    """
     return subprocess.Popen(
         argv,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         env=env,
         pass_fds=pass_fds,
-        start_new_session=True,
+        start_new_session=not is_foreground,
     )
 
 

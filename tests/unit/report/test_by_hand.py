@@ -12,7 +12,7 @@ from harness.scenario import Tls
 from tests.unit.check.guests import guest_scenario
 from tests.unit.check.histories import DST, SRC, Story, history, scenario
 
-FOLDER = "/work/runs/two devices-0001"
+FOLDER = "/srv/runs/two devices-0001"
 SOCKET = {"transport": "socket", "type": "unix", "path": "vfio-multifd-7887", "abstract": True}
 INET = {"transport": "socket", "type": "inet", "host": "127.0.0.1"}
 FILE = {"transport": "file", "filename": f"{FOLDER}/migration.stream", "offset": 0}
