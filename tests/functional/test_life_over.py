@@ -6,6 +6,7 @@ from harness.action_plan import Execute, Target, status
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Side
+from harness.main_job import STAYS_ACTIVE
 from harness.scenario import MIB, EmulatedDevice, SaveBehaviour
 from harness.session.session import Session
 from harness.vm import migration
@@ -15,7 +16,6 @@ FAILS = EmulatedDevice(id="vfio0", size=MIB, save=SaveBehaviour(error_at=0))
 CANCEL = Execute(
     when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="migrate_cancel"
 )
-NEVER_CONVERGES = {"downtime-limit": 1, "avail-switchover-bandwidth": 1}
 
 
 def _last_arc(session: Session) -> str:
@@ -73,7 +73,7 @@ async def test_completed_source_can_run_on_when_the_destination_dies(pair_migrat
         pytest.param(
             "cancelled",
             marks=pytest.mark.scenario(
-                devices=(PLAIN,), actions=(CANCEL,), parameters=NEVER_CONVERGES
+                devices=(PLAIN,), actions=(CANCEL,), parameters=STAYS_ACTIVE
             ),
         ),
         pytest.param("failed", marks=pytest.mark.scenario(devices=(FAILS,))),
@@ -99,7 +99,7 @@ async def test_source_runs_on_whatever_comes_then(pair_migrated, end, what) -> N
         pytest.param(
             "cancelled",
             marks=pytest.mark.scenario(
-                devices=(PLAIN,), actions=(CANCEL,), parameters=NEVER_CONVERGES
+                devices=(PLAIN,), actions=(CANCEL,), parameters=STAYS_ACTIVE
             ),
         ),
         pytest.param("failed", marks=pytest.mark.scenario(devices=(FAILS,))),

@@ -13,12 +13,12 @@ import pytest
 from harness.action_plan import Action, Execute, Kill, Target, When, status
 from harness.fault_plan import CloseChannel, Which
 from harness.history import Kind, Side
+from harness.main_job import STAYS_ACTIVE
 from harness.pytest_plugin.fixtures import Judged, Kept
 from harness.run import Run
 from harness.scenario import MIB, EmulatedDevice, LoadBehaviour, SaveBehaviour, Scenario
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
-NEVER_CONVERGES = {"downtime-limit": 1, "avail-switchover-bandwidth": 1}
 PAUSED = {"pause-before-switchover": True}
 READ_S = 0.2  # of a slow source device
 SLOW_SOURCE = EmulatedDevice(id="vfio0", size=3 * MIB, save=SaveBehaviour(read_delay_s=READ_S))
@@ -44,11 +44,11 @@ CANCELS = Execute(when=status(SOURCE, "active"), target=SOURCE, command="migrate
 TABLE: dict[str, Held | str] = {
     "none": "no migration was begun",
     # While it connects; test_life_setup.py holds it there once all channels are connected.
-    "setup": Held(fields={"parameters": NEVER_CONVERGES}, is_brief=True),
-    "active": Held(fields={"parameters": NEVER_CONVERGES}),
+    "setup": Held(fields={"parameters": STAYS_ACTIVE}, is_brief=True),
+    "active": Held(fields={"parameters": STAYS_ACTIVE}),
     "pre-switchover": Held(fields={"capabilities": PAUSED}),
     "device": Held(device=SLOW_SOURCE),
-    "cancelling": Held(fields={"parameters": NEVER_CONVERGES}, before=(CANCELS,), is_brief=True),
+    "cancelling": Held(fields={"parameters": STAYS_ACTIVE}, before=(CANCELS,), is_brief=True),
     "failing": Held(device=SLOW_SOURCE, fields={"faults": (CloseChannel(which=Which.ALL),)}),
     "completed": "the migration is over: test_life_over.py",
     "cancelled": "the migration is over: test_life_over.py",

@@ -13,6 +13,7 @@ import pytest
 from harness.action_plan import Execute, Target, status
 from harness.check.verdict import Outcome
 from harness.fault_plan import HoldConnections, Until
+from harness.main_job import STAYS_ACTIVE
 from harness.run import Run
 from harness.scenario import (
     MIB,
@@ -123,9 +124,8 @@ async def test_cancelled_migration_leaves_no_credentials_in_the_way(judged, kept
     cancel = Execute(
         when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="migrate_cancel"
     )
-    stays_active = {"downtime-limit": 1, "avail-switchover-bandwidth": 1}
     again = _scenario(Tls.PSK, name="again")
-    scenario = _scenario(Tls.PSK, actions=(cancel,), parameters=stays_active, then=again)
+    scenario = _scenario(Tls.PSK, actions=(cancel,), parameters=STAYS_ACTIVE, then=again)
     run = await judged(scenario)
     assert run.next is not None
     kept(run.next, *WHOLE)
