@@ -87,9 +87,12 @@ def test_sigterm_ends_the_program_even_one_that_hangs(trap, number):
         stdout=subprocess.PIPE,
         text=True,
     ) as serving:
-        assert {serving.stdout.readline() for _ in range(2)} == {"up\n", "waits\n"}
-        serving.terminate()
-        told, _ = serving.communicate(timeout=30)
+        try:
+            assert {serving.stdout.readline() for _ in range(2)} == {"up\n", "waits\n"}
+            serving.terminate()
+            told, _ = serving.communicate(timeout=30)
+        finally:
+            serving.kill()  # its program dies with it
     assert serving.returncode == 128 + number
     assert told == "source vfio0: states: RUNNING\n"
 
