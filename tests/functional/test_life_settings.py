@@ -75,7 +75,7 @@ async def test_without_a_return_path_multifd_brings_all(judged, kept) -> None:
         devices=(_device(size=40 * MIB),),
         channels=16,
         return_path=False,
-        faults=(Pace(bytes_per_s=40 * MIB),),
-        deadline_s=3,
+        faults=(Pace(bytes_per_s=16 * MIB),),
+        deadline_s=8,
     )
     kept(await judged(scenario), "SET-9", case="no return path")
