@@ -25,6 +25,13 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def add_qemus(parser: argparse.ArgumentParser) -> None:
+    """``--qemu`` and ``--qemu-dst``."""
+    parser.add_argument("--qemu", default="", metavar="NAME|PATH", help="the source's QEMU")
+    parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
+                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+
+
 def add_report(parser: argparse.ArgumentParser) -> None:
     """``--report``."""
     parser.add_argument("--report", action="append", default=[], type=Path, metavar="FILE",

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.commands.arguments import Commands, add_json, add_where, size
+from harness.commands.arguments import Commands, add_json, add_qemus, add_where, size
 from harness.commands.output import complain, say
 
 
@@ -32,9 +32,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--scenario", type=Path, metavar="FILE",
                         help="what all series run "
                         "(default: one device of 16 MiB, 4 channels)")  # fmt: skip
-    parser.add_argument("--qemu", default="", metavar="PATH", help="the source's QEMU")
-    parser.add_argument("--qemu-dst", default="", metavar="PATH",
-                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+    add_qemus(parser)
     parser.add_argument("--channels", type=int, metavar="N", help="multifd channels of all series")
     parser.add_argument("--devices", type=int, metavar="N", help="devices of all series")
     parser.add_argument("--size", type=size, metavar="BYTES",

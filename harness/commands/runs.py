@@ -9,6 +9,7 @@ from harness.commands.arguments import (
     Commands,
     add_how_to_run,
     add_json,
+    add_qemus,
     add_report,
     add_where,
     size,
@@ -33,9 +34,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
                         help="a scenario, or a run directory that has one")  # fmt: skip
-    parser.add_argument("--qemu", default="", metavar="NAME|PATH", help="the source's QEMU")
-    parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
-                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+    add_qemus(parser)
     parser.add_argument("--channels", type=int, metavar="N", help="multifd channels")
     parser.add_argument("--device", action="append", default=[], metavar="KIND",
                         help=f"a device, and may be given again: {device_argument.FORMS}; one of "
@@ -78,9 +77,7 @@ def _add_repro(parser: argparse.ArgumentParser) -> None:
         "3 lost."
     )
     parser.add_argument("name", nargs="*", metavar="NAME", help="default: all that are known")
-    parser.add_argument("--qemu", default="", metavar="NAME|PATH", help="the source's QEMU")
-    parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
-                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+    add_qemus(parser)
     add_where(parser)
 
 
