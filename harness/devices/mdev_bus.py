@@ -7,15 +7,12 @@ A parent device offers types, and each type instances: writing a UUID into the t
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from harness.devices.sysfs import Sysfs
 from harness.errors import HarnessError, PrerequisiteMissing
-
-SYSFS = Path("/sys")
-DEV = Path("/dev")
 
 
 class MdevType(msgspec.Struct, frozen=True):
@@ -38,23 +35,8 @@ class MdevType(msgspec.Struct, frozen=True):
         return (self.folder / "device_api").read_text().strip()
 
 
-class MdevBus:
-    """Types and instances of the machine.
-
-    :param sysfs: where sysfs is mounted
-    :param dev: where the device files are
-    :param write: writes a file of sysfs; its OSErrors are the kernel's answers
-    """
-
-    def __init__(
-        self,
-        sysfs: Path = SYSFS,
-        dev: Path = DEV,
-        write: Callable[[Path, str], object] = Path.write_text,
-    ) -> None:
-        self.sysfs = sysfs
-        self.dev = dev
-        self._write = write
+class MdevBus(Sysfs):
+    """Types and instances of the machine."""
 
     def types(self) -> list[MdevType]:
         """All types of all parents; none: no module is loaded that offers any."""

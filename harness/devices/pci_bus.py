@@ -6,12 +6,11 @@ QEMU (Documentation/driver-api/vfio.rst).
 """
 
 import platform
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from harness.devices.mdev_bus import DEV, SYSFS
+from harness.devices.sysfs import Sysfs
 from harness.errors import HarnessError, PrerequisiteMissing
 
 VFIO_PCI = "vfio-pci"
@@ -34,23 +33,8 @@ class PciFunction(msgspec.Struct, frozen=True):
     """Number of its IOMMU group; empty: it is in none."""
 
 
-class PciBus:
-    """The functions of the machine, and their drivers.
-
-    :param sysfs: where sysfs is mounted
-    :param dev: where the device files are
-    :param write: writes a file of sysfs; its OSErrors are the kernel's answers
-    """
-
-    def __init__(
-        self,
-        sysfs: Path = SYSFS,
-        dev: Path = DEV,
-        write: Callable[[Path, str], object] = Path.write_text,
-    ) -> None:
-        self.sysfs = sysfs
-        self.dev = dev
-        self._write = write
+class PciBus(Sysfs):
+    """The functions of the machine, and their drivers."""
 
     def device(self, address: str) -> Path:
         """The folder of the function, there or not."""

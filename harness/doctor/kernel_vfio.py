@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.devices.mdev_bus import SYSFS, MdevBus
+from harness.devices.mdev_bus import MdevBus
+from harness.devices.sysfs import SYSFS
 from harness.doctor.check import Check, State, optional
 from harness.errors import HarnessError
 from harness.rig import accelerator, image
