@@ -73,6 +73,18 @@ unpack() { # PACKAGE FOLDER: one that was downloaded
     dpkg-deb --extract "$work/packages/$1"_*.deb "$2"
 }
 
+# The path of a program in an unpacked package, below FOLDER: from Debian 13 on, /bin is /usr/bin.
+program() { # NAME FOLDER
+    local place
+    for place in bin sbin usr/bin usr/sbin; do
+        if [ -x "$2/$place/$1" ]; then
+            echo "$place/$1"
+            return
+        fi
+    done
+    fail "$1 is not in the package that was unpacked"
+}
+
 # The members of a JSON object, one for each line of $packages.
 packages_json() {
     printf '%s' "$packages" | awk '{

@@ -48,7 +48,7 @@ rig=.cache/rig
 if kernel=$(sed -n 's/^ "kernel": "\(.*\)",$/\1/p' "$rig/manifest.json" 2>"$work/no-rig"); then
     version=$(sed -n 's/^ "debian": "\(.*\)",$/\1/p' "$rig/manifest.json")
     vmlinuz=$rig/kernel/boot/vmlinuz-$kernel
-    busybox=$rig/tools/bin/busybox
+    busybox=$rig/bin/busybox
     echo "guest: kernel and busybox are the rig's"
 else
     echo "guest: Debian's kernel"
@@ -67,7 +67,7 @@ else
     unpack "linux-image-$kernel" "$work/kernel"
     unpack busybox-static "$work/tools"
     vmlinuz=$work/kernel/boot/vmlinuz-$kernel
-    busybox=$work/tools/bin/busybox
+    busybox=$work/tools/$(program busybox "$work/tools")
 fi
 
 mkdir "$work/tree" "$work/guest"

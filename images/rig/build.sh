@@ -46,6 +46,8 @@ needed=
 for tool in gcc make xz; do
     command -v "$tool" >/dev/null || needed="$needed ${tool/xz/xz-utils}"
 done
+# The kernel's objtool, which the headers' package brings, is linked with it.
+/sbin/ldconfig -p | grep -qF 'libelf.so.1 ' || needed="$needed libelf1"
 # shellcheck disable=SC2086  # one word for each package
 [ -z "$needed" ] || ci/apt-install.sh $needed
 
@@ -101,12 +103,14 @@ killable make --silent -C "$headers" M="$module" CC="$compiler" KCFLAGS="$flags"
 modules=$work/kernel/lib/modules/$kernel-amd64
 mkdir -p "$modules/extra"
 install -m 644 "$module/mtty.ko" "$modules/extra/"
-find "$work/tools" -type l -lname '/bin/kmod' -delete # links for an installed kmod
+find "$work/tools" -type l -lname '*/kmod' -delete # links for an installed kmod
+kmod=$(program kmod "$work/tools")
+busybox=$(program busybox "$work/tools")
+mkdir "$work/bin"
 for name in depmod insmod lsmod modinfo modprobe rmmod; do
-    mkdir -p "$work/bin"
-    ln -s ../tools/bin/kmod "$work/bin/$name"
+    ln -s "../tools/$kmod" "$work/bin/$name"
 done
-ln -s ../tools/bin/busybox "$work/bin/busybox"
+ln -s "../tools/$busybox" "$work/bin/busybox"
 "$work/bin/depmod" -b "$work/kernel" "$kernel-amd64"
 
 # --- virtme-ng, and all in its place --------------------------------------------------
