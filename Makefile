@@ -29,11 +29,11 @@ lint: $(READY) ## ruff, mypy, import rules
 	{ exit $$status; } 2>/dev/null
 
 .PHONY: test
-test: $(READY) qemu qemus guest ## the tests that need no rig: [QEMU=path] [ARGS='-k word']
+test: $(READY) qemu qemus tools guest ## the tests that need no rig: [QEMU=path] [ARGS='-k word']
 	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
-expected: $(READY) rig qemu qemus guest ## all tests, and write how many there are to tests/expected
+expected: $(READY) rig qemu qemus tools guest ## all tests, and write how many there are to tests/expected
 	$(BIN)/python -m pytest tests/rig --expect-update $(QEMUS) $(ARGS)
 	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 
@@ -84,3 +84,7 @@ qemu:
 .PHONY: qemus
 qemus: qemu
 	@ci/setup.sh qemus
+
+.PHONY: tools
+tools:
+	@ci/setup.sh tools

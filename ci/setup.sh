@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up what the project needs, on a bare Debian 12 or on a machine that has it all:
 #
-#     ci/setup.sh [venv] [qemu] [qemus]       default: venv qemu
+#     ci/setup.sh [venv] [qemu] [qemus] [tools]       default: venv qemu
 #
 #   venv   .venv with the project (editable) and its tools, versions of ci/constraints.txt
 #   qemu   a QEMU of at least 10.0: $QEMU and $QEMU_DST, or $QEMU_TEST_QEMU_BINARY (a file,
@@ -10,6 +10,8 @@
 #          is fetched if it is not there
 #   qemus  builds of two versions, for the tests that migrate from one to the other; where
 #          they cannot be had this says so, and those tests are skipped
+#   tools  what only tests need: git, and prove, which comes with its perl; where they cannot
+#          be installed this says so, and those tests are skipped
 #
 # Root is used only to install what is missing.  One line is printed for each step that
 # has something to do; all output of the commands goes to .cache/setup.log.  Exit status
@@ -151,6 +153,12 @@ set_up_qemus() {
     done
 }
 
+set_up_tools() {
+    if command -v git >/dev/null && command -v prove >/dev/null; then return; fi
+    step "installing git and perl, for tests"
+    logged ci/apt-install.sh git perl || step "no git or prove: $reason; their tests are skipped"
+}
+
 [ $# -gt 0 ] || set -- venv qemu
 mkdir -p .cache
 if [ "$(wc -c 2>/dev/null <"$log" || echo 0)" -gt 1000000 ]; then rm -f "$log"; fi
@@ -162,6 +170,7 @@ for part; do
         venv) set_up_venv ;;
         qemu) set_up_qemu ;;
         qemus) set_up_qemus ;;
-        *) missing "a part called $part: there are venv, qemu and qemus" ;;
+        tools) set_up_tools ;;
+        *) missing "a part called $part: there are venv, qemu, qemus and tools" ;;
     esac
 done
