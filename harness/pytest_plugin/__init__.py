@@ -32,6 +32,7 @@ from harness.pytest_plugin.fixtures import (
     scenario,
 )
 from harness.pytest_plugin.outcomes import Outcomes, take_sigterm_as_interrupt
+from harness.pytest_plugin.xfails import ExpectedFailures
 
 __all__ = [
     "judged",
@@ -70,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "scenario(**fields): fields of the pair fixtures' scenario")
     if hasattr(config, "workerinput"):  # once, not in each process of xdist
         return
+    config.pluginmanager.register(ExpectedFailures(), "vfio-multifd-xfails")
     if config.getoption("--expect") or config.getoption("--expect-update"):
         config.pluginmanager.register(Counting(config), "vfio-multifd-counting")
     if path := config.getoption("--outcomes"):
