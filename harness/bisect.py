@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import findings, main_job, scenario
+from harness import findings, main_job, private, scenario
 from harness.check.deviations import Deviation
 from harness.check.judge import RULES, TITLES
 from harness.check.verdict import Finding, Outcome
@@ -153,9 +153,9 @@ def make(step: Step, tell: Tell) -> Path:
     """
     folder = step.tree / step.build_dir
     folder.mkdir(parents=True, exist_ok=True)
-    step.runs_dir.mkdir(parents=True, exist_ok=True)
+    private.make_folders(step.runs_dir)
     log = step.runs_dir / LOG
-    log.write_text("")
+    private.write(log, b"")
     if step.build:
         _run(["sh", "-c", step.build], step.tree, log)
     else:

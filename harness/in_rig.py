@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness import private
 from harness.devices.mdev_bus import MdevBus
 from harness.errors import LostVM, PrerequisiteMissing
 from harness.history.rundir import RunDir
@@ -68,7 +69,7 @@ def run(
 def _written(wanted: Sequence[Scenario], folder: Path) -> Iterator[Path]:
     for number, each in enumerate(wanted):
         path = folder / f"{number:04}.json"
-        path.write_bytes(to_json(each))
+        private.write(path, to_json(each))
         yield path
 
 

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import private
 from harness.check import deviations
 from harness.check.deviations import Deviation
 from harness.check.judge import judge
@@ -116,8 +117,8 @@ def _judged(session: Session, history: History) -> Run:
     """The verdict on ``history``, and on those of the migrations that followed."""
     # Before the verdict: a run that cannot be judged can still be repeated by hand.
     script = session.rundir.path / BY_HAND
-    script.write_text(by_hand.render(history))
-    script.chmod(0o755)
+    private.write(script, by_hand.render(history).encode())
+    script.chmod(0o700)
     verdict = judge(history)
     session.rundir.write_verdict(verdict.to_json())
     followed = None

@@ -11,9 +11,13 @@
       source.stderr  destination.stderr   QEMU's standard error
       source.console  destination.console   what the guest said, if there was one
       by-hand.sh        the same two QEMUs, started by hand
-      tls/              credentials, while the run lasts (harness.vm.credentials); a harness
-                        that gets SIGKILL leaves them
+      tls/  sockets/    credentials (harness.vm.credentials) and the sockets that are migrated
+                        through (harness.vm.sockets), while the run lasts; a harness that gets
+                        SIGKILL leaves them
       migration.capture  what the source sent, if that was wanted (harness.proxy.capture)
+
+Nobody but its owner enters it or reads a file of it (harness.private): it holds a guest's
+RAM and registers.  It is the working directory of its QEMUs.
 
 Judging reads the first three only.  Everything that can be wrong with them is a
 ``HistoryError`` of one line: what, where, what to do.
@@ -28,6 +32,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness import private
 from harness import scenario as scenarios
 from harness.errors import HistoryError, UsageError
 from harness.history.builds import BuildFacts
@@ -83,28 +88,35 @@ class History:
 
 
 class RunDir:
-    """A run directory that is being written.  Each file appears whole or not at all."""
+    """A run directory that is being written.  Each file appears whole or not at all.
+
+    :ivar path: as it was given, for words
+    :ivar folder: the absolute path, for a QEMU, whose working directory is another
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.folder = path.absolute()
         self._records = -1
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunDir":
         """A fresh directory below ``parent``; never one that exists, also for parallel callers.
 
+        ``parent`` is made where it is missing, as private as the directory itself.
+
         :raise UsageError: ``parent`` cannot be made or written
         """
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
         pattern = re.compile(re.escape(stem) + r"-(\d+)")
         try:
-            parent.mkdir(parents=True, exist_ok=True)
+            private.make_folders(parent)
             taken = [pattern.fullmatch(entry.name) for entry in parent.iterdir()]
             number = 1 + max((int(match[1]) for match in taken if match), default=0)
             while True:
                 path = parent / f"{stem}-{number:04}"
                 try:
-                    path.mkdir()
+                    private.make_folder(path)
                 except FileExistsError:
                     number += 1
                 else:
@@ -139,7 +151,7 @@ class RunDir:
     def _write(self, name: str, data: bytes) -> None:
         temporary = self.path / f".{name}.new"
         try:
-            temporary.write_bytes(data)
+            private.write(temporary, data)
             temporary.replace(self.path / name)
         except OSError as error:
             temporary.unlink(missing_ok=True)

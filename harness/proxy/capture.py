@@ -24,6 +24,7 @@ from typing import IO, Final, Self
 import msgspec
 import xxhash
 
+from harness import private
 from harness import scenario as scenarios
 from harness.errors import HistoryError, UsageError
 from harness.history.builds import BuildFacts
@@ -102,6 +103,7 @@ class CaptureWriter:
         self._digests: dict[int, xxhash.xxh3_128] = {}
         self._sizes: dict[int, int] = {}
         with self._writing():
+            private.write(self._temporary, b"")
             self._file = self._temporary.open("wb", buffering=_PIECE)
             self._file.write(MAGIC + b"%d\n" % FORMAT)
 

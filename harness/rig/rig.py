@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness import private
 from harness.errors import LostVM, UsageError
 from harness.rig import command_line, image
 from harness.rig.accelerator import can_kvm_boot
@@ -54,7 +55,7 @@ def run(
             raise UsageError(f"{path}: no folder that the rig could write to")
     built = image.find()
     path = builds.find(qemu)
-    folder.mkdir(parents=True, exist_ok=True)
+    private.make_folders(folder)
     machine = command_line.Machine(
         qemu=path, has_kvm=can_kvm_boot(path, built), writable=tuple(writable)
     )
@@ -77,6 +78,7 @@ def _boot(
         stdout, stderr, console = (Pipe() for _ in range(3))
         for pipe in (stdout, stderr, console):
             stack.callback(pipe.close)
+        private.write(folder / CONSOLE, b"")
         log = stack.enter_context((folder / CONSOLE).open("wb", buffering=0))
         stack.callback(_tidy, folder)
         argv = command_line.compose(
@@ -107,12 +109,10 @@ def _write_settings(
         "writable": " ".join(map(str, writable)),
         "path": os.environ.get("PATH", os.defpath),
     }
-    (folder / "settings").write_text(
-        "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
-    )
-    (folder / "command").write_text(
-        f"cd {shlex.quote(str(Path.cwd()))} || exit 126\nexec {shlex.join(command)}\n"
-    )
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items()]
+    private.write(folder / "settings", "".join(lines).encode())
+    text = f"cd {shlex.quote(str(Path.cwd()))} || exit 126\nexec {shlex.join(command)}\n"
+    private.write(folder / "command", text.encode())
 
 
 def _tidy(folder: Path) -> None:

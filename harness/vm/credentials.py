@@ -2,17 +2,17 @@
 
 Two folders, one for each side, with the files that QEMU's ``tls-creds-psk`` and
 ``tls-creds-x509`` read (docs/system/tls.rst, crypto/tlscredspsk.c, crypto/tlscredsx509.c).
-Folders are 0700, files 0600.  QEMU reads the server's key file of PSK again for each
+All are private (``harness.private``).  QEMU reads the server's key file of PSK again for each
 connection, so they have to stay as long as the migration goes on.
 """
 
-import os
 import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import private
 from harness.errors import VMError
 from harness.history import Side
 from harness.scenario import Scenario, Tls, TlsMismatch, Transport
@@ -43,6 +43,8 @@ NO_TLS = Setup(parameters={})
 class Credentials:
     """Those of ``scenario``, in ``folder``; where it has no TLS, there is nothing to do.
 
+    ``folder`` is an absolute path if a QEMU with a working directory of its own is to find it.
+
     Object ids are taken from the folder that ``folder`` is in, so that a QEMU which takes
     part in a second migration gets new ones.
     """
@@ -59,11 +61,11 @@ class Credentials:
         if not self._scenario.has_tls:
             return
         try:
-            self._folder.mkdir(mode=0o700)
+            private.make_folder(self._folder)
             for side, files in self._files().items():
-                (self._folder / side).mkdir(mode=0o700)
+                private.make_folder(self._folder / side)
                 for name, data in files.items():
-                    with open(self._folder / side / name, "xb", opener=_private) as file:
+                    with open(self._folder / side / name, "xb", opener=private.opener) as file:
                         file.write(data)
         except OSError as error:
             raise VMError(
@@ -131,10 +133,6 @@ class Credentials:
                 **_files(authority.issue(Side.DESTINATION, HOSTNAME), Side.DESTINATION),
             },
         }
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _hostname(scenario: Scenario) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -147,6 +148,37 @@ def test_history_without_records_is_read(tmp_path):
     assert made.write_history([]) == 0
     made.write_manifest(MANIFEST_OF)
     assert load(made.path).records == []
+
+
+def test_nobody_else_reads_it_whatever_the_umask_is(tmp_path):
+    before = os.umask(0)
+    try:
+        made = RunDir.create(tmp_path / "new" / "runs", "order")
+        made.write_scenario(SCENARIO_OF)
+        made.write_history(RECORDS)
+        made.write_manifest(MANIFEST_OF)
+        made.write_verdict(b"{}")
+    finally:
+        os.umask(before)
+    paths = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    assert len(paths) == 7
+    assert not [path for path in paths if path.stat().st_mode & 0o077]
+
+
+def test_folder_of_runs_that_is_there_keeps_its_mode(tmp_path):
+    """It is the user's, who may share it."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs").chmod(0o755)
+    made = RunDir.create(tmp_path / "runs", "order")
+    assert (tmp_path / "runs").stat().st_mode & 0o777 == 0o755
+    assert made.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_qemu_in_another_working_directory_finds_it_and_words_are_as_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = RunDir.create(Path("runs"), "order")
+    assert made.path == Path("runs/order-0001")
+    assert made.folder == tmp_path / "runs" / "order-0001"
 
 
 def test_nothing_but_the_files_is_left(rundir):

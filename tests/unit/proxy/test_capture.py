@@ -1,5 +1,6 @@
 """What was captured is read again; what is no whole capture is refused in one clear line."""
 
+import os
 import random
 import struct
 import tracemalloc
@@ -104,6 +105,20 @@ def test_nothing_is_there_before_the_end_and_nothing_is_left_of_a_failure(path: 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert not list(path.parent.iterdir())
+
+
+def test_nobody_else_reads_it_while_it_is_written_and_afterwards(path: Path) -> None:
+    """It holds a guest's RAM."""
+    before = os.umask(0)
+    try:
+        writer = CaptureWriter(path)
+        (unfinished,) = path.parent.iterdir()
+        assert unfinished.stat().st_mode & 0o777 == 0o600
+        writer.append(MAIN, b"QEVM")
+        writer.finish(manifest())
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_capture_of_before_stays_until_the_new_one_is_whole(path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Folders and files for their owner alone, from the first byte, whatever the user's umask is.
+
+A run holds a guest's RAM and registers and the keys of its TLS connections.
+"""
+
+import os
+from pathlib import Path
+
+UMASK = 0o077
+"""Of each QEMU that we start: what it makes is private, too, its sockets among it."""
+_FOLDER, _FILE = 0o700, 0o600
+
+
+def opener(path: str, flags: int) -> int:
+    """For ``open()``: a file that this makes is private; one that is there keeps its mode."""
+    return os.open(path, flags, _FILE)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write ``data`` to the file ``path``.
+
+    :raise OSError: it cannot be written
+    """
+    with open(path, "wb", opener=opener) as file:
+        file.write(data)
+
+
+def make_folder(path: Path) -> None:
+    """Make ``path``.
+
+    :raise FileExistsError: it is there
+    :raise OSError: it cannot be made
+    """
+    path.mkdir(_FOLDER)
+
+
+def make_folders(path: Path) -> None:
+    """Make ``path`` and the folders above it that are missing; those that are there stay as
+    they are: they are the user's.
+
+    :raise OSError: one cannot be made, or is a file
+    """
+    if not path.is_dir():
+        make_folders(path.parent)
+        path.mkdir(_FOLDER, exist_ok=True)
