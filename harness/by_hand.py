@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from harness.devices.attachments import Attachments
 from harness.errors import LostVM, PrerequisiteMissing, QmpError, UsageError
 from harness.history import Record, Side
+from harness.proxy.address import within_reach
 from harness.scenario import Scenario
 from harness.vm.activity import Activity
 from harness.vm.process import GUARD
@@ -216,7 +217,8 @@ async def _connect(path: Path) -> socket.socket:
     while time.monotonic() < min(deadline, refused_until):
         sock = socket.socket(socket.AF_UNIX)
         try:
-            sock.connect(str(path))
+            with within_reach(path) as name:
+                sock.connect(name)
         except OSError as error:
             sock.close()
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError):

@@ -18,7 +18,7 @@ from harness.proxy.relay import Relay
 
 _LOOK_S = 1.0  # between two looks whether a fault has failed
 
-ADDRESSES = "tcp:HOST:PORT or unix:@NAME (an abstract socket)"
+ADDRESSES = "unix:PATH, or tcp:HOST:PORT, which every user of the machine can connect to"
 
 
 def address(text: str) -> Address:
@@ -27,8 +27,10 @@ def address(text: str) -> Address:
     :raise UsageError: it means none
     """
     kind, _, rest = text.partition(":")
-    if kind == "unix" and rest.startswith("@") and len(rest) > 1:
-        return UnixAddress(rest[1:])
+    if kind == "unix" and rest.startswith("@"):
+        raise UsageError(f"{text}: every user can connect to an abstract socket: give unix:PATH")
+    if kind == "unix" and rest:
+        return UnixAddress(rest)
     host, _, port = rest.rpartition(":")
     if kind == "tcp" and host and port.isdecimal() and int(port) < 1 << 16:
         return TcpAddress(host, int(port))
@@ -38,7 +40,7 @@ def address(text: str) -> Address:
 def text_of(address: Address) -> str:
     """What :func:`address` means by it."""
     if isinstance(address, UnixAddress):
-        return f"unix:@{address.name}"
+        return f"unix:{address.folder / address.path}"
     return f"tcp:{address.host}:{address.port}"
 
 
@@ -73,7 +75,7 @@ def serve(
         relay = Relay(listen, onward, chain, tell, reads_main=True)
     except OSError as error:
         where = text_of(listen)
-        raise UsageError(f"{where}: cannot listen there: {error.strerror}") from error
+        raise UsageError(f"{where}: cannot listen there: {error.strerror or error}") from error
     before = signal.signal(signal.SIGINT, lambda *_: ended.set())
     try:
         relay.start()

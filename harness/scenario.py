@@ -187,12 +187,14 @@ def has_mdev(devices: Iterable[Device]) -> bool:
 
 
 class Transport(enum.StrEnum):
-    """What carries the migration.  ``file``: the source writes a file, which the
-    destination reads afterwards (needed by mapped-ram)."""
+    """What carries the migration."""
 
     UNIX = "unix"
+    """Sockets in the run directory, which nobody but its owner enters."""
     TCP = "tcp"
+    """A port on loopback, which every user of the machine can connect to."""
     FILE = "file"
+    """The source writes a file, which the destination reads afterwards (needed by mapped-ram)."""
 
 
 class Tls(enum.StrEnum):

@@ -39,8 +39,9 @@ def _add_relay(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Stands between any two QEMUs, also of two machines with real devices: the source "
         "migrates to --listen, the destination listens at --to.  Tells all that it sees and "
-        "does, a line of JSON each, until it is interrupted.  Addresses: tcp:HOST:PORT, or "
-        "unix:@NAME for an abstract socket."
+        "does, a line of JSON each, until it is interrupted.  Addresses: unix:PATH, which only "
+        "its owner can connect to, or tcp:HOST:PORT, which everybody can who reaches the port: "
+        "on loopback every user of the machine."
     )
     parser.add_argument("--listen", required=True, metavar="ADDRESS")
     parser.add_argument("--to", required=True, metavar="ADDRESS")

@@ -30,7 +30,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Runs each SCENARIO and judges it.  Without one: the main job, a series of scenarios "
         "that ask about every requirement; or, with --channels, --device, --devices, --size or "
-        "--guest, one plain scenario with these."
+        "--guest, one plain scenario with these.  What it makes is private; a report is written "
+        "with your umask.  Scenarios with transport tcp, two of the main job among them, listen "
+        "on loopback, where every user of the machine can connect."
     )
     parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
                         help="a scenario, or a run directory that has one")  # fmt: skip

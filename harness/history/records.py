@@ -61,6 +61,8 @@ session    ``not_continued``           ``with``: the scenario of the second migr
                                        was left to make
 wire       ``channel_opened``          ``connection`` (number in order of accept), ``kind`` main |
                                        multifd | tls | raw
+wire       ``stranger_refused``        ``pid``, ``uid`` of another user's process that connected to
+                                       the relay, and was closed at once
 wire       ``channel_refused``         ``connection``, ``reason``: the destination was not reached
 wire       ``channel_ended``           ``connection``, ``side`` that sends no more, ``is_reset``
 wire       ``channel_closed``          ``connection``, ``to_destination`` and ``to_source``: bytes

@@ -1,7 +1,13 @@
 """Where a relay listens and where it connects to."""
 
+import contextlib
+import errno
+import os
 import socket
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
@@ -10,25 +16,52 @@ BACKLOG = 256
 UNIX_SEND_BUFFER = 1 << 20
 """A unix stream is woken for writing when three quarters of its buffer were read: with
 the default of 208 KiB that is too late to keep the reader busy."""
+_LONGEST_PATH = 107
+"""Bytes of a unix socket's path (sun_path in unix(7), without the NUL)."""
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """An abstract unix socket: nothing in the file system, nothing to leave behind."""
+    """A unix socket in the file system: who may enter its folder may connect.
 
-    name: str
+    An abstract one has no folder, and every user of the machine connects to it.
+
+    :ivar path: as a QEMU is given it
+    :ivar folder: the working directory of that QEMU, which ``path`` is relative to
+    """
+
+    path: str
+    folder: Path = Path()
 
     def make_socket(self) -> socket.socket:
         """A socket that can be connected to it."""
         return socket.socket(socket.AF_UNIX)
 
     def listen(self, backlog: int = BACKLOG) -> socket.socket:
-        """A listening socket, which does not block; its queue has room for ``backlog`` + 1."""
-        return _listening(self.make_socket(), f"\0{self.name}", backlog)
+        """A listening socket, which does not block; its queue has room for ``backlog`` + 1.
+
+        Only its owner may connect, also where the folder lets others in.
+        """
+        listener = self.make_socket()
+        # The socket's mode is the file's, less the umask (unix_bind_bsd() in net/unix/af_unix.c).
+        os.fchmod(listener.fileno(), 0o600)
+        with within_reach(self.folder / self.path) as path:
+            return _listening(listener, path, backlog)
 
     def connect(self, sock: socket.socket) -> int:
         """Connect; 0, or the errno.  EAGAIN: the listener's queue is full, ask again."""
-        return sock.connect_ex(f"\0{self.name}")
+        try:
+            with within_reach(self.folder / self.path) as path:
+                error = sock.connect_ex(path)
+        except OSError as failure:  # of the folder
+            error = failure.errno or errno.EIO
+        # A QEMU removes the file when it stops listening.
+        return errno.ECONNREFUSED if error == errno.ENOENT else error
+
+    def remove(self) -> None:
+        """Remove the file, if it is there."""
+        (self.folder / self.path).unlink(missing_ok=True)
 
     def bound(self, _listener: socket.socket) -> "UnixAddress":
         """The address to connect to, once somebody listens."""
@@ -36,12 +69,15 @@ class UnixAddress:
 
     def qmp(self) -> dict[str, Any]:
         """As the ``addr`` of a channel in QMP."""
-        return {"transport": "socket", "type": "unix", "path": self.name, "abstract": True}
+        return {"transport": "socket", "type": "unix", "path": self.path}
 
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """A TCP port; 0 to listen on any that is free."""
+    """A TCP port; 0 to listen on any that is free.
+
+    Every user of the machine can connect to it, on loopback too: for those who ask for TCP.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -60,6 +96,9 @@ class TcpAddress:
         """Connect; 0, or the errno.  EINPROGRESS: it can be written once it has."""
         return sock.connect_ex((self.host, self.port))
 
+    def remove(self) -> None:
+        """A port leaves nothing behind."""
+
     def bound(self, listener: socket.socket) -> "TcpAddress":
         """The address to connect to, once somebody listens."""
         return TcpAddress(self.host, listener.getsockname()[1])
@@ -74,17 +113,46 @@ class TcpAddress:
 Address = UnixAddress | TcpAddress
 
 
-def from_qmp(addr: dict[str, Any]) -> Address:
+def from_qmp(addr: dict[str, Any], folder: Path = Path()) -> Address:
     """The address in a channel's ``addr``, or in ``socket-address`` of query-migrate.
 
+    :param folder: QEMU's working directory
     :raise UsageError: not a kind that a relay can stand at
     """
     match addr:
-        case {"type": "unix", "path": str(path), "abstract": True}:
-            return UnixAddress(path)
+        case {"type": "unix", "path": str(path)} if not addr.get("abstract"):
+            return UnixAddress(path, folder)
         case {"type": "inet", "host": str(host), "port": port}:
             return TcpAddress(host, int(port))
-    raise UsageError(f"no relay can connect to {addr}: abstract unix sockets and TCP only")
+    raise UsageError(f"no relay can connect to {addr}: unix sockets with a path, and TCP, only")
+
+
+@contextlib.contextmanager
+def within_reach(path: Path) -> Iterator[str]:
+    """A name of ``path`` that is short enough for a socket, while the block runs.
+
+    :raise OSError: its folder cannot be entered
+    """
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def stranger(sock: socket.socket) -> dict[str, int] | None:
+    """``pid`` and ``uid`` of who has connected, if it is another user than ours.
+
+    Of TCP nobody is known, which is None too.
+    """
+    if sock.family != socket.AF_UNIX:
+        return None
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(raw)
+    return None if uid == os.geteuid() else {"pid": pid, "uid": uid}
 
 
 def tune(sock: socket.socket) -> None:

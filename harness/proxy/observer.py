@@ -5,6 +5,7 @@ name                   args
 =====================  ==================================================================
 ``channel_opened``     ``connection`` (number in order of accept), ``kind`` main | multifd
                        | tls | raw; what is in TLS cannot be told, and is passed on unread
+``stranger_refused``   ``pid``, ``uid`` of another user's process that has connected: closed
 ``channel_refused``    ``connection``, ``reason``: the destination could not be reached
 ``channel_ended``      ``connection``, ``side`` that sends no more, ``is_reset``
 ``channel_closed``     ``connection``, ``to_destination`` and ``to_source``: bytes passed

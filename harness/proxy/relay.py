@@ -16,9 +16,9 @@ import time
 from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 
-from harness.proxy.address import BACKLOG, Address
+from harness.proxy.address import BACKLOG, Address, stranger
 from harness.proxy.chain import Chain, Fired
-from harness.proxy.connection import Connection
+from harness.proxy.connection import RAW, Connection
 from harness.proxy.cut_through import PIECE, CutThroughFlow
 from harness.proxy.director import Director, Passage, Record
 from harness.proxy.events import Due, Told, Waiting
@@ -104,6 +104,7 @@ class Relay:
             self._wake_up()
             self._thread.join()
         self._listener.close()
+        self.address.remove()
         os.close(self._wake)
         self._wake = -1
 
@@ -185,6 +186,10 @@ class Relay:
         try:
             sock, _ = self._listener.accept()
         except BlockingIOError:
+            return
+        if (who := stranger(sock)) is not None:
+            sock.close()
+            self._director.tell("stranger_refused", RAW, **who)
             return
         connection = Connection(
             self._accepted, sock, self._onward, self._pipe, self._changed.add, self._tap

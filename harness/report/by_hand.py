@@ -22,10 +22,12 @@ _ASKING = ("query-", "qom-get", "device-list-properties", "trace-event-get-state
 _WORK = "@work@"
 _DEVICES = '"${devices[@]}"'
 
-_SOCKET = {"transport": "socket", "type": "unix", "path": "@name@", "abstract": True}
-_TO_RELAY = {**_SOCKET, "path": "@name@-relay"}
+# Relative to the script's folder, which is everybody's working directory: a path of any length
+# would not do (unix(7)).
+_SOCKET = {"transport": "socket", "type": "unix", "path": "sockets/migration"}
+_TO_RELAY = {**_SOCKET, "path": "sockets/relay"}
 _RELAY = """vfio-multifd relay --scenario "$here/scenario.json" \\
-    --listen "unix:@$name-relay" --to "unix:@$name" >"$work/relay.jsonl" &
+    --listen unix:sockets/relay --to unix:sockets/migration >"$work/relay.jsonl" &
 pid[relay]=$!
 until grep -qs listening "$work/relay.jsonl"; do
     kill -0 "${pid[relay]}" 2>/dev/null || exit 1
@@ -115,7 +117,7 @@ def _array(argv: list[str], side: Side) -> str:
             case ("-serial", "chardev:console"):
                 line = f'-serial "file:$work/{side}.console"'
             case ("-mon", _):
-                line = f'-qmp "unix:$work/{side}.qmp,server=on,wait=off"'
+                line = f"-qmp unix:sockets/{side},server=on,wait=off"
             case ("-object" | "-device", value) if value.startswith(("iommufd,", "vfio-pci,")):
                 if devices_told:
                     continue
@@ -236,5 +238,5 @@ def _step_words(step: _Step) -> str:
     options = ' "${ended[@]}"' if step.waits else ""
     lines = [json.dumps(command) for command in step.commands]
     text = "\n".join(lines).replace("\\", "\\\\").replace("$", "\\$").replace("`", "\\`")
-    text = text.replace(_WORK, "$work").replace("@name@", "$name")
+    text = text.replace(_WORK, "$work")
     return f'echo "== {step.side}"\nqmp {step.side}{options} <<END || went_well=0\n{text}\nEND\n'

@@ -4,12 +4,12 @@
 # Starts the destination and the source under `vfio-multifd serve`, which gives each the
 # scenario's devices; sends both the QMP commands that the harness sent, in their
 # order; waits for the end; prints query-migrate of both.  What a guest would have set up
-# (PCI command register, BARs, contents) is left out.  FOLDER keeps traces and sockets; without it
-# they are in a temporary one, which is removed.
+# (PCI command register, BARs, contents) is left out.  FOLDER keeps the traces; without it they
+# are in a temporary one, which is removed.  The sockets are in a folder in it that only you enter.
 #
 # With a debugger or profiler, start that side alone, in the foreground of a terminal:
 #     vfio-multifd serve --scenario scenario.json --side source -- gdb --args QEMU... @devices@
-# and speak to it with `vfio-multifd qmp SOCKET`.
+# and speak to it with `vfio-multifd qmp FOLDER/sockets/source`.
 #
 # With a real device instead of an emulated one, change two things below:
 #     devices=(-device vfio-pci,host=0000:3b:00.1,id=vfio0,x-migration-multifd-transfer=on)
@@ -18,19 +18,20 @@
 # is between QEMU and the device.
 %MEANWHILE%
 set -u
+umask 077 # guest RAM, registers and keys are nobody else's
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 keep=${1:-}
 work=${keep:-$(mktemp -d)}
 mkdir -p "$work/source-trace" "$work/destination-trace"
 work=$(cd -- "$work" && pwd)
-rm -rf -- "$work"/*.qmp "$work"/migration.* "$work"/*.console "$work/tls"
-name=by-hand-$$ # of the abstract sockets that are migrated through
+rm -rf -- "$work"/migration.* "$work"/*.console "$work/tls" "$work/sockets"
+mkdir -- "$work/sockets" && cd -- "$work" || exit 3 # a socket's path has at most 107 bytes
 declare -A pid=()
 clean_up() {
     kill "${pid[@]}" 2>/dev/null
     wait
-    rm -rf -- "$work/tls" # private keys
+    rm -rf -- "$work/tls" "$work/sockets"
     [ -n "$keep" ] || rm -rf -- "$work"
 }
 trap clean_up EXIT
@@ -54,10 +55,10 @@ destination=(
 )
 
 qmp() { # SIDE [--until EVENT]... < COMMANDS
-    vfio-multifd qmp "$work/$1.qmp" "${@:2}"
+    vfio-multifd qmp "sockets/$1" "${@:2}"
 }
 is_up() { # SIDE: wait for its monitor; false where QEMU has ended instead
-    until [ -S "$work/$1.qmp" ]; do
+    until [ -S "sockets/$1" ]; do
         kill -0 "${pid[$1]}" 2>/dev/null || return
         sleep 0.1
     done

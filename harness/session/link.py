@@ -1,7 +1,7 @@
 """What lies between the two QEMUs: the relay with the scenario's faults."""
 
-import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 from harness import fault_plan
@@ -16,6 +16,7 @@ from harness.proxy.tapped import Tap
 from harness.scenario import Scenario
 from harness.session.delivered import Delivered
 from harness.session.log import Log
+from harness.vm.sockets import RELAY
 
 CHANGES_DATA = (
     fault_plan.Extend,
@@ -30,20 +31,26 @@ class Link:
     """A relay in front of the destination that listens at ``onward`` (an ``addr`` of QMP).
 
     :param tap: is given all that the source sends
+    :param home: working directory of the two QEMUs, which a path of ``onward`` is relative to
 
     What passes becomes records of ``log``, and what ``log`` tells of the destination's
     devices is told to the faults.
     """
 
     def __init__(
-        self, scenario: Scenario, onward: dict[str, Any], log: Log, tap: Tap | None = None
+        self,
+        scenario: Scenario,
+        onward: dict[str, Any],
+        log: Log,
+        tap: Tap | None = None,
+        home: Path = Path(),
     ) -> None:
         self._log = log
         self._idstrs = idstrs_of(scenario)
         self._ids = {idstr: device for device, idstr in self._idstrs.items()}
         changes_data = any(isinstance(fault, CHANGES_DATA) for fault in scenario.faults)
         self._delivered = Delivered() if changes_data else None
-        target = from_qmp(onward)
+        target = from_qmp(onward, home)
         self._relay = Relay(
             _beside(target),
             target,
@@ -124,5 +131,5 @@ def idstrs_of(scenario: Scenario) -> dict[str, str]:
 def _beside(onward: Address) -> Address:
     """A new address of the same kind."""
     if isinstance(onward, UnixAddress):
-        return UnixAddress(f"vfio-multifd-relay-{secrets.token_hex(8)}")
+        return UnixAddress(RELAY, onward.folder)
     return TcpAddress(onward.host)

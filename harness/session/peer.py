@@ -54,6 +54,7 @@ class Peer:
     ) -> "Peer":  # fmt: skip
         """Of the QEMU that ``scenario`` names for ``side``; it is not started yet.
 
+        :param folder: the run directory, as an absolute path
         :param other: the QEMU that is there already
         :raise PrerequisiteMissing: there is no such QEMU, or its trace events are not known
         """
@@ -75,7 +76,7 @@ class Peer:
             binary,
             catalogue,
             Attachments(side, scenario.devices, voice, ram_mib=scenario.ram_mib, taken=taken),
-            Vm(side, folder, voice, activity),
+            Vm(side, folder, voice, activity, other.vm.home if other is not None else folder),
             folder / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
             console,
         )

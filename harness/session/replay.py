@@ -117,7 +117,7 @@ class ReplaySession(Session):
         return self.capture.refuses(found.facts, self.scenario, self._idstrs, found.machines)
 
     async def _play(self, address: dict[str, Any]) -> None:
-        replayer = Replayer(self.capture, from_qmp(address))
+        replayer = Replayer(self.capture, from_qmp(address, self._sockets.home))
         self.log.note("replayed", {"capture": str(self.capture.path)})
         self._take_over_records()
         replayer.start()

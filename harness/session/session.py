@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -10,6 +9,7 @@ from typing import Any, Self
 import msgspec
 
 import harness
+from harness import private
 from harness.action_plan import Target
 from harness.devices.emulated import expect_from
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError, QmpTimeout, VMError
@@ -27,6 +27,7 @@ from harness.session.peer import Peer
 from harness.vm import builds, command_line, migration
 from harness.vm.activity import Activity
 from harness.vm.credentials import Credentials
+from harness.vm.sockets import Sockets
 
 _SETTLE_S = 5.0  # for the other side to end once one has failed
 _QUIET_S = 1.0  # likewise, where it is right not to end
@@ -63,12 +64,13 @@ class Session:
     def __post_init__(self) -> None:
         self._activity = self.origin.vm.activity if self.origin else Activity()
         self._started_ns = time.time_ns()
-        self._channel_name = f"vfio-multifd-{secrets.token_hex(8)}"
+        home = self.origin.vm.home if self.origin else self.rundir.folder
+        self._sockets = Sockets(self.scenario, home)
         self._comparison: asyncio.Future[None] | None = None
         self._link: Link | None = None
         self._handed_over: Peer | None = None
         self._writer: CaptureWriter | None = None
-        self._tls = Credentials(self.scenario, self.rundir.path / TLS)
+        self._tls = Credentials(self.scenario, self.rundir.folder / TLS)
 
     async def __aenter__(self) -> Self:
         try:
@@ -104,6 +106,7 @@ class Session:
             await self._compared()
         finally:
             self._tls.remove()
+            self._sockets.remove()
             for peer in self._own_peers:
                 peer.release()
                 await peer.vm.monitor.close()
@@ -156,8 +159,9 @@ class Session:
         :raise HarnessError: one could not be started at all
         """
         self.progress("boot")
-        (self.rundir.path / _FIRMWARE).write_bytes(running_guest.firmware(self.scenario))
+        private.write(self.rundir.folder / _FIRMWARE, running_guest.firmware(self.scenario))
         self._tls.write()
+        self._sockets.make()
         try:
             async with asyncio.TaskGroup() as group:
                 for peer in self._peers:
@@ -188,7 +192,7 @@ class Session:
                 address = await self._listen()
                 if self.scenario.has_relay or self.has_capture:
                     tap = self._writer.append if self._writer else None
-                    self._link = Link(self.scenario, address, self.log, tap)
+                    self._link = Link(self.scenario, address, self.log, tap, self._sockets.home)
                     address = self._link.address
                 async with self._actions():
                     with MemoryWatch([peer.vm.sample_memory for peer in self._peers]):
@@ -273,7 +277,7 @@ class Session:
         self.source.devices.prepare()
 
     def _peer(self, side: Side) -> Peer:
-        how = self.rundir.path, self.trace_events, self.log, self._activity, self.origin
+        how = self.rundir.folder, self.trace_events, self.log, self._activity, self.origin
         return Peer.make(side, self.scenario, *how)
 
     async def _launch(self, peer: Peer) -> None:
@@ -281,8 +285,8 @@ class Session:
             await migration.configure(peer.vm.monitor, self.scenario, self._tls.instead())
             await guest_side.show(peer, self.scenario, self.log)
             return
-        peer.trace.mkdir()
-        boot, fds = running_guest.boot(peer, self.scenario, self.rundir.path / _FIRMWARE)
+        private.make_folder(peer.trace)
+        boot, fds = running_guest.boot(peer, self.scenario, self.rundir.folder / _FIRMWARE)
         argv = command_line.build(
             str(peer.binary),
             machine=self.scenario.machine,
@@ -346,7 +350,7 @@ class Session:
 
     async def _listen(self) -> dict[str, Any]:
         """Let the destination listen; the address to migrate to."""
-        address = migration.address(self.scenario, self._channel_name)
+        address = migration.address(self.scenario)
         # Without exit-on-error=false a refusing destination would take its monitor with it.
         arguments = {**migration.channels(address), "exit-on-error": False}
         await self.destination.vm.monitor.execute("migrate-incoming", arguments)
@@ -359,7 +363,7 @@ class Session:
     async def _through_file(self) -> None:
         address = {
             "transport": "file",
-            "filename": str(self.rundir.path / _STREAM),
+            "filename": str(self.rundir.folder / _STREAM),
             "offset": 0,
         }
         await self.source.vm.monitor.execute("migrate", migration.channels(address))

@@ -15,8 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import IO, Any
 
+from harness import private
 from harness.history import Kind, Record, Side
 from harness.supervisor import seccomp
 from harness.supervisor.attached import AttachedDevice
@@ -80,10 +82,12 @@ class Supervisor:
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         is_foreground: bool = False,
     ) -> subprocess.Popen[bytes]:
         """Start ``argv`` under the filter, in a session of its own.
 
+        :param cwd: its working directory; None: ours
         :param is_foreground: leave it in the caller's session, with the caller's terminal
         :raise PrerequisiteMissing: seccomp user notification is not allowed here
         :raise OSError: the program cannot be executed
@@ -95,6 +99,8 @@ class Supervisor:
                 self._listener = seccomp.install_filter()
                 process = subprocess.Popen(
                     argv,
+                    cwd=cwd,
+                    umask=private.UMASK,
                     stdin=stdin,
                     stdout=stdout,
                     stderr=stderr,

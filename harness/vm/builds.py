@@ -43,7 +43,7 @@ def find(given: str = "") -> Path:
     on_path = shutil.which(BINARY)
     there = fetched.binaries()
     if on_path and (version_of(Path(on_path)) >= MINIMUM or not there):
-        return Path(on_path)
+        return Path(on_path).absolute()
     if there:
         return there[0]
     raise PrerequisiteMissing(

@@ -9,6 +9,7 @@ from harness.history import Record
 from harness.scenario import Scenario, Transport
 from harness.vm.credentials import NO_TLS, Setup
 from harness.vm.qmp import Monitor
+from harness.vm.sockets import DESTINATION
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 UNLIMITED_BYTES_PER_S = 1 << 50
@@ -16,15 +17,16 @@ UNLIMITED_BYTES_PER_S = 1 << 50
 DOWNTIME_LIMIT_MS = 2_000_000
 
 
-def address(scenario: Scenario, name: str) -> dict[str, Any]:
-    """The ``addr`` that the destination listens on; ``name`` is unique to this run.
+def address(scenario: Scenario) -> dict[str, Any]:
+    """The ``addr`` that the destination listens on.
 
-    ``unix`` is an abstract socket: nothing in the file system, nothing to leave behind.
-    ``tcp`` has a port of the kernel's choice, which ``query-migrate`` tells afterwards.
+    ``unix`` is a socket in the folder that ``sockets.Sockets`` makes, relative to QEMU's working
+    directory.  ``tcp`` is a port of the kernel's choice on loopback, which ``query-migrate``
+    reports afterwards; every user of the machine can connect to it.
     """
     if scenario.transport is Transport.TCP:
         return {"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": "0"}
-    return {"transport": "socket", "type": "unix", "path": name, "abstract": True}
+    return {"transport": "socket", "type": "unix", "path": DESTINATION}
 
 
 def channels(addr: dict[str, Any]) -> dict[str, Any]:

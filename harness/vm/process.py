@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from harness import private
 from harness.errors import LaunchError
 from harness.history import Kind, Record, Side
 from harness.vm.activity import Activity
@@ -33,9 +34,10 @@ class Launcher(Protocol):
         stdout: int | IO[Any] | None = None,
         stderr: int | IO[Any] | None = None,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         is_foreground: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start ``argv``; raises OSError where it cannot be executed."""
+        """Start ``argv``, whose files are private; raises OSError where it cannot be executed."""
 
 
 def launch_plain(
@@ -46,14 +48,18 @@ def launch_plain(
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     is_foreground: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start ``argv`` in a session of its own, without a filter.
 
+    :param cwd: its working directory; None: ours
     :param is_foreground: leave it in the caller's session, with the caller's terminal
     """
     return subprocess.Popen(
         argv,
+        cwd=cwd,
+        umask=private.UMASK,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -92,18 +98,28 @@ class QemuProcess:
         return self._popen.pid if self._popen else 0
 
     async def start(
-        self, launcher: Launcher, pass_fds: Sequence[int], memory_limit_bytes: int
+        self,
+        launcher: Launcher,
+        pass_fds: Sequence[int],
+        memory_limit_bytes: int,
+        cwd: Path | None = None,
     ) -> None:
-        """Start it, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA).
+        """Start it in ``cwd``, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA).
 
         :raise LaunchError: there is no such program, or nothing could be executed
         """
         if shutil.which(self.argv[0]) is None:  # setpriv would only write so, and end
             raise LaunchError(f"{self.side}: {self.argv[0]}: there is no such program")
+        private.write(self._stderr_path, b"")
         with self._stderr_path.open("wb") as stderr:
             try:
                 self._popen = await asyncio.to_thread(
-                    launcher, (*GUARD, *self.argv), pass_fds=pass_fds, stdout=stderr, stderr=stderr
+                    launcher,
+                    (*GUARD, *self.argv),
+                    pass_fds=pass_fds,
+                    stdout=stderr,
+                    stderr=stderr,
+                    cwd=cwd,
                 )
             except FileNotFoundError as error:
                 raise LaunchError(

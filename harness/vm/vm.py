@@ -24,6 +24,8 @@ class Vm:
 
     :ivar process: the process
     :ivar monitor: its monitor
+    :ivar home: its working directory
+    :param folder: takes its standard error
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class Vm:
         folder: Path,
         record: Callable[[Record], None],
         activity: Activity,
+        home: Path,
     ) -> None:
         self.side = side
+        self.home = home
         self._folder = folder
         self._record = record
         self.activity = activity
@@ -71,7 +75,7 @@ class Vm:
         with self._theirs:
             # Our copy of QEMU's end must be closed, or a QEMU that dies would hang connect.
             await self.process.start(
-                launcher, (*pass_fds, self._theirs.fileno()), memory_limit_bytes
+                launcher, (*pass_fds, self._theirs.fileno()), memory_limit_bytes, self.home
             )
         try:
             await self.monitor.connect(self._ours, LAUNCH_TIMEOUT_S)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.scenario import MIB, EmulatedDevice, LoadBehaviour, Scenario, to_json
+from harness.vm.sockets import FOLDER
 
 DEADLINE_S = 30.0
 # A destination that takes its time keeps the migration going until somebody ends it.
@@ -27,18 +28,21 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _sockets(pids: list[int]) -> set[str]:
-    """Names of the unix sockets that ``pids`` listen on or are connected by."""
+    """Inodes of the unix sockets with a name that ``pids`` listen on or are connected by.
+
+    Their names are those of any run: relative to QEMU's working directory.
+    """
     inodes = set()
     for pid in pids:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 inodes.add(fd.readlink().name.removeprefix("socket:[").removesuffix("]"))
     lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
-    return {fields[7] for fields in lines if len(fields) == 8 and fields[6] in inodes}
+    return {fields[6] for fields in lines if len(fields) == 8 and fields[6] in inodes}
 
 
-def _are_gone(names: set[str]) -> bool:
-    return names.isdisjoint(Path("/proc/net/unix").read_text().split())
+def _are_gone(inodes: set[str]) -> bool:
+    return inodes.isdisjoint(Path("/proc/net/unix").read_text().split())
 
 
 def _has_ended(pidfd: int) -> bool:
@@ -80,31 +84,35 @@ def migrating(
             if "qemu" in Path(f"/proc/{pid}/cmdline").read_text()
         ]
         assert len(qemus) == 2, "".join(said)
-        names = _sockets(qemus)
-        assert names, "the migration's socket is not there: nothing would be proved"
+        sockets = _sockets(qemus)
+        assert sockets, "the migration's socket is not there: nothing would be proved"
         pidfds = [os.pidfd_open(pid) for pid in qemus]
         for pidfd in pidfds:
             stack.callback(os.close, pidfd)
-        yield process, pidfds, names
+        yield process, pidfds, sockets
     assert not list(temporary.iterdir())
 
 
 def test_sigkill_of_the_harness_ends_both_qemus(migrating, results_dir: Path) -> None:
-    process, pidfds, names = migrating
+    process, pidfds, sockets = migrating
     process.kill()
     process.communicate(timeout=DEADLINE_S)
     assert all(_has_ended(pidfd) for pidfd in pidfds)
-    assert _are_gone(names)
+    assert _are_gone(sockets)
     (run,) = results_dir.iterdir()
     assert (run / "scenario.json").is_file()
+    assert (run / FOLDER).is_dir(), "its files are in the run directory, and nowhere else"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_harness_cleans_up_and_says_so(migrating, number: int) -> None:
-    process, pidfds, names = migrating
+def test_interrupted_harness_cleans_up_and_says_so(
+    migrating, results_dir: Path, number: int
+) -> None:
+    process, pidfds, sockets = migrating
     process.send_signal(number)
     said, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said
     assert all(_has_ended(pidfd) for pidfd in pidfds)
-    assert _are_gone(names)
+    assert _are_gone(sockets)
+    assert not list(results_dir.rglob(FOLDER))

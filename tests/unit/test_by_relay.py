@@ -3,8 +3,8 @@
 import io
 import json
 import os
-import secrets
 import signal
+import stat
 import threading
 
 import pytest
@@ -13,7 +13,7 @@ from harness import by_relay
 from harness.errors import UsageError
 from harness.fault_plan import Drop, Select
 from harness.proxy.address import TcpAddress, UnixAddress
-from tests.unit.proxy.streams import hello
+from tests.unit.proxy.streams import hello, new_address
 
 DEADLINE_S = 10.0
 
@@ -21,7 +21,8 @@ DEADLINE_S = 10.0
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("unix:@some name", UnixAddress("some name")),
+        ("unix:/run/some name", UnixAddress("/run/some name")),
+        ("unix:a/b", UnixAddress("a/b")),
         ("tcp:127.0.0.1:4444", TcpAddress("127.0.0.1", 4444)),
         ("tcp:rig-1:0", TcpAddress("rig-1", 0)),
     ],
@@ -32,11 +33,16 @@ def test_address_is_read_and_written(text, address):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tcp:4444", "tcp::4444", "tcp:a:b", "tcp:a:65536", "unix:path", "unix:@", "x:@y"]
+    "text", ["", "tcp:4444", "tcp::4444", "tcp:a:b", "tcp:a:65536", "unix:", "unix", "x:y"]
 )
 def test_what_is_no_address_is_refused_with_those_that_are(text):
-    with pytest.raises(UsageError, match="not an address: give tcp:HOST:PORT or unix:@NAME"):
+    with pytest.raises(UsageError, match="not an address: give unix:PATH, or tcp:HOST:PORT"):
         by_relay.address(text)
+
+
+def test_abstract_socket_is_refused_with_the_reason():
+    with pytest.raises(UsageError, match="every user can connect to an abstract socket"):
+        by_relay.address("unix:@name")
 
 
 class Lines(io.StringIO):
@@ -63,7 +69,7 @@ class Lines(io.StringIO):
 
 def relayed(first: bytes, *faults) -> Lines:
     """What is told of a connection that begins with ``first``."""
-    onward = UnixAddress(f"test-{secrets.token_hex(8)}")
+    onward = new_address()
     with onward.listen():
         sources = []
 
@@ -74,7 +80,7 @@ def relayed(first: bytes, *faults) -> Lines:
             sources[0].sendall(first)
 
         out = Lines("channel_opened", connect)
-        listen = UnixAddress(f"test-{secrets.token_hex(8)}")
+        listen = new_address()
         status = by_relay.serve(listen, onward, faults, 1, {"net0": "0000:00:02.0/vfio"}, out)
         for source in sources:
             source.close()
@@ -100,13 +106,28 @@ def test_faults_that_can_do_nothing_under_tls_are_warned_of(faults):
     assert ("TLS passes unread" in opened.get("warning", "")) is bool(faults)
 
 
-def test_address_that_is_taken_is_told(tmp_path):
-    taken = UnixAddress(f"test-{secrets.token_hex(8)}")
-    with taken.listen(), pytest.raises(UsageError, match=f"unix:@{taken.name}: cannot listen"):
+def test_socket_is_private_while_it_listens_and_gone_afterwards(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    modes = []
+
+    def look(at):
+        assert at == "unix:relay"
+        modes.append(stat.S_IMODE((tmp_path / "relay").stat().st_mode))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    by_relay.serve(UnixAddress("relay"), new_address(), (), 0, {}, Lines("", look))
+    assert modes == [0o600]
+    assert not (tmp_path / "relay").exists()
+
+
+def test_address_that_is_taken_is_told():
+    taken = new_address()
+    why = f"{taken.path}: cannot listen there: Address already in use"
+    with taken.listen(), pytest.raises(UsageError, match=why):
         by_relay.serve(taken, taken, (), 0, {}, io.StringIO())
 
 
 def test_fault_about_a_device_that_is_not_known_is_refused():
-    listen = UnixAddress(f"test-{secrets.token_hex(8)}")
+    listen = new_address()
     with pytest.raises(UsageError, match="no device x"):
         by_relay.serve(listen, listen, (Drop(select=Select(device="x")),), 0, {}, io.StringIO())

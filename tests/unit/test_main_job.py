@@ -6,7 +6,7 @@ from harness.check.judge import RULES
 from harness.history.builds import BuildFacts
 from harness.main_job import FROM_10_1, SCENARIOS, scenarios
 from harness.model.expectation import Ending, expect
-from harness.scenario import from_json, to_json
+from harness.scenario import Scenario, Transport, from_json, to_json
 from tests.unit.check.histories import FACTS
 
 # The machine type that a run uses is known by asking QEMU; "q35" is the newest.
@@ -26,6 +26,13 @@ def test_every_rule_is_asked_by_some_scenario():
 def test_builds_are_not_asked_about_properties_that_they_lack():
     assert scenarios((10, 0, 99)) == SCENARIOS
     assert scenarios((10, 1, 0)) == (*SCENARIOS, *FROM_10_1)
+
+
+def test_port_that_every_user_can_connect_to_is_listened_at_with_tls_only():
+    on_tcp = [each for each in (*SCENARIOS, *FROM_10_1) if each.transport is Transport.TCP]
+    assert {each.name for each in on_tcp} == {"tls-x509", "tls-psk"}, "README and --help say so"
+    assert all(each.has_tls for each in on_tcp)
+    assert Scenario(name="x").transport is Transport.UNIX
 
 
 def test_names_are_unique_so_that_the_report_can_name_runs():

@@ -2,18 +2,28 @@
 
 import pytest
 
+from harness import cli
 from harness.scenario import Scenario, Tls, to_json
 from tests.unit.called import one_line
 
 
 @pytest.mark.parametrize("argv", [
     ("--listen", "tcp:x", "--to", "tcp:h:1"),
-    ("--listen", "unix:@a", "--to", "unix:/path"),
+    ("--listen", "unix:a", "--to", "unix:"),
 ])  # fmt: skip
 def test_wrong_address_of_a_relay_is_one_line(call, argv):
     status, _, err = call("relay", *argv)
     assert status == 3
-    assert "tcp:HOST:PORT or unix:@NAME" in one_line(err)
+    assert "give unix:PATH, or tcp:HOST:PORT" in one_line(err)
+
+
+@pytest.mark.parametrize("command", ["relay", "run"])
+def test_help_says_who_else_can_connect_to_a_port(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "on loopback" in words
+    assert "every user of the machine" in words
 
 
 def test_monitor_that_is_not_there_is_one_line(call, tmp_path):

@@ -1,15 +1,34 @@
 """Bytes of channels, and sockets to send them over."""
 
+import atexit
+import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 from harness.errors import WireError
+from harness.proxy.address import UnixAddress
 from harness.proxy.framing import StateHead
 from harness.wire.packets import DeviceStatePacket, MultiFDInit, RamPacket
 
 TIMEOUT_S = 20.0
 PAGES = bytes(range(256)) * 32
+
+
+def new_address() -> UnixAddress:
+    """Of a unix socket; what is made there is gone when this process is."""
+    return UnixAddress(f"test-{secrets.token_hex(8)}", _folder())
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="vfio-multifd-test-"))
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 def hello(channel: int) -> bytes:

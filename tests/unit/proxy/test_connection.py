@@ -1,7 +1,6 @@
 """Two sockets that belong together: connecting, knowing what it is, ending."""
 
 import errno
-import secrets
 import select
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,16 @@ from harness.proxy.flow import Flow
 from harness.proxy.framing import Framer
 from harness.proxy.pipe import Pipe
 from harness.proxy.whole_packets import WholePacketsFlow
-from tests.unit.proxy.streams import TIMEOUT_S, Heard, fill, hello, pair, ram, receive_all
+from tests.unit.proxy.streams import (
+    TIMEOUT_S,
+    Heard,
+    fill,
+    hello,
+    new_address,
+    pair,
+    ram,
+    receive_all,
+)
 
 
 class Ends:
@@ -26,7 +34,7 @@ class Ends:
         self.pipe = Pipe()
         self.heard = Heard()
         self.changes = 0
-        listen = TcpAddress() if tcp else UnixAddress(f"test-{secrets.token_hex(8)}")
+        listen = TcpAddress() if tcp else new_address()
         with listen.listen() as listener:
             onward = listen.bound(listener)
             ours, self.source = _tcp_pair() if tcp else pair()
@@ -153,14 +161,12 @@ def test_destination_that_is_not_there(onward, expected: int) -> None:
 
 
 def test_full_listener_is_tried_again() -> None:
-    name = f"test-{secrets.token_hex(8)}"
+    address = new_address()
     pipe = Pipe()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"\0{name}")
-        listener.listen(0)
+    with address.listen(0) as listener:
         pairs = [pair() for _ in range(3)]
         made = [
-            Connection(number, ours, UnixAddress(name), pipe, lambda _: None)
+            Connection(number, ours, address, pipe, lambda _: None)
             for number, (ours, _) in enumerate(pairs)
         ]
         waiting = [connection for connection in made if connection.must_retry]

@@ -1,6 +1,5 @@
 """Commands carried out on connections, and what is told of it."""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ import xxhash
 from harness import fault_plan as plan
 from harness.errors import UsageError, WireError
 from harness.fault_plan import Fields, Select, Until
-from harness.proxy.address import UnixAddress
 from harness.proxy.build import build
 from harness.proxy.connection import Connection
 from harness.proxy.director import Director, Passage
@@ -21,7 +19,7 @@ from harness.proxy.pipe import Pipe
 from harness.wire.main_channel import Command, CommandNumber, Section, SectionKind, StateEnd
 from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import config, packet
-from tests.unit.proxy.streams import TIMEOUT_S, pair, receive, receive_all
+from tests.unit.proxy.streams import TIMEOUT_S, new_address, pair, receive, receive_all
 
 
 class Stage:
@@ -36,7 +34,7 @@ class Stage:
         )  # fmt: skip
         self.pipe = Pipe()
         self.sources, self.destinations, self.connections = {}, {}, {}
-        address = UnixAddress(f"test-{secrets.token_hex(8)}")
+        address = new_address()
         with address.listen() as listener:
             for number, channel in enumerate((MAIN, 0, 1)):
                 ours, self.sources[channel] = pair()

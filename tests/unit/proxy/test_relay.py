@@ -3,7 +3,6 @@
 import gzip
 import os
 import random
-import secrets
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +14,23 @@ import pytest
 from harness import fault_plan as plan
 from harness.errors import UsageError
 from harness.fault_plan import Fields, Order, Select, Until
-from harness.proxy.address import UnixAddress
+from harness.proxy import relay as relay_module
 from harness.proxy.build import build
 from harness.proxy.events import MAIN
 from harness.proxy.observer import Seen
 from harness.proxy.outlet import LIMIT
 from harness.proxy.relay import Relay
 from tests.unit.proxy.playbook import config, packet
-from tests.unit.proxy.streams import SYNC, TIMEOUT_S, hello, ram, receive, receive_all, send_until
+from tests.unit.proxy.streams import (
+    SYNC,
+    TIMEOUT_S,
+    hello,
+    new_address,
+    ram,
+    receive,
+    receive_all,
+    send_until,
+)
 from tests.unit.proxy.wires import Wire
 
 CHANNELS = 4
@@ -220,6 +228,40 @@ def test_destination_that_is_not_there_refuses_the_source(new_wire) -> None:
     assert refused.args == {"connection": 0, "reason": "Connection refused"}
 
 
+def test_another_user_is_closed_and_recorded_and_the_source_served(new_wire, monkeypatch) -> None:
+    answers = iter([{"pid": 7, "uid": 65534}])
+    monkeypatch.setattr(relay_module, "stranger", lambda _sock: next(answers, None))
+    wire = new_wire()
+    assert wire.connect().recv(1) == b""
+    (refused,) = wire.wait_for("stranger_refused")
+    assert refused.args == {"pid": 7, "uid": 65534}
+    wire.channel(hello(0))
+    (opened,) = wire.wait_for("channel_opened")
+    assert opened.args["connection"] == 0, "a stranger's is none of the source's"
+    assert len(wire.told("stranger_refused")) == 1
+
+
+def test_another_user_is_not_one_of_those_that_a_fault_lets_in(new_wire, monkeypatch) -> None:
+    answers = iter([{"pid": 7, "uid": 65534}])
+    monkeypatch.setattr(relay_module, "stranger", lambda _sock: next(answers, None))
+    wire = new_wire(plan.HoldConnections(accepted=1, until=Until(told="go")))
+    assert wire.connect().recv(1) == b""
+    wire.channel(hello(0))
+    wire.connect()
+    wire.wait_for("fault")
+    assert len(wire.told("channel_opened")) == 1
+
+
+def test_relay_leaves_no_file_behind(new_wire) -> None:
+    wire = new_wire()
+    path = wire.relay.address.folder / wire.relay.address.path
+    wire.channel(hello(0))
+    assert path.is_socket()
+    wire.relay.close()
+    assert not path.exists()
+    wire.relay.close()
+
+
 def test_listener_with_a_short_queue_is_tried_again(new_wire) -> None:
     wire = new_wire()
     wire.listener.listen(0)
@@ -402,7 +444,7 @@ def test_nothing_is_left_behind(new_wire) -> None:
 
 
 def test_relay_that_was_never_started_is_closed_too() -> None:
-    address = UnixAddress(f"test-{secrets.token_hex(8)}")
+    address = new_address()
     relay = Relay(address, address, build([], 0), lambda _: None)
     relay.close()
     assert relay.failure is None

@@ -1,7 +1,6 @@
 """A replay's peer is a destination that the test plays."""
 
 import random
-import secrets
 import select
 import socket
 import struct
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.proxy.address import Address, TcpAddress, UnixAddress
+from harness.proxy.address import Address, TcpAddress
 from harness.proxy.build import build
 from harness.proxy.events import MAIN
 from harness.proxy.relay import Relay
@@ -23,7 +22,7 @@ from harness.proxy.replay import Replayer, ReturnPath
 from harness.scenario import Scenario
 from tests.unit.proxy.captures import SCENARIO, make
 from tests.unit.proxy.playbook import packet
-from tests.unit.proxy.streams import SYNC, TIMEOUT_S, hello, ram, receive, receive_all
+from tests.unit.proxy.streams import SYNC, TIMEOUT_S, hello, new_address, ram, receive, receive_all
 
 PONG = struct.pack(">HHI", 2, 4, 1)
 SHUT = struct.pack(">HHI", 1, 4, 0)
@@ -49,7 +48,7 @@ class Destination:
         self, path: Path, streams: dict[int, bytes], scenario: Scenario, tcp: bool
     ) -> None:
         self.streams = streams
-        listen: Address = TcpAddress() if tcp else UnixAddress(f"test-{secrets.token_hex(8)}")
+        listen: Address = TcpAddress() if tcp else new_address()
         self.listener = listen.listen()
         self.listener.settimeout(TIMEOUT_S)
         self.ends = 0
@@ -207,7 +206,7 @@ def test_listener_with_a_short_queue_is_tried_again(new_destination) -> None:
 def test_it_plays_through_a_relay(new_destination) -> None:
     destination = new_destination()
     seen = []
-    listen = UnixAddress(f"test-{secrets.token_hex(8)}")
+    listen = new_address()
     relay = Relay(listen, destination.address, build([], 0), seen.append)
     relay.start()
     destination.replay._address = relay.address

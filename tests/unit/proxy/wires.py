@@ -1,16 +1,16 @@
 """A relay between a source and a destination that are threads and sockets of the test."""
 
-import secrets
+import os
 import socket
 import threading
 from collections.abc import Sequence
 
 from harness import fault_plan as plan
-from harness.proxy.address import Address, TcpAddress, UnixAddress
+from harness.proxy.address import Address, TcpAddress
 from harness.proxy.build import build
 from harness.proxy.observer import Seen
 from harness.proxy.relay import Relay
-from tests.unit.proxy.streams import TIMEOUT_S, receive
+from tests.unit.proxy.streams import TIMEOUT_S, new_address, receive
 
 
 class Wire:
@@ -20,16 +20,16 @@ class Wire:
         self.seen: list[Seen] = []
         self.is_told = threading.Condition()
         self.sockets: list[socket.socket] = []
-        self.listener = self._address(tcp).listen()
+        listen = self._address(tcp)
+        self.listener = listen.listen()
         self.listener.settimeout(TIMEOUT_S)
-        name = self.listener.getsockname()
-        onward = TcpAddress(*name) if tcp else UnixAddress(name[1:].decode())
+        onward = listen.bound(self.listener)
         self.relay = Relay(self._address(tcp), onward, build(faults, 0), self._record, **args)
         self.relay.start()
 
     @staticmethod
     def _address(tcp: bool) -> Address:
-        return TcpAddress() if tcp else UnixAddress(f"test-{secrets.token_hex(8)}")
+        return TcpAddress() if tcp else new_address()
 
     def _record(self, seen: Seen) -> None:
         with self.is_told:
@@ -42,10 +42,8 @@ class Wire:
         sock = address.make_socket()
         sock.settimeout(TIMEOUT_S)
         self.sockets.append(sock)
-        if isinstance(address, UnixAddress):
-            sock.connect(f"\0{address.name}")
-        else:
-            sock.connect((address.host, address.port))
+        if error := address.connect(sock):
+            raise OSError(error, os.strerror(error))
         return sock
 
     def channel(self, first: bytes) -> tuple[socket.socket, socket.socket]:

@@ -13,7 +13,7 @@ from tests.unit.check.guests import guest_scenario
 from tests.unit.check.histories import DST, SRC, Story, history, scenario
 
 FOLDER = "/srv/runs/two devices-0001"
-SOCKET = {"transport": "socket", "type": "unix", "path": "vfio-multifd-7887", "abstract": True}
+SOCKET = {"transport": "socket", "type": "unix", "path": "sockets/destination"}
 INET = {"transport": "socket", "type": "inet", "host": "127.0.0.1"}
 FILE = {"transport": "file", "filename": f"{FOLDER}/migration.stream", "offset": 0}
 
@@ -102,7 +102,7 @@ def test_command_line_is_the_runs_but_for_what_was_its_own(socket_run):
     assert "-machine q35" in text
     assert "fd=" not in text, "a descriptor of the harness"
     assert FOLDER not in text
-    assert "-qmp unix:$work/destination.qmp,server=on,wait=off" in text
+    assert "-qmp unix:sockets/destination,server=on,wait=off" in text
     assert "-bios $here/halt.bin" in text
     assert "-D $work/destination-trace/%d.log" in text
 
@@ -120,8 +120,27 @@ def test_commands_keep_their_order_and_questions_are_left_out(socket_run):
 
 
 def test_sides_meet_at_a_socket_of_the_scripts_own(socket_run):
-    assert "vfio-multifd-7887" not in socket_run.text
-    assert socket_run.text.count('"path": "$name", "abstract": true') == 2
+    assert "sockets/destination" not in socket_run.text.replace("sockets/destination,", "")
+    assert "abstract" not in socket_run.text, "every user can connect to such a one"
+    assert socket_run.text.count('"type": "unix", "path": "sockets/migration"}') == 2
+
+
+def test_run_of_a_harness_that_used_abstract_sockets_still_makes_a_script():
+    """Saved runs have them."""
+    old = {**SOCKET, "path": "vfio-multifd-7887", "abstract": True}
+    script = Script().sends(DST, "migrate-incoming", **to(old)).sends(SRC, "migrate", **to(old))
+    assert "7887" not in script.text
+    assert "abstract" not in script.text
+
+
+def test_sockets_are_in_a_folder_that_nobody_else_enters(socket_run):
+    text = socket_run.text
+    assert text.index("\numask 077") < text.index("mkdir")
+    begun = text[text.index("work=") : text.index("declare")]
+    assert 'rm -rf -- "$work"' in begun, "an old folder may be open"
+    assert '"$work/sockets"' in begun
+    assert 'mkdir -- "$work/sockets" && cd -- "$work" || exit' in begun
+    assert 'rm -rf -- "$work/tls" "$work/sockets"' in text[text.index("clean_up()") :]
 
 
 def test_destination_takes_the_port_that_the_source_was_told():
@@ -181,7 +200,7 @@ def test_credentials_are_made_anew_and_removed():
     made = text.index('vfio-multifd credentials --scenario "$here/scenario.json" "$work/tls"')
     assert made < text.index("serve destination")
     assert '"dir": "$work/tls/source"' in text
-    assert 'rm -rf -- "$work/tls"' in text
+    assert 'rm -rf -- "$work/tls" "$work/sockets"\n' in text
     assert FOLDER not in text
     assert "vfio-multifd credentials" not in script.text
 

@@ -1,6 +1,5 @@
 """The relay of a scenario: what passes is recorded, what devices load is told to faults."""
 
-import secrets
 import threading
 
 import pytest
@@ -13,6 +12,7 @@ from harness.proxy.observer import digest_of
 from harness.scenario import DataPath, EmulatedDevice, Scenario
 from harness.session.link import Link, idstr_of
 from harness.session.log import Log
+from harness.vm.sockets import DESTINATION, Sockets
 from harness.wire.packets import DeviceStatePacket, MultiFDInit
 
 DEADLINE_S = 5.0
@@ -26,7 +26,7 @@ def packet(idx, data=b"data", idstr="0000:00:02.0/vfio", flags=0):
 class Ends:
     """A source's socket and a destination's listener, with a link between them."""
 
-    def __init__(self, address, *faults):
+    def __init__(self, home, address, *faults):
         self.log = Log()
         self.changed = threading.Condition()
         self.log.listen(self._notify)
@@ -34,8 +34,8 @@ class Ends:
         self.listener.setblocking(True)
         self.listener.settimeout(DEADLINE_S)
         scenario = Scenario(name="link", devices=(DEVICE,), relay=True, faults=faults)
-        self.link = Link(scenario, address.bound(self.listener).qmp(), self.log)
-        target = from_qmp(self.link.address)
+        self.link = Link(scenario, address.bound(self.listener).qmp(), self.log, home=home)
+        target = from_qmp(self.link.address, home)
         self.source = target.make_socket()
         assert target.connect(self.source) == 0
         self.source.settimeout(DEADLINE_S)
@@ -69,11 +69,12 @@ class Ends:
 
 
 @pytest.fixture
-def ends():
+def ends(tmp_path):
     made = []
+    Sockets(Scenario(name="link"), tmp_path).make()
 
     def make(*faults, address=None):
-        found = Ends(address or UnixAddress(f"test-{secrets.token_hex(8)}"), *faults)
+        found = Ends(tmp_path, address or UnixAddress(DESTINATION, tmp_path), *faults)
         made.append(found)
         return found
 

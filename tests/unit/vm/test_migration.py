@@ -8,6 +8,7 @@ from harness.history import Kind, Record, Side
 from harness.scenario import Scenario, Transport
 from harness.vm import migration
 from harness.vm.credentials import Setup
+from harness.vm.sockets import DESTINATION
 
 
 class Monitor:
@@ -81,20 +82,15 @@ async def test_downtime_limit_is_one_that_qemu_accepts(configure):
     assert parameters["downtime-limit"] <= 2_000_000
 
 
-def test_unix_address_leaves_nothing_in_the_file_system():
-    scenario = Scenario(name="x", transport=Transport.UNIX)
-    address = migration.address(scenario, "my-name")
-    assert address == {
-        "transport": "socket",
-        "type": "unix",
-        "path": "my-name",
-        "abstract": True,
-    }
+def test_unix_address_is_in_the_folder_that_nobody_else_enters():
+    """An abstract name would be open to every user of the machine."""
+    address = migration.address(Scenario(name="x", transport=Transport.UNIX))
+    assert address == {"transport": "socket", "type": "unix", "path": DESTINATION}
 
 
 def test_tcp_address_leaves_the_port_to_the_kernel():
     scenario = Scenario(name="x", transport=Transport.TCP)
-    address = migration.address(scenario, "my-name")
+    address = migration.address(scenario)
     assert address == {"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": "0"}
 
 

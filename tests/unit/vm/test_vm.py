@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 
 import pytest
 
@@ -23,8 +24,14 @@ def no_gdb(monkeypatch):
 
 
 @pytest.fixture
-async def vm(tmp_path, record, activity):
-    vm = Vm(Side.DESTINATION, tmp_path, record, activity)
+def home(tmp_path):
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+async def vm(home, tmp_path, record, activity):
+    vm = Vm(Side.DESTINATION, tmp_path, record, activity, home)
     yield vm
     vm.abandon()
     if vm.process is not None and vm.process.pid:
@@ -67,6 +74,19 @@ async def test_descriptors_are_passed_on(vm, launch):
     with pytest.raises(LaunchError, match="exit status 40"):
         await launch("sh", "-c", script, pass_fds=(extra,))
     os.close(extra)
+
+
+async def test_it_works_in_its_home_and_what_it_makes_there_is_private(launch, home):
+    """Sockets are reached by a short path from there, by both sides."""
+    with pytest.raises(LaunchError, match="exit status 3"):
+        await launch("sh", "-c", "mkdir here; : >file; exit 3")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()}
+    assert modes == {"here": 0o700, "file": 0o600}
+
+
+async def test_output_is_its_owners_alone(up, vm, tmp_path):
+    await up(says="a warning")
+    assert stat.S_IMODE((tmp_path / "destination.stderr").stat().st_mode) == 0o600
 
 
 async def test_output_is_kept_in_the_folder(vm, up, tmp_path):
@@ -188,9 +208,9 @@ async def test_abandoned_qemu_is_gone_at_once(vm, up):
 
 async def test_nothing_stays_open(tmp_path, record, activity, new_qemu):
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    never_launched = Vm(Side.SOURCE, tmp_path, record, activity)
+    never_launched = Vm(Side.SOURCE, tmp_path, record, activity, tmp_path)
     never_launched.abandon()
-    vm = Vm(Side.DESTINATION, tmp_path, record, activity)
+    vm = Vm(Side.DESTINATION, tmp_path, record, activity, tmp_path)
     argv = [str(new_qemu()), "-chardev", f"socket,id=qmp,fd={vm.monitor_fd}"]
     await vm.launch(argv, launch_plain, (), LIMIT)
     await vm.shutdown()
