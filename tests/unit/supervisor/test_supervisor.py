@@ -507,6 +507,12 @@ def test_program_that_ends_at_once_is_no_failure(new_bench):
         assert bench.supervisor.failure is None
 
 
+def test_program_works_where_it_shall_and_what_it_makes_is_private(bench, tmp_path):
+    process = bench.supervisor.launch(["sh", "-c", ": >file"], cwd=tmp_path)
+    assert process.wait(DEADLINE_S) == 0
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
 def test_supervisor_that_launched_nothing_can_be_closed(bench):
     bench.supervisor.close()
     assert bench.named("ioctl") == []

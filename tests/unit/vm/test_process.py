@@ -24,10 +24,10 @@ async def start(tmp_path, record, activity):
     """Starts a process; it is gone at the end."""
     started = []
 
-    async def do(argv, *, fds=(), limit=LIMIT, launcher=launch_plain):
+    async def do(argv, *, fds=(), limit=LIMIT, launcher=launch_plain, cwd=None):
         process = QemuProcess(Side.SOURCE, argv, tmp_path / "stderr", record, activity)
         started.append(process)
-        await process.start(launcher, fds, limit)
+        await process.start(launcher, fds, limit, cwd)
         return process
 
     yield do
@@ -90,6 +90,18 @@ async def test_stdin_is_empty(start):
     process = await start(shell("read line; exit $?"))
     assert await process.wait(DEADLINE_S)
     assert process.returncode == 1
+
+
+async def test_program_works_where_it_shall_and_ours_stays_where_we_are(start, tmp_path):
+    (tmp_path / "home").mkdir()
+    here = os.getcwd()  # noqa: PTH109
+    before = os.umask(0o022)
+    process = await start(shell("mkdir folder; : >folder/file"), cwd=tmp_path / "home")
+    assert await process.wait(DEADLINE_S)
+    assert os.umask(before) == 0o022
+    assert os.getcwd() == here  # noqa: PTH109
+    made = [tmp_path / "stderr", *(tmp_path / "home").rglob("*")]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o600, 0o700, 0o600]
 
 
 async def test_missing_program_is_a_launch_error(start, tmp_path, records):
