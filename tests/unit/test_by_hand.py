@@ -15,6 +15,7 @@ import pytest
 from harness import by_hand
 from harness.errors import LostVM, PrerequisiteMissing, UsageError
 from harness.history import Side
+from harness.proxy.address import within_reach
 from harness.scenario import EmulatedDevice, Scenario
 
 SCENARIO = Scenario(name="x", devices=(EmulatedDevice(id="vfio0", size=4096),))
@@ -123,12 +124,12 @@ def event(name: str, **data: str) -> dict[str, object]:
 class Qemu:
     """A monitor that answers each command with what ``answers`` has for it."""
 
-    def __init__(self, folder: Path, **answers: list[dict[str, object]]) -> None:
+    def __init__(self, folder: Path, bound: str = "", **answers: list[dict[str, object]]) -> None:
         self.path = folder / "qmp"
         self.heard: list[dict[str, object]] = []
         self._answers = answers
         self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(self.path))
+        self._server.bind(bound or str(self.path))
         self._server.listen()
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -232,6 +233,16 @@ def test_qemu_that_goes_away_while_waiting_is_told_at_once(ask):
 def test_line_that_is_no_command_is_named(ask, line):
     with pytest.raises(UsageError, match="line 2"):
         ask(f"query-status\n{line}\n")
+
+
+def test_path_of_any_length_is_a_monitors(tmp_path):
+    """A socket's own has at most 107 bytes (unix(7))."""
+    folder = tmp_path / ("long-" * 40)
+    folder.mkdir()
+    with within_reach(folder / "qmp") as name:
+        qemu = Qemu(folder, name)
+    assert by_hand.converse(folder / "qmp", io.StringIO("query-status\n"), (), 5.0) == 0
+    assert [message["execute"] for message in qemu.heard] == ["query-status"]
 
 
 def test_socket_that_nobody_listens_at_is_one_line(tmp_path):

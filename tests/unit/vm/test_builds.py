@@ -68,6 +68,14 @@ def test_relative_path_is_made_absolute(new_build, monkeypatch, tmp_path):
     assert builds.find("qemu") == binary
 
 
+def test_folder_of_path_that_is_relative_is_made_absolute(new_build, monkeypatch, tmp_path):
+    """A QEMU starts in a working directory of its own."""
+    binary = new_build(f"bin/{BINARY}", "10.0.0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"bin{os.pathsep}{os.defpath}")
+    assert builds.find() == binary
+
+
 def test_name_that_is_given_is_looked_for_on_the_path(new_build):
     binary = new_build("bin/my-qemu")
     assert builds.find("my-qemu") == binary
