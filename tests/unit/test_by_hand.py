@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -58,6 +59,21 @@ def test_program_gets_the_answers_of_the_device():
 
 def test_exit_status_is_the_programs():
     assert serve("sh", "-c", "exit 7", by_hand.DEVICES)[0] == 7
+
+
+def test_monitor_and_what_else_it_makes_are_the_users_alone(tmp_path):
+    """To connect to a socket one must be allowed to write to it (unix(7))."""
+    program = (
+        "import os, socket, sys; os.chdir(sys.argv[1]); open('trace', 'w'); "
+        "socket.socket(socket.AF_UNIX).bind('monitor')"
+    )
+    before = os.umask(0)
+    try:
+        assert serve(sys.executable, "-c", program, str(tmp_path), by_hand.DEVICES)[0] == 0
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"trace": 0o600, "monitor": 0o700}
 
 
 def test_signal_that_ended_it_is_told_as_a_shell_does():
