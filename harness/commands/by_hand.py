@@ -27,7 +27,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{PROGRAM} serve --scenario FILE --side SIDE -- QEMU ARGS... @devices@ ..."
     parser.description = (
         "Runs a QEMU command line in the foreground with the scenario's devices in the place "
-        "of @devices@; tells at its end what they did.  What that QEMU makes is yours alone, "
+        "of @devices@; reports at its end what they did.  What that QEMU makes is yours alone, "
         "its monitor's socket too."
     )
     parser.add_argument("--scenario", type=Path, required=True, metavar="FILE")

@@ -88,7 +88,7 @@ class History:
 
 
 class RunDir:
-    """A run directory that is being written.  Each file appears whole or not at all.
+    """A run directory that is being written.  Each file appears complete or not at all.
 
     :ivar path: as it was given, for words
     :ivar folder: the absolute path, for a QEMU, whose working directory is another
