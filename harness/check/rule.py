@@ -54,12 +54,18 @@ class Findings:
             numbers=numbers,
         )
 
-    def violated(self, sentence: str, *evidence: Record | None, **numbers: Any) -> Finding:
-        """Records contradict the requirement."""
+    def violated(
+        self, sentence: str, *evidence: Record | None, shape: str = "", **numbers: Any
+    ) -> Finding:
+        """Records contradict the requirement.
+
+        :param shape: what QEMU did, a stable word (``Finding.shape``)
+        """
         return Finding(
             requirement=self._requirement,
             outcome=Outcome.VIOLATED,
             sentence=sentence,
+            shape=shape,
             evidence=tuple(record for record in evidence if record is not None),
             numbers=numbers,
         )

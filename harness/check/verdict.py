@@ -28,6 +28,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: Outcome
     sentence: str
     """In plain words: what was seen, and what should have been."""
+    shape: str = ""
+    """What QEMU did (VIOLATED): a stable word such as ``accepted`` or ``load-thread-waits``,
+    in lower case and hyphens.  Sentences may be improved; this one names the case."""
     evidence: tuple[Record, ...] = ()
     """The records that contradict each other (VIOLATED)."""
     numbers: dict[str, Any] = {}

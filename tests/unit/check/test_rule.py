@@ -32,6 +32,11 @@ def test_violation_keeps_the_evidence_that_there_is():
     assert finding.evidence == (RECORD,)
 
 
+def test_violation_has_a_shape_beside_its_numbers():
+    finding = found.violated("no", RECORD, shape="accepted", loads=3)
+    assert (finding.shape, finding.numbers) == ("accepted", {"loads": 3})
+
+
 def test_what_must_complete_is_asked():
     assert asked(completed) == ""
     assert asked(completed, device(multifd_transfer=OnOffAuto.OFF)) == ""
