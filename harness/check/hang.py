@@ -1,8 +1,10 @@
 """Why a migration hangs, as far as the trace tells.
 
-Names a known shape in words, so that a hang is a finding somebody can act on, and a known
-deviation is told from a hang that nobody has seen yet.
+Names a known shape, and says it in words, so that a hang is a finding somebody can act on, and
+a known deviation is told from a hang that nobody has seen yet.
 """
+
+from typing import NamedTuple
 
 from harness.check.run import (
     SAVE_THREAD_END,
@@ -22,11 +24,16 @@ RECV_SYNC_DONE = "multifd_recv_sync_main"
 RECV_END = "multifd_recv_thread_end"
 """Trace events of migration/trace-events; migration/multifd.c has the functions."""
 
-Shape = tuple[str, list[Record]]
-"""In words, and the records that show it."""
+
+class Cause(NamedTuple):
+    """Who waits for what: in words, the records that show it, and ``Finding.shape``."""
+
+    words: str
+    records: list[Record]
+    shape: str
 
 
-def cause(run: CheckedRun, deadline: Record) -> Shape | None:
+def cause(run: CheckedRun, deadline: Record) -> Cause | None:
     """Who waits for what at ``deadline``; None: it is no known shape."""
     return (
         _source_waits_for_ended(run, deadline)
@@ -36,7 +43,7 @@ def cause(run: CheckedRun, deadline: Record) -> Shape | None:
     )
 
 
-def _source_waits_for_ended(run: CheckedRun, deadline: Record) -> Shape | None:
+def _source_waits_for_ended(run: CheckedRun, deadline: Record) -> Cause | None:
     """The migration thread waits for each channel's SYNC, and one has ended without it: only
     a channel that fails wakes it, not those that end because of that.
     """
@@ -45,14 +52,15 @@ def _source_waits_for_ended(run: CheckedRun, deadline: Record) -> Shape | None:
     ended = _before(run, SEND_END, deadline)
     if not waits or not ended or (done and done[-1].t_ns >= waits[-1].t_ns):
         return None
-    return (
+    return Cause(
         "the source's migration thread waits in multifd_send_sync_main() for its channels, "
         f"of which {_numbers(ended)} ended",
         [waits[-1], ended[0]],
+        "send-sync-waits-for-ended-channel",
     )
 
 
-def _source_waits_for_channels(run: CheckedRun, deadline: Record) -> Shape | None:
+def _source_waits_for_channels(run: CheckedRun, deadline: Record) -> Cause | None:
     """The migration thread has asked every channel for a SYNC and never gets through, while
     threads that save device state still queue packets.  Both take tokens of
     ``channels_ready``; a channel that has sent its SYNC takes one more packet, blocks in
@@ -76,38 +84,46 @@ def _source_waits_for_channels(run: CheckedRun, deadline: Record) -> Shape | Non
     saving = sorted({start.device for start in starts} - ended)
     if not saving:
         return None
-    return (
+    return Cause(
         "the source's migration thread waits in multifd_send_sync_main() for its channels "
         f"while {', '.join(saving)} still {'queues' if len(saving) == 1 else 'queue'} state",
         [signals[-1], *(start for start in starts if start.device in saving)],
+        "send-sync-waits-while-state-is-queued",
     )
 
 
-def _destination_waits_for_channels(run: CheckedRun, deadline: Record) -> Shape | None:
+def _destination_waits_for_channels(run: CheckedRun, deadline: Record) -> Cause | None:
     """The main thread waits for each channel's SYNC, and one has ended without it."""
     waits = _before(run, RECV_SYNC_WAIT, deadline, side=Side.DESTINATION)
     done = _before(run, RECV_SYNC_DONE, deadline, side=Side.DESTINATION)
     ended = _before(run, RECV_END, deadline, side=Side.DESTINATION)
     if not waits or not ended or (done and done[-1].t_ns >= waits[-1].t_ns):
         return None
-    return (
+    return Cause(
         "the destination's main thread waits in multifd_recv_sync_main() for its channels, "
         f"of which {_numbers(ended)} ended",
         [waits[-1], ended[0]],
+        "recv-sync-waits-for-ended-channel",
     )
 
 
-def _load_waits(run: CheckedRun, deadline: Record) -> Shape | None:
-    """A load thread waits for a packet, and channels have ended; nobody ends it."""
+def _load_waits(run: CheckedRun, deadline: Record) -> Cause | None:
+    """A load thread waits for a packet, and channels have ended; nothing ends it.
+
+    A destination that fails ends all of its channels.  Where some go on, it took the end of
+    the others for a good one.
+    """
     ended = _before(run, RECV_END, deadline, side=Side.DESTINATION)
     for device in run.multifd_devices:
         starved = _before(run, STARVED, deadline, device, Side.DESTINATION)
         if ended and starved and not _before(run, THREAD_END, deadline, device, Side.DESTINATION):
             idx = starved[-1].args["idx"]
-            return (
+            is_failed = len(ended) >= run.scenario.channels
+            return Cause(
                 f"the destination's load thread of {device} waits for packet {idx}, though "
                 f"channel {_numbers(ended)} ended",
                 [starved[-1], ended[0]],
+                "load-thread-waits" if is_failed else "load-thread-waits-some-channels-ended",
             )
     return None
 

@@ -69,6 +69,11 @@ def reasons(run: CheckedRun, requirement: str) -> list[Reason]:
     return [reason for reason in possible if reason.requirement == requirement]
 
 
+def kinds(run: CheckedRun, requirement: str) -> str:
+    """Which sorts of damage these are, as part of a shape: all of them, so that none hides one."""
+    return "-and-".join(sorted({reason.kind for reason in reasons(run, requirement)}))
+
+
 def asked_by(requirement: str) -> Callable[[CheckedRun], str]:
     """When a run asks: something of the kind was delivered, and the end may be its doing."""
 
@@ -92,6 +97,7 @@ def asked_by(requirement: str) -> Callable[[CheckedRun], str]:
 def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
     """Whether what ``requirement`` is about was refused as it must be."""
     reason = reasons(run, requirement)[0]
+    damage = kinds(run, requirement)
     packet = packet_of(run, reason)
     what = describe(reason)
     endings = run.endings
@@ -100,25 +106,33 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
         if end is not None and (side is Side.SOURCE or not _may_exit(end)):
             how = f"by signal {end.args['signal']}" if end.args["signal"] else "by itself"
             last = [r for r, _ in endings.texts(side) if r.kind is Kind.PROCESS][-1:]
-            return found.violated(f"{what}: the {side} QEMU ended {how}", packet, end, *last)
+            signal = end.args["signal"]
+            return found.violated(
+                f"{what}: the {side} QEMU ended {how}",
+                packet,
+                end,
+                *last,
+                shape=f"signal-{signal}-{damage}" if signal else f"{side}-exited",
+            )
     seen = seen_end(run)
     if seen is Outcome.COMPLETED:
         return found.violated(
             f"{what}: it must be refused, but the destination completed",
             packet,
             endings.last_status(Side.DESTINATION),
+            shape=f"accepted-{damage}",
         )
     if seen is Outcome.WAITING:
         if run.prediction and seen in run.prediction.allowed:
             return found.valid(f"{what}: the destination waits, and does not complete")
-        shape = hang.cause(run, endings.deadline) if endings.deadline else None
-        words, shown = shape or ("nothing tells why", [])
+        cause = hang.cause(run, endings.deadline) if endings.deadline else None
         return found.violated(
             f"{what}: it must be refused, but the destination had not failed by the deadline: "
-            f"{words}",
+            f"{cause.words if cause else 'nothing tells why'}",
             packet,
             endings.deadline,
-            *shown,
+            *(cause.records if cause else ()),
+            shape=cause.shape if cause else f"not-refused-{damage}",
         )
     if seen is None:
         return found.unknown("nothing tells how the destination ended")
@@ -128,10 +142,14 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
 def _refused(run: CheckedRun, found: Findings, what: str, packet: Record | None) -> Finding:
     hung = next((record for record in run.endings.hung if record.side is Side.DESTINATION), None)
     if hung is not None:
-        return found.violated(f"{what}: the destination failed and hung", packet, hung)
+        return found.violated(
+            f"{what}: the destination failed and hung", packet, hung, shape="failed-and-hung"
+        )
     gone = lost(run)
     if gone is not None:
-        return found.violated(f"{what}: it was refused, but the source is lost", packet, gone)
+        return found.violated(
+            f"{what}: it was refused, but the source is lost", packet, gone, shape="source-lost"
+        )
     said = errors(run)
     if not said:
         return found.unknown(f"{what}: the destination failed, and no error tells why")
@@ -140,7 +158,10 @@ def _refused(run: CheckedRun, found: Findings, what: str, packet: Record | None)
     if told and "REF-10" not in possible and not told & set(possible):
         record, text = next((r, t) for r, t in said if _about(t))
         return found.violated(
-            f'{what}: it was refused for something else: "{text}"', packet, record
+            f'{what}: it was refused for something else: "{text}"',
+            packet,
+            record,
+            shape="wrong-error",
         )
     return found.valid(f"{what}: it was refused", said=said[0][1], is_text_known=bool(told))
 

@@ -52,6 +52,7 @@ def _travelled(run: CheckedRun, found: Findings) -> Finding:
                 f"{_named(wrong)}",
                 over[wrong],
                 run.endings.last_status(Side.DESTINATION),
+                shape=f"went-over-{wrong}",
             )
         if over[device.path] is None:
             return found.unknown(f"{device.id}: nothing tells how its state travelled")
@@ -66,6 +67,7 @@ def _refused(run: CheckedRun, found: Findings) -> Finding:
             return found.violated(
                 f"the migration must be refused ({expected.reason}), but the {side} completed",
                 endings.last_status(side),
+                shape="accepted",
             )
     for device in run.scenario.devices:
         sent = _first(run, device.id, (*_MULTIFD, *_MAIN))
@@ -74,6 +76,7 @@ def _refused(run: CheckedRun, found: Findings) -> Finding:
                 f"{device.id}: the migration must be refused before any state is sent, "
                 "but it was sent",
                 sent,
+                shape="state-sent",
             )
     texts = endings.texts(expected.refused_by)
     for record, text in texts:
@@ -87,6 +90,7 @@ def _refused(run: CheckedRun, found: Findings) -> Finding:
         return found.violated(
             f'the migration must be refused with "{expected.reason}", but it was with "{text}"',
             record,
+            shape="wrong-error",
         )
     return found.unknown("there is no record of why the migration was refused")
 

@@ -22,6 +22,8 @@ STATE_HEADER = 12
 """Bytes of VFIO's own header, in front of the data."""
 STATE_HEAD, RAM_HEAD = 276, 1344
 """Bytes of a packet before its payload, of device state and of RAM in pages of 4 KiB."""
+SYNC = 1
+"""MULTIFD_FLAG_SYNC: never on a device-state packet."""
 DEVICE_STATE = 1 << 6
 """MULTIFD_FLAG_DEVICE_STATE: the only flag of a device-state packet."""
 CONFIG_MARKER = "ffffffffef100002"
@@ -149,6 +151,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why a right destination refuses, or may refuse."""
 
     requirement: str
+    kind: str
+    """Which sort of damage it is, a stable word in lower case and hyphens."""
     words: str
     device: str = ""
     """"": it concerns no device."""
@@ -173,43 +177,49 @@ def defects(packet: Packet, delivery: Delivery) -> Iterator[Defect]:
     follows it: see ``leaves_rest``.
     """
 
-    def wrong(requirement: str, words: str, effect: Effect = Effect.REFUSED) -> Defect:
+    def wrong(requirement: str, kind: str, words: str, effect: Effect = Effect.REFUSED) -> Defect:
         concerns = "" if requirement in ("REF-9", "REF-10") else packet.device
-        return Defect(effect, reason(packet, requirement, words, concerns))
+        return Defect(effect, reason(packet, requirement, kind, words, concerns))
 
     if packet.magic is not None or packet.version is not None:
-        yield wrong("REF-10", "its magic or version is wrong")
+        yield wrong("REF-10", "magic-or-version", "its magic or version is wrong")
     stated = packet.next_packet_size
     if packet.flags is not None and packet.flags & DEVICE_STATE:
-        yield wrong("REF-10", f"its flags are {packet.flags:#x}")
+        kind = "sync-flag" if packet.flags & SYNC else "unknown-flags"
+        yield wrong("REF-10", kind, f"its flags are {packet.flags:#x}")
     elif packet.flags is not None:
         is_head = STATE_HEAD + packet.payload_size >= RAM_HEAD
         effect = Effect.REFUSED if is_head else Effect.STUCK
-        yield wrong("REF-10", "it is not flagged as device state", effect)
+        yield wrong("REF-10", "no-flag", "it is not flagged as device state", effect)
         return
     if stated is not None and stated > packet.payload_size:
-        yield wrong("REF-10", "it states more bytes than it has", Effect.STUCK)
+        yield wrong(
+            "REF-10", "stated-size-too-large", "it states more bytes than it has", Effect.STUCK
+        )
         return
     if not packet.device:
         ending = "unknown" if packet.has_idstr_end else "not terminated"
-        yield wrong("REF-9", f"its idstr is {ending}")
+        kind = "unknown-idstr" if packet.has_idstr_end else "unterminated-idstr"
+        yield wrong("REF-9", kind, f"its idstr is {ending}")
         return
     sent = delivery.sent.get(packet.device, Sent())
     if packet.instance_id != sent.instance_id:
-        yield wrong("REF-9", f"its instance id is {packet.instance_id}")
+        yield wrong("REF-9", "instance-id", f"its instance id is {packet.instance_id}")
     if packet.device not in delivery.multifd_devices:
-        yield wrong("REF-2", "its device does not use multifd transfer")
+        yield wrong("REF-2", "no-multifd-transfer", "its device does not use multifd transfer")
     if packet.idx is None or (stated is not None and stated < STATE_HEADER):
-        yield wrong("REF-3", f"its payload has less than {STATE_HEADER} bytes")
+        yield wrong("REF-3", "too-short", f"its payload has less than {STATE_HEADER} bytes")
         return
     if packet.state_version is not None:
-        yield wrong("REF-4", f"its version is {packet.state_version}")
+        yield wrong("REF-4", "unknown-version", f"its version is {packet.state_version}")
     if packet.idx == INVALID_IDX:
-        yield wrong("REF-5", "its index is 0xffffffff")
+        yield wrong("REF-5", "invalid-index", "its index is 0xffffffff")
     elif is_far(packet, delivery):
-        yield wrong("REF-6", "its index is far beyond what the state needs", Effect.OPEN)
+        words = "its index is far beyond what the state needs"
+        yield wrong("REF-6", "far-index", words, Effect.OPEN)
     if packet.state_flags & ~CONFIG_STATE:
-        yield wrong("REF-10", f"its state flags are {packet.state_flags:#x}", Effect.OPEN)
+        words = f"its state flags are {packet.state_flags:#x}"
+        yield wrong("REF-10", "unknown-state-flags", words, Effect.OPEN)
 
 
 def bad_hellos(delivery: Delivery) -> Iterator[Reason]:
@@ -221,14 +231,18 @@ def bad_hellos(delivery: Delivery) -> Iterator[Reason]:
     for hello in delivery.hellos:
         words = f"the hello of channel {hello.channel} "
         if (hello.magic, hello.version, hello.uuid) != (HELLO_MAGIC, HELLO_VERSION, NO_UUID):
+            kind = "hello-magic-version-or-uuid"
             words += "has a wrong magic, version or uuid"
         elif hello.channel_id >= delivery.channels:
+            is_next = hello.channel_id == delivery.channels
+            kind = "hello-number-of-channels" if is_next else "hello-number-too-high"
             words += f"tells number {hello.channel_id} of {delivery.channels} channels"
         elif told[hello.channel_id] > 1:
+            kind = "hello-number-taken"
             words += f"tells number {hello.channel_id}, which is taken"
         else:
             continue
-        yield Reason(requirement="REF-10", words=words, channel=hello.channel)
+        yield Reason(requirement="REF-10", kind=kind, words=words, channel=hello.channel)
 
 
 def is_far(packet: Packet, delivery: Delivery) -> bool:
@@ -253,24 +267,28 @@ def config_defect(packet: Packet, sent: Sent) -> Defect | None:
     if packet.next_packet_size is not None:
         size = min(size, packet.next_packet_size - STATE_HEADER)
 
-    def wrong(words: str, effect: Effect = Effect.REFUSED) -> Defect:
-        return Defect(effect, reason(packet, "REF-8", words, packet.device))
+    def wrong(kind: str, words: str, effect: Effect = Effect.REFUSED) -> Defect:
+        return Defect(effect, reason(packet, "REF-8", kind, words, packet.device))
 
     if packet.marker != CONFIG_MARKER:
-        return wrong(f"the configuration begins with {packet.marker or 'nothing'}")
+        words = f"the configuration begins with {packet.marker or 'nothing'}"
+        return wrong("configuration-marker", words)
     if sent.config_idx is None:
         return None
     if size != sent.config_size:
-        return wrong(f"the configuration has {size} bytes, not {sent.config_size}")
+        kind = "configuration-too-long" if size > sent.config_size else "configuration-cut-short"
+        return wrong(kind, f"the configuration has {size} bytes, not {sent.config_size}")
     if packet.digest != sent.config_digest:
-        return wrong("bytes of the configuration were changed", Effect.OPEN)
+        words = "bytes of the configuration were changed"
+        return wrong("configuration-changed", words, Effect.OPEN)
     return None
 
 
-def reason(packet: Packet, requirement: str, words: str, device: str) -> Reason:
+def reason(packet: Packet, requirement: str, kind: str, words: str, device: str) -> Reason:
     """A reason that is about ``packet``."""
     return Reason(
         requirement=requirement,
+        kind=kind,
         words=words,
         device=device,
         channel=packet.channel,

@@ -88,7 +88,11 @@ def predict(delivery: Delivery) -> Prediction:
     channels = _channels(delivery)
     taken = _taken(channels)
     found = [defect for steps in channels.values() for step in steps for defect in step.wrong]
-    conflicts = [each for device in delivery.multifd_devices for each in _conflicts(taken[device])]
+    conflicts = [
+        each
+        for device in delivery.multifd_devices
+        for each in _conflicts(taken[device], delivery.sent.get(device, Sent()))
+    ]
     queues, must_overflow = _overflows(delivery)
     ends = next(_ends(delivery, channels, taken), None)
     reasons = [*(defect.reason for defect in found), *conflicts, *queues]
@@ -113,7 +117,8 @@ def predict(delivery: Delivery) -> Prediction:
         if ends is None:
             allowed.discard(Outcome.COMPLETED)
     elif delivery.ends_early and Outcome.WAITING in allowed:
-        reasons.append(Reason(requirement="LIF-2", words="the source closed its channels"))
+        words = "the source closed its channels"
+        reasons.append(Reason(requirement="LIF-2", kind="source-closed-channels", words=words))
         allowed.add(Outcome.REFUSED)
     waits = _missing(delivery, taken) if Outcome.WAITING in allowed else {}
     return Prediction(allowed=frozenset(allowed), reasons=tuple(reasons), waits_for=waits)
@@ -129,7 +134,7 @@ def _channels(delivery: Delivery) -> Channels:
     units: list[tuple[float, int, _Step]] = []
     for piece in delivery.pieces:
         words = "bytes that are no whole packet"
-        about = Reason(requirement="REF-10", words=words, channel=piece.channel)
+        about = Reason(requirement="REF-10", kind="no-packet", words=words, channel=piece.channel)
         wrong = () if piece.channel in delivery.closed else (Defect(Effect.STUCK, about),)
         units.append((piece.after + 0.5, piece.channel, _Step(piece.t_ns, None, wrong)))
     for packet in delivery.packets:
@@ -149,7 +154,8 @@ def _steps(packet: Packet, delivery: Delivery) -> Iterator[_Step]:
     is_queued = is_taken and not is_far(packet, delivery)
     yield _Step(packet.t_ns, packet if is_queued else None, wrong, packet.is_read)
     if is_taken and leaves_rest(packet):
-        about = reason(packet, "REF-10", "it states less bytes than it has", "")
+        words = "it states less bytes than it has"
+        about = reason(packet, "REF-10", "stated-size-too-small", words, "")
         yield _Step(packet.t_ns, None, (Defect(Effect.REFUSED, about),))
 
 
@@ -169,7 +175,7 @@ def _taken(channels: Channels) -> Taken:
 # -- what is wrong between packets --------------------------------------------------------
 
 
-def _conflicts(taken: dict[int, list[Packet]]) -> Iterator[Reason]:
+def _conflicts(taken: dict[int, list[Packet]], sent: Sent) -> Iterator[Reason]:
     """REF-1 and REF-7: which packets of one device cannot all be taken.
 
     Any of those that contradict each other may be the one that is refused, as any may come
@@ -179,16 +185,45 @@ def _conflicts(taken: dict[int, list[Packet]]) -> Iterator[Reason]:
     for idx, packets in sorted(taken.items()):
         for packet in packets:
             if len(packets) > 1:
-                yield reason(packet, "REF-1", "its index comes twice", packet.device)
+                words = "its index comes twice"
+                yield reason(packet, "REF-1", "index-twice", words, packet.device)
             if packet.is_config and (len(packets) > 1 or len(configs) > 1):
                 words = "it is flagged as configuration, and so is another, or its index is taken"
-                yield reason(packet, "REF-7", words, packet.device)
+                kind = _second(taken, configs) if len(packets) == 1 else _on_taken(packets)
+                yield reason(packet, "REF-7", kind, words, packet.device)
             elif packet.is_config and max(taken) > idx:
                 words = f"it is flagged as configuration, and packet {max(taken)} is above it"
-                yield reason(packet, "REF-7", words, packet.device)
+                yield reason(packet, "REF-7", _below(taken, idx, sent), words, packet.device)
             elif configs and idx > configs[0]:
                 words = f"it is above the configuration, which is packet {configs[0]}"
-                yield reason(packet, "REF-7", words, packet.device)
+                kind = _below(taken, configs[0], sent)
+                yield reason(packet, "REF-7", kind, words, packet.device)
+
+
+def _below(taken: dict[int, list[Packet]], idx: int, sent: Sent) -> str:
+    """Which kind it is that the configuration, packet ``idx``, has data above it.
+
+    It has been put below data of the source; or data came that the source has not, behind the
+    configuration or before, as it was sent on.
+    """
+    if sent.config_idx is not None and idx < sent.config_idx:
+        return "configuration-below-data"
+    config = next(packet.number for packet in taken[idx] if packet.is_config)
+    above = [packet.number for at, packets in taken.items() if at > idx for packet in packets]
+    return "data-after-configuration" if min(above) > config else "data-above-configuration"
+
+
+def _second(taken: dict[int, list[Packet]], configs: list[int]) -> str:
+    """Which kind it is that several packets are flagged as configurations, as they were sent on."""
+    came = sorted((p.number, idx) for idx in configs for p in taken[idx] if p.is_config)
+    is_above = came[-1][1] > came[0][1]
+    return "second-configuration-above" if is_above else "second-configuration-below"
+
+
+def _on_taken(packets: list[Packet]) -> str:
+    """Which kind it is that a configuration shares its index with ``packets``."""
+    is_twice = all(packet.is_config for packet in packets)
+    return "configuration-twice" if is_twice else "configuration-on-taken-index"
 
 
 def _overflows(delivery: Delivery) -> tuple[list[Reason], bool]:
@@ -204,7 +239,9 @@ def _overflows(delivery: Delivery) -> tuple[list[Reason], bool]:
         if sum(p.payload_size for p in packets) <= limit:
             continue
         words = f"more bytes may be queued than {limit}"
-        reasons.append(Reason(requirement="REF-12", words=words, device=device))
+        reasons.append(
+            Reason(requirement="REF-12", kind="limit-exceeded", words=words, device=device)
+        )
         is_certain = is_certain or _least_queued(packets, delivery) > limit
     return reasons, is_certain
 
@@ -334,5 +371,8 @@ def _is_refused(defect: Defect | None) -> bool:
 def _closed(delivery: Delivery) -> Reason:
     named = ", ".join("main" if channel < 0 else str(channel) for channel in delivery.closed)
     return Reason(
-        requirement="LIF-2", words=f"channel {named} was closed", channel=delivery.closed[0]
+        requirement="LIF-2",
+        kind="channel-closed",
+        words=f"channel {named} was closed",
+        channel=delivery.closed[0],
     )

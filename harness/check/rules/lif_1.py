@@ -41,7 +41,14 @@ def judge(run: CheckedRun) -> Finding:
     if seen is None:
         return found.unknown(f"{what}, and nothing tells how the migration ended")
     end = run.endings.deadline or run.endings.last_status(Side.DESTINATION)
-    return found.violated(f"{what}, and the migration did not complete", held, starved, out, end)
+    return found.violated(
+        f"{what}, and the migration did not complete",
+        held,
+        starved,
+        out,
+        end,
+        shape="late-packet-not-taken",
+    )
 
 
 def _missing(run: CheckedRun) -> Finding:
@@ -53,6 +60,7 @@ def _missing(run: CheckedRun) -> Finding:
                 f"{device}: packet {idx} is missing, but the load thread waits for packet "
                 f"{last[0].args['idx']}",
                 *last,
+                shape="waits-for-another-packet",
             )
     seen = seen_end(run)
     missing = ", ".join(f"packet {idx} of {device}" for device, idx in waits_for.items())
@@ -62,6 +70,7 @@ def _missing(run: CheckedRun) -> Finding:
             if seen is Outcome.COMPLETED
             else f"{missing} never came, and the destination failed instead of waiting",
             endings.last_status(Side.DESTINATION) or endings.exited[Side.DESTINATION],
+            shape=f"{seen}-without-packet",
         )
     asked = [record for record in endings.hung if record.side is Side.DESTINATION]
     answers = {
@@ -79,6 +88,7 @@ def _missing(run: CheckedRun) -> Finding:
             f"the destination waits for {missing}, and its {dead.replace('_', ' ')} does not "
             "answer",
             *asked[:1],
+            shape="main-loop-blocked" if answers.get("monitor_alive", True) else "monitor-blocked",
             **answers,
         )
     if not all(run.trace(Side.DESTINATION, STARVED, device) for device in waits_for):

@@ -40,7 +40,11 @@ def judge(run: CheckedRun) -> Finding:
         how = f"of signal {signal}" if signal else f"with status {end.args['status']}"
         said = [record for record, _ in run.endings.texts(survivor)][-1:]
         return found.violated(
-            f"the {target} was killed, and the {survivor}'s QEMU died {how}", kill, *said, end
+            f"the {target} was killed, and the {survivor}'s QEMU died {how}",
+            kill,
+            *said,
+            end,
+            shape=f"{survivor}-died-after-kill",
         )
     return _source(run, kill) if survivor is Side.SOURCE else _destination(run, kill, end)
 
@@ -56,6 +60,7 @@ def _source(run: CheckedRun, kill: Record) -> Finding:
                 "the destination was killed before it had the guest, but the source completed",
                 kill,
                 end,
+                shape="source-completed-after-kill",
             )
         return found.valid("the source had completed", at=at)
     if told not in ("failed", "cancelled"):
@@ -63,7 +68,10 @@ def _source(run: CheckedRun, kill: Record) -> Finding:
         if not hung:
             return found.unknown(f"the source did not tell its end: {told or 'nothing'}", at=at)
         return found.violated(
-            f"the destination was killed, and the source did not end: it says {told}", kill, *hung
+            f"the destination was killed, and the source did not end: it says {told}",
+            kill,
+            *hung,
+            shape="source-did-not-end",
         )
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
@@ -71,10 +79,13 @@ def _source(run: CheckedRun, kill: Record) -> Finding:
             f"the destination was killed; the source says {told}, and does not answer",
             kill,
             *silent,
+            shape="source-silent-after-kill",
         )
     gone = interruption.lost(run)
     if gone is not None:
-        return found.violated(f"the destination was killed, and {gone[0]}", kill, end, *gone[1])
+        return found.violated(
+            f"the destination was killed, and {gone[0]}", kill, end, *gone[1], shape="source-lost"
+        )
     if interruption.running(run, Side.SOURCE) is None:
         return found.unknown("whether the source runs on was not asked", at=at)
     return found.valid(f"the source {told} the migration and runs on", at=at)
@@ -96,6 +107,7 @@ def _destination(run: CheckedRun, kill: Record, exited: Record | None) -> Findin
             kill,
             end,
             *wrong[1],
+            shape="bytes-differ",
         )
     is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
     if told in ("", "setup") and hung and is_answering:
@@ -106,6 +118,7 @@ def _destination(run: CheckedRun, kill: Record, exited: Record | None) -> Findin
             f"the source was killed, and the destination did not end: it says {told}{still}",
             kill,
             *hung,
+            shape="destination-did-not-end" if is_answering else "main-loop-blocked-after-kill",
         )
     if exited is not None:
         return found.valid("the destination failed and exited", at=at)
@@ -114,7 +127,10 @@ def _destination(run: CheckedRun, kill: Record, exited: Record | None) -> Findin
     silent = interruption.silent(run, Side.DESTINATION)
     if silent:
         return found.violated(
-            "the source was killed; the destination failed, and does not answer", kill, *silent
+            "the source was killed; the destination failed, and does not answer",
+            kill,
+            *silent,
+            shape="destination-silent-after-kill",
         )
     if interruption.running(run, Side.DESTINATION) is None:
         return found.unknown("whether the failed destination answers was not asked", at=at)

@@ -13,7 +13,7 @@ from harness.check.assumptions import Assumption
 from harness.check.endings import OVER
 from harness.check.interruption import CANCEL
 from harness.check.rule import Findings, Rule
-from harness.check.run import CheckedRun
+from harness.check.run import SAVE_THREAD_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
@@ -43,7 +43,9 @@ def judge(run: CheckedRun) -> Finding:
     endings = run.endings
     crash = endings.crash(Side.SOURCE)
     if crash is not None:
-        return found.violated("the source was cancelled, and its QEMU ended", cancel, crash)
+        return found.violated(
+            "the source was cancelled, and its QEMU ended", cancel, crash, shape="source-died"
+        )
     hung = interruption.stuck(run, Side.SOURCE)
     if hung and interruption.told(run, Side.SOURCE) not in OVER:
         shape = hang.cause(run, hung[0])
@@ -53,6 +55,7 @@ def judge(run: CheckedRun) -> Finding:
             cancel,
             *hung,
             *(shape[1] if shape else ()),
+            shape=shape.shape if shape else _blocked(run),
         )
     return _ended(run, cancel)
 
@@ -67,13 +70,21 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
     has_failed = at in ("failing", "failed")
     if told == "failed" and not has_failed:
         return found.violated(
-            "the source was cancelled, and reports that the migration failed", cancel, end
+            "the source was cancelled, and reports that the migration failed",
+            cancel,
+            end,
+            shape="failed-instead-of-cancelled",
         )
     if told != "cancelled" and not has_failed:
         return found.unknown(f"the source was cancelled, and says {told or 'nothing'}", at=at)
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
-        return found.violated(f"the source says {told}, and does not answer", cancel, *silent)
+        return found.violated(
+            f"the source says {told}, and does not answer",
+            cancel,
+            *silent,
+            shape="source-silent-after-cancel",
+        )
     answer = interruption.running(run, Side.SOURCE)
     if answer is None:
         return found.unknown("whether the source runs on was not asked", at=at)
@@ -85,21 +96,44 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
             end,
             endings.last_status(Side.DESTINATION),
             answer,
+            shape=_twice(run, cancel),
         )
     gone = interruption.lost(run)
     if gone is not None:
-        return found.violated(f"the source was cancelled, but {gone[0]}", cancel, end, *gone[1])
+        return found.violated(
+            f"the source was cancelled, but {gone[0]}", cancel, end, *gone[1], shape="source-lost"
+        )
     return found.valid(f"the source {told} and runs on", at=at, too_late=has_failed)
 
 
 def _hold(run: CheckedRun) -> str:
     told = interruption.told(run, Side.SOURCE)
-    alive = all(
+    alive = _is_alive(run)
+    return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop stands still")
+
+
+def _blocked(run: CheckedRun) -> str:
+    """The shape of a source that stays in a status."""
+    what = "did-not-end-in" if _is_alive(run) else "main-loop-blocked-in"
+    return f"{what}-{interruption.told(run, Side.SOURCE) or 'none'}"
+
+
+def _is_alive(run: CheckedRun) -> bool:
+    """Whether the source's main loop answered."""
+    return all(
         record.args.get("main_loop_alive", True)
         for record in run.endings.hung
         if record.side is Side.SOURCE
     )
-    return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop stands still")
+
+
+def _twice(run: CheckedRun, cancel: Record) -> str:
+    """The shape of a guest that runs on both sides: cancelled once all was sent, or before."""
+    is_sent = all(
+        any(end.t_ns < cancel.t_ns for end in run.trace(Side.SOURCE, SAVE_THREAD_END, device))
+        for device in run.multifd_devices
+    )
+    return "guest-runs-twice" if is_sent else "guest-runs-twice-cancelled-while-sending"
 
 
 def _again(run: CheckedRun) -> Finding:
@@ -112,13 +146,16 @@ def _again(run: CheckedRun) -> Finding:
             f"{ends[Side.DESTINATION] or 'nothing'}",
             *(endings.last_status(side) for side in ends),
             endings.deadline,
+            shape="next-migration-did-not-complete",
         )
     wrong = interruption.damaged(run)
     if wrong is None:
         return found.valid("the migration after a cancelled one completed, its state whole")
     if not wrong[1]:
         return found.unknown(wrong[0])
-    return found.violated(f"the migration after a cancelled one: {wrong[0]}", *wrong[1])
+    return found.violated(
+        f"the migration after a cancelled one: {wrong[0]}", *wrong[1], shape="bytes-differ"
+    )
 
 
 RULE = Rule(

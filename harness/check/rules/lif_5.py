@@ -33,10 +33,14 @@ def judge(run: CheckedRun) -> Finding:
     for peer in (Side.SOURCE, Side.DESTINATION):
         end = endings.crash(peer)
         if end is not None and (end.args["signal"] or peer is Side.SOURCE):
-            return found.violated(f"{what}, and the {peer}'s QEMU ended", failed, end)
+            return found.violated(
+                f"{what}, and the {peer}'s QEMU ended", failed, end, shape=f"{peer}-died"
+            )
         hung = interruption.stuck(run, peer)
         if hung:
-            return found.violated(f"{what}, and the {peer} did not end", failed, *hung)
+            return found.violated(
+                f"{what}, and the {peer} did not end", failed, *hung, shape=f"{peer}-did-not-end"
+            )
     for peer in (Side.DESTINATION, Side.SOURCE):
         told = endings.status(peer)
         if told == "completed":
@@ -44,6 +48,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"{what}, but the {peer} reports the migration completed",
                 failed,
                 endings.last_status(peer),
+                shape=f"{peer}-completed-after-device-error",
             )
         has_exited = peer is Side.DESTINATION and endings.crash(peer) is not None
         if told != "failed" and not has_exited:
@@ -56,13 +61,18 @@ def judge(run: CheckedRun) -> Finding:
     if not naming:
         record, text = said[-1]
         return found.violated(f'{what}, and the {side}\'s error does not name it: "{text}"',
-                              failed, record)  # fmt: skip
+                              failed, record, shape="device-not-named")  # fmt: skip
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
-        return found.violated(f"{what}, and the source does not answer", failed, *silent)
+        return found.violated(
+            f"{what}, and the source does not answer",
+            failed,
+            *silent,
+            shape="source-silent-after-device-error",
+        )
     gone = interruption.lost(run)
     if gone is not None:
-        return found.violated(f"{what}, and {gone[0]}", failed, *gone[1])
+        return found.violated(f"{what}, and {gone[0]}", failed, *gone[1], shape="source-lost")
     if interruption.running(run, Side.SOURCE) is None:
         return found.unknown(f"{what}; whether the source runs on was not asked")
     return found.valid(f"{what}: both sides failed, and the source runs on", said=naming[-1])

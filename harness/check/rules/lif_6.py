@@ -34,7 +34,12 @@ def judge(run: CheckedRun) -> Finding:
         side = Side.SOURCE if storm.target is Target.SOURCE else Side.DESTINATION
         hung = interruption.stuck(run, side)
         if hung:
-            return found.violated(f"the {side} stood still in a storm of commands", began, *hung)
+            return found.violated(
+                f"the {side} stood still in a storm of commands",
+                began,
+                *hung,
+                shape=f"{side}-hung-in-storm",
+            )
         for command in storm.commands:
             asked = _since(run, side, command, "execute", began)
             answered = [*_since(run, side, command, "return", began),
@@ -44,6 +49,7 @@ def judge(run: CheckedRun) -> Finding:
                     f"the {side} did not answer {command} {len(asked) - len(answered)} times",
                     began,
                     asked[-1],
+                    shape="command-not-answered",
                 )
             sent += len(asked)
             met += sum(record.t_ns < _loaded_ns(run) for record in asked)
@@ -54,6 +60,7 @@ def judge(run: CheckedRun) -> Finding:
             storms[0][1],
             run.endings.last_status(Side.DESTINATION),
             run.endings.deadline,
+            shape="did-not-complete",
             **numbers,
         )
     if not met:

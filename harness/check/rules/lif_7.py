@@ -34,17 +34,22 @@ def judge(run: CheckedRun) -> Finding:
                 + (f"; {shape[0]}" if shape else ""),
                 endings.last_status(side),
                 endings.deadline,
+                shape=shape.shape if shape else "did-not-complete",
             )
     wrong = interruption.damaged(run)
     if wrong is not None:
         if not wrong[1]:
             return found.unknown(wrong[0])
-        return found.violated(f"after an earlier migration {wrong[0]}", *wrong[1])
+        return found.violated(
+            f"after an earlier migration {wrong[0]}", *wrong[1], shape="bytes-differ"
+        )
     for device in run.multifd_devices:
         repeated = run.reception(device).repeated
         if repeated:
             return found.violated(
-                f"{device}: packet {repeated[0].args['idx']} came in twice", repeated[0]
+                f"{device}: packet {repeated[0].args['idx']} came in twice",
+                repeated[0],
+                shape="packet-came-twice",
             )
     total = sum(device.total_bytes or 0 for device in run.expectation.devices)
     counted = _counted(run)
@@ -55,6 +60,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"vfio.transferred is {transferred} after {total} bytes of state: it counts "
                 "an earlier migration",
                 counted,
+                shape="counter-not-reset",
             )
     return found.valid("the state is whole, and nothing is left of the migration before")
 

@@ -58,12 +58,13 @@ def judge(run: CheckedRun) -> Finding:
             f"most: {most} KiB are near it",
             first,
             last,
+            shape="memory-grew",
             **numbers,
         )
     if left > KEPT_KIB:
         return found.violated(
             f"the destination kept {left} KiB more than before the migration", first, last,
-            **numbers,
+            shape="memory-kept", **numbers,
         )  # fmt: skip
     return found.valid("its memory stayed near what was queued, and returned", **numbers)
 

@@ -41,6 +41,7 @@ def judge(run: CheckedRun) -> Finding:
             "the destination failed to load, but the source reports the migration completed",
             endings.last_status(Side.SOURCE),
             endings.last_status(Side.DESTINATION) or endings.exited[Side.DESTINATION],
+            shape="source-completed",
         )
     if told not in ("failed", "cancelled"):
         return found.unknown(f"the source has not ended the migration: {told or 'no status'}")

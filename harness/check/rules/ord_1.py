@@ -39,7 +39,9 @@ def judge(run: CheckedRun) -> Finding:
         word = _guests_word(run, device.id)
         if word is not None and _as_delivered(run, device.id) is None:
             said = word.args["devices"][device.id]
-            return found.violated(f"the guest found BAR 0 of {device.id} {said}", word)
+            return found.violated(
+                f"the guest found BAR 0 of {device.id} {said}", word, shape="bar-damaged"
+            )
         compared += _is_compared(run, device.id)
     if run.multifd_devices and (reason := check(run).get(Assumption.DESTINATION_TRACE)):
         return found.unknown(reason, devices_compared=compared)
@@ -84,7 +86,9 @@ def _bytes(run: CheckedRun, device: str) -> Finding | None:
         return None
     if not shown.is_open(run, device):
         differs = shown.difference(run, device)
-        return found.violated(differs.sentence, *differs[1:]) if differs else None
+        if differs is None:
+            return None
+        return found.violated(differs.sentence, *differs[1:], shape="register-differs")
     received = run.seen(device, "received", Side.DESTINATION)
     if delivered := _as_delivered(run, device):
         return _changed_bytes(device, delivered, received[-1])
@@ -100,6 +104,7 @@ def _bytes(run: CheckedRun, device: str) -> Finding | None:
         *sent[-1:],
         received[-1],
         _guests_word(run, device),
+        shape="bytes-differ",
         first_difference=at,
     )
 
@@ -114,6 +119,7 @@ def _changed_bytes(device: str, delivered: Record, received: Record) -> Finding 
         f"{device} received {theirs[0]} bytes, and they are not the {ours[0]} that were delivered",
         delivered,
         received,
+        shape="other-bytes-than-delivered",
     )
 
 
@@ -138,19 +144,26 @@ def _order(run: CheckedRun, device: str) -> Finding | None:
         if problem:
             arrival = reception.incoming.get(record.args["idx"])
             other = arrival if problem.endswith("arrived") else last
-            return found.violated(f"{device}: {problem}", other, record)
+            return found.violated(
+                f"{device}: {problem}", other, record, shape="loaded-out-of-order"
+            )
         last = record
     if not run.endings.is_completed:
         return None
     if queue.loading >= 0:
         begun = reception.starts[queue.loading]
-        return found.violated(f"{device}: the load of packet {queue.loading} never ended", begun)
+        return found.violated(
+            f"{device}: the load of packet {queue.loading} never ended",
+            begun,
+            shape="load-never-ended",
+        )
     for idx in range(queue.next_idx, run.config_idx(device)):
         if idx in reception.incoming and idx not in empty:
             return found.violated(
                 f"{device}: packet {idx} arrived and was never loaded",
                 reception.incoming[idx],
                 run.endings.last_status(Side.DESTINATION),
+                shape="packet-never-loaded",
             )
     return None
 

@@ -68,6 +68,7 @@ def _late(run: CheckedRun, device: str) -> tuple[Finding | None, int, int]:
                             arrival,
                             waker,
                             start,
+                            shape="woken-by-another-packet",
                         ),
                         0,
                         longest,
@@ -97,6 +98,7 @@ def _stalled(run: CheckedRun, device: str) -> Finding | None:
         arrival,
         before,
         gave_up,
+        shape="next-packet-not-loaded",
     )
 
 

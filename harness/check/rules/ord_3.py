@@ -88,6 +88,7 @@ def _busy(run: CheckedRun, device: str) -> tuple[Finding | None, int]:
                     f"while it waited for packet {idx}, and only {came} packets came in",
                     mine[0],
                     mine[-1],
+                    shape="busy-wait",
                     starved=len(mine),
                     incoming=came,
                 ),
@@ -127,6 +128,7 @@ def _deaf(run: CheckedRun, spec: EmulatedDevice) -> Finding | int:
         f"{spec.id}: in {len(blocked)} loads no channel received a second packet, and the "
         "next packets came in as soon as the load was over",
         *blocked[-1],
+        shape="receiving-held-up",
         loads=len(blocked),
     )
 

@@ -33,13 +33,14 @@ def judge(run: CheckedRun) -> Finding:
             changed += 1
             continue
         pairs = [*_command(run, device.id), *_guest(run, device.id)]
-        for what, ours, theirs, source, destination in pairs:
+        for what, shape, ours, theirs, source, destination in pairs:
             if ours != theirs:
                 return found.violated(
                     f"{device.id}: {what} was {ours} at the source and is {theirs} at the "
                     "destination",
                     source,
                     destination,
+                    shape=shape,
                 )
         compared += bool(pairs)
     loads = sum(len(run.trace(Side.DESTINATION, CONFIG_END, d.id)) for d in run.devices)
@@ -71,12 +72,14 @@ def _loaded(run: CheckedRun, device: str) -> Finding | None:
             f"{device}: the configuration was loaded {max(len(starts), len(ends))} times",
             *starts[:2],
             *ends[:2],
+            shape="configuration-loaded-twice",
         )
     if run.endings.is_completed and not (starts and ends):
         return found.violated(
             f"{device}: the destination completed, but the configuration was not loaded",
             *starts,
             run.endings.last_status(Side.DESTINATION),
+            shape="configuration-not-loaded",
         )
     return None
 
@@ -90,7 +93,10 @@ def _last(run: CheckedRun, device: str) -> Finding | None:
             is_begun = True
         elif is_begun and record.name in (LOAD_END, MAIN_DATA):
             return found.violated(
-                f"{device}: data was loaded after the configuration", starts[0], record
+                f"{device}: data was loaded after the configuration",
+                starts[0],
+                record,
+                shape="data-after-configuration",
             )
     reception = run.reception(device)
     last = run.config_idx(device)
@@ -100,11 +106,13 @@ def _last(run: CheckedRun, device: str) -> Finding | None:
             "configuration came from nowhere",
             reception.starts[last],
             starts[0],
+            shape="configuration-loaded-as-data",
         )
     return None
 
 
-Pair = tuple[str, object, object, Record, Record]
+Pair = tuple[str, str, object, object, Record, Record]
+"""What it is, the finding's shape where it differs, and what it was in which record."""
 
 
 def _command(run: CheckedRun, device: str) -> list[Pair]:
@@ -114,7 +122,8 @@ def _command(run: CheckedRun, device: str) -> list[Pair]:
     if ours is None or theirs is None or not ends or theirs.t_ns < ends[-1].t_ns:
         return []
     name = "command"
-    return [("the device's command register", ours.args[name], theirs.args[name], ours, theirs)]
+    what, shape = "the device's command register", "command-register-differs"
+    return [(what, shape, ours.args[name], theirs.args[name], ours, theirs)]
 
 
 def _guest(run: CheckedRun, device: str) -> list[Pair]:
@@ -127,7 +136,14 @@ def _guest(run: CheckedRun, device: str) -> list[Pair]:
         return []
     before, after = ours.args["registers"], theirs.args["registers"]
     return [
-        (f"register {offset} in the guest's eyes", before[offset], after[offset], ours, theirs)
+        (
+            f"register {offset} in the guest's eyes",
+            f"guest-register-{offset}-differs",
+            before[offset],
+            after[offset],
+            ours,
+            theirs,
+        )
         for offset in before
         if offset in after
     ]

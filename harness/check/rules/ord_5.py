@@ -42,6 +42,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"{device}: packet {highest} came in, but the state makes {n} data "
                 f"packets (by {prediction.source}) and the configuration is packet {n}",
                 came[highest],
+                shape="too-many-packets",
                 data_packets=n,
             )
         missing = next((idx for idx in range(n + 1) if idx not in came), -1)
@@ -51,6 +52,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"(by {prediction.source}) never came in",
                 came.get(highest),
                 run.endings.last_status(Side.DESTINATION),
+                shape="packet-never-came",
                 data_packets=n,
             )
         packets[device] = len(came)

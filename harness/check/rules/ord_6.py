@@ -64,10 +64,15 @@ def _foreign_bytes(run: CheckedRun) -> Finding | None:
             origins = sent.get(record.args["digest"], [])
             if origins and device.id not in [origin.device for origin in origins]:
                 return found.violated(
-                    f"{device.id} received the state of {origins[0].device}", origins[0], record
+                    f"{device.id} received the state of {origins[0].device}",
+                    origins[0],
+                    record,
+                    shape="foreign-bytes",
                 )
         if theirs := shown.foreign(run, device.id):
-            return found.violated(f"{device.id} shows the state of {theirs[0].device}", *theirs)
+            return found.violated(
+                f"{device.id} shows the state of {theirs[0].device}", *theirs, shape="foreign-bytes"
+            )
     return None
 
 
@@ -87,6 +92,7 @@ def _threads(run: CheckedRun) -> Finding | None:
                         f"{device}: thread {record.tid} loads, but its load thread is {begun.tid}",
                         begun,
                         record,
+                        shape="foreign-load-thread",
                     )
         spans.append((begun.t_ns, end, begun))
     for at, (since, until, begun) in enumerate(spans):
@@ -96,6 +102,7 @@ def _threads(run: CheckedRun) -> Finding | None:
                     f"{other.device} and {begun.device} share the load thread {begun.tid}",
                     other,
                     begun,
+                    shape="shared-load-thread",
                 )
     return None
 
@@ -110,6 +117,7 @@ def _gaps(run: CheckedRun) -> Finding | None:
             return found.violated(
                 f"{device}: packet {idx} never came in, but packet {last} did",
                 reception.incoming[last],
+                shape="packet-never-came",
             )
     return None
 

@@ -58,6 +58,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"{incoming[0].channel}, of {run.scenario.channels} channels",
                 incoming[0],
                 incoming[-1],
+                shape="one-channel-only",
             )
         spread[device.id] = {str(channel): count for channel, count in sorted(channels.items())}
     return found.valid("device state came in on several channels", packets_by_channel=spread)

@@ -38,6 +38,7 @@ def judge(run: CheckedRun) -> Finding:
                     f"{position} bytes",
                     cut,
                     record,
+                    shape="write-at-wrong-place",
                 )
             if cut is not None and args["asked"] != cut.args["asked"] - cut.args["got"]:
                 rest = cut.args["asked"] - cut.args["got"]
@@ -46,6 +47,7 @@ def judge(run: CheckedRun) -> Finding:
                     f"{cut.args['offset']}, and was offered {args['asked']} next",
                     cut,
                     record,
+                    shape="rest-not-offered",
                 )
             position += args["got"]
             cut = record if args["got"] < args["asked"] and not args["errno"] else None
@@ -57,6 +59,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"rest of its last write",
                 cut,
                 run.endings.last_status(Side.DESTINATION),
+                shape="rest-not-offered",
             )
     numbers = {"short_writes": short, "bytes_taken": taken}
     if not short:

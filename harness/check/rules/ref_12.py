@@ -39,6 +39,7 @@ def judge(run: CheckedRun) -> Finding:
         return found.violated(
             "no device can have more bytes queued than its limit, but the destination says so",
             said,
+            shape="refused-below-limit",
         )
     if seen_end(run) is Outcome.COMPLETED:
         return found.valid("a limit that was not reached had no effect")

@@ -28,8 +28,12 @@ def judge(run: CheckedRun) -> Finding:
     packet, what = refusal.packet_of(run, reason), refusal.describe(reason)
     end = run.endings.crash(Side.DESTINATION)
     if end is not None and end.args["signal"]:
+        signal = end.args["signal"]
         return found.violated(
-            f"{what}: the destination QEMU ended by signal {end.args['signal']}", packet, end
+            f"{what}: the destination QEMU ended by signal {signal}",
+            packet,
+            end,
+            shape=f"signal-{signal}-{refusal.kinds(run, 'REF-6')}",
         )
     memory = run.named(Kind.PROCESS, Side.DESTINATION, "memory")
     limit_kib = (run.scenario.ram_mib + SPARE_MIB) * 1024 + 2 * run.scenario.state_size // 1024
@@ -40,6 +44,7 @@ def judge(run: CheckedRun) -> Finding:
             f"{limit_kib * 1024 // MIB}",
             packet,
             used,
+            shape="memory-unbounded",
         )
     if seen_end(run) is Outcome.REFUSED:
         return refusal.judge(run, found, "REF-6")

@@ -34,8 +34,8 @@ def judge(run: CheckedRun) -> Finding:
     numbers = _numbers(run)
     violation = _crashed(run) or _guest_damaged(run) or _hung(run) or _killed(run)
     if violation is not None:
-        sentence, *evidence = violation
-        return found.violated(str(sentence), *_records(evidence), **numbers)
+        sentence, shape, *evidence = violation
+        return found.violated(str(sentence), *_records(evidence), shape=str(shape), **numbers)
     if run.expectation.ending is Ending.LAUNCH_REFUSED:
         return _not_launched(run)
     if any(record is None for record in run.endings.launched.values()):
@@ -81,6 +81,9 @@ def _waiting(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
         f"the destination must be {must}, but it is {seen}{why}",
         run.endings.last_status(Side.DESTINATION) or run.endings.exited[Side.DESTINATION],
         cause[0] if cause else None,
+        shape=f"{seen}-instead-of-{'-or-'.join(sorted(run.prediction.allowed))}"
+        if run.prediction
+        else str(seen),
         **numbers,
     )
 
@@ -101,6 +104,7 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
                 record,
                 refusal,
                 cause[0] if cause else None,
+                shape=f"{side}-failed" if status else f"{side}-refused",
                 **numbers,
             )
     if not endings.is_completed:
@@ -127,6 +131,7 @@ def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
         return found.violated(
             f"the migration must not complete ({must}), but the destination says that it did",
             endings.last_status(Side.DESTINATION),
+            shape="completed",
             **numbers,
         )
     said = [record for record, text in endings.texts(None) if text]
@@ -146,7 +151,10 @@ def _not_launched(run: CheckedRun) -> Finding:
 
 
 def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
-    """An end that nobody asked for; a destination may exit once its load has failed."""
+    """An end that nobody asked for; a destination may exit once its load has failed.
+
+    Here and below: sentence, shape, and the records that show it.
+    """
     ending = run.expectation.ending
     for side in PEERS:
         record = run.endings.crash(side)
@@ -159,25 +167,30 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
             ending is not Ending.COMPLETED and side is Side.DESTINATION
         )
         if signal or not may_exit:
-            return f"the {side} QEMU ended {how}, unexpectedly", record, *stderr[-2:]
+            shape = f"{side}-signal-{signal}" if signal else f"{side}-exited"
+            return f"the {side} QEMU ended {how}, unexpectedly", shape, record, *stderr[-2:]
     return None
 
 
 def _guest_damaged(run: CheckedRun) -> tuple[object, ...] | None:
     """The guest found damage, could not go on, or was in one round twice."""
     if damage := guest.damaged_memory(run):
-        return f"the guest found its memory damaged at the {damage[1].side}: {damage[0]}", damage[1]
+        said, record = damage
+        what = f"the guest found its memory damaged at the {record.side}: {said}"
+        return what, "memory-damaged", record
     for device in run.scenario.devices:
         if damage := guest.damaged_device(run, device.id, Side.SOURCE):
             said, record = damage
-            return f"the guest found BAR 0 of {device.id} damaged at the source: {said}", record
+            what = f"the guest found BAR 0 of {device.id} damaged at the source: {said}"
+            return what, "bar-damaged", record
     if last := guest.gave_up(run):
-        return f"the guest gave up at the {last.side}: {last.args['why']}", last
+        return f"the guest gave up at the {last.side}: {last.args['why']}", "guest-gave-up", last
     if twice := guest.went_back(run):
         ours, theirs = (record.args["round"] for record in twice)
         return (
             f"the guest came to round {ours} at the source, and to round {theirs} at the "
             "destination after it: it went back, or runs twice",
+            "guest-runs-twice",
             *twice,
         )
     return None
@@ -195,15 +208,16 @@ def _hung(run: CheckedRun) -> tuple[object, ...] | None:
         waited = f"{args.get('waiting_for', 'the end')} did not come{limit}"
         shape = hang.cause(run, endings.deadline)
         if shape is not None:
-            return f"{waited}: {shape[0]}", *shape[1], endings.deadline, *endings.hung
-        return waited, endings.deadline, *endings.hung
+            what = f"{waited}: {shape.words}"
+            return what, shape.shape, *shape.records, endings.deadline, *endings.hung
+        return waited, "did-not-end", endings.deadline, *endings.hung
     if endings.hung:
         record = endings.hung[0]
         waited = f"the {record.side} QEMU hung: {record.args.get('waiting_for', '')}"
         shape = hang.cause(run, record)
         if shape is not None:
-            return f"{waited}: {shape[0]}", *shape[1], record
-        return waited, record
+            return f"{waited}: {shape.words}", shape.shape, *shape.records, record
+        return waited, f"{record.side}-hung", record
     return None
 
 
@@ -211,7 +225,7 @@ def _source_hung(run: CheckedRun) -> tuple[object, ...] | None:
     """Where the destination waits, the source's monitor must answer all the same."""
     for record in run.endings.hung:
         if record.side is Side.SOURCE and record.args.get("monitor_alive") is False:
-            return "the source QEMU hung while the destination waited", record
+            return "the source QEMU hung while the destination waited", "source-hung", record
     return None
 
 
@@ -231,7 +245,8 @@ def _killed(run: CheckedRun) -> tuple[object, ...] | None:
             and record.args.get("signal", 0) == _KILLED
             and not any(signal.t_ns < asked[0].t_ns for signal in signals)
         ):
-            return f"the {side} QEMU did not quit when told to; SIGKILL ended it", asked[0], record
+            what = f"the {side} QEMU did not quit when told to; SIGKILL ended it"
+            return what, f"{side}-did-not-quit", asked[0], record
     return None
 
 

@@ -38,6 +38,7 @@ def judge(run: CheckedRun) -> Finding:
             f"{run.scenario.channels} channels were asked for",
             threads[-1],
             end,
+            shape="other-channels",
             **numbers,
         )
     for device in run.scenario.devices:
@@ -45,6 +46,7 @@ def judge(run: CheckedRun) -> Finding:
             return found.violated(
                 f"the destination completed, but {device.id} was not loaded to its end",
                 end,
+                shape="device-not-loaded",
                 **numbers,
             )
     return found.valid("all channels took part, and all devices arrived", **numbers)

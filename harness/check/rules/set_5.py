@@ -57,7 +57,9 @@ def _on_all_channels(run: CheckedRun) -> Finding:
     plain = [record for record in opened if record.args["kind"] != "tls"]
     if plain:
         return found.violated(
-            f"{len(plain)} of {len(opened)} connections began without TLS", *plain[:4]
+            f"{len(plain)} of {len(opened)} connections began without TLS",
+            *plain[:4],
+            shape="connection-without-tls",
         )
     seen = {"the wire": len(opened)} if opened else {}
     for side, names in _TOLD_BY.items():
@@ -71,6 +73,7 @@ def _on_all_channels(run: CheckedRun) -> Finding:
                 f"the {side} completed with {len(secured)} of {must} channels over TLS",
                 *[record for record in told if record not in secured][:4],
                 run.endings.last_status(side),
+                shape="channel-without-tls",
             )
     for record, text in run.endings.texts(Side.SOURCE):
         if _NOT_TERMINATED in text:
@@ -79,6 +82,7 @@ def _on_all_channels(run: CheckedRun) -> Finding:
                 + text[text.index(_NOT_TERMINATED) :],
                 *run.trace(Side.SOURCE, _BYE_FAILED)[:3],
                 record,
+                shape="tls-not-terminated",
             )
     whole = {witness: count for witness, count in seen.items() if count >= must}
     numbers = {
@@ -96,15 +100,19 @@ def _refused(run: CheckedRun) -> Finding:
     for side in (Side.DESTINATION, Side.SOURCE):
         if endings.status(side) == "completed":
             return found.violated(
-                f"{what}: it must be refused, but the {side} completed", endings.last_status(side)
+                f"{what}: it must be refused, but the {side} completed",
+                endings.last_status(side),
+                shape="accepted",
             )
     waited = endings.deadline or next(iter(endings.hung), None)
     if waited is not None:
         return found.violated(f"{what}: it must be refused within seconds, but nothing ended",
-                              waited)  # fmt: skip
+                              waited, shape="neither-side-ended")  # fmt: skip
     gone: Record | None = endings.crash(Side.SOURCE) or lost(run)
     if gone is not None:
-        return found.violated(f"{what}: it was refused, but the source is lost", gone)
+        return found.violated(
+            f"{what}: it was refused, but the source is lost", gone, shape="source-lost"
+        )
     said = [text for _, text in endings.texts(None) if text]
     if endings.status(Side.SOURCE) != "failed" or not said:
         return found.unknown(f"{what}: nothing tells that the source failed, and why")

@@ -40,6 +40,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"the migration {pair} failed at the {side}{reason}",
                 *evidence,
                 ended or run.endings.last_status(side),
+                shape=f"{side}-failed",
                 **numbers,
             )
     if any(interruption.told(run, side) != "completed" for side in PEERS):
@@ -50,7 +51,9 @@ def judge(run: CheckedRun) -> Finding:
     if wrong is not None:
         if not wrong[1]:
             return found.unknown(wrong[0], **numbers)
-        return found.violated(f"after the migration {pair} {wrong[0]}", *wrong[1], **numbers)
+        return found.violated(
+            f"after the migration {pair} {wrong[0]}", *wrong[1], shape="bytes-differ", **numbers
+        )
     return found.valid(f"the migration {pair} completed, and the state is whole", **numbers)
 
 

@@ -47,6 +47,7 @@ def judge(run: CheckedRun) -> Finding:
                 "channel",
                 resumed,
                 loaded[0],
+                shape="configuration-waited",
             )
         if must and not waited[device.id]:
             return found.violated(
@@ -54,6 +55,7 @@ def judge(run: CheckedRun) -> Finding:
                 "channel",
                 loaded[0],
                 resumed,
+                shape="configuration-did-not-wait",
             )
     return found.valid("each configuration waited for the main channel, or did not, as set",
                        waited=waited)  # fmt: skip

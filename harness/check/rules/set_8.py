@@ -36,6 +36,7 @@ def judge(run: CheckedRun) -> Finding:
             f"a migration that must be blocked ({run.expectation.reason}) was begun",
             begun,
             *refusals[:1],
+            shape="migration-begun",
         )
     if not refusals:
         accepted = run.endings.commands(Side.SOURCE, "migrate", "return")
@@ -43,6 +44,7 @@ def judge(run: CheckedRun) -> Finding:
             return found.violated(
                 f"migrate was accepted, though it must be blocked ({run.expectation.reason})",
                 accepted[0],
+                shape="migrate-accepted",
             )
         return found.unknown("there is no record of an answer to migrate")
     said = str(refusals[0].args.get("desc", ""))
@@ -50,10 +52,13 @@ def judge(run: CheckedRun) -> Finding:
         return found.violated(
             f'migrate was refused with "{said}", which names neither VFIO nor the device',
             refusals[0],
+            shape="no-reason",
         )
     stopped = _stopped(run, refusals[0])
     if stopped is not None:
-        return found.violated("migrate was refused, but the source's VM stopped", *stopped)
+        return found.violated(
+            "migrate was refused, but the source's VM stopped", *stopped, shape="source-stopped"
+        )
     if not run.endings.commands(Side.SOURCE, "query-status", "return"):
         return found.unknown("migrate was refused; whether the source runs on was not asked")
     return found.valid("migrate was refused with a reason, and nothing was sent", said=said)
@@ -63,13 +68,16 @@ def _not_launched(run: CheckedRun) -> Finding:
     reason, begun = run.expectation.reason, _begun(run)
     if begun is not None:
         return found.violated(
-            f"QEMU must refuse to start with such a device ({reason}), but it migrated", begun
+            f"QEMU must refuse to start with such a device ({reason}), but it migrated",
+            begun,
+            shape="migration-begun",
         )
     up = [run.endings.commands(side, "migrate-set-capabilities", "return") for side in PEERS]
     if all(up):
         return found.violated(
             f"QEMU must refuse to start with such a device ({reason}), but both sides started",
             *(answers[0] for answers in up),
+            shape="started",
         )
     for record, text in run.endings.texts(run.expectation.refused_by):
         if _is_reason(run, text) and record.kind is Kind.PROCESS:
@@ -78,7 +86,9 @@ def _not_launched(run: CheckedRun) -> Finding:
         record for record in run.endings.exited.values() if record and record.args["status"] > 0
     ]
     if refused:
-        return found.violated("QEMU refused to start, but named no reason", *refused)
+        return found.violated(
+            "QEMU refused to start, but named no reason", *refused, shape="no-reason"
+        )
     return found.unknown("there is no record of a QEMU that refused to start")
 
 

@@ -37,12 +37,15 @@ def judge(run: CheckedRun) -> Finding:
             endings.last_status(Side.DESTINATION),
             *(record for record, text in endings.texts(Side.DESTINATION)[-1:] if text),
             endings.deadline,
+            shape=f"source-completed-{path}-return-path",
         )
     if not endings.is_completed:
         return found.unknown("the migration did not complete")
     wrong = interruption.damaged(run)
     if wrong is not None:
-        return found.violated(wrong[0], *wrong[1]) if wrong[1] else found.unknown(wrong[0])
+        if not wrong[1]:
+            return found.unknown(wrong[0])
+        return found.violated(wrong[0], *wrong[1], shape="bytes-differ")
     return _acknowledged(run) if run.scenario.capabilities.get(ACK) else found.valid("it completed")
 
 
@@ -65,6 +68,7 @@ def _acknowledged(run: CheckedRun) -> Finding:
                 f"{device.precopy_initial_bytes} initial bytes",
                 *run.trace(Side.DESTINATION, MAIN_DATA, device.id)[-1:],
                 stopped[0],
+                shape="stopped-before-initial-bytes",
             )
         initial += device.precopy_initial_bytes
     return found.valid("the source stopped once the initial bytes were loaded", initial=initial)

@@ -32,7 +32,9 @@ def judge(run: CheckedRun) -> Finding:
         return found.unknown("the source was not asked for its statistics once completed")
     told = answer.args["value"].get("vfio", {}).get("transferred")
     if told is None:
-        return found.violated("the source's statistics have no vfio.transferred", answer)
+        return found.violated(
+            "the source's statistics have no vfio.transferred", answer, shape="not-counted"
+        )
     broken = check(run)
     over_multifd = [d for d in run.expectation.devices if d.path is TransferPath.MULTIFD]
     if over_multifd and run.wire("packet_in"):
@@ -69,6 +71,7 @@ def judge(run: CheckedRun) -> Finding:
         f"vfio.transferred is {told}; {seen} bytes were seen, to which {may_be} may be added",
         answer,
         *evidence[:3],
+        shape="counted-more" if rest >= CONFIG_MOST * configs else "counted-less",
         **numbers,
     )
 
@@ -86,6 +89,7 @@ def _against_wire(run: CheckedRun, answer: Record, told: int) -> Finding:
         "main channel",
         answer,
         *packets[-1:],
+        shape="counted-more" if told > over_wire + main else "counted-less",
         **numbers,
     )
 

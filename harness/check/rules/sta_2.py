@@ -69,7 +69,12 @@ def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, 
     for event in run.named(Kind.QMP, side, EVENT, device.id):
         told = str(event.args["device-state"])
         if announced is not None and announced.args["device-state"] != told + ANNOUNCED:
-            return _wrong(f"{told} was told after another state was announced", announced, event)
+            return _wrong(
+                f"{told} was told after another state was announced",
+                "event-not-as-announced",
+                announced,
+                event,
+            )
         announced = event if told.endswith(ANNOUNCED) else None
         if announced is None:
             events.append(event)
@@ -81,14 +86,22 @@ def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, 
         if change.name == "reset":
             state = seen
         if asked is not seen:
-            return _wrong(f"the event says {asked}, the device was set to {seen}", event, change)
+            return _wrong(
+                f"the event says {asked}, the device was set to {seen}",
+                "event-of-another-state",
+                event,
+                change,
+            )
         if not is_legal(state, asked, p2p=can.p2p, pre_copy=can.pre_copy):
-            return _wrong(f"from {state} to {asked} is no legal change", event, change)
+            return _wrong(
+                f"from {state} to {asked} is no legal change", "illegal-change", event, change
+            )
         state = asked
     if len(events) > len(changes):
         return _wrong(
             f"the event says {events[len(changes)].args['device-state']}, but the device's "
             "state was not changed",
+            "event-without-change",
             events[len(changes)],
             *changes[-1:],
         )
@@ -97,7 +110,12 @@ def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, 
         answered = _answered_after(run, side, missed)
         if answered is not None:
             what = missed.args.get("state", "RUNNING by a reset")
-            return _wrong(f"no event told that the state became {what}", missed, answered)
+            return _wrong(
+                f"no event told that the state became {what}",
+                "change-without-event",
+                missed,
+                answered,
+            )
     return None, len(events)
 
 
@@ -145,9 +163,10 @@ def _state(name: str) -> DeviceState:
     return DeviceState(name.upper().replace("-", "_"))
 
 
-def _wrong(sentence: str, *evidence: Record) -> tuple[Finding, int]:
+def _wrong(sentence: str, shape: str, *evidence: Record) -> tuple[Finding, int]:
     record = evidence[0]
-    return found.violated(f"{record.device} at the {record.side}: {sentence}", *evidence), 0
+    where = f"{record.device} at the {record.side}"
+    return found.violated(f"{where}: {sentence}", *evidence, shape=shape), 0
 
 
 def _answered_after(run: CheckedRun, side: Side, change: Record) -> Record | None:

@@ -37,6 +37,7 @@ def judge(run: CheckedRun) -> Finding:
                 "was not refused",
                 reception.incoming[repeated.args["idx"]],
                 repeated,
+                shape="packet-came-twice",
             )
         if run.wire("packet_out", device):
             finding = _against_wire(run, device)
@@ -51,6 +52,7 @@ def judge(run: CheckedRun) -> Finding:
                 f"{device}: {count} packets came in, where {packets + 1} were sent (by {source})",
                 *run.trace(Side.DESTINATION, INCOMING, device)[-1:],
                 *run.seen(device, "sent", Side.SOURCE)[-1:],
+                shape="too-many-packets" if count > packets + 1 else "too-few-packets",
             )
         if packets >= 0:
             tallies[device] = source
@@ -79,7 +81,9 @@ def _against_wire(run: CheckedRun, device: str) -> Finding | None:
         channel, idx = next(iter(extra))
         record = next(r for r in incoming if tally([r]) == {(channel, idx): 1})
         return found.violated(
-            f"{device}: packet {idx} came in{_on(channel)}, where none was delivered", record
+            f"{device}: packet {idx} came in{_on(channel)}, where none was delivered",
+            record,
+            shape="packet-from-nowhere",
         )
     if run.endings.is_completed and (untold := sent - told):
         channel, idx = next(iter(untold))
@@ -88,6 +92,7 @@ def _against_wire(run: CheckedRun, device: str) -> Finding | None:
             f"{device}: packet {idx} was delivered{_on(channel)}, and the trace has no "
             "incoming packet for it",
             record,
+            shape="packet-not-traced",
         )
     return None
 
@@ -103,10 +108,16 @@ def _names(run: CheckedRun) -> Finding | None:
         record = run.trace(Side.DESTINATION, INCOMING, device)[0]
         if device not in known:
             name = record.args.get("name", device)
-            return found.violated(f"a packet came in for {name}, which is no device here", record)
+            return found.violated(
+                f"a packet came in for {name}, which is no device here",
+                record,
+                shape="packet-for-no-device",
+            )
         if device not in run.multifd_devices:
             return found.violated(
-                f"a packet came in for {device}, whose state uses the main channel", record
+                f"a packet came in for {device}, whose state uses the main channel",
+                record,
+                shape="packet-for-main-channel-device",
             )
     return None
 
@@ -136,6 +147,7 @@ def _channels(run: CheckedRun) -> Finding | None:
                 f"channel {channel} counted {packets} packets, {ram[channel]} of them RAM, but "
                 f"{incoming[channel]} device state packets came in on it",
                 end,
+                shape="channel-counts-otherwise",
             )
     return None
 

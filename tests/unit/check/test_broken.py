@@ -3,6 +3,8 @@
 The twins are shown on synthetic runs here; on recorded ones in ``test_judge``.
 """
 
+import re
+
 import pytest
 
 from harness.check.broken import TWINS
@@ -31,6 +33,7 @@ def test_violation_shows_the_records_that_contradict(twin: Twin):
         assert len(finding.evidence) <= 5
         assert all(record in damaged.records for record in finding.evidence)
         assert "\n" not in finding.sentence
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", finding.shape), finding.sentence
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

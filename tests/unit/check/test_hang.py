@@ -50,9 +50,10 @@ STUCK = (trace(1, SAVE_THREAD_START, "vfio0"), trace(2, SYNC_SIGNAL))
 def test_sync_that_never_ends_while_a_device_still_queues():
     found = told(*STUCK)
     assert found is not None
-    sentence, evidence = found
+    sentence, evidence, shape = found
     assert "waits in multifd_send_sync_main() for its channels" in sentence
     assert "while vfio0 still queues state" in sentence
+    assert shape == "send-sync-waits-while-state-is-queued"
     assert {record.name for record in evidence} == {SYNC_SIGNAL, SAVE_THREAD_START}
 
 
@@ -99,9 +100,10 @@ def test_sync_with_a_channel_that_has_ended():
     )
     found = told(wait, *ended)
     assert found is not None
-    sentence, evidence = found
+    sentence, evidence, shape = found
     assert "migration thread waits in multifd_send_sync_main() for its channels" in sentence
     assert sentence.endswith("of which 0, 1 ended")
+    assert shape == "send-sync-waits-for-ended-channel"
     assert evidence == [wait, ended[0]]
     assert told(wait, source(1.5, SYNC_DONE), *ended) is None
     assert told(wait) is None
@@ -123,18 +125,31 @@ STARVING = destination(1, STARVED, "vfio0", idx=2)
 def test_main_thread_waits_for_the_sync_of_a_channel_that_ended():
     found = told(WAIT, *ENDED)
     assert found is not None
-    sentence, evidence = found
+    sentence, evidence, shape = found
     assert "main thread waits in multifd_recv_sync_main() for its channels" in sentence
     assert sentence.endswith("of which 1, 3 ended")
+    assert shape == "recv-sync-waits-for-ended-channel"
     assert evidence == [WAIT, ENDED[0]]
 
 
 def test_load_thread_waits_though_channels_have_ended():
     found = told(STARVING, *ENDED)
     assert found is not None
-    sentence, evidence = found
+    sentence, evidence, shape = found
     assert "load thread of vfio0 waits for packet 2, though channel 1, 3 ended" in sentence
     assert evidence == [STARVING, ENDED[0]]
+    assert shape == "load-thread-waits-some-channels-ended"
+
+
+def test_destination_that_failed_has_ended_all_channels_and_is_another_shape():
+    """An end that is taken for a good one leaves the other channels as they are."""
+    all_of_them = [destination(2, RECV_END, id=number) for number in range(scenario().channels)]
+    found = told(STARVING, *all_of_them)
+    assert found is not None
+    assert found.shape == "load-thread-waits"
+    fewer = told(STARVING, *all_of_them[1:])
+    assert fewer is not None
+    assert fewer.shape == "load-thread-waits-some-channels-ended"
 
 
 def test_sync_that_is_waited_for_comes_before_the_load():

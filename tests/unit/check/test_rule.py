@@ -1,5 +1,9 @@
 """What rules are made of: their findings, and when they are asked."""
 
+import ast
+from pathlib import Path
+
+from harness import check
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule, completed, over_multifd, with_faults
 from harness.check.run import CheckedRun
@@ -35,6 +39,23 @@ def test_violation_keeps_the_evidence_that_there_is():
 def test_violation_has_a_shape_beside_its_numbers():
     finding = found.violated("no", RECORD, shape="accepted", loads=3)
     assert (finding.shape, finding.numbers) == ("accepted", {"loads": 3})
+
+
+def _calls_without_a_shape() -> list[str]:
+    return [
+        f"{path.name}:{call.lineno}"
+        for path in sorted(Path(check.__file__).parent.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "violated"
+        and "shape" not in {keyword.arg for keyword in call.keywords}
+    ]
+
+
+def test_every_violation_of_every_rule_is_given_a_shape():
+    """Also those that no twin and no saved run shows."""
+    assert not _calls_without_a_shape()
 
 
 def test_what_must_complete_is_asked():

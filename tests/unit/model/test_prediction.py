@@ -46,6 +46,60 @@ def test_whole_state_completes_in_any_order(order):
     assert told(*order) == ({COMPLETED}, [])
 
 
+# -- which damage it is ----------------------------------------------------------------------
+
+
+def kinds(*packets, **fields):
+    """Kinds of the reasons, by requirement."""
+    found: dict[str, set[str]] = {}
+    for reason in predict(delivery(*packets, **fields)).reasons:
+        found.setdefault(reason.requirement, set()).add(reason.kind)
+    return found
+
+
+ALL = whole()
+LAST = max(packet.idx for packet in ALL)
+MISPLACED = {
+    "configuration-below-data": [*[p for p in ALL[:-1] if p.idx != 2], config(2)],
+    "data-above-configuration": [*ALL[:-1], data(LAST + 1), ALL[-1]],
+    "data-after-configuration": [*ALL, data(LAST + 1)],
+    "second-configuration-above": [*ALL, config(LAST + 1)],
+    "second-configuration-below": [*ALL[:-1], config(LAST + 1), ALL[-1]],
+    "configuration-twice": [*ALL, ALL[-1]],
+    "configuration-on-taken-index": [*ALL[:-1], config(1), ALL[-1]],
+}
+
+
+@pytest.mark.parametrize("kind", MISPLACED)
+def test_each_misplaced_configuration_is_a_kind_of_its_own(kind):
+    found = kinds(*MISPLACED[kind])["REF-7"]
+    assert kind in found
+    # One on an index of data has data and the other configuration above it, too.
+    above = {"configuration-below-data", "second-configuration-above"}
+    assert found <= {kind, *(above if kind.endswith("index") else ())}
+
+
+def test_flags_that_nobody_knows_are_told_from_those_that_qemu_refuses():
+    assert kinds(*whole(data(1, flags=0x80000040)))["REF-10"] == {"unknown-flags"}
+    assert kinds(*whole(data(1, flags=0x41)))["REF-10"] == {"sync-flag"}
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(4, "hello-number-of-channels"), (5, "hello-number-too-high"), (1, "hello-number-taken")],
+)
+def test_hello_whose_number_is_that_of_the_channels_is_a_kind_of_its_own(number, kind):
+    hello = Hello(channel=0, channel_id=number)
+    assert kinds(*ALL, channels=4, hellos=(hello,)) == {"REF-10": {kind}}
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [(301, "configuration-too-long"), (299, "configuration-cut-short")]
+)
+def test_configuration_that_is_longer_or_shorter_is_told_apart(size, kind):
+    assert kinds(*ALL[:-1], config(LAST, size=size))["REF-8"] == {kind}
+
+
 @pytest.mark.parametrize(
     "packet", [data(2, size=0), data(2, digest="other"), data(2, size=17)],
     ids=["empty", "flipped", "cut short"],
