@@ -12,6 +12,8 @@ from uuid import UUID
 
 import msgspec
 
+from harness.fault_traits import Changing, Closing, Holding, Plain, Traits
+
 SHORTEST_IDSTR_WITHOUT_END = 256
 """From this length on an idstr has no room for its NUL."""
 
@@ -99,7 +101,7 @@ class Fields(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
         return ", ".join(f"{name} = {_value(name, getattr(self, name))}" for name in names)
 
 
-class _Fault(_Frozen, frozen=True, kw_only=True, tag_field="fault"):
+class _Fault(_Frozen, Traits, frozen=True, kw_only=True, tag_field="fault"):
     """What every fault has."""
 
     select: Select = Select()
@@ -121,7 +123,7 @@ class Order(enum.StrEnum):
     """What arrives on ``channel`` goes after everything else."""
 
 
-class Reorder(_Fault, frozen=True, kw_only=True, tag="reorder"):
+class Reorder(_Fault, Plain, frozen=True, kw_only=True, tag="reorder"):
     """Deliver each device's packets in another order, on the channels they came on.
 
     Channels race; for a strict order let ``MoveToChannel`` put all on one.
@@ -138,7 +140,7 @@ class Reorder(_Fault, frozen=True, kw_only=True, tag="reorder"):
         return f"reorder {self.select.describe()}: {name}"
 
 
-class MoveToChannel(_Fault, frozen=True, kw_only=True, tag="move_to_channel"):
+class MoveToChannel(_Fault, Plain, frozen=True, kw_only=True, tag="move_to_channel"):
     """Deliver on another channel: on ``channel``, or (None) on each in turn."""
 
     channel: int | None = None
@@ -148,7 +150,7 @@ class MoveToChannel(_Fault, frozen=True, kw_only=True, tag="move_to_channel"):
         return f"move {self.select.describe()} to {where}"
 
 
-class Duplicate(_Fault, frozen=True, kw_only=True, tag="duplicate"):
+class Duplicate(_Fault, Plain, frozen=True, kw_only=True, tag="duplicate"):
     """Deliver again: right behind the packet, or at a later moment."""
 
     until: Until | None = None
@@ -167,14 +169,14 @@ class Duplicate(_Fault, frozen=True, kw_only=True, tag="duplicate"):
         return f"duplicate {self.select.describe()}{times}{where}, {when}"
 
 
-class Drop(_Fault, frozen=True, kw_only=True, tag="drop"):
+class Drop(_Fault, Plain, frozen=True, kw_only=True, tag="drop"):
     """Do not deliver."""
 
     def describe(self) -> str:
         return f"drop {self.select.describe()}"
 
 
-class Hold(_Fault, frozen=True, kw_only=True, tag="hold"):
+class Hold(_Fault, Holding, frozen=True, kw_only=True, tag="hold"):
     """Deliver at a later moment."""
 
     until: Until
@@ -186,7 +188,7 @@ class Hold(_Fault, frozen=True, kw_only=True, tag="hold"):
         return f"hold {self.select.describe()} {self.until.describe()}"
 
 
-class Delay(_Fault, frozen=True, kw_only=True, tag="delay"):
+class Delay(_Fault, Holding, frozen=True, kw_only=True, tag="delay"):
     """Deliver each packet ``delay_s`` after it came."""
 
     delay_s: float
@@ -195,7 +197,7 @@ class Delay(_Fault, frozen=True, kw_only=True, tag="delay"):
         return f"delay {self.select.describe()} by {self.delay_s:g} s"
 
 
-class Pace(_Fault, frozen=True, kw_only=True, tag="pace"):
+class Pace(_Fault, Plain, frozen=True, kw_only=True, tag="pace"):
     """Let the packets through one by one, as over a link of ``bytes_per_s``."""
 
     bytes_per_s: float
@@ -208,7 +210,7 @@ class Pace(_Fault, frozen=True, kw_only=True, tag="pace"):
         return f"pace {self.select.describe()} to {self.bytes_per_s:g} bytes/s"
 
 
-class Rewrite(_Fault, frozen=True, kw_only=True, tag="rewrite"):
+class Rewrite(_Fault, Changing, frozen=True, kw_only=True, tag="rewrite"):
     """Set fields of either header."""
 
     fields: Fields
@@ -217,7 +219,7 @@ class Rewrite(_Fault, frozen=True, kw_only=True, tag="rewrite"):
         return f"rewrite {self.select.describe()}: {self.fields.describe()}"
 
 
-class Flip(_Fault, frozen=True, kw_only=True, tag="flip"):
+class Flip(_Fault, Changing, frozen=True, kw_only=True, tag="flip"):
     """Invert bits of the data (what is behind VFIO's 12-byte header)."""
 
     offset: int = 0
@@ -235,7 +237,7 @@ class Flip(_Fault, frozen=True, kw_only=True, tag="flip"):
         return f"flip {where} of {self.select.describe()} by {self.mask:#04x}"
 
 
-class Truncate(_Fault, frozen=True, kw_only=True, tag="truncate"):
+class Truncate(_Fault, Changing, frozen=True, kw_only=True, tag="truncate"):
     """Cut the payload (VFIO's header and data) to ``size`` bytes."""
 
     size: int
@@ -247,7 +249,7 @@ class Truncate(_Fault, frozen=True, kw_only=True, tag="truncate"):
         return f"truncate {self.select.describe()} to {self.size} bytes{stale}"
 
 
-class Extend(_Fault, frozen=True, kw_only=True, tag="extend"):
+class Extend(_Fault, Changing, frozen=True, kw_only=True, tag="extend"):
     """Put made-up bytes behind the data; the stated length follows."""
 
     size: int
@@ -260,7 +262,7 @@ class Extend(_Fault, frozen=True, kw_only=True, tag="extend"):
         return f"extend {self.select.describe()} by {self.size} bytes"
 
 
-class CutStream(_Fault, frozen=True, kw_only=True, tag="cut_stream"):
+class CutStream(_Fault, Closing, frozen=True, kw_only=True, tag="cut_stream"):
     """Close the packet's channel once ``size`` of its bytes, heads included, have gone."""
 
     size: int
@@ -271,7 +273,7 @@ class CutStream(_Fault, frozen=True, kw_only=True, tag="cut_stream"):
         return f"cut the stream{how} {self.size} bytes into {self.select.describe()}"
 
 
-class Rechunk(_Fault, frozen=True, kw_only=True, tag="rechunk"):
+class Rechunk(_Fault, Plain, frozen=True, kw_only=True, tag="rechunk"):
     """Split and merge data buffers to ``size`` bytes each, and renumber them."""
 
     size: int
@@ -284,7 +286,7 @@ class Rechunk(_Fault, frozen=True, kw_only=True, tag="rechunk"):
         return f"rechunk {self.select.describe()} to {self.size} bytes"
 
 
-class Inject(_Fault, frozen=True, kw_only=True, tag="inject"):
+class Inject(_Fault, Changing, frozen=True, kw_only=True, tag="inject"):
     """Deliver made-up packets before or behind the packet, which they are modelled on."""
 
     fields: Fields = Fields()
@@ -328,7 +330,7 @@ class Which(enum.StrEnum):
     ALL = "all"
 
 
-class CloseChannel(_Fault, frozen=True, kw_only=True, tag="close_channel"):
+class CloseChannel(_Fault, Closing, frozen=True, kw_only=True, tag="close_channel"):
     """Close channels, both ends of them, between packets."""
 
     which: Which = Which.OWN
@@ -348,7 +350,7 @@ class CloseChannel(_Fault, frozen=True, kw_only=True, tag="close_channel"):
         return f"close {what}{how} {where} {self.select.describe()}{nth}"
 
 
-class Hello(_Fault, frozen=True, kw_only=True, tag="hello"):
+class Hello(_Fault, Plain, frozen=True, kw_only=True, tag="hello"):
     """Set fields of the hello with which a multifd channel begins.
 
     The plan goes on to know the channel by the number that the source gave it.
@@ -384,7 +386,7 @@ class Hello(_Fault, frozen=True, kw_only=True, tag="hello"):
         return f"rewrite the hello of {which}: {fields}"
 
 
-class HoldConnections(_Fault, frozen=True, kw_only=True, tag="hold_connections"):
+class HoldConnections(_Fault, Plain, frozen=True, kw_only=True, tag="hold_connections"):
     """Accept no connection of the source beyond the first ``accepted``, until a moment.
 
     One more connects all the same and is not served: a listener's queue has room for one.
@@ -413,7 +415,7 @@ class HoldConnections(_Fault, frozen=True, kw_only=True, tag="hold_connections")
         return f"hold the connections {which} {self.until.describe()}"
 
 
-class StallMain(_Fault, frozen=True, kw_only=True, tag="stall_main"):
+class StallMain(_Fault, Plain, frozen=True, kw_only=True, tag="stall_main"):
     """Stop reading the main channel's stream for a while; its return path goes on."""
 
     until: Until

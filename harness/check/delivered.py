@@ -9,10 +9,12 @@ May not be used to judge several migrations in one run: their packets are not to
 """
 
 from collections import Counter, defaultdict
+from typing import get_args
 
 import msgspec
 
 from harness.check.run import CONFIG_START, INCOMING, CheckedRun
+from harness.fault_plan import Fault
 from harness.history.records import Kind, Record, Side
 from harness.model.delivery import CONFIG_STATE, Delivery, Hello, Packet, Piece, Sent
 from harness.model.expectation import Ending, Expectation
@@ -20,8 +22,8 @@ from harness.model.prediction import Outcome, predict
 
 LIMIT = "x-migration-max-queued-buffers-size"
 """Property of vfio-pci from QEMU 10.1, bytes."""
-CLOSING = ("close_channel", "cut_stream")
-"""Faults that close channels."""
+KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Fault)}
+"""Each kind of fault, by its name in records."""
 _IDSTR_SIZE = 256
 _HEADER_FIELDS = ("magic", "version", "flags", "state_version", "next_packet_size")
 
@@ -112,7 +114,9 @@ def _refined(run: CheckedRun) -> Expectation:
 
 
 def _closed(run: CheckedRun) -> tuple[int, ...]:
-    closings = [record for record in run.wire("fault") if record.args["fault"] in CLOSING]
+    closings = [
+        record for record in run.wire("fault") if KINDS[record.args["fault"]].closes_channels
+    ]
     return tuple(dict.fromkeys(record.channel for record in closings))
 
 

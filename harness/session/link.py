@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import fault_plan
 from harness.devices.vfio_pci import slot_of
 from harness.errors import VMError
 from harness.history import Kind, Record, Side
@@ -17,14 +16,6 @@ from harness.scenario import Scenario
 from harness.session.delivered import Delivered
 from harness.session.log import Log
 from harness.vm.sockets import RELAY
-
-CHANGES_DATA = (
-    fault_plan.Extend,
-    fault_plan.Flip,
-    fault_plan.Inject,
-    fault_plan.Rewrite,
-    fault_plan.Truncate,
-)
 
 
 class Link:
@@ -48,7 +39,7 @@ class Link:
         self._log = log
         self._idstrs = idstrs_of(scenario)
         self._ids = {idstr: device for device, idstr in self._idstrs.items()}
-        changes_data = any(isinstance(fault, CHANGES_DATA) for fault in scenario.faults)
+        changes_data = any(fault.changes_data for fault in scenario.faults)
         self._delivered = Delivered() if changes_data else None
         target = from_qmp(onward, home)
         self._relay = Relay(

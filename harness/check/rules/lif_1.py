@@ -8,7 +8,7 @@ starved for it before it was delivered.
 """
 
 from harness.check.assumptions import Assumption
-from harness.check.delivered import seen_end
+from harness.check.delivered import KINDS, seen_end
 from harness.check.rule import Findings, Rule, with_faults
 from harness.check.run import STARVED, CheckedRun
 from harness.check.verdict import Finding
@@ -100,7 +100,7 @@ def _late(run: CheckedRun) -> list[tuple[Record, Record, Record]]:
     """Packets that were held back and waited for: the fault, the starving, the delivery."""
     late = []
     for held in run.wire("fault"):
-        if held.args["fault"] != "hold" or held.args.get("idx") is None:
+        if not KINDS[held.args["fault"]].holds_packets or held.args.get("idx") is None:
             continue
         idx, device = held.args["idx"], held.device
         outs = [r for r in run.wire("packet_out", device) if r.args["idx"] == idx]

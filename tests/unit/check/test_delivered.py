@@ -2,8 +2,9 @@
 
 import pytest
 
-from harness.check.delivered import delivery, follow, seen_end
+from harness.check.delivered import KINDS, delivery, follow, seen_end
 from harness.check.run import CONFIG_START, CheckedRun
+from harness.fault_plan import CloseChannel, Drop
 from harness.history.records import Kind, Record
 from harness.model.expectation import Ending, expect
 from harness.model.prediction import Outcome
@@ -133,6 +134,16 @@ def test_packet_lost_to_a_fault_that_closed_its_channel_does_not():
     found = given(story.refused("x"))
     assert found.packets == ()
     assert found.closed == (1, -1)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_fault_of_a_new_kind_says_itself_whether_it_closes(monkeypatch, closes):
+    kind = CloseChannel if closes else Drop
+    monkeypatch.setitem(KINDS, "hang_up", kind)
+    story = Relayed(scenario())
+    story.send()
+    story.fault("hang_up", 1)
+    assert given(story.refused("x")).closed == ((1,) if closes else ())
 
 
 def test_pieces_stand_behind_the_packets_before_them():
