@@ -26,11 +26,11 @@ from pathlib import Path
 from harness import findings, main_job, private, scenario
 from harness.check.deviations import Deviation
 from harness.check.judge import RULES, TITLES
-from harness.check.verdict import Finding, Outcome
+from harness.check.verdict import Outcome
 from harness.errors import HarnessError, PrerequisiteMissing, UsageError
 from harness.job import Settings, with_builds
 from harness.model.expectation import expect
-from harness.repro import migrations, shown_by
+from harness.repro import migrations
 from harness.run import Run, known_deviations, run_scenario
 from harness.scenario import Scenario
 from harness.vm import builds
@@ -281,7 +281,7 @@ def answer_of(step: Step, run: Run) -> tuple[Answer | None, str]:
     """What ``run`` says, and in words; None: it does not ask about the requirement."""
     finding = run.verdict.finding(step.requirement)
     if step.finding is not None:
-        shown = shown_by(step.finding, run.verdict)
+        shown = step.finding.shown_in(run.verdict)
         if shown is not None:
             return Answer.BAD, f"shown: {shown.sentence}"
     if finding is None:
@@ -292,25 +292,7 @@ def answer_of(step: Step, run: Run) -> tuple[Answer | None, str]:
         return Answer.GOOD, f"not shown: {finding.outcome}"
     if finding.outcome is Outcome.VALID:
         return Answer.GOOD, f"valid: {finding.sentence}"
-    known = _known(run, finding)
+    known = run.known or run.explained.get(finding.requirement)
     if known is not None:
         return Answer.SKIP, f"known deviation {known.name}: {finding.sentence}"
     return Answer.BAD, f"violated: {finding.sentence}"
-
-
-def _known(run: Run, finding: Finding) -> Deviation | None:
-    """The known deviation from this requirement that was seen, or that interrupted the run.
-
-    One of another requirement is none: the words of several are alike.
-    """
-    manifest = run.history.manifest
-    return run.known or next(
-        (
-            known
-            for known in known_deviations()
-            if known.requirement == finding.requirement
-            and known.affects(manifest.source, manifest.destination)
-            and known.describes(finding)
-        ),
-        None,
-    )

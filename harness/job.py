@@ -30,7 +30,7 @@ from harness.report import comparison, comparison_words, files, json_report, ter
 from harness.report.measured import measured
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
-from harness.run import Run, interrupted_by, run_in
+from harness.run import Run, explained, interrupted_by, run_in
 from harness.scenario import Device, EmulatedDevice, Scenario, has_mdev
 from harness.session import capturing
 from harness.session.replay import scenario_of
@@ -379,6 +379,7 @@ def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> E
         measured=measured(history),
         seconds=seconds,
         known=interrupted_by(history, verdict),
+        explained=explained(history, verdict),
         waiting=waiting.describe(history),
         replay=tuple(_replay_arguments(history)),
         no_capture=next(

@@ -8,7 +8,7 @@ import msgspec
 
 from harness import findings
 from harness.check.deviations import Deviation
-from harness.check.verdict import Finding, Outcome, Verdict
+from harness.check.verdict import Outcome
 from harness.errors import HarnessError
 from harness.job import Settings, with_builds
 from harness.run import Run, run_scenario
@@ -57,7 +57,7 @@ def _show(
             versions = {manifest.source.version_text, manifest.destination.version_text}
             return NOT_ASKED, f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}"
         for migration in migrations(run):
-            shown = shown_by(deviation, migration.verdict)
+            shown = deviation.shown_in(migration.verdict)
             if shown is not None:
                 after = f" in run {number}" if deviation.intermittent else ""
                 return SHOWN, f"shown{after}: {shown.sentence}\n    see {migration.rundir}/"
@@ -73,18 +73,6 @@ def migrations(run: Run) -> Iterator[Run]:
     while following is not None:
         yield following
         following = following.next
-
-
-def shown_by(deviation: Deviation, verdict: Verdict) -> Finding | None:
-    """The finding of ``verdict`` that is what ``deviation`` describes; None: there is none."""
-    return next(
-        (
-            finding
-            for finding in verdict.findings
-            if finding.outcome is Outcome.VIOLATED and deviation.shows_in(finding)
-        ),
-        None,
-    )
 
 
 def _else(run: Run) -> str:

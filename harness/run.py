@@ -44,6 +44,11 @@ class Run:
         """The intermittent known deviation that interrupted it, if one did."""
         return interrupted_by(self.history, self.verdict)
 
+    @property
+    def explained(self) -> dict[str, Deviation]:
+        """The known deviation behind each violation that has one, by requirement."""
+        return explained(self.history, self.verdict)
+
 
 @functools.cache
 def known_deviations() -> tuple[Deviation, ...]:
@@ -56,6 +61,12 @@ def interrupted_by(history: History, verdict: Verdict) -> Deviation | None:
     """The known deviation that every violation of ``verdict`` comes from, if there is one."""
     builds = history.manifest.source, history.manifest.destination
     return deviations.interrupted_by(known_deviations(), verdict, *builds)
+
+
+def explained(history: History, verdict: Verdict) -> dict[str, Deviation]:
+    """The known deviation behind each violation of ``verdict`` that has one, by requirement."""
+    builds = history.manifest.source, history.manifest.destination
+    return deviations.explain(known_deviations(), verdict, *builds)
 
 
 async def run_scenario(

@@ -3,16 +3,21 @@
 The requirement is never bent to it.  A deviation is strict both ways: it excuses exactly
 the violation that it describes, and where that does not happen any more, that is an
 error too.
+
+A violation is recognised by its requirement, by what QEMU did (``Finding.shape``) and by
+QEMU's own words; never by a sentence of the harness, which may be improved.
 """
 
 import re
 import tomllib
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import UsageError
 from harness.history.builds import BuildFacts
+from harness.history.records import Kind, Record
 
 _OPERATORS = {
     ">=": lambda a, b: a >= b,
@@ -20,10 +25,11 @@ _OPERATORS = {
     ">": lambda a, b: a > b,
     "<": lambda a, b: a < b,
 }
+_RUN = "RUN"
 
 
-class Deviation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One entry of ``known_deviations.toml``."""
+class Deviation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one bug does against one requirement."""
 
     requirement: str
     case: str
@@ -32,9 +38,15 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of QEMU, on ``side``: like ``>=10.0, <11.0``."""
     side: str = "either"
     """Whose version it is: source, destination or either."""
-    seen: str
-    """Regular expression found in the words or the evidence of the finding."""
+    shape: str = ""
+    """The finding's; "": any."""
+    qemu_says: str = ""
+    """Regular expression found in QEMU's words among the evidence; "": any words or none."""
     cause: str
+    fixed_by: str = ""
+    """The upstream commit that fixed it; "": none is known."""
+    also: tuple[str, ...] = ()
+    """Requirements that the same run breaks as a consequence."""
     intermittent: bool = False
     """Does not show in every run: excused where it does, not missed where it does not."""
 
@@ -51,22 +63,74 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return any(_is_in(build.version, self.versions) for build in builds)
 
     def describes(self, finding: Finding) -> bool:
-        """Whether ``finding`` is what this deviation says is seen."""
-        words = [finding.sentence, *(str(record.args) for record in finding.evidence)]
-        return any(re.search(self.seen, text) for text in words)
+        """Whether ``finding``, of whatever requirement, is what this deviation says is seen."""
+        if self.shape not in ("", finding.shape):
+            return False
+        words = qemu_words(finding.evidence)
+        return not self.qemu_says or any(re.search(self.qemu_says, text) for text in words)
 
-    def shows_in(self, finding: Finding) -> bool:
-        """Whether it is this deviation that ``finding`` tells of.
+    def shown_in(self, verdict: Verdict) -> Finding | None:
+        """The violation in which it shows: its requirement's own; None: it does not show.
 
-        RUN repeats what keeps a run from its end; and one that breaks in whatever runs shows
-        in the requirements of those runs.
+        RUN repeats what keeps a run from its end, and counts where nothing else is violated.
+        One that breaks in whatever runs shows in their requirements.
         """
-        is_own = self.intermittent or finding.requirement in (self.requirement, "RUN")
-        return is_own and self.describes(finding)
+        violated = [f for f in verdict.findings if f.outcome is Outcome.VIOLATED]
+        own = [finding for finding in violated if finding.requirement == self.requirement]
+        is_run_alone = [finding.requirement for finding in violated] == [_RUN]
+        others = violated if self.intermittent or is_run_alone else []
+        return next(filter(self.describes, own or others), None)
+
+
+class _Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is otherwise for one of an entry's requirements."""
+
+    case: str = ""
+    versions: str = ""
+    shape: str = ""
+    cause: str = ""
+    also: tuple[str, ...] = ()
+    intermittent: bool = False
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One bug: an entry of ``known_deviations.toml``."""
+
+    requirements: tuple[str, ...]
+    """Those that it breaks; each has a scenario that shows it."""
+    case: str
+    versions: str
+    side: str = "either"
+    shape: str = ""
+    qemu_says: str = ""
+    cause: str
+    fixed_by: str = ""
+    also: tuple[str, ...] = ()
+    intermittent: bool = False
+    only: dict[str, _Only] = {}
+
+    def __post_init__(self) -> None:
+        if not self.requirements:
+            raise ValueError(f"{self.case}: it breaks no requirement")
+        if not (self.shape or self.qemu_says):
+            raise ValueError(f"{self.case}: needs one of shape, qemu_says")
+        if strange := set(self.only) - set(self.requirements):
+            raise ValueError(f"{self.case}: only {', '.join(sorted(strange))}: not in requirements")
+
+    def deviations(self) -> Iterator[Deviation]:
+        """One for each requirement."""
+        fields = {
+            name: getattr(self, name)
+            for name in self.__struct_fields__
+            if name not in ("requirements", "only")
+        }
+        for requirement in self.requirements:
+            own = msgspec.to_builtins(self.only.get(requirement, _Only()))
+            yield msgspec.convert({**fields, **own, "requirement": requirement}, Deviation)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    deviation: tuple[Deviation, ...] = ()
+    deviation: tuple[_Entry, ...] = ()
 
 
 def parse(text: str, origin: str) -> tuple[Deviation, ...]:
@@ -75,9 +139,10 @@ def parse(text: str, origin: str) -> tuple[Deviation, ...]:
     :raise UsageError: it is no such file; names ``origin`` and the field
     """
     try:
-        found = msgspec.convert(tomllib.loads(text), type=_File).deviation
+        entries = msgspec.convert(tomllib.loads(text), type=_File).deviation
+        found = tuple(deviation for entry in entries for deviation in entry.deviations())
         for deviation in found:
-            re.compile(deviation.seen)
+            re.compile(deviation.qemu_says)
             _is_in((0, 0, 0), deviation.versions)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, re.error, ValueError) as error:
         raise UsageError(f"{origin}: not a list of known deviations: {error}") from error
@@ -104,22 +169,68 @@ def find(
     )
 
 
+def explain(
+    known: tuple[Deviation, ...], verdict: Verdict, source: BuildFacts, destination: BuildFacts
+) -> dict[str, Deviation]:
+    """The known deviation behind each violation of ``verdict``, by requirement.
+
+    What is left out is no known deviation.  A violation of another requirement is one only
+    as a consequence (``also``, and RUN with the same evidence) of one that shows in its own.
+    """
+    here = [deviation for deviation in known if deviation.affects(source, destination)]
+    violated = {f.requirement: f for f in verdict.findings if f.outcome is Outcome.VIOLATED}
+    run = violated.pop(_RUN, None)
+    found: dict[str, Deviation] = {}
+    for requirement, finding in violated.items():
+        own = (d for d in here if d.requirement == requirement and d.describes(finding))
+        if (deviation := next(own, None)) is not None:
+            found[requirement] = deviation
+    for deviation in tuple(found.values()):
+        for requirement in deviation.also:
+            if requirement in violated:
+                found.setdefault(requirement, deviation)
+    if run is not None:
+        repeated = [
+            deviation
+            for requirement, deviation in found.items()
+            if any(record in violated[requirement].evidence for record in run.evidence)
+        ]
+        told = [d for d in here if d.describes(run) and (d.intermittent or not violated)]
+        for deviation in (*repeated, *told)[:1]:
+            found[_RUN] = deviation
+    return found
+
+
 def interrupted_by(
     known: tuple[Deviation, ...], verdict: Verdict, source: BuildFacts, destination: BuildFacts
 ) -> Deviation | None:
-    """The intermittent one that every violation of ``verdict`` comes from; None: there is none."""
+    """The intermittent one that every violation of ``verdict`` comes from; None if there is none.
+
+    Of several that fit, one whose own requirement is violated goes first.
+    """
     violated = [f for f in verdict.findings if f.outcome is Outcome.VIOLATED]
-    return next(
-        (
-            deviation
-            for deviation in known
-            if violated
-            and deviation.intermittent
-            and deviation.affects(source, destination)
-            and all(deviation.describes(finding) for finding in violated)
-        ),
-        None,
-    )
+    fitting = [
+        deviation
+        for deviation in known
+        if violated
+        and deviation.intermittent
+        and deviation.affects(source, destination)
+        and all(deviation.describes(finding) for finding in violated)
+    ]
+    ids = {finding.requirement for finding in violated}
+    own = (deviation for deviation in fitting if deviation.requirement in ids)
+    return next(own, fitting[0] if fitting else None)
+
+
+def qemu_words(evidence: Sequence[Record]) -> Iterator[str]:
+    """What QEMU itself said in ``evidence``: on stderr, and in errors of its monitor."""
+    for record in evidence:
+        if record.kind is Kind.PROCESS and record.name == "stderr":
+            yield str(record.args.get("line", ""))
+        elif record.kind is Kind.QMP and record.name == "error":
+            yield str(record.args.get("desc", ""))
+        elif record.kind is Kind.QMP and isinstance(value := record.args.get("value"), dict):
+            yield str(value.get("error-desc", ""))
 
 
 def _is_in(version: tuple[int, int, int], versions: str) -> bool:

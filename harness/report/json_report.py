@@ -5,7 +5,7 @@
     {
       "harness": "0.1.0", "overall": "valid" | "violated" | "unknown" | "lost" | "interrupted",
       "exit_status": 0,
-      "runs": [{"name", "path", "outcome", "known", "seconds", "error", "missing",
+      "runs": [{"name", "path", "outcome", "known", "deviations", "seconds", "error", "missing",
                 "source", "destination", "waiting": [...],
                 "verdict": {"overall", "findings": [...], "not_asked": {...}},
                 "measured": {"downtime_ms", ...},
@@ -17,6 +17,10 @@
 ``baseline`` is there where the runs were compared with one (``report.comparison``).  A verdict
 is as in verdict.json, ``measured`` as in ``report.measured``; ``valid``, ``violated`` and
 ``unknown`` of a requirement hold numbers of runs, from 1.
+``known`` is the intermittent known deviation that interrupted the run, or null; ``deviations``
+has for each violation that is a known deviation the requirement under which it was seen, and
+the deviation's ``name``, ``case``, ``cause``, ``fixed_by`` (a commit, or empty) and ``repro``,
+the command that shows it again.
 ``missing``: what was lost is lost because this machine or build lacks something.
 """
 
@@ -25,11 +29,12 @@ from typing import Any
 import msgspec
 
 import harness
+from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
 from harness.history.builds import BuildFacts
 from harness.report import comparison_words
 from harness.report.comparison import Comparison
-from harness.report.summary import INTERRUPTED, LOST, Entry, Report
+from harness.report.summary import INTERRUPTED, LOST, Entry, Report, show_again
 
 _OVERALL = {0: "valid", 1: "violated", 2: "unknown", LOST: "lost", INTERRUPTED: "interrupted"}
 
@@ -87,7 +92,11 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "path": str(entry.path) if entry.path is not None else None,
         "outcome": "known deviation" if entry.known else entry.outcome or "lost",
-        "known": entry.known,
+        "known": _deviation(entry.known) if entry.known is not None else None,
+        "deviations": [
+            {"seen_in": requirement, **_deviation(deviation)}
+            for requirement, deviation in entry.explained.items()
+        ],
         "seconds": entry.seconds if entry.seconds is None else round(entry.seconds, 3),
         "error": entry.error,
         "missing": entry.missing,
@@ -98,6 +107,19 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "measured": entry.measured,
         "repeat": report.repeat(entry),
         "recheck": entry.recheck,
+    }
+
+
+def _deviation(known: Deviation) -> dict[str, Any]:
+    return {
+        "name": known.name,
+        "requirement": known.requirement,
+        "case": known.case,
+        "versions": known.versions,
+        "cause": known.cause,
+        "fixed_by": known.fixed_by,
+        "intermittent": known.intermittent,
+        "repro": show_again(known),
     }
 
 

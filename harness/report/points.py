@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.check.verdict import Finding, Outcome
-from harness.report.summary import Entry, Report
+from harness.report.summary import Entry, Report, show_again
 from harness.report.words import build_words, moment, record_words
 
 _HARNESS: Final = "harness"
@@ -129,6 +129,11 @@ def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str,
             f"{moment(record, started_ns)}  {record_words(record)}"
             for record in sorted(finding.evidence, key=lambda record: record.t_ns)
         ]
+    known = entry.explained.get(finding.requirement) if finding is not None else entry.known
+    if known is not None and (finding is None or finding.outcome is Outcome.VIOLATED):
+        found["known deviation"] = known.name
+        found["cause"] = known.cause
+        found["show it again"] = shlex.join(show_again(known))
     if entry.waiting and (finding is None or finding.outcome is not Outcome.VALID):
         found["where it stands"] = list(entry.waiting)
     if entry.manifest is not None:

@@ -18,6 +18,11 @@ INTERRUPTED = 130
 _WORST_FIRST = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID)
 
 
+def show_again(known: Deviation) -> tuple[str, ...]:
+    """The command that shows a known deviation again."""
+    return (PROGRAM, "repro", known.name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One run: judged, or lost with ``error``."""
@@ -35,6 +40,8 @@ class Entry:
     seconds: float | None = None
     known: Deviation | None = None
     """The intermittent known deviation that interrupted it; None: none did."""
+    explained: Mapping[str, Deviation] = field(default_factory=dict)
+    """The known deviation behind each violation that has one, by requirement."""
     waiting: tuple[str, ...] = ()
     """Where it stands, if it did not end (``report.waiting``)."""
     replay: tuple[str, ...] = ()
@@ -53,6 +60,16 @@ class Entry:
         if self.known is not None:
             return 0
         return self.verdict.exit_status if self.verdict is not None else LOST
+
+    @property
+    def deviations(self) -> dict[str, list[str]]:
+        """Names of the known deviations that it met, and the requirements that each breaks."""
+        if self.known is not None:
+            return {self.known.name: [self.known.requirement]}
+        names: dict[str, list[str]] = {}
+        for requirement, deviation in self.explained.items():
+            names.setdefault(deviation.name, []).append(requirement)
+        return names
 
     @property
     def recheck(self) -> tuple[str, ...]:
@@ -123,8 +140,9 @@ class Report:
         count = len(self.entries)
         of = f"of {count} run{'s' if count != 1 else ''}"
         lost = f"{len(self.lost)} {of} LOST: what they would have shown is not known."
-        known = sum(entry.known is not None for entry in self.entries)
-        more = [f"{known} {of} met a known deviation."] if known else []
+        known = sum(bool(entry.deviations) for entry in self.entries)
+        names = dict.fromkeys(name for entry in self.entries for name in entry.deviations)
+        more = [f"{known} {of} met a known deviation: {', '.join(names)}."] if known else []
         outcome: Outcome | None = None
         if self.interrupted:
             told = f"INTERRUPTED: {self.interrupted}."

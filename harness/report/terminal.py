@@ -17,7 +17,7 @@ from rich.text import Text
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome
 from harness.history.rundir import BY_HAND
-from harness.report.summary import Entry, Report, Row
+from harness.report.summary import Entry, Report, Row, show_again
 from harness.report.words import (
     WORDS,
     build_words,
@@ -221,7 +221,7 @@ def _tell_known(out: Console, report: Report, where: str, entry: Entry, known: D
     out.print()
     word = ("known deviation", _STYLES[Outcome.UNKNOWN])
     _print(out, Text.assemble((f"{known.requirement} ", _BOLD), word, f" {where}: {known.case}"))
-    _paragraph(out, known.cause)
+    _tell_deviation(out, known)
     _tell_waiting(out, entry)
     _tell_commands(out, report, entry)
 
@@ -242,6 +242,16 @@ def _tell_violated(
             when = Text(moment(record, entry.manifest.started_ns), _DIM)
             records.add_row(when, record_words(record))
         _print(out, Padding(records, (0, 0, 0, 4)))
+    if (known := entry.explained.get(finding.requirement)) is not None:
+        _tell_deviation(out, known)
+
+
+def _tell_deviation(out: Console, known: Deviation) -> None:
+    """Which known deviation it is, why QEMU does it, and what shows it again."""
+    out.print(Text(f"    known deviation: {known.name}"), soft_wrap=True)
+    fixed = f"; fixed by {known.fixed_by}" if known.fixed_by else ""
+    _paragraph(out, f"cause: {known.cause}{fixed}")
+    out.print(Text(f"    show it again with: {shlex.join(show_again(known))}"), soft_wrap=True)
 
 
 def _tell_lost(out: Console, report: Report) -> None:

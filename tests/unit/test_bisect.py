@@ -17,12 +17,10 @@ from harness.scenario import Scenario, to_json
 from harness.vm.builds import BINARY, Probe
 from tests.unit.check.histories import FACTS, good
 
-KNOWN = Deviation(requirement="REF-1", case="twice", versions=">=10.0", seen="as ever", cause="old")
-OTHERS = Deviation(
-    requirement="REF-7", case="alike", versions=">=10.0", seen="violated", cause="other"
-)
+KNOWN = Deviation(requirement="REF-1", case="twice", versions=">=10.0", shape="old", cause="old")
+OTHERS = Deviation(requirement="REF-7", case="alike", versions=">=10.0", shape="so", cause="other")
 RARE = Deviation(
-    requirement="REF-1", case="rare", versions=">=11.0", seen="rarely", cause="x", intermittent=True
+    requirement="REF-1", case="rare", versions=">=11.0", shape="rare", cause="x", intermittent=True
 )
 
 
@@ -48,9 +46,9 @@ def step(tmp_path):
     )
 
 
-def verdict(outcome: Outcome, sentence: str = "so", requirement: str = "REF-1") -> Verdict:
+def verdict(outcome: Outcome, shape: str = "so", requirement: str = "REF-1") -> Verdict:
     return Verdict.of(
-        [Finding(requirement=requirement, outcome=outcome, sentence=sentence, evidence=())], {}
+        [Finding(requirement=requirement, outcome=outcome, sentence="so", shape=shape)], {}
     )
 
 
@@ -223,7 +221,7 @@ def test_interrupt_ends_the_build(step, monkeypatch, tmp_path):
         (UNKNOWN, Answer.SKIP),
         (VMError("gone"), Answer.SKIP),
         (verdict(Outcome.VALID, requirement="ORD-1"), Answer.SKIP),
-        (verdict(Outcome.VIOLATED, "as ever"), Answer.SKIP),
+        (verdict(Outcome.VIOLATED, "old"), Answer.SKIP),
     ],
     ids=["valid", "violated", "unknown", "lost", "not asked", "known deviation"],
 )
@@ -234,12 +232,12 @@ def test_one_run_decides(one_scenario, outcomes, told, end, answer):
 
 
 def test_known_deviation_of_another_requirement_excuses_nothing(one_scenario, outcomes, told):
-    outcomes.be(verdict(Outcome.VIOLATED, "violated"))
+    outcomes.be(verdict(Outcome.VIOLATED, OTHERS.shape))
     assert bisect.bisect(one_scenario, told.append) is Answer.BAD
 
 
 def test_known_deviation_of_another_version_excuses_nothing(one_scenario, outcomes, told):
-    outcomes.be(verdict(Outcome.VIOLATED, "rarely"))
+    outcomes.be(verdict(Outcome.VIOLATED, "rare"))
     assert bisect.bisect(one_scenario, told.append) is Answer.BAD
 
 
@@ -322,8 +320,8 @@ def of_finding(one_scenario):
 @pytest.mark.parametrize(
     ("end", "answer"),
     [
-        (verdict(Outcome.VIOLATED, "rarely"), Answer.BAD),
-        (verdict(Outcome.VIOLATED, "another way"), Answer.GOOD),
+        (verdict(Outcome.VIOLATED, "rare"), Answer.BAD),
+        (verdict(Outcome.VIOLATED, "otherwise"), Answer.GOOD),
         (VALID, Answer.GOOD),
         (UNKNOWN, Answer.SKIP),
     ],

@@ -13,7 +13,7 @@ from harness.scenario import Scenario
 from tests.unit.saved_runs import valid_run, violated_run
 
 LIAR = Deviation(
-    requirement="ORD-1", case="liar", versions=">=1.0", seen="byte|differ|bytes", cause="a lie"
+    requirement="ORD-1", case="liar", versions=">=1.0", shape="bytes-differ", cause="a lie"
 )
 
 
@@ -53,14 +53,14 @@ def replaced(**fields):
 
 
 def test_finding_that_shows_is_told_with_its_evidence(show, tmp_path):
-    status, (line,), _ = show(replaced(seen="."), violated_run())
+    status, (line,), _ = show(LIAR, violated_run())
     assert status == repro.SHOWN
     assert line.startswith("ord-1-liar: shown: ")
     assert f"see {tmp_path / 'run'}/" in line
 
 
 def test_finding_may_show_in_the_migration_that_follows(show, tmp_path):
-    status, (line,), _ = show(replaced(seen="."), (valid_run(), violated_run()))
+    status, (line,), _ = show(LIAR, (valid_run(), violated_run()))
     assert status == repro.SHOWN
     assert f"see {tmp_path / 'second'}/" in line
 
@@ -72,13 +72,13 @@ def test_valid_run_shows_nothing(show):
 
 
 def test_another_failure_is_not_taken_for_it(show):
-    status, (line,), _ = show(replaced(seen="something else"), violated_run())
+    status, (line,), _ = show(replaced(shape="something-else"), violated_run())
     assert status == repro.ELSE
     assert "NOT shown, but ORD-1 violated: " in line
 
 
 def test_intermittent_finding_is_tried_until_it_shows(show):
-    often = replaced(intermittent=True, seen=".")
+    often = replaced(intermittent=True)
     status, (line,), runs = show(often, valid_run(), valid_run(), violated_run())
     assert (status, runs) == (repro.SHOWN, 3)
     assert "shown in run 3: " in line
@@ -92,7 +92,7 @@ def test_intermittent_finding_that_never_shows_is_given_up(show):
 
 
 def test_intermittent_finding_is_looked_for_past_other_failures(show):
-    once = replaced(intermittent=True, seen="something else")
+    once = replaced(intermittent=True, shape="something-else")
     ends = [valid_run(), violated_run(), *[valid_run()] * (repro.TRIES - 2)]
     status, (line,), runs = show(once, *ends)
     assert (status, runs) == (repro.ELSE, repro.TRIES)

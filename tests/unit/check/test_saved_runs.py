@@ -7,10 +7,13 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.rundir import load
+from harness.run import explained, known_deviations
 
 DATA = Path(__file__).parents[2] / "data"
 GOOD = sorted((DATA / "good").iterdir())
 VIOLATED = sorted((DATA / "violated").glob("*/*"))
+KNOWN = sorted((DATA / "known").iterdir())
+"""Of known deviations, by their names; RUN is violated, too."""
 
 
 @pytest.mark.parametrize("run", GOOD, ids=lambda run: run.name)
@@ -28,6 +31,18 @@ def test_violated_run_is_caught_by_its_requirement_alone(run: Path) -> None:
     finding = verdict.finding(run.parent.name)
     assert finding is not None
     assert finding.evidence
+    assert finding.shape
+
+
+@pytest.mark.parametrize("run", KNOWN, ids=lambda run: run.name)
+def test_run_of_a_known_deviation_is_told_from_the_others(run: Path) -> None:
+    history = load(run)
+    verdict = judge(history)
+    found = explained(history, verdict)
+    assert {deviation.name for deviation in found.values()} == {run.name}
+    assert found.keys() == set(verdict.with_outcome(Outcome.VIOLATED))
+    shown = [each.name for each in known_deviations() if each.shown_in(verdict) is not None]
+    assert shown == [run.name]
 
 
 def test_there_are_runs_of_both_kinds() -> None:

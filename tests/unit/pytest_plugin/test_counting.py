@@ -12,7 +12,7 @@ from harness.rig import image
 from harness.vm import builds, fetched
 
 FACTS: expected.Facts = {"source": "10.0", "destination": "10.0", "root": True}
-KNOWN = Deviation(requirement="LIF-2", case="c", versions=">=10.0", seen="s", cause="a cause")
+KNOWN = Deviation(requirement="LIF-2", case="c", versions=">=10.0", shape="s", cause="a cause")
 TESTS = """
 import pytest
 from harness.pytest_plugin.counting import interrupted

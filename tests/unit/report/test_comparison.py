@@ -75,7 +75,7 @@ def test_runs_of_one_scenario_count_together_as_their_worst():
 
 
 def test_known_deviation_is_told_and_makes_nothing_worse():
-    known = Deviation(requirement="ORD-1", case="a", cause="b", versions="", seen="x")
+    known = Deviation(requirement="ORD-1", case="a", cause="b", versions="", shape="x")
     found = compare([of(ORD_1=VALID)], [of(ORD_1=VIOLATED, known=known)])
     assert changes(found) == [("ORD-1", "plain", State.VALID, State.KNOWN)]
     assert found.exit_status == 0

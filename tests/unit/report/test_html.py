@@ -17,7 +17,7 @@ from harness.history.rundir import History
 from harness.report import html
 from harness.report.summary import Entry
 from tests.unit.report.moments import START, at, buffer, loaded, qmp, run
-from tests.unit.report.test_points import known
+from tests.unit.report.test_points import KNOWN, known
 from tests.unit.saved_runs import (
     entry,
     finding,
@@ -159,11 +159,20 @@ def test_matrix_has_a_column_for_each_pair_of_builds():
     assert "destination: QEMU 11.1.3, /new" in text
 
 
+def test_violation_that_is_known_is_named_and_stays_one():
+    run = dataclasses.replace(entry(violated_run()), explained={"ORD-1": KNOWN})
+    text = " ".join(page(run).text.split())
+    assert "Known deviation: set-4-it-competes; cause: two threads;" in text
+    assert "VIOLATED: ORD-1." in text
+    assert "Known deviation" not in page(entry(violated_run())).text
+
+
 def test_known_deviation_is_neither_valid_nor_violated_in_the_matrix():
     found = page(known(entry(violated_run())), entry(valid_run()))
     text = " ".join(found.text.split())
     assert "known deviation: run 1" in text
-    assert "SET-4: it competes. two threads." in text
+    assert "SET-4: it competes. Known deviation: set-4-it-competes; cause: two threads;" in text
+    assert "show it again with vfio-multifd repro set-4-it-competes" in text
     assert "Violated" not in text
 
 

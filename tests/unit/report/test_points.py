@@ -12,7 +12,7 @@ KNOWN = Deviation(
     requirement="SET-4",
     case="it competes",
     versions=">=10.0",
-    seen="waits",
+    shape="waits",
     cause="two threads",
     intermittent=True,
 )
@@ -55,6 +55,15 @@ def test_nothing_bad_is_told_exactly_if_the_exit_status_is_0():
         made = report(*entries, **fields)
         is_bad = any(point.kind in BAD for point in points(made))
         assert is_bad == (made.exit_status != 0), (entries, fields)
+
+
+def test_violation_that_is_known_is_a_violation_with_the_deviation_among_its_details():
+    run = dataclasses.replace(entry(violated_run()), explained={"ORD-1": KNOWN})
+    (point,) = [each for each in of(run) if each.requirement == "ORD-1"]
+    assert point.kind is Kind.VIOLATED
+    assert point.details["known deviation"] == "set-4-it-competes"
+    assert point.details["show it again"] == "vfio-multifd repro set-4-it-competes"
+    assert all("known deviation" not in each.details for each in of(entry(violated_run())))
 
 
 def test_known_deviation_is_one_point_and_takes_the_findings_with_it():

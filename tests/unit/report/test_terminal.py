@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -187,15 +188,40 @@ def test_evidence_is_in_the_order_of_time():
 
 def test_run_that_a_known_deviation_interrupted_says_which_and_is_no_violation():
     known = Deviation(
-        requirement="SET-4", case="a race", versions=">=10.0", seen=".", cause="it forgets"
+        requirement="SET-4", case="a race", versions=">=10.0", shape="any", cause="it forgets"
     )
     found = report(replace(entry(violated_run(), PATH), known=known), entry(valid_run()))
     text = flat(told(found))
-    assert "SET-4 known deviation in run 1, liar: a race it forgets" in text
+    assert "SET-4 known deviation in run 1, liar: a race known deviation: set-4-a-race" in text
+    assert "cause: it forgets show it again with: vfio-multifd repro set-4-a-race" in text
     assert "vfio-multifd run runs/liar-0001/scenario.json" in text
     assert "VIOLATED" not in text
-    assert "1 of 2 runs met a known deviation" in text
+    assert "1 of 2 runs met a known deviation: set-4-a-race." in text
     assert found.exit_status == 0
+
+
+LIAR = Deviation(
+    requirement="ORD-1", case="liar", versions=">=1.0", shape="bytes-differ", cause="it lies"
+)
+
+
+def test_violation_that_is_known_stays_one_and_is_named():
+    """Deterministic: the exit status stays 1.  Without it no word of a known deviation."""
+    plain = entry(violated_run(), PATH)
+    found = report(replace(plain, explained={"ORD-1": LIAR}))
+    text = told(found)
+    assert "    known deviation: ord-1-liar\n    cause: it lies\n" in text
+    assert "    show it again with: vfio-multifd repro ord-1-liar\n" in text
+    assert "VIOLATED: ORD-1." in text
+    assert "1 of 1 run met a known deviation: ord-1-liar." in flat(text)
+    assert found.exit_status == 1
+    assert "known deviation" not in told(report(plain))
+
+
+def test_commit_that_fixed_a_known_deviation_is_named():
+    fixed = msgspec.structs.replace(LIAR, fixed_by="0123456789ab")
+    text = told(report(replace(entry(violated_run(), PATH), explained={"ORD-1": fixed})))
+    assert "    cause: it lies; fixed by 0123456789ab\n" in text
 
 
 def test_requirements_that_are_not_asked_for_one_reason_stand_together():
