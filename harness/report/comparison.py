@@ -3,6 +3,8 @@
 Runs are matched by their scenario's name; several runs of one scenario on one side count
 together, as their worst verdict.  Two single runs are compared whatever their names.
 
+A requirement that is violated on both sides, but in another way (``Finding.shape``), got worse:
+an old trouble hides no new one.
 A verdict can get worse and a number cannot: of a few runs it is told what they measured, and
 whether a difference means anything is for ``vfio-multifd measure`` to find out.
 """
@@ -14,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from harness.check.verdict import Outcome
 from harness.errors import HistoryError
 from harness.report.measured import Measured
 from harness.report.summary import LOST, Entry
@@ -26,6 +29,8 @@ class State(enum.StrEnum):
     """What the runs of one scenario say about one requirement; the first that fits holds."""
 
     VIOLATED = "violated"
+    OTHERWISE = "violated in another way"
+    """After only, where it was violated before."""
     UNKNOWN = "unknown"
     VALID = "valid"
     KNOWN = "known deviation"
@@ -47,8 +52,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        """1 violated now and not before, 2 valid before and not judged now, else 0."""
-        if self.after is State.VIOLATED:
+        """1 violated now and not before, or not in this way, 2 valid before and not judged now,
+        else 0.
+        """
+        if self.after in (State.VIOLATED, State.OTHERWISE):
             return 1
         is_open = self.after in (State.UNKNOWN, State.NOT_ASKED, State.NOT_RUN)
         return 2 if self.before is State.VALID and is_open else 0
@@ -91,8 +98,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        """0 no verdict got worse, 1 something is violated that was not, 2 something valid
-        before is not judged now, 3 a run was lost, or there is nothing to compare.
+        """0 no verdict got worse, 1 something is violated that was not, or in another way, 2
+        something valid before is not judged now, 3 a run was lost, or there is nothing to compare.
         """
         if self.lost or not self.pairs:
             return LOST
@@ -117,6 +124,15 @@ class _Group:
                 seen = found.get(finding.requirement)
                 if seen is None or order.index(state) < order.index(seen[0]):
                     found[finding.requirement] = (state, finding.sentence)
+        return found
+
+    def violations(self, requirement: str) -> dict[str, str]:
+        """In which ways it is violated, by their shapes, each with the first run's sentence."""
+        found: dict[str, str] = {}
+        for entry in self.entries:
+            finding = entry.verdict.finding(requirement) if entry.verdict else None
+            if finding is not None and finding.outcome is Outcome.VIOLATED and not entry.known:
+                found.setdefault(finding.shape, finding.sentence)
         return found
 
     def why_not(self, requirement: str) -> str:
@@ -191,6 +207,13 @@ def _changes(name: str, old: _Group | None, new: _Group | None) -> tuple[list[Ch
     for requirement in dict.fromkeys((*before, *after)):
         was, _ = before.get(requirement, (State.NOT_ASKED if old else State.NOT_RUN, ""))
         state, sentence = after.get(requirement, (State.NOT_ASKED if new else State.NOT_RUN, ""))
+        if was is state is State.VIOLATED and old and new:
+            before_too = old.violations(requirement)
+            fresh = [
+                s for shape, s in new.violations(requirement).items() if shape not in before_too
+            ]
+            if fresh:
+                state, sentence = State.OTHERWISE, fresh[0]
         if was is not state:
             told = sentence or (new.why_not(requirement) if new else "")
             changes.append(

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from harness.report.comparison import Change, Comparison, Pair
+from harness.report.comparison import Change, Comparison, Pair, State
 from harness.report.measured import Measured
 
 _KIB = 1024
@@ -70,7 +70,7 @@ def _changed(changes: Iterable[Change]) -> Iterator[str]:
 
 
 def _loud(state: str) -> str:
-    return state.upper() if state == "violated" else state
+    return state.upper() if state.startswith("violated") else state
 
 
 def _end(comparison: Comparison) -> str:
@@ -80,14 +80,16 @@ def _end(comparison: Comparison) -> str:
     status = comparison.exit_status
     if status == 0:
         return f"Nothing got worse; {same}, {of}."
+    worse = [change for change in comparison.changes if change.exit_status]
     told = {
-        1: "Violated and was not before",
-        2: "Valid before and not judged now",
+        "Violated and was not before": [c for c in worse if c.after is State.VIOLATED],
+        "Violated in another way than before": [c for c in worse if c.after is State.OTHERWISE],
+        "Valid before and not judged now": [c for c in worse if c.exit_status == 2],
     }
     found = [
-        f"{words}: {', '.join(dict.fromkeys(ids))}"
-        for status, words in told.items()
-        if (ids := [c.requirement for c in comparison.changes if c.exit_status == status])
+        f"{words}: {', '.join(dict.fromkeys(change.requirement for change in changes))}"
+        for words, changes in told.items()
+        if changes
     ]
     if not comparison.pairs:
         found.append("nothing could be compared: no scenario is on both sides")

@@ -8,6 +8,7 @@ import pytest
 from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
 from harness.report.comparison import State, compare
+from harness.report.comparison_words import lines
 from harness.report.measured import Measured
 from harness.scenario import EmulatedDevice, Scenario
 from tests.unit.saved_runs import finding, judged, lost
@@ -79,6 +80,28 @@ def test_known_deviation_is_told_and_makes_nothing_worse():
     found = compare([of(ORD_1=VALID)], [of(ORD_1=VIOLATED, known=known)])
     assert changes(found) == [("ORD-1", "plain", State.VALID, State.KNOWN)]
     assert found.exit_status == 0
+
+
+def shaped(*shapes):
+    """A run for each shape in which ORD-1 is violated."""
+    return [judged(finding("ORD-1", Outcome.VIOLATED, shape, shape=shape), name="plain")
+            for shape in shapes]  # fmt: skip
+
+
+def test_old_violation_hides_no_new_one():
+    found = compare(shaped("bytes-differ"), shaped("bytes-differ", "packet-never-loaded"))
+    assert changes(found) == [("ORD-1", "plain", State.VIOLATED, State.OTHERWISE)]
+    assert (found.changes[0].sentence, found.exit_status) == ("packet-never-loaded", 1)
+    assert "Violated in another way than before: ORD-1;" in "\n".join(lines(found))
+
+
+def test_violation_of_the_same_shape_is_no_change_though_its_words_differ():
+    (before,), (after,) = shaped("bytes-differ"), shaped("bytes-differ")
+    changed = finding("ORD-1", Outcome.VIOLATED, "in other words", shape="bytes-differ")
+    after = judged(changed, name="plain")
+    assert compare([before], [after]).changes == ()
+    # One of two shapes that is gone is nothing new.
+    assert compare(shaped("a", "b"), shaped("b")).changes == ()
 
 
 def test_lost_run_is_told_and_the_others_are_compared():
