@@ -345,28 +345,28 @@ def _run_one(wanted: Scenario, target: RunDir, **how: Any) -> list[Entry]:
     :param how: as of ``run_in``
     """
     started = time.monotonic()
-    error = ""
-    missing = False
-    made: Run | None = None
     try:
-        made = asyncio.run(run_in(target, wanted, **how))
-    except HarnessError as failure:
-        error = str(failure)
-        missing = isinstance(failure, PrerequisiteMissing)
+        return list(_entries(asyncio.run(run_in(target, wanted, **how))))
     except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
-        traceback.print_exc()
-        error = f"{wanted.name}: {failure!r}: a bug of the harness"
-    took = time.monotonic() - started
-    if error:
-        path = target.path if target.path.exists() else None
-        return [Entry(name=wanted.name, path=path, error=error, missing=missing, seconds=took)]
-    entries = []
+        return [_lost(wanted.name, target.path, failure, time.monotonic() - started)]
+
+
+def _lost(name: str, path: Path, failure: Exception, seconds: float | None = None) -> Entry:
+    """A run without a verdict.  A bug of the harness shows its traceback on standard error."""
+    there, error = path if path.exists() else None, str(failure)
+    if not isinstance(failure, HarnessError):
+        traceback.print_exception(failure)
+        error = f"{there or name}: {failure!r}: a bug of the harness"
+    missing = isinstance(failure, PrerequisiteMissing)
+    return Entry(name=name, path=there, error=error, missing=missing, seconds=seconds)
+
+
+def _entries(made: Run | None) -> Iterator[Entry]:
     while made is not None:
         manifest = made.history.manifest
         seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
-        entries.append(_judged(made.rundir, made.history, made.verdict, seconds))
+        yield _judged(made.rundir, made.history, made.verdict, seconds)
         made = made.next
-    return entries
 
 
 def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> Entry:
@@ -466,10 +466,9 @@ def _recheck_one(path: Path) -> Entry:
     started = time.monotonic()
     try:
         history = rundir.load(path)
-        verdict = judge(history)
-    except HarnessError as failure:
-        return Entry(name=path.name, path=path, error=str(failure))
-    return _judged(path, history, verdict, time.monotonic() - started)
+        return _judged(path, history, judge(history), time.monotonic() - started)
+    except Exception as failure:  # noqa: BLE001 - as above
+        return _lost(path.name, path, failure)
 
 
 def _tell(

@@ -14,9 +14,11 @@ from harness.check import deviations
 from harness.check.deviations import Deviation
 from harness.check.judge import judge
 from harness.check.verdict import Verdict
+from harness.history import contract
 from harness.history.rundir import (
     BY_HAND,
     DESTINATION_STDERR,
+    HISTORY,
     SOURCE_STDERR,
     History,
     RunDir,
@@ -130,6 +132,7 @@ def _judged(session: Session, history: History) -> Run:
     script = session.rundir.path / BY_HAND
     private.write(script, by_hand.render(history).encode())
     script.chmod(0o700)
+    contract.check(history.records, history.scenario, str(session.rundir.path / HISTORY))
     verdict = judge(history)
     session.rundir.write_verdict(verdict.to_json())
     followed = None

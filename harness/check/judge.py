@@ -1,8 +1,5 @@
 """Judges a history: assumptions first, then every rule that scenario and run ask about."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import msgspec
 
 from harness.check.assumptions import Assumption, check
@@ -106,27 +103,28 @@ RULES: tuple[Rule, ...] = (
 )
 """All rules, in the order in which findings are told."""
 
-T = TypeVar("T")
-
 TITLES = {rule.id: rule.title for rule in RULES}
 
 
 def judge(history: History) -> Verdict:
     """What ``history`` says about each requirement.
 
-    :raise HistoryError: a record lacks what records of its name have
+    The records must be as their names promise (``history.contract``).  An exception of a rule
+    is a bug of that rule and goes up as it is.
+
+    :raise HistoryError: what the kernel told of a device cannot be read
     """
     manifest = history.manifest
     told = _abilities(history)
     expectation = expect(history.scenario, manifest.source, manifest.destination, told)
     run = CheckedRun(history, expectation)
-    _read(run, "what was delivered", follow)
-    _read(run, "what was done", allow_stop)
+    follow(run)
+    allow_stop(run)
     broken = check(run)
     findings: list[Finding] = []
     not_asked: dict[str, str] = {}
     for rule in RULES:
-        why_not = rule.asks(history.scenario, run.expectation) or _read(run, rule.id, rule.asked_by)
+        why_not = rule.asks(history.scenario, run.expectation) or rule.asked_by(run)
         if why_not:
             not_asked[rule.id] = why_not
         else:
@@ -152,27 +150,13 @@ def _find(rule: Rule, run: CheckedRun, broken: dict[Assumption, str]) -> Finding
     reason = next((broken[needed] for needed in rule.needs if needed in broken), "")
     if reason:
         return _unknown(rule, reason)
-    finding = _read(run, rule.id, rule.judge)
+    finding = rule.judge(run)
     if finding.outcome is Outcome.VALID:
         # What was seen agrees; but there may be more that was done and not seen.
         reason = next((broken[trusted] for trusted in rule.trusts if trusted in broken), "")
         if reason:
             return _unknown(rule, f"what was seen agrees, but {reason}", finding)
     return finding
-
-
-def _read(run: CheckedRun, what: str, read: Callable[[CheckedRun], T]) -> T:
-    """What ``read`` makes of the records.
-
-    :raise HistoryError: they are not as their names promise
-    """
-    try:
-        return read(run)
-    except (KeyError, TypeError, ValueError) as error:
-        raise HistoryError(
-            f"{run.scenario.name}: {what} cannot read the history: {error!r}; "
-            "a record is not as its name promises (harness.history.records)"
-        ) from error
 
 
 def _unknown(rule: Rule, sentence: str, seen: Finding | None = None) -> Finding:

@@ -35,6 +35,7 @@ import msgspec
 from harness import private
 from harness import scenario as scenarios
 from harness.errors import HistoryError, UsageError
+from harness.history import contract
 from harness.history.builds import BuildFacts
 from harness.history.records import Record
 from harness.scenario import Scenario
@@ -179,6 +180,7 @@ def load(path: Path) -> History:
             f"{path / HISTORY}: has {len(records)} records, the manifest says "
             f"{manifest.records}; the file was cut or added to: make the run again"
         )
+    contract.check(records, scenario, str(path / HISTORY))
     return History(scenario, manifest, records)
 
 

@@ -8,11 +8,12 @@ import pytest
 
 from harness import run
 from harness.check.verdict import Outcome, from_json
-from harness.errors import PrerequisiteMissing, VMError
+from harness.errors import HistoryError, PrerequisiteMissing, VMError
 from harness.history.rundir import SOURCE_STDERR, RunDir
 from harness.run import run_in, run_scenario
 from harness.scenario import Scenario
-from tests.unit.saved_runs import violated_run
+from tests.unit.check.histories import replaced
+from tests.unit.saved_runs import valid_run, violated_run
 
 
 class Sees:
@@ -101,6 +102,31 @@ async def test_run_that_cannot_be_judged_can_be_repeated_by_hand(session, tmp_pa
     with pytest.raises(VMError):
         await run_scenario(history.scenario, tmp_path)
     assert (tmp_path / "liar-0001" / "by-hand.sh").exists()
+
+
+async def test_trace_event_that_a_qemu_writes_otherwise_is_named_before_it_is_judged(
+    session, tmp_path
+):
+    history = valid_run()
+    incoming = next(r for r in history.records if r.name.endswith("buffer_incoming"))
+    session(history=replaced(history, incoming, args={"buffer": 0}))
+    with pytest.raises(HistoryError, match=r"buffer_incoming: .*missing required field `idx`"):
+        await run_scenario(history.scenario, tmp_path)
+
+
+async def test_exception_of_a_rule_goes_up_and_the_directory_stays(session, tmp_path, monkeypatch):
+    error = KeyError("typo")
+
+    def broken(_history):
+        raise error
+
+    history = violated_run()
+    session(history=history)
+    monkeypatch.setattr(run, "judge", broken)
+    with pytest.raises(KeyError) as caught:
+        await run_scenario(history.scenario, tmp_path)
+    assert caught.value is error
+    assert (tmp_path / "liar-0001" / SOURCE_STDERR).exists()
 
 
 def test_missing_qemu_really_leaves_nothing(tmp_path: Path):

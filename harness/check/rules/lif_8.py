@@ -70,7 +70,8 @@ def judge(run: CheckedRun) -> Finding:
 
 
 def _memory(run: CheckedRun) -> list[Record]:
-    return list(run.named(Kind.PROCESS, Side.DESTINATION, "memory"))
+    told = run.named(Kind.PROCESS, Side.DESTINATION, "memory")
+    return [record for record in told if "rss_kib" in record.args]
 
 
 def _queued(run: CheckedRun) -> tuple[int, bool]:

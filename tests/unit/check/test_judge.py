@@ -5,6 +5,7 @@ Recorded runs are judged in ``test_saved_runs``.
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from harness.check.judge import RULES, TITLES, judge
 from harness.check.twin import Twin
 from harness.check.verdict import Outcome
 from harness.errors import HistoryError
+from harness.history.records import Kind, Record
 from harness.history.rundir import load
 from tests.unit.check.histories import (
     DST,
     GOOD,
+    SRC,
     changed,
     completed,
     device,
@@ -143,13 +146,26 @@ def test_crash_makes_what_was_seen_unknown_and_keeps_the_numbers():
     assert finding.numbers["loads"] == 25
 
 
-def test_record_that_is_not_as_its_name_promises_is_loud():
+@pytest.mark.parametrize("error", [KeyError("typo"), TypeError("x"), ValueError("x")])
+@pytest.mark.parametrize("part", ["judge", "asked_by", "asks"])
+def test_exception_of_a_rule_goes_up_as_it_is(monkeypatch, part, error):
+    """It is our bug, and no damage of the history."""
+
+    def fail(*_arguments):
+        raise error
+
+    broken = [replace(rule, **{part: fail}) if rule.id == "ORD-7" else rule for rule in RULES]
+    monkeypatch.setattr("harness.check.judge.RULES", tuple(broken))
+    with pytest.raises(type(error)) as caught:
+        judge(good("multifd"))
+    assert caught.value is error
+
+
+def test_abilities_that_cannot_be_read_are_a_damaged_history():
     run = good("multifd")
-    packet = one(run.records, "vfio_load_state_device_buffer_incoming")
-    bad = changed(run, [*run.records, type(packet)(packet.t_ns, DST, packet.kind, packet.name,
-                                                   {}, "vfio0")])  # fmt: skip
-    with pytest.raises(HistoryError, match=r"synthetic: ORD-1 cannot read .*'idx'"):
-        judge(bad)
+    record = Record(run.records[0].t_ns, SRC, Kind.DEVICE, "abilities", {"p2p": "no"}, "vfio0")
+    with pytest.raises(HistoryError, match="a record of abilities cannot be read"):
+        judge(changed(run, [record, *run.records]))
 
 
 def test_a_million_records_are_judged_in_seconds():
