@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from harness.check import hang
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import UsageError
 from harness.history.builds import BuildFacts
@@ -69,17 +70,27 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
         words = qemu_words(finding.evidence)
         return not self.qemu_says or any(re.search(self.qemu_says, text) for text in words)
 
+    def may_break(self, requirement: str) -> bool:
+        """Whether a violation of ``requirement`` may be this one: its own, or in RUN's words.
+
+        One that breaks in whatever runs, and is known by QEMU's words or by who waits for what,
+        shows in the requirements of those runs.
+        """
+        is_anywhere = self.intermittent and (bool(self.qemu_says) or self.shape in hang.SHAPES)
+        return is_anywhere or requirement in (self.requirement, _RUN)
+
     def shown_in(self, verdict: Verdict) -> Finding | None:
         """The violation in which it shows: its requirement's own; None: it does not show.
 
-        RUN repeats what keeps a run from its end, and counts where nothing else is violated.
-        One that breaks in whatever runs shows in their requirements.
+        RUN repeats what keeps a run from its end, and counts where nothing else is violated, or
+        the deviation is intermittent.
         """
         violated = [f for f in verdict.findings if f.outcome is Outcome.VIOLATED]
         own = [finding for finding in violated if finding.requirement == self.requirement]
         is_run_alone = [finding.requirement for finding in violated] == [_RUN]
         others = violated if self.intermittent or is_run_alone else []
-        return next(filter(self.describes, own or others), None)
+        fitting = [f for f in own or others if self.may_break(f.requirement)]
+        return next(filter(self.describes, fitting), None)
 
 
 class _Only(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -215,7 +226,7 @@ def interrupted_by(
         if violated
         and deviation.intermittent
         and deviation.affects(source, destination)
-        and all(deviation.describes(finding) for finding in violated)
+        and all(deviation.may_break(f.requirement) and deviation.describes(f) for f in violated)
     ]
     ids = {finding.requirement for finding in violated}
     own = (deviation for deviation in fitting if deviation.requirement in ids)

@@ -24,6 +24,17 @@ RECV_SYNC_DONE = "multifd_recv_sync_main"
 RECV_END = "multifd_recv_thread_end"
 """Trace events of migration/trace-events; migration/multifd.c has the functions."""
 
+SHAPES = frozenset(
+    {
+        "send-sync-waits-for-ended-channel",
+        "send-sync-waits-while-state-is-queued",
+        "recv-sync-waits-for-ended-channel",
+        "load-thread-waits",
+        "load-thread-waits-some-channels-ended",
+    }
+)
+"""All that ``cause`` knows: the same hang, whatever requirement it breaks."""
+
 
 class Cause(NamedTuple):
     """Who waits for what: in words, the records that show it, and ``Finding.shape``."""

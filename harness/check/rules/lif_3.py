@@ -79,7 +79,7 @@ def _source(run: CheckedRun, kill: Record) -> Finding:
             f"the destination was killed; the source says {told}, and does not answer",
             kill,
             *silent,
-            shape="source-silent-after-kill",
+            shape="source-silent",
         )
     gone = interruption.lost(run)
     if gone is not None:
@@ -130,7 +130,7 @@ def _destination(run: CheckedRun, kill: Record, exited: Record | None) -> Findin
             "the source was killed; the destination failed, and does not answer",
             kill,
             *silent,
-            shape="destination-silent-after-kill",
+            shape="destination-silent",
         )
     if interruption.running(run, Side.DESTINATION) is None:
         return found.unknown("whether the failed destination answers was not asked", at=at)

@@ -61,7 +61,7 @@ def judge(run: CheckedRun) -> Finding:
     if not naming:
         record, text = said[-1]
         return found.violated(f'{what}, and the {side}\'s error does not name it: "{text}"',
-                              failed, record, shape="device-not-named")  # fmt: skip
+                              failed, record, shape="unnamed")  # fmt: skip
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
         return found.violated(

@@ -42,7 +42,7 @@ def judge(run: CheckedRun) -> Finding:
         f'the error must name {" or ".join(devices)}: "{text}"',
         record,
         refusal.packet_of(run, possible[0]),
-        shape="device-not-named",
+        shape="unnamed",
     )
 
 

@@ -39,12 +39,15 @@ versions = ">=10.1"
 [deviation.only.LIF-2]
 case = "another sync"
 intermittent = true
-shape = "waits-long"
+shape = "recv-sync-waits-for-ended-channel"
 """
 KNOWN = deviations.parse(TEXT, "known.toml")
 EMPTY, FIRST, SECOND, OFTEN = KNOWN
 OLD = BuildFacts(path="q", version=(10, 0, 3), version_text="")
 STDERR = Record(1, Side.SOURCE, Kind.PROCESS, "stderr", {"line": "a buffer of no bytes!"})
+
+
+HANG = "recv-sync-waits-for-ended-channel"
 
 
 def _build(major: int, minor: int) -> BuildFacts:
@@ -81,7 +84,7 @@ def test_one_bug_is_one_entry_and_each_requirement_has_its_name():
 
 def test_one_requirement_of_an_entry_may_differ_in_what_is_said_of_it_only():
     assert (SECOND.versions, SECOND.shape, SECOND.intermittent) == (">=10.1", FIRST.shape, False)
-    assert (OFTEN.versions, OFTEN.shape, OFTEN.intermittent) == (">=10.0", "waits-long", True)
+    assert (OFTEN.versions, OFTEN.shape, OFTEN.intermittent) == (">=10.0", HANG, True)
 
 
 @pytest.mark.parametrize(
@@ -228,8 +231,8 @@ def test_run_alone_is_explained_by_what_is_said_there() -> None:
 @pytest.mark.parametrize(
     ("shapes", "is_excused"),
     [
-        (["waits-long"], True),
-        (["waits-long", "crashed"], False),
+        ([HANG], True),
+        ([HANG, "crashed"], False),
         (["hung"], False),
         ([], False),
     ],
@@ -242,9 +245,17 @@ def test_run_is_interrupted_only_if_every_violation_is_described(
     assert (found is not None) == is_excused
 
 
+def test_shape_that_is_no_hang_means_another_thing_in_another_requirement() -> None:
+    silent = msgspec.structs.replace(OFTEN, requirement="LIF-3", shape="source-silent")
+    for requirement, is_excused in (("LIF-3", True), ("RUN", True), ("LIF-4", False)):
+        verdict = Verdict.of([_violated(requirement, "source-silent")], {})
+        assert (deviations.interrupted_by((silent,), verdict, OLD, OLD) is not None) == is_excused
+        assert (silent.shown_in(verdict) is not None) == is_excused
+
+
 def test_of_several_that_fit_one_of_the_violated_requirement_is_named() -> None:
     other = msgspec.structs.replace(OFTEN, requirement="LIF-4")
-    verdict = Verdict.of([_violated("LIF-4", "waits-long")], {})
+    verdict = Verdict.of([_violated("LIF-4", HANG)], {})
     assert deviations.interrupted_by((OFTEN, other), verdict, OLD, OLD) is other
     assert deviations.interrupted_by((OFTEN,), verdict, OLD, OLD) is OFTEN
 

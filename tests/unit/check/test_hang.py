@@ -7,6 +7,7 @@ from harness.check.hang import (
     RECV_SYNC_DONE,
     RECV_SYNC_WAIT,
     SEND_END,
+    SHAPES,
     SYNC_DONE,
     SYNC_SIGNAL,
     SYNC_WAIT,
@@ -51,6 +52,7 @@ def test_sync_that_never_ends_while_a_device_still_queues():
     found = told(*STUCK)
     assert found is not None
     sentence, evidence, shape = found
+    assert shape in SHAPES
     assert "waits in multifd_send_sync_main() for its channels" in sentence
     assert "while vfio0 still queues state" in sentence
     assert shape == "send-sync-waits-while-state-is-queued"
@@ -101,6 +103,7 @@ def test_sync_with_a_channel_that_has_ended():
     found = told(wait, *ended)
     assert found is not None
     sentence, evidence, shape = found
+    assert shape in SHAPES
     assert "migration thread waits in multifd_send_sync_main() for its channels" in sentence
     assert sentence.endswith("of which 0, 1 ended")
     assert shape == "send-sync-waits-for-ended-channel"
@@ -126,6 +129,7 @@ def test_main_thread_waits_for_the_sync_of_a_channel_that_ended():
     found = told(WAIT, *ENDED)
     assert found is not None
     sentence, evidence, shape = found
+    assert shape in SHAPES
     assert "main thread waits in multifd_recv_sync_main() for its channels" in sentence
     assert sentence.endswith("of which 1, 3 ended")
     assert shape == "recv-sync-waits-for-ended-channel"
@@ -136,6 +140,7 @@ def test_load_thread_waits_though_channels_have_ended():
     found = told(STARVING, *ENDED)
     assert found is not None
     sentence, evidence, shape = found
+    assert shape in SHAPES
     assert "load thread of vfio0 waits for packet 2, though channel 1, 3 ended" in sentence
     assert evidence == [STARVING, ENDED[0]]
     assert shape == "load-thread-waits-some-channels-ended"
