@@ -80,7 +80,7 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
         return is_anywhere or requirement in (self.requirement, _RUN)
 
     def shown_in(self, verdict: Verdict) -> Finding | None:
-        """The violation in which it shows: its requirement's own; None: it does not show.
+        """The violation in which it shows: its requirement's own; None if it does not show.
 
         RUN repeats what keeps a run from its end, and counts where nothing else is violated, or
         the deviation is intermittent.

@@ -1,7 +1,7 @@
 """Why a migration hangs, as far as the trace tells.
 
 Names a known shape, and says it in words, so that a hang is a finding somebody can act on, and
-a known deviation is told from a hang that nobody has seen yet.
+a known deviation is distinguished from a hang that is new.
 """
 
 from typing import NamedTuple

@@ -175,7 +175,7 @@ def test_it_shows_in_its_own_requirement_and_in_run_where_that_is_not_violated()
     assert EMPTY.shown_in(Verdict.of([run], {})) is run
     assert EMPTY.shown_in(Verdict.of([run, _violated("ORD-5", "otherwise")], {})) is None
     assert EMPTY.shown_in(Verdict.of([_violated("ORD-1", "", STDERR)], {})) is None
-    # What another requirement has is not told from it by what RUN repeats.
+    # Where another requirement is violated, RUN repeats that one.
     assert EMPTY.shown_in(Verdict.of([run, _violated("ORD-1", "", STDERR)], {})) is None
 
 
