@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / "harness"
 UNIT_TESTS = ROOT / "tests" / "unit"
-MAX_LINES = 500
+MAX_LINES = 600  # one thought is not split for a number: most files have a quarter of this
 
 # Source files that have no test file yet.  This list only shrinks: whoever writes the
 # test file takes the line out, and nobody adds one.
