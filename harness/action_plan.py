@@ -6,9 +6,11 @@ record of the run's history (``harness.history.records`` has the words), and is 
 """
 
 import enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+from harness import ranges
 
 
 class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +33,7 @@ class When(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
     """Empty: any."""
     args: dict[str, Any] = {}
     """Those that the record must have with these values."""
-    count: int = 1
+    count: ranges.Count = 1
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -74,7 +76,7 @@ class Storm(_Action, frozen=True, kw_only=True, tag="storm"):
     """QMP commands over and over, several at a time, until the migration has ended."""
 
     target: Target
-    commands: tuple[str, ...] = (
+    commands: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = (
         "query-migrate", "query-status", "query-cpus-fast", "query-memory-devices",
         "query-block", "query-pci", "query-iothreads", "x-query-numa",
     )  # fmt: skip
@@ -98,7 +100,7 @@ class Tell(_Action, frozen=True, kw_only=True, tag="tell"):
     """An outside event for the faults (``fault_plan.Until.told``)."""
 
     name: str
-    value: int = 0
+    value: ranges.Value = 0
 
     def describe(self) -> str:
         return f"tell the faults {self.name} {self.when.describe()}"

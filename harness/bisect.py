@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import findings, main_job, private, scenario
+from harness import findings, main_job, private, scenario, scenario_checks
 from harness.check.deviations import Deviation
 from harness.check.judge import RULES, TITLES
 from harness.check.verdict import Outcome
@@ -107,7 +107,7 @@ class Step:
     def check(self) -> None:
         """Refuse what no commit could be judged by.
 
-        :raise UsageError: nothing has that name, or a scenario cannot be read
+        :raise UsageError: nothing has that name, or a scenario cannot be used
         :raise PrerequisiteMissing: a tool or a QEMU that is not the tree's is not there
         """
         if self.requirement not in TITLES:
@@ -124,7 +124,7 @@ class Step:
         for name in filter(None, (self.source, self.destination)):
             builds.find(name)
         for path in self.paths:
-            scenario.load(path)
+            scenario_checks.require(scenario.load(path))
 
 
 def bisect(step: Step, tell: Tell) -> Answer:

@@ -8,14 +8,21 @@ delivers is what the next sees arrive.
 
 import enum
 from collections.abc import Sequence
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
+from harness import ranges
 from harness.fault_traits import Changing, Closing, Holding, Plain, Traits
 
 SHORTEST_IDSTR_WITHOUT_END = 256
 """From this length on an idstr has no room for its NUL."""
+
+TOLD = ("loaded", "switchover", "switchover_passed")
+"""Outside events that every relay reports (``harness.proxy.events.Told``)."""
+OPENED = "opened"
+"""The main channel's start, from which ``StallMain`` can stall it."""
 
 
 class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,10 +34,10 @@ class Select(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 
     device: str = ""
     """Id of the scenario's device, or an idstr."""
-    idx: tuple[int, ...] = ()
+    idx: tuple[ranges.Uint32, ...] = ()
     config: bool | None = None
     """True: the configuration only; False: data only."""
-    channel: int | None = None
+    channel: ranges.Channel | None = None
     """The multifd channel on which it arrives."""
 
     def describe(self) -> str:
@@ -53,15 +60,15 @@ class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 
     told: str = ""
     """This outside event (``harness.proxy.events.Told``) with ``value`` or more."""
-    value: int = 0
-    packets: int = 0
+    value: ranges.Value = 0
+    packets: ranges.Number = 0
     """So many more packets have arrived."""
     others: bool = False
     """All other packets of the device have arrived, and so were delivered."""
     loaded: bool = False
     """The destination's device has taken the packet's data (told by the session); of a data
     packet only: a configuration is written to registers, which nobody watches."""
-    delay_s: float = 0.0
+    delay_s: ranges.Delay = 0.0
 
     def __post_init__(self) -> None:
         given = (self.told, self.packets, self.others, self.loaded, self.delay_s)
@@ -84,16 +91,16 @@ class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 class Fields(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
     """Header fields to set; None: left as they are."""
 
-    magic: int | None = None
-    version: int | None = None
-    flags: int | None = None
-    idstr: str | None = None
+    magic: ranges.Uint32 | None = None
+    version: ranges.Uint32 | None = None
+    flags: ranges.Uint32 | None = None
+    idstr: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
     """Padded with NULs; of 256 characters and more it has no end."""
-    instance_id: int | None = None
-    next_packet_size: int | None = None
-    state_version: int | None = None
-    idx: int | None = None
-    state_flags: int | None = None
+    instance_id: ranges.Uint32 | None = None
+    next_packet_size: ranges.Uint32 | None = None
+    state_version: ranges.Uint32 | None = None
+    idx: ranges.Uint32 | None = None
+    state_flags: ranges.Uint32 | None = None
 
     def describe(self) -> str:
         """``idx = 7, flags = 0x41``."""
@@ -129,9 +136,9 @@ class Reorder(_Fault, Plain, frozen=True, kw_only=True, tag="reorder"):
     Channels race; for a strict order let ``MoveToChannel`` put all on one.
     """
 
-    order: Order | tuple[int, ...]
+    order: Order | tuple[ranges.Uint32, ...]
     """A name, or the idx in the order wanted (what it leaves out goes last)."""
-    channel: int = 0
+    channel: ranges.Channel = 0
 
     def describe(self) -> str:
         name = self.order.value if isinstance(self.order, Order) else _short(self.order)
@@ -143,7 +150,7 @@ class Reorder(_Fault, Plain, frozen=True, kw_only=True, tag="reorder"):
 class MoveToChannel(_Fault, Plain, frozen=True, kw_only=True, tag="move_to_channel"):
     """Deliver on another channel: on ``channel``, or (None) on each in turn."""
 
-    channel: int | None = None
+    channel: ranges.Channel | None = None
 
     def describe(self) -> str:
         where = "each channel in turn" if self.channel is None else f"channel {self.channel}"
@@ -155,9 +162,9 @@ class Duplicate(_Fault, Plain, frozen=True, kw_only=True, tag="duplicate"):
 
     until: Until | None = None
     """None: right behind it."""
-    channel: int | None = None
+    channel: ranges.Channel | None = None
     """None: the packet's own."""
-    copies: int = 1
+    copies: ranges.Count = 1
 
     def __post_init__(self) -> None:
         _refuse_loaded_configuration(self.select, self.until)
@@ -191,7 +198,7 @@ class Hold(_Fault, Holding, frozen=True, kw_only=True, tag="hold"):
 class Delay(_Fault, Holding, frozen=True, kw_only=True, tag="delay"):
     """Deliver each packet ``delay_s`` after it came."""
 
-    delay_s: float
+    delay_s: ranges.Delay
 
     def describe(self) -> str:
         return f"delay {self.select.describe()} by {self.delay_s:g} s"
@@ -200,7 +207,7 @@ class Delay(_Fault, Holding, frozen=True, kw_only=True, tag="delay"):
 class Pace(_Fault, Plain, frozen=True, kw_only=True, tag="pace"):
     """Let the packets through one by one, as over a link of ``bytes_per_s``."""
 
-    bytes_per_s: float
+    bytes_per_s: ranges.Rate
 
     def __post_init__(self) -> None:
         if self.bytes_per_s <= 0:
@@ -222,10 +229,10 @@ class Rewrite(_Fault, Changing, frozen=True, kw_only=True, tag="rewrite"):
 class Flip(_Fault, Changing, frozen=True, kw_only=True, tag="flip"):
     """Invert bits of the data (what is behind VFIO's 12-byte header)."""
 
-    offset: int = 0
+    offset: ranges.Offset = 0
     """Below 0: counted from the end."""
-    mask: int = 0xFF
-    length: int = 1
+    mask: ranges.Mask = 0xFF
+    length: ranges.Piece = 1
     """Bytes that are changed."""
 
     def __post_init__(self) -> None:
@@ -240,7 +247,7 @@ class Flip(_Fault, Changing, frozen=True, kw_only=True, tag="flip"):
 class Truncate(_Fault, Changing, frozen=True, kw_only=True, tag="truncate"):
     """Cut the payload (VFIO's header and data) to ``size`` bytes."""
 
-    size: int
+    size: ranges.Bytes
     is_stale: bool = False
     """``next_packet_size`` still states the true length, so that what follows is eaten."""
 
@@ -252,7 +259,7 @@ class Truncate(_Fault, Changing, frozen=True, kw_only=True, tag="truncate"):
 class Extend(_Fault, Changing, frozen=True, kw_only=True, tag="extend"):
     """Put made-up bytes behind the data; the stated length follows."""
 
-    size: int
+    size: ranges.Piece
 
     def __post_init__(self) -> None:
         if self.size <= 0:
@@ -265,7 +272,7 @@ class Extend(_Fault, Changing, frozen=True, kw_only=True, tag="extend"):
 class CutStream(_Fault, Closing, frozen=True, kw_only=True, tag="cut_stream"):
     """Close the packet's channel once ``size`` of its bytes, heads included, have gone."""
 
-    size: int
+    size: ranges.Bytes
     is_abrupt: bool = False
 
     def describe(self) -> str:
@@ -276,7 +283,7 @@ class CutStream(_Fault, Closing, frozen=True, kw_only=True, tag="cut_stream"):
 class Rechunk(_Fault, Plain, frozen=True, kw_only=True, tag="rechunk"):
     """Split and merge data buffers to ``size`` bytes each, and renumber them."""
 
-    size: int
+    size: ranges.Piece
 
     def __post_init__(self) -> None:
         if self.size <= 0:
@@ -292,15 +299,15 @@ class Inject(_Fault, Changing, frozen=True, kw_only=True, tag="inject"):
     fields: Fields = Fields()
     data: bytes | None = None
     """None: the packet's own."""
-    size: int | None = None
+    size: ranges.Bytes | None = None
     """So many made-up bytes in place of ``data``."""
     payload: bytes | None = None
     """In place of VFIO's header and data."""
-    copies: int = 1
-    idx_step: int = 0
+    copies: ranges.Count = 1
+    idx_step: ranges.Step = 0
     """Added to idx from copy to copy."""
     is_before: bool = False
-    channel: int | None = None
+    channel: ranges.Channel | None = None
     """None: the packet's own."""
 
     def describe(self) -> str:
@@ -334,7 +341,7 @@ class CloseChannel(_Fault, Closing, frozen=True, kw_only=True, tag="close_channe
     """Close channels, both ends of them, between packets."""
 
     which: Which = Which.OWN
-    nth: int = 1
+    nth: ranges.Count = 1
     """At so-many-th of the selected packets."""
     is_before: bool = False
     """Before the packet, which is lost then, or behind it."""
@@ -356,10 +363,10 @@ class Hello(_Fault, Plain, frozen=True, kw_only=True, tag="hello"):
     The plan goes on to know the channel by the number that the source gave it.
     """
 
-    magic: int | None = None
+    magic: ranges.Uint32 | None = None
     """None, here and below: left as it is."""
-    version: int | None = None
-    channel_id: int | None = None
+    version: ranges.Uint32 | None = None
+    channel_id: ranges.Uint8 | None = None
     uuid: UUID | None = None
 
     def __post_init__(self) -> None:
@@ -399,7 +406,7 @@ class HoldConnections(_Fault, Plain, frozen=True, kw_only=True, tag="hold_connec
 
     until: Until
     """Counted from the first connection that is not accepted."""
-    accepted: int = 0
+    accepted: ranges.Uint8 = 0
     """0: the main channel waits too; 1: it alone goes through."""
 
     def __post_init__(self) -> None:
@@ -423,7 +430,7 @@ class StallMain(_Fault, Plain, frozen=True, kw_only=True, tag="stall_main"):
     """An outside event; ``opened``: from its start; empty: from the first selected packet.
     ``switchover`` and ``switchover_passed`` (a migration with multifd): right before and right
     behind the command that starts it, on which the load threads start."""
-    devices: int = 1
+    devices: ranges.Count = 1
     """How many devices "all others" means."""
 
     def __post_init__(self) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from harness import ranges
+
 LINUX_RAM_MIB = 128  # the stock kernel of images/guest boots with this, and not with 64
 _LOW_RAM_MIB = 2048  # q35 has at least so much of its RAM below 4 GiB (QEMU hw/i386/pc_q35.c)
 
@@ -31,11 +33,11 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     kind: GuestKind = GuestKind.AUTO
-    memory_kib: int = 4096
+    memory_kib: ranges.MemoryKib = 4096
     """Memory that it dirties each round; all else that it has stays as it is."""
-    rounds: int = 5
+    rounds: ranges.Count = 5
     """Rounds that it must tell after the migration, where it runs on."""
-    boot_deadline_s: float = 180.0
+    boot_deadline_s: ranges.Deadline = 180.0
     """From the source's start until the guest has told its first round."""
 
     def is_linux(self, *, has_mdev: bool) -> bool:

@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from harness import main_job, scenario
+from harness import main_job, scenario, scenario_checks
 from harness.check.judge import TITLES, judge
 from harness.check.verdict import Outcome, Verdict
 from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError
-from harness.fault_plan import Fault, FaultPlan
+from harness.fault_plan import FaultPlan
 from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history import Kind, rundir
 from harness.history.rundir import History, RunDir
@@ -34,7 +34,7 @@ from harness.run import Run, explained, interrupted_by, run_in
 from harness.scenario import Device, EmulatedDevice, Scenario, has_mdev
 from harness.session import capturing
 from harness.session.replay import scenario_of
-from harness.vm import builds
+from harness.vm import builds, fits
 
 Complain = Callable[[str], None]
 """Prints one line on standard error."""
@@ -89,6 +89,8 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
         _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
     if not paths and not settings.has_shape:
         return [each for each in found if not each.has_tls or _have_tls(each)]
+    for each in found:
+        fits.require(each, trace_events)
     return found
 
 
@@ -127,7 +129,7 @@ def _require(binary: Path, trace_events: str, *, is_shared: bool, has_trace: boo
 def applied(original: Scenario, settings: Settings) -> Scenario:
     """``original`` with the settings that were given.
 
-    :raise UsageError: it is no scenario any more
+    :raise UsageError: it is no scenario that can be run
     """
     fields: dict[str, Any] = {}
     if settings.channels is not None:
@@ -141,9 +143,11 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
         then = applied(original.then, settings) if original.then else None
         if settings.guest:
             fields |= _with_guest(original, devices)
-        return msgspec.structs.replace(original, devices=devices, **fields, then=then)
+        found = msgspec.structs.replace(original, devices=devices, **fields, then=then)
     except ValueError as error:
         raise UsageError(f"{original.name}: {error}") from error
+    scenario_checks.require(found)
+    return found
 
 
 def _with_guest(original: Scenario, devices: Sequence[Device]) -> dict[str, Any]:
@@ -204,20 +208,6 @@ def with_builds(original: Scenario, settings: Settings) -> Scenario:
     )
 
 
-def faults(texts: Sequence[str]) -> FaultPlan:
-    """The fault plan whose faults are given as JSON, one each.
-
-    :raise UsageError: one is no fault; says why
-    """
-    found = []
-    for text in texts:
-        try:
-            found.append(msgspec.json.decode(text, type=Fault))
-        except (msgspec.DecodeError, ValueError) as error:
-            raise UsageError(f"--fault {text}: not a fault: {error}") from error
-    return tuple(found)
-
-
 def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:
     """Replay the capture ``path``, report, and give the exit status.
 
@@ -228,7 +218,9 @@ def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:
     capture = Capture.open(path)
     binary = builds.find(settings.qemu_dst or settings.qemu)
     wanted = scenario_of(capture, str(binary), settings.faults)
+    scenario_checks.require(wanted)
     _require(binary, how["trace_events"], is_shared=False, has_trace=bool(wanted.trace))
+    fits.require(wanted, how["trace_events"], is_replayed=True)
     return run([wanted], runs_dir, replayed=capture, **how)
 
 

@@ -28,7 +28,7 @@ from harness.report.words import build_words
 from harness.run import Run, run_in
 from harness.scenario import OnOffAuto, Scenario
 from harness.sizes import size_of
-from harness.vm import builds
+from harness.vm import builds, fits
 
 DEFAULT = ("transfer=off", "transfer=on")
 ROUNDS = 25
@@ -115,8 +115,11 @@ def measure(
 
     :param say: prints a line about each round
 
+    :raise UsageError: a build does not know a name of a scenario
     :raise HarnessError: a first run of a series could not be made: the others could not either
     """
+    for each in scenarios.values():
+        fits.require(each, trace_events)
     folder = RunDir.create(runs_dir, "measure").path
     names = list(scenarios)
     ends: dict[str, list[measurement.Run]] = {name: [] for name in names}

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import private
+from harness import private, scenario_checks
 from harness.check import deviations
 from harness.check.deviations import Deviation
 from harness.check.judge import judge
@@ -111,12 +111,15 @@ async def run_in(
 
     :param has_capture: keep what the source sends in the run directory
     :param replayed: takes the source's place; ``scenario`` is ``scenario_of`` it
+
+    :raise UsageError: ``scenario`` cannot be run
     """
     if replayed is not None:
         session: Session = ReplaySession(scenario, rundir, trace_events, progress, capture=replayed)
     else:
         session = Session(scenario, rundir, trace_events, progress, has_capture)
     try:
+        scenario_checks.require(scenario)
         history = await session.run()
     except BaseException:
         if not any((rundir.path / name).exists() for name in (SOURCE_STDERR, DESTINATION_STDERR)):

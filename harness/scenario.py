@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from harness import fault_plan
+from harness import fault_plan, ranges, strict_json
 from harness.action_plan import ActionPlan
 from harness.errors import UsageError
 from harness.fault_plan import FaultPlan
@@ -64,25 +64,25 @@ class Lie(enum.StrEnum):
 class SaveBehaviour(_Frozen, frozen=True, kw_only=True):
     """How the source device hands its state out through ``data_fd``."""
 
-    read_sizes: tuple[int, ...] = ()
+    read_sizes: ranges.Calls = ()
     """Most bytes that each ``read()`` gives, used in turn and over again; empty: all asked."""
-    read_delay_s: float = 0.0
+    read_delay_s: ranges.Delay = 0.0
     """Time before each ``read()`` is answered."""
-    error_at: int | None = None
+    error_at: ranges.Size | None = None
     """``read()`` fails with EIO once this many bytes were given."""
 
 
 class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
     """How the destination device takes its state in through ``data_fd``."""
 
-    write_sizes: tuple[int, ...] = ()
+    write_sizes: ranges.Calls = ()
     """Most bytes that each ``write()`` accepts, used in turn and over again; empty: all."""
-    write_delay_s: float = 0.0
+    write_delay_s: ranges.Delay = 0.0
     """Time before each ``write()`` is answered."""
-    error_at: int | None = None
+    error_at: ranges.Size | None = None
     """``write()`` fails with EIO once this many bytes were accepted."""
     lie: Lie | None = None
-    lie_at: int = 0
+    lie_at: ranges.Uint32 = 0
     """Index of the buffer that the lie is about."""
 
 
@@ -106,10 +106,10 @@ class EmulatedDevice(_Device, frozen=True, kw_only=True, tag="emulated"):
     front as far as they fit.
     """
 
-    size: int = 16 * MIB
+    size: ranges.Size = 16 * MIB
     """Bytes of state that are left for stop-copy."""
     seed: int = 1
-    bar_size: int = 64 * 1024
+    bar_size: ranges.Bar = 64 * 1024
     """Size of memory BAR 0, a power of two of at least 4 KiB."""
 
     stop_copy: bool = True
@@ -118,11 +118,11 @@ class EmulatedDevice(_Device, frozen=True, kw_only=True, tag="emulated"):
     """VFIO_MIGRATION_P2P."""
     pre_copy: bool = False
     """VFIO_MIGRATION_PRE_COPY."""
-    precopy_initial_bytes: int = 0
-    precopy_dirty_bytes: int = 0
+    precopy_initial_bytes: ranges.Size = 0
+    precopy_dirty_bytes: ranges.Size = 0
     dma_logging: bool = True
     """Whether the device tracks the pages it dirties (DMA_LOGGING_*)."""
-    reported_size: int | None = None
+    reported_size: ranges.Value | None = None
     """What MIG_DATA_SIZE answers; None: the truth.  QEMU reads in buffers of
     min(1 MiB, this)."""
 
@@ -254,12 +254,12 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     qemu_dst: str = ""
     """Destination QEMU; empty: as the source."""
     machine: str = "q35"
-    ram_mib: int = 64
+    ram_mib: ranges.RamMib = 64
     guest: Guest | None = None
     """The guest that is migrated; None: the CPU halts at once, and the harness sets up the
     devices as firmware and a driver would."""
     multifd: bool = True
-    channels: int = 4
+    channels: ranges.Channels = 4
     """multifd-channels."""
     capabilities: dict[str, bool] = {}
     """Migration capabilities beyond ``events``, ``multifd``, ``return-path``; both sides."""
@@ -271,9 +271,9 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     """On all channels, with credentials that are made for each run."""
     tls_mismatch: TlsMismatch | None = None
     """What is wrong between the credentials of the two sides; None: nothing."""
-    deadline_s: float = 15.0
+    deadline_s: ranges.Deadline = 15.0
     """From ``migrate`` to the end of both sides; what does not end by then is a finding."""
-    memory_limit_mib: int = 0
+    memory_limit_mib: ranges.LimitMib = 0
     """RLIMIT_DATA of each QEMU; 0: RAM, twice the state and 4 GiB."""
     interrupt_line: bool = False
     """Whether the guest also writes PCI_INTERRUPT_LINE, as firmware does.  A register that
@@ -319,9 +319,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             *(check for device in self.devices for check in _checks(device)),
             (not twice, f"PCI function {twice} is there twice; one QEMU at a time can have it"),
         )
-        for is_right, message in checks:
-            if not is_right:
-                raise ValueError(message)
+        if wrong := [message for is_right, message in checks if not is_right]:
+            raise ValueError("; ".join(wrong))
 
     @property
     def _hardware(self) -> tuple[object, ...]:
@@ -464,9 +463,10 @@ def from_json(data: bytes, origin: str = "scenario") -> Scenario:
     :raise UsageError: it is not JSON, or not a scenario; names ``origin`` and the field
     """
     try:
-        return msgspec.json.decode(data, type=Scenario)
-    except msgspec.DecodeError as error:  # ValidationError is one
+        found: Scenario = strict_json.decode(data, Scenario)
+    except ValueError as error:
         raise UsageError(f"{origin}: not a scenario: {error}") from error
+    return found
 
 
 def load(path: Path) -> Scenario:

@@ -1,10 +1,13 @@
 """Arguments that several commands share."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from harness import strict_json
 from harness.errors import UsageError
+from harness.fault_plan import Fault, FaultPlan
 from harness.sizes import size_of
 
 RUNS = Path("runs")
@@ -49,6 +52,20 @@ def add_fault(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fault", action="append", default=[], metavar="JSON",
                         help="done to packets on their way, and may be given again; like "
                         """'{"fault": "drop", "select": {"idx": [3]}}'""")  # fmt: skip
+
+
+def faults(texts: Sequence[str]) -> FaultPlan:
+    """The fault plan whose faults are given as JSON, one each.
+
+    :raise UsageError: one is no fault; says why
+    """
+    found: list[Fault] = []
+    for text in texts:
+        try:
+            found.append(strict_json.decode(text.encode(errors="surrogateescape"), Fault))
+        except ValueError as error:
+            raise UsageError(f"--fault {text}: not a fault: {error}") from error
+    return tuple(found)
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from harness.commands.arguments import (
     Commands,
     add_fault,
     command_of,
+    faults,
 )
 from harness.errors import UsageError
 from harness.history import Side
@@ -85,14 +86,14 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _relay(options: argparse.Namespace) -> int:
-    from harness import by_relay, job, scenario  # noqa: PLC0415
+    from harness import by_relay, scenario  # noqa: PLC0415
     from harness.session.link import idstrs_of  # noqa: PLC0415
 
     wanted = scenario.load(options.scenario) if options.scenario else None
     return by_relay.serve(
         by_relay.address(options.listen),
         by_relay.address(options.to),
-        job.faults(options.fault) or (wanted.faults if wanted else ()),
+        faults(options.fault) or (wanted.faults if wanted else ()),
         wanted.seed if wanted else options.seed,
         idstrs_of(wanted) if wanted else {},
         sys.stdout,

@@ -12,6 +12,7 @@ from harness.commands.arguments import (
     add_qemus,
     add_report,
     add_where,
+    faults,
     size,
 )
 from harness.commands.output import complain, say
@@ -106,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
             size=options.size,
             seed=options.seed,
             guest=options.guest,
-            faults=job.faults(options.fault),
+            faults=faults(options.fault),
         ),
         options.trace_events,
     )
@@ -142,7 +143,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     return job.replay(
         options.capture,
-        job.Settings(qemu=options.qemu, faults=job.faults(options.fault)),
+        job.Settings(qemu=options.qemu, faults=faults(options.fault)),
         options.runs,
         **_how(options),
     )

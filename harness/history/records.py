@@ -22,6 +22,7 @@ device     ``config``                  ``command``, ``scratch``: registers the d
 device     ``bound``                   a PCI function is passed through: ``address``, ``kind``
                                        (vendor:device), ``driver``, ``found_with`` (the driver that
                                        had it), ``group``, ``iommufd`` (whether by that)
+device     ``created``                 an mdev instance: ``uuid``, ``type``, ``parent``, ``group``
 device     ``abilities``               what the kernel says of it: ``stop_copy``, ``p2p``,
                                        ``pre_copy``, ``dma_logging``, ``iommu_tracking``
 device     ``reset``                   --
@@ -104,6 +105,7 @@ is what QEMU stamps its trace lines and QMP events with.
 """
 
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -144,3 +146,22 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Thread of QEMU that wrote it (trace only)."""
     channel: int = -1
     """Multifd channel, of ``tid`` or on the wire; -1: the main channel, none, or not known."""
+
+
+NAMES: Mapping[Kind, frozenset[str]] = {
+    kind: frozenset(names.split())
+    for kind, names in {
+        Kind.DEVICE: "arc data_fd read write sent received config bound created abilities reset "
+        "ioctl unknown_ioctl",
+        Kind.PROCESS: "launched exited handed_over signalled memory stderr hung",
+        Kind.GUEST: "ready round gave_up line",
+        Kind.SESSION: "guest_config guest_bar guest_serial deadline action faults actions "
+        "continued not_captured replayed not_continued",
+        Kind.WIRE: "channel_opened channel_refused channel_ended channel_closed damaged "
+        "hello_out packet_in packet_out packet_lost main_section switchover main_end raw_out "
+        "fault main_stalled main_resumed delivered",
+    }.items()
+}
+"""The names of the table above, by kind; those of ``trace`` and ``qmp`` are QEMU's."""
+QMP_NAMES = frozenset({"execute", "return", "error"})
+"""Records of ``qmp`` that are no events."""

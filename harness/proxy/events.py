@@ -4,7 +4,6 @@
 told                   value
 =====================  ===========================================================
 ``loaded``             bytes of state that the destination's ``device`` has taken so far
-``queued``             idx of a packet that the destination has taken in
 ``switchover``         offset of the command on the main channel that starts it: the source
                        has stopped its VM, and the destination does not know yet
 ``switchover_passed``  --: the destination gets that command, and nothing behind it yet

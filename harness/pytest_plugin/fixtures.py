@@ -19,7 +19,7 @@ from harness.pytest_plugin.counting import interrupted
 from harness.run import Run, known_deviations, run_scenario
 from harness.scenario import Scenario
 from harness.session.session import Session
-from harness.vm import builds
+from harness.vm import builds, fits
 
 FAILED = pytest.StashKey[bool]()
 
@@ -130,6 +130,7 @@ def judged(
     async def run(scenario: Scenario) -> Run:
         trace_events = pytestconfig.getoption("--trace-events")
         wanted = await asyncio.to_thread(with_builds, scenario)  # may have to ask the builds
+        await asyncio.to_thread(fits.require, wanted, trace_events)
         first = await run_scenario(wanted, results_dir, trace_events=trace_events)
         done: Run | None = first
         while done is not None:

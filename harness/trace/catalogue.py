@@ -22,6 +22,7 @@ Arguments = dict[str, int | str]
 
 _PROPERTIES = {"disable", "vcpu"}
 _DECLARATION = re.compile(r"((?:\w+[ \t]+)*)(\w+)\(([^()]*)\)\s*(.*)")
+_NAME = re.compile(r"^[ \t]*(?:\w+[ \t]+)*(\w+)\(", re.MULTILINE)
 _ARGUMENT = re.compile(r"(\w.*[\s*])(\w+)")
 # String literals and the macros of <inttypes.h> that stand between them.
 _FORMAT_PART = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|PRI([diouxX])(?:8|16|32|64|MAX|PTR)\b)')
@@ -162,6 +163,11 @@ class Catalogue:
                 " name the file that was installed with the QEMU under test"
             )
         return cls(origin, events)
+
+
+def names(text: str) -> set[str]:
+    """Names of the events that the text of a ``trace-events-all`` declares, built in or not."""
+    return set(_NAME.findall(text))
 
 
 def _declared(declaration: str) -> TraceEvent:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,7 @@ class Probe:
     :ivar machines: machine types, with aliases
     :ivar has_log_backend: whether ``-trace`` with ``-D`` really writes
     :ivar has_tls: whether it was built with GnuTLS
+    :ivar schema: its answer to query-qmp-schema (qapi/introspect.json)
     """
 
     def __init__(
@@ -180,11 +182,13 @@ class Probe:
         machines: tuple[str, ...],
         has_log_backend: bool,
         has_tls: bool = True,
+        schema: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.facts = facts
         self.machines = machines
         self.has_log_backend = has_log_backend
         self.has_tls = has_tls
+        self.schema = schema
 
 
 async def probe(binary: Path) -> Probe:
@@ -217,6 +221,7 @@ async def probe(binary: Path) -> Probe:
             await monitor.connect(ours, _PROBE_TIMEOUT_S)
             found = await facts(monitor, binary)
             machines = await monitor.execute("query-machines")
+            schema = await monitor.execute("query-qmp-schema")
             has_tls = await _takes(monitor, "tls-creds-anon", endpoint="server")
             process.is_end_asked = True
             await monitor.execute("quit")
@@ -232,7 +237,7 @@ async def probe(binary: Path) -> Probe:
                 await process.end(1.0)
         names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
         wrote = log.is_file() and b"qmp" in log.read_bytes()
-    return Probe(found, tuple(sorted(names)), wrote, has_tls)
+    return Probe(found, tuple(sorted(names)), wrote, has_tls, schema)
 
 
 async def _takes(monitor: Monitor, qom_type: str, **properties: str) -> bool:

@@ -78,7 +78,7 @@ devices = st.builds(
     id=st.text(min_size=1),
     size=st.integers(0, 1 << 40),
     seed=st.integers(-(1 << 60), 1 << 60),
-    bar_size=st.integers(12, 30).map(lambda n: 1 << n),
+    bar_size=st.integers(12, 29).map(lambda n: 1 << n),
     reported_size=st.none() | st.integers(0, 1 << 40),
     save=st.builds(SaveBehaviour, read_sizes=sizes, read_delay_s=st.floats(0, 10)),
     load=st.builds(LoadBehaviour, write_sizes=sizes, lie_at=st.just(1)),
@@ -228,15 +228,18 @@ def test_fewest_and_most_channels_are_accepted(channels):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"{", "truncated"),
+        (b"{", "Expecting property name"),
         (b"[]", "Expected `object`"),
         (b"{}", "missing required field `name`"),
-        (b'{"name": "x", "chanels": 2}', "unknown field `chanels`"),
+        (b'{"name": "x", "chanels": 2}', "unknown field chanels; did you mean channels?"),
         (b'{"name": "x", "channels": "two"}', "Expected `int`, got `str`"),
-        (b'{"name": "x", "channels": 0}', "channels is 0, not 1 to 255"),
+        (b'{"name": "x", "channels": 0}', "channels is 0: Expected `int` >= 1"),
         (b'{"name": "x", "devices": [{"kind": "emulated"}]}', "field `id`"),
-        (b'{"name": "x", "devices": [{"kind": "emulated", "id": "a", "sise": 1}]}', "`sise`"),
-        (b'{"name": "x", "devices": [{"kind": "emulated", "id": "a", "save": {"x": 1}}]}', "`x`"),
+        (b'{"name": "x", "devices": [{"kind": "emulated", "id": "a", "sise": 1}]}', "sise"),
+        (
+            b'{"name": "x", "devices": [{"kind": "emulated", "id": "a", "save": {"x": 1}}]}',
+            "field x",
+        ),
         (b'{"name": "x", "transport": "rdma"}', "rdma"),
     ],
 )
@@ -250,7 +253,7 @@ def test_json_that_is_no_scenario_is_refused_in_one_line(text, says):
 
 
 def test_origin_of_the_text_need_not_be_told():
-    with pytest.raises(UsageError, match=r"^scenario: not a scenario: Input data was truncated$"):
+    with pytest.raises(UsageError, match=r"^scenario: not a scenario: not JSON: Expecting"):
         from_json(b"{")
 
 
@@ -414,7 +417,7 @@ def test_tls_is_traced_where_anything_is():
         ({"tls": "psk", "tls_mismatch": "ca"}, "is not of tls=psk, which knows key, source_plain"),
         ({"tls": "x509", "tls_mismatch": "key"}, "is not of tls=x509, which knows ca, client"),
         ({"tls": "psk", "transport": "file"}, "TLS needs a socket; transport is file"),
-        ({"tls": "ssl"}, "Invalid enum value 'ssl'"),
+        ({"tls": "ssl"}, "tls is 'ssl': unknown; one of none, psk, x509"),
     ],
 )
 def test_tls_that_makes_no_sense_is_one_line(fields, words):

@@ -1,9 +1,11 @@
-"""Sizes with units; the command line behind --."""
+"""Sizes with units; faults as JSON; the command line behind --."""
 
 import pytest
 
 from harness import job
-from harness.errors import VMError
+from harness.commands.arguments import faults
+from harness.errors import UsageError, VMError
+from harness.fault_plan import Drop, Hold, Until
 from tests.unit.called import one_line
 
 
@@ -22,6 +24,35 @@ def test_size_is_bytes_with_a_unit(call, monkeypatch, text, size):
     monkeypatch.setattr(job, "scenarios", remember)
     assert call("run", "--size", text)[0] == 3
     assert seen["size"] == size
+
+
+def test_faults_are_given_as_json():
+    found = faults(['{"fault": "drop"}', '{"fault": "hold", "until": {"packets": 2}}'])
+    assert found == (Drop(), Hold(until=Until(packets=2)))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "Expecting property name"),
+        ('{"fault": "dop"}', "fault is 'dop': unknown; did you mean drop?"),
+        ('{"fault": "drop", "select": {"id": [3]}}', "field id in select; did you mean idx?"),
+        ('{"fault": "drop", "fault": "hold"}', "field fault stands twice"),
+        ('{"fault": "drop", "select": {"channel": 300}}', "select.channel is 300: .* <= 254"),
+        ('{"fault": "drop", "select": {"idx": [-1]}}', r"select.idx\[0\] is -1: .* >= 0"),
+        ('{"fault": "drop", "select": {"idx": [4294967296]}}', "4294967296: .* <= 4294967295"),
+        ('{"fault": "hold", "until": {}}', "until needs one of"),
+        ('{"fault": "hold", "until": {"delay_s": 1e400}}', "until.delay_s is Infinity"),
+        ('{"fault": "hold", "until": {"delay_s": -0.5}}', "until.delay_s is -0.5"),
+        ('{"fault": "hold", "until": {"delay_s": NaN}}', "not JSON"),
+        ('{"fault": "pace", "bytes_per_s": 0}', "bytes_per_s is 0: .* > 0"),
+        ("\udcff", "not JSON|not UTF-8"),
+    ],
+)
+def test_what_is_no_fault_is_refused_with_why(text, why):
+    with pytest.raises(UsageError, match=why) as refused:
+        faults([text])
+    assert "\n" not in str(refused.value)
 
 
 def test_serve_needs_a_program(call, tmp_path):

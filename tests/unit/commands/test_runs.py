@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness import in_rig, job
+from harness.vm import fits
 from tests.unit.called import one_line
 from tests.unit.saved_runs import save, valid_run, violated_run
 
@@ -87,7 +88,7 @@ def test_json_is_a_document_also_where_nothing_could_be_done(call, tmp_path):
         ('{"name": "x", "nonsense": 1}', "nonsense"),
         ('{"name": "x", "channels": "four"}', "channels"),
         ('{"name": "x", "channels": 0}', "channels is 0"),
-        ('{"name": ', "truncated"),
+        ('{"name": ', "not JSON: Expecting value"),
         ("[]", "not a scenario"),
     ],
 )
@@ -141,7 +142,8 @@ def test_scenario_with_the_kernels_devices_runs_in_the_rig_with_the_same_options
         seen.update(wanted=wanted, runs=runs_dir, options=options, writable=writable)
         return 2
 
-    monkeypatch.setattr(job, "_require", lambda *_args, **_settings: None)
+    for module, name in ((job, "_require"), (fits, "require")):
+        monkeypatch.setattr(module, name, lambda *_args, **_settings: None)
     monkeypatch.setattr(in_rig, "is_needed", bool)
     monkeypatch.setattr(in_rig, "run", run)
     binary = tmp_path / "qemu-system-x86_64"

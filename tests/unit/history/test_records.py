@@ -1,9 +1,15 @@
 """The record: one line of a history."""
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, records
+from harness.history.rundir import read_records
+
+DATA = Path(__file__).parents[2] / "data"
 
 RECORD = Record(
     1_700_000_000_000_000_001,
@@ -56,3 +62,23 @@ def test_side_and_kind_are_words_of_a_list():
 def test_record_cannot_be_changed():
     with pytest.raises(AttributeError):
         RECORD.name = "other"  # type: ignore[misc]
+
+
+_ROW = re.compile(r"^(\w+)\s+((?:``[^`]+``(?:, )?)+)", re.MULTILINE)
+
+
+def test_names_are_those_of_the_table():
+    """Two lists of one thing: a record that only one of them has would be refused, or unknown."""
+    table: dict[str, set[str]] = {}
+    for kind, names in _ROW.findall(records.__doc__):
+        table.setdefault(kind, set()).update(re.findall("``([^`]+)``", names))
+    assert table.pop("trace") == {"?"}
+    assert table.pop("qmp") == records.QMP_NAMES
+    assert {Kind(kind): names for kind, names in table.items()} == records.NAMES
+
+
+def test_saved_runs_have_no_other_names():
+    for path in sorted(DATA.rglob("history.jsonl")):
+        for record in read_records(path):
+            if record.kind not in (Kind.TRACE, Kind.QMP):
+                assert record.name in records.NAMES[record.kind], path

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import TraceError
-from harness.trace.catalogue import Argument, Catalogue, Conversion, TraceEvent
+from harness.trace.catalogue import Argument, Catalogue, Conversion, TraceEvent, names
 
 EXCERPTS = Path(__file__).parents[2] / "data" / "trace-events"
 BUILDS = {
@@ -210,3 +210,14 @@ def test_only_events_that_matter_are_read() -> None:
     assert set(catalogue.events) == {"vfio_a", "multifd_b"}
     with pytest.raises(TraceError, match=r"events: .* no trace event no_such_\*"):
         Catalogue.parse(text, "events", ("no_such_*",))
+
+
+def test_names_of_all_events_are_found_whatever_stands_before_them():
+    text = '# a comment(1)\n\nfirst(void) "x"\ndisable second(int a) "%d"\n third(void) "f(x)"\n'
+    assert names(text) == {"first", "second", "third"}
+
+
+@pytest.mark.parametrize("path", sorted(EXCERPTS.glob("*.txt")), ids=lambda p: p.stem)
+def test_names_are_those_of_the_catalogue(path):
+    text = path.read_text()
+    assert names(text) == set(Catalogue.parse(text, "x").events)

@@ -1,0 +1,195 @@
+"""Whether a scenario's names are names of its builds: machine, trace events, QMP events.
+
+Asked before a run, so that no QEMU is blamed for a name that it never had.
+"""
+
+import fnmatch
+import functools
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.action_plan import When
+from harness.errors import PrerequisiteMissing, UsageError
+from harness.history.records import QMP_NAMES, Kind
+from harness.scenario import Scenario
+from harness.strict_json import did_you_mean
+from harness.trace import catalogue
+from harness.vm import builds
+
+Events = Mapping[str, Mapping[str, frozenset[str]]]
+"""Event -> its arguments -> what each may be, where it is of an enumeration; else empty."""
+
+_NO_PCI = ("none", "isapc", "microvm", "nitro-enclave", "x-remote", "xenfv", "xenpv")
+"""Machine types of x86 without a PCI bus 0 that a migration could be tried on."""
+_COMMON: Events = {
+    "STOP": {},
+    "RESUME": {},
+    "MIGRATION": {
+        "status": frozenset(
+            (
+                *("none", "setup", "active", "pre-switchover", "device", "completed", "failed"),
+                *("cancelling", "cancelled", "postcopy-active", "postcopy-paused"),
+            )
+        )
+    },
+}
+"""What each QEMU from 10.0 on has (qapi/run-state.json, qapi/migration.json): need not be asked."""
+_TIMEOUT_S = 20.0
+
+
+def require(scenario: Scenario, trace_events: str = "", *, is_replayed: bool = False) -> None:
+    """Refuse names that the builds of ``scenario`` do not know.
+
+    :raise UsageError: there are such; all of them in one line
+    :raise PrerequisiteMissing: a build cannot be asked
+    """
+    if found := list(problems(scenario, trace_events, is_replayed=is_replayed)):
+        raise UsageError(f"{scenario.name}: {'; '.join(found)}")
+
+
+def problems(
+    scenario: Scenario, trace_events: str = "", *, is_replayed: bool = False
+) -> Iterator[str]:
+    """Each name of ``scenario`` that its builds do not know, in words.
+
+    :param trace_events: path of trace-events-all; empty: beside each binary
+    :param is_replayed: it has no source
+    :raise PrerequisiteMissing: a build cannot be asked
+    """
+    destination = scenario.qemu_dst or scenario.qemu
+    given = (destination,) if is_replayed else (scenario.qemu, destination)
+    binaries = tuple(dict.fromkeys(builds.find(each) for each in given))
+    yield from _machine(scenario.machine, binaries)
+    if scenario.trace:
+        traced = _traced(binaries, trace_events)
+        for number, pattern in enumerate(scenario.trace):
+            if traced and not _is_there(pattern, traced):
+                known = traced | {f"{name.partition('_')[0]}_*" for name in traced}
+                near = did_you_mean(pattern, known)
+                yield f"trace[{number}] is {pattern!r}: the build has no such trace event{near}"
+    for number, action in enumerate(scenario.actions):
+        for words in _when(action.when, binaries):
+            yield f"actions[{number}].when.{words}"
+    if scenario.then is not None:
+        then = scenario.then
+        binaries_of = {"qemu": then.qemu or scenario.qemu, "qemu_dst": then.qemu_dst or destination}
+        for words in problems(msgspec.structs.replace(then, **binaries_of), trace_events):
+            yield f"then: {words}"
+
+
+def _machine(machine: str, binaries: Sequence[Path]) -> Iterator[str]:
+    name = machine.partition(",")[0]
+    if name.startswith(_NO_PCI):
+        yield f"machine is {name!r}: it has no PCI bus for the devices; q35 has"
+        return
+    for binary in binaries:
+        known = machines(binary)
+        if known and name not in known:
+            yield f"machine is {name!r}: {binary} has none{did_you_mean(name, known)}"
+
+
+def _when(when: When, binaries: Sequence[Path]) -> Iterator[str]:
+    """One build that has the event is enough: the other side's may be older."""
+    if when.kind == Kind.QMP and when.name not in QMP_NAMES and list(_event(when, _COMMON)):
+        known = [events(binary) for binary in binaries]
+        yield from min((list(_event(when, each)) if each else [] for each in known), key=len)
+
+
+def _event(when: When, known: Events) -> Iterator[str]:
+    if when.name not in known:
+        yield f"name is {when.name!r}: no QMP event{did_you_mean(when.name, known)}"
+        return
+    arguments = known[when.name]
+    for name, value in when.args.items():
+        if name not in arguments:
+            yield f"args.{name}: {when.name} has no such argument{did_you_mean(name, arguments)}"
+        elif (words := arguments[name]) and value not in list(words):  # may be no word at all
+            yield f"args.{name} is {value!r}: unknown{did_you_mean(str(value), words)}"
+
+
+# -- what the builds know ----------------------------------------------------------------
+
+
+def machines(binary: Path) -> frozenset[str]:
+    """The machine types of ``binary``, with aliases; empty: it does not say.
+
+    :raise PrerequisiteMissing: it cannot be executed
+    """
+    return _machines(binary, _stamp(binary))
+
+
+def events(binary: Path) -> Events:
+    """The QMP events of ``binary`` (query-qmp-schema).
+
+    :raise PrerequisiteMissing: it does not come up
+    """
+    return _events(binary, _stamp(binary))
+
+
+def _stamp(binary: Path) -> int:
+    """Another one where the file was built anew."""
+    try:
+        return binary.stat().st_mtime_ns
+    except OSError as error:
+        raise PrerequisiteMissing(f"{binary}: {error.strerror}") from error
+
+
+@functools.cache
+def _machines(binary: Path, _stamp: int) -> frozenset[str]:
+    try:
+        answer = subprocess.run(
+            [binary, "-machine", "help"], capture_output=True, timeout=_TIMEOUT_S, check=False
+        )
+    except OSError as error:
+        raise PrerequisiteMissing(f"{binary}: cannot be executed: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise PrerequisiteMissing(f"{binary}: -machine help did not end") from error
+    _heading, *lines = answer.stdout.decode(errors="backslashreplace").splitlines() or [""]
+    return frozenset(line.split()[0] for line in lines if line.strip())
+
+
+@functools.cache
+def _events(binary: Path, _stamp: int) -> Events:
+    return events_of(builds.probe_now(binary).schema)
+
+
+def events_of(schema: Sequence[Mapping[str, Any]]) -> Events:
+    """The events in an answer of query-qmp-schema (qapi/introspect.json)."""
+    types = {each["name"]: each for each in schema}
+
+    def words(name: str) -> frozenset[str]:
+        return frozenset(types[name]["values"] if types[name]["meta-type"] == "enum" else ())
+
+    return {
+        each["name"]: {
+            member["name"]: words(member["type"]) for member in types[each["arg-type"]]["members"]
+        }
+        for each in schema
+        if each["meta-type"] == "event"
+    }
+
+
+def _traced(binaries: Sequence[Path], trace_events: str) -> frozenset[str]:
+    """Trace events that at least one of ``binaries`` has."""
+    paths = [builds.trace_events_path(binary, trace_events) for binary in binaries]
+    return _names(tuple((path, _stamp(path)) for path in dict.fromkeys(paths)))
+
+
+@functools.cache
+def _names(paths: tuple[tuple[Path, int], ...]) -> frozenset[str]:
+    found: set[str] = set()
+    for path, _ in paths:
+        try:
+            found |= catalogue.names(path.read_text(errors="backslashreplace"))
+        except OSError as error:
+            raise PrerequisiteMissing(f"{path}: cannot be read: {error.strerror}") from error
+    return frozenset(found)
+
+
+@functools.cache
+def _is_there(pattern: str, traced: frozenset[str]) -> bool:
+    return bool(fnmatch.filter(traced, pattern))
