@@ -14,7 +14,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import harness
-from harness.commands import bisect, by_hand, compare, evidence, machine, measure, qemu, runs
+from harness.commands import (
+    bisect,
+    by_hand,
+    check,
+    compare,
+    evidence,
+    machine,
+    measure,
+    qemu,
+    runs,
+)
 from harness.commands.output import complain
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.report.summary import INTERRUPTED, LOST, PROGRAM
@@ -83,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {harness.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (runs, compare, measure, evidence, machine, qemu, bisect, by_hand):
+    for group in (runs, check, compare, measure, evidence, machine, qemu, bisect, by_hand):
         group.add(commands)
     return parser
 

@@ -68,10 +68,15 @@ def faults(texts: Sequence[str]) -> FaultPlan:
     return tuple(found)
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """``--trace-events`` and ``--runs``."""
+def add_trace_events(parser: argparse.ArgumentParser) -> None:
+    """``--trace-events``."""
     parser.add_argument("--trace-events", default="", metavar="PATH",
                         help="trace-events-all (default: beside the binary)")  # fmt: skip
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """``--trace-events`` and ``--runs``."""
+    add_trace_events(parser)
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR",
                         help="where run directories go (default: runs/)")  # fmt: skip
 
