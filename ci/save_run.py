@@ -8,7 +8,9 @@ import re
 import sys
 from pathlib import Path
 
-from harness.history.rundir import HISTORY, MANIFEST, SCENARIO, load
+import msgspec
+
+from harness.history.rundir import FORMAT, HISTORY, MANIFEST, SCENARIO, Manifest, digest_of, load
 from harness.vm import guest_image
 
 
@@ -25,7 +27,20 @@ def main(run: Path, target: Path) -> None:
         text = text.replace(str(run.absolute()), f"/runs/{target.name}")
         text = text.replace(str(guest_image.CACHE), "/usr/share/guest")
         (target / name).write_text(text)
+    seal(target)
     load(target)
+
+
+def seal(target: Path) -> None:
+    """Let the manifest of the run at ``target`` vouch for the files as they are now."""
+    manifest = msgspec.json.decode((target / MANIFEST).read_bytes(), type=Manifest)
+    sealed = msgspec.structs.replace(
+        manifest,
+        format=FORMAT,
+        scenario_digest=digest_of(target / SCENARIO),
+        history_digest=digest_of(target / HISTORY),
+    )
+    (target / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(sealed)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import xxhash
 
 from harness import private
 from harness import scenario as scenarios
@@ -40,8 +41,9 @@ from harness.history.builds import BuildFacts
 from harness.history.records import Record
 from harness.scenario import Scenario
 
-FORMAT = 1
-"""Version of the run directory's format that this harness writes and reads."""
+FORMAT = 2
+"""Version of the run directory's format that this harness writes; it reads all from 1 on, which
+had no digests."""
 
 MANIFEST = "manifest.json"
 SCENARIO = "scenario.json"
@@ -71,6 +73,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the run came to its end and everything that was seen is in the history."""
     records: int = -1
     """Lines of history.jsonl, so that a history cut short is noticed; -1: not counted."""
+    scenario_digest: str = ""
+    """xxh3_128 of scenario.json, hex: what was edited afterwards says nothing about a QEMU."""
+    history_digest: str = ""
+    """The same of history.jsonl."""
 
 
 class _Version(msgspec.Struct):
@@ -99,6 +105,7 @@ class RunDir:
         self.path = path
         self.folder = path.absolute()
         self._records = -1
+        self._digests: dict[str, str] = {}
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunDir":
@@ -139,11 +146,18 @@ class RunDir:
         self._records = len(ordered)
         return self._records
 
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Write manifest.json, last of all; the number of records written is filled in."""
+    def write_manifest(self, manifest: Manifest) -> Manifest:
+        """Write manifest.json, last of all; what was written before is filled in."""
         if manifest.records < 0:
             manifest = msgspec.structs.replace(manifest, records=self._records)
+        manifest = msgspec.structs.replace(
+            manifest,
+            format=FORMAT,
+            scenario_digest=self._digests.get(SCENARIO, ""),
+            history_digest=self._digests.get(HISTORY, ""),
+        )
         self._write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        return manifest
 
     def write_verdict(self, verdict: bytes) -> None:
         """Write verdict.json."""
@@ -154,6 +168,7 @@ class RunDir:
         try:
             private.write(temporary, data)
             temporary.replace(self.path / name)
+            self._digests[name] = xxhash.xxh3_128_hexdigest(data)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise HistoryError(f"{self.path / name}: cannot write: {error.strerror}") from error
@@ -180,8 +195,28 @@ def load(path: Path) -> History:
             f"{path / HISTORY}: has {len(records)} records, the manifest says "
             f"{manifest.records}; the file was cut or added to: make the run again"
         )
+    if manifest.format > 1:
+        _compare(path / SCENARIO, manifest.scenario_digest)
+        _compare(path / HISTORY, manifest.history_digest)
     contract.check(records, scenario, str(path / HISTORY))
     return History(scenario, manifest, records)
+
+
+def _compare(path: Path, digest: str) -> None:
+    """:raise HistoryError: the file ``path`` is not what the run wrote."""
+    if digest_of(path) != digest:
+        raise HistoryError(
+            f"{path}: its digest is not the manifest's: it was edited, and is no evidence; "
+            "make the run again"
+        )
+
+
+def digest_of(path: Path) -> str:
+    """xxh3_128 of the file ``path``, hex, as the manifest has it.
+
+    :raise HistoryError: it cannot be read
+    """
+    return xxhash.xxh3_128_hexdigest(_read(path))
 
 
 def read_records(path: Path) -> list[Record]:

@@ -473,7 +473,7 @@ class Session:
 
     def _write(self, source: BuildFacts, destination: BuildFacts) -> History:
         self.rundir.write_history(self.records)
-        manifest = Manifest(
+        written = Manifest(
             harness=harness.__version__,
             scenario=self.scenario.name,
             started_ns=self._started_ns,
@@ -482,9 +482,8 @@ class Session:
             destination=destination,
             complete=True,
         )
-        self.rundir.write_manifest(manifest)
+        manifest = self.rundir.write_manifest(written)
         ordered = sorted(self.records, key=lambda record: record.t_ns)
-        manifest = msgspec.structs.replace(manifest, records=len(ordered))
         return History(self.scenario, manifest, ordered)
 
 

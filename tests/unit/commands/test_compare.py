@@ -44,7 +44,7 @@ def test_what_is_no_run_is_one_line_and_3(call, tmp_path, side):
 def test_run_of_a_newer_format_is_one_line_and_3(call, tmp_path):
     before, after = save(valid_run(), tmp_path), save(valid_run(), tmp_path)
     manifest = after / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 99'))
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 99'))
     status, _, err = call("compare", before, after)
     assert status == 3
     assert "made by a newer harness" in one_line(err)

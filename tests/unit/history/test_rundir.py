@@ -19,6 +19,7 @@ from harness.history.rundir import (
     SCENARIO,
     Manifest,
     RunDir,
+    digest_of,
     load,
     read_records,
 )
@@ -132,7 +133,11 @@ def test_what_was_written_is_read_again(rundir):
     history = load(rundir.path)
     assert history.scenario == SCENARIO_OF
     assert history.records == RECORDS
-    assert history.manifest == msgspec.structs.replace(MANIFEST_OF, records=3)
+    digests = {
+        "scenario_digest": digest_of(rundir.path / SCENARIO),
+        "history_digest": digest_of(rundir.path / HISTORY),
+    }
+    assert history.manifest == msgspec.structs.replace(MANIFEST_OF, records=3, **digests)
 
 
 def test_records_are_sorted_by_time_and_those_of_one_time_keep_their_order(tmp_path):
@@ -253,8 +258,8 @@ def test_directory_without_manifest_is_no_run(tmp_path):
 
 
 def test_newer_format_is_named(rundir):
-    words = damage(rundir, MANIFEST, b'{"format": 2, "something": "else"}')
-    assert "made by a newer harness: format 2, this one reads 1" in words
+    words = damage(rundir, MANIFEST, b'{"format": 99, "something": "else"}')
+    assert f"made by a newer harness: format 99, this one reads {FORMAT}" in words
 
 
 @pytest.mark.parametrize(
@@ -321,8 +326,7 @@ def test_file_cut_between_two_lines_is_noticed_too(rundir):
 
 
 def test_manifest_that_counts_nothing_is_believed(rundir):
-    rundir.write_manifest(msgspec.structs.replace(MANIFEST_OF, records=-1))
-    manifest = json.loads((rundir.path / MANIFEST).read_text()) | {"records": -1}
+    manifest = json.loads((rundir.path / MANIFEST).read_text()) | {"records": -1, "format": 1}
     (rundir.path / MANIFEST).write_text(json.dumps(manifest))
     (rundir.path / HISTORY).write_bytes(b"")
     assert load(rundir.path).records == []
@@ -338,3 +342,53 @@ def test_bytes_that_are_not_utf_8(rundir):
     line = b'{"t_ns":9,"side":"source","kind":"qmp","name":"\xff"}\n'
     data = (rundir.path / HISTORY).read_bytes()
     assert "line 4: not UTF-8" in damage(rundir, HISTORY, data + line)
+
+
+def as_of_format_1(rundir: RunDir) -> None:
+    manifest = json.loads((rundir.path / MANIFEST).read_text()) | {"format": 1}
+    del manifest["scenario_digest"], manifest["history_digest"]
+    (rundir.path / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (SCENARIO, b'"size": 7', b'"size": 8'),
+        (SCENARIO, b'"order"', b'"other"'),
+        (HISTORY, b'"completed"', b'"failed"'),
+        (HISTORY, b'"t_ns":8', b'"t_ns":9'),
+    ],
+)
+def test_edited_file_is_no_evidence(rundir, name, old, new):
+    data = (rundir.path / name).read_bytes()
+    assert data.count(old) == 1
+    assert f"{name}: its digest is not the manifest's" in damage(
+        rundir, name, data.replace(old, new)
+    )
+
+
+@pytest.mark.parametrize("name", [SCENARIO, HISTORY])
+def test_run_of_an_older_harness_has_no_digests_and_is_read(rundir, name):
+    as_of_format_1(rundir)
+    assert load(rundir.path).records == RECORDS
+    data = (rundir.path / name).read_bytes()
+    (rundir.path / name).write_bytes(data.replace(b'"size": 7', b'"size":  7') + b"\n")
+    assert load(rundir.path)
+
+
+@pytest.mark.parametrize("field", ["scenario_digest", "history_digest"])
+def test_digest_that_was_taken_out_is_missed(rundir, field):
+    manifest = json.loads((rundir.path / MANIFEST).read_text())
+    del manifest[field]
+    words = damage(rundir, MANIFEST, json.dumps(manifest).encode())
+    assert "its digest is not the manifest's" in words
+
+
+def test_run_that_is_saved_again_has_digests_of_its_own(rundir, tmp_path):
+    again = RunDir.create(tmp_path, "again")
+    loaded = load(rundir.path)
+    again.write_scenario(Scenario(name="other"))
+    again.write_history(loaded.records[:1])
+    written = again.write_manifest(msgspec.structs.replace(loaded.manifest, records=-1))
+    assert load(again.path).manifest == written
+    assert written.scenario_digest != loaded.manifest.scenario_digest
