@@ -1,5 +1,6 @@
 """``--device KIND[:...]``: a device in one word of the command line."""
 
+import difflib
 from collections.abc import Sequence
 
 from harness.errors import UsageError
@@ -7,6 +8,7 @@ from harness.scenario import Device, EmulatedDevice, MdevDevice, PciDevice
 
 FORMS = "emulated, mdev, mdev:TYPE, pci:SOURCE, pci:SOURCE,DESTINATION"
 """What one may look like, for the help."""
+_KINDS = ("emulated", "mdev", "pci")
 
 
 def parse(texts: Sequence[str]) -> tuple[Device, ...]:
@@ -30,4 +32,6 @@ def _device(text: str, number: int) -> Device:
         case "pci", _ if rest:
             source, _, destination = rest.partition(",")
             return PciDevice(id=name, source=source, destination=destination)
-    raise UsageError(f"--device {text}: not a device; one of: {FORMS}")
+    near = [word for word in difflib.get_close_matches(kind, _KINDS, n=1) if word != kind]
+    hint = f"; did you mean {near[0]}?" if near else f"; one of: {FORMS}"
+    raise UsageError(f"--device {text}: not a device{hint}")

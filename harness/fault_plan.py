@@ -222,6 +222,10 @@ class Rewrite(_Fault, Changing, frozen=True, kw_only=True, tag="rewrite"):
 
     fields: Fields
 
+    def __post_init__(self) -> None:
+        if self.fields == Fields():
+            raise ValueError("rewrite needs a field to set")
+
     def describe(self) -> str:
         return f"rewrite {self.select.describe()}: {self.fields.describe()}"
 

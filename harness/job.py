@@ -4,6 +4,7 @@ A run that is lost does not keep the others from being made; what was made is re
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -83,15 +84,29 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
         if versions[0] != versions[1]:
             back = replace(settings, qemu=str(pair[1]), qemu_dst=str(pair[0]))
             turned = [with_builds(applied(each, back), back) for each in main_job.TURNED]
-    found = [with_builds(applied(each, settings), settings) for each in wanted] + turned
+    found = []
+    for each, path in zip(wanted, paths or [None] * len(wanted), strict=True):
+        with _named(path):
+            found.append(with_builds(applied(each, settings), settings))
+    found += turned
     for binary in dict.fromkeys(name for each in found for name in (each.qemu, each.qemu_dst)):
         has_trace = any(each.trace for each in found if binary in (each.qemu, each.qemu_dst))
         _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
     if not paths and not settings.has_shape:
         return [each for each in found if not each.has_tls or _have_tls(each)]
-    for each in found:
-        fits.require(each, trace_events)
+    for each, path in zip(found, paths or [None], strict=True):
+        with _named(path):
+            fits.require(each, trace_events)
     return found
+
+
+@contextlib.contextmanager
+def _named(path: Path | None) -> Iterator[None]:
+    """Name the file that a scenario came from, if it came from one, in what is wrong with it."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}" if path else str(error)) from error
 
 
 def _have_tls(wanted: Scenario) -> bool:
@@ -159,8 +174,9 @@ def _with_guest(original: Scenario, devices: Sequence[Device]) -> dict[str, Any]
 
 def _devices(originals: Sequence[Device], settings: Settings) -> Iterator[Device]:
     """So many devices as are wanted: the scenario's own, then copies of its last."""
-    if settings.devices is not None and settings.devices < 0:
-        raise ValueError(f"--devices is {settings.devices}, below 0")
+    most = scenario_checks.MOST_DEVICES
+    if settings.devices is not None and not 1 <= settings.devices <= most:
+        raise ValueError(f"--devices is {settings.devices}, not 1 to {most}")
     count = len(originals) if settings.devices is None else settings.devices
     names = (f"vfio{n}" for n in itertools.count())
     free = (name for name in names if name not in {device.id for device in originals})

@@ -31,9 +31,9 @@ Call = Annotated[int, Meta(ge=1, le=0x7FFFF000)]
 Calls = Annotated[tuple[Call, ...], Meta(max_length=4096)]
 Bar = Annotated[int, Meta(ge=4096, le=1 << 29)]
 """A 32-bit memory BAR: 1 GiB finds no place below 4 GiB on q35 (seen in 10.0.13)."""
-Piece = Annotated[int, Meta(ge=1, le=1 << 30)]
+Piece = Annotated[int, Meta(ge=1, le=1 << 28)]
 """Bytes of a packet that a fault makes."""
-Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
+Bytes = Annotated[int, Meta(ge=0, le=1 << 28)]
 Mask = Annotated[int, Meta(ge=1, le=255)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Number = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -45,5 +45,5 @@ Delay = Annotated[float, Meta(ge=0, le=3600)]
 """Seconds before an answer, at most an hour."""
 Deadline = Annotated[float, Meta(ge=0.01, le=_DAY_S)]
 """Seconds until something must have ended: no QEMU does anything in less."""
-Rate = Annotated[float, Meta(gt=0, le=1e15)]
+Rate = Annotated[float, Meta(ge=1, le=1e15)]
 """Bytes a second."""

@@ -140,20 +140,22 @@ def trace_events_path(binary: Path, given: str = "") -> Path:
     )
 
 
+async def _ask(monitor: Monitor, command: str, **arguments: str) -> Any:
+    """The answer; empty: no such device, no trace events, or no such command in this build."""
+    try:
+        return await monitor.execute(command, arguments)
+    except QmpError:
+        return []
+
+
 async def facts(monitor: Monitor, binary: Path | str) -> BuildFacts:
     """What the running QEMU behind ``monitor`` is and can do."""
 
-    async def ask(command: str, **arguments: str) -> Any:
-        try:
-            return await monitor.execute(command, arguments)
-        except QmpError:
-            return []  # no such device, or no trace events in this build
-
     properties, capabilities, machine, states = await asyncio.gather(
-        ask("device-list-properties", typename="vfio-pci"),
-        ask("query-migrate-capabilities"),
-        ask("qom-get", path="/machine", property="type"),
-        ask("trace-event-get-state", name="vfio_load_bufs_thread_start"),
+        _ask(monitor, "device-list-properties", typename="vfio-pci"),
+        _ask(monitor, "query-migrate-capabilities"),
+        _ask(monitor, "qom-get", path="/machine", property="type"),
+        _ask(monitor, "trace-event-get-state", name="vfio_load_bufs_thread_start"),
     )
     return BuildFacts(
         path=str(binary),
@@ -174,6 +176,7 @@ class Probe:
     :ivar has_log_backend: whether ``-trace`` with ``-D`` really writes
     :ivar has_tls: whether it was built with GnuTLS
     :ivar schema: its answer to query-qmp-schema (qapi/introspect.json)
+    :ivar properties: its answer to device-list-properties of vfio-pci (qapi/qdev.json)
     """
 
     def __init__(
@@ -183,12 +186,14 @@ class Probe:
         has_log_backend: bool,
         has_tls: bool = True,
         schema: Sequence[dict[str, Any]] = (),
+        properties: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.facts = facts
         self.machines = machines
         self.has_log_backend = has_log_backend
         self.has_tls = has_tls
         self.schema = schema
+        self.properties = properties
 
 
 async def probe(binary: Path) -> Probe:
@@ -221,7 +226,8 @@ async def probe(binary: Path) -> Probe:
             await monitor.connect(ours, _PROBE_TIMEOUT_S)
             found = await facts(monitor, binary)
             machines = await monitor.execute("query-machines")
-            schema = await monitor.execute("query-qmp-schema")
+            schema = await _ask(monitor, "query-qmp-schema")
+            properties = await _ask(monitor, "device-list-properties", typename="vfio-pci")
             has_tls = await _takes(monitor, "tls-creds-anon", endpoint="server")
             process.is_end_asked = True
             await monitor.execute("quit")
@@ -237,7 +243,7 @@ async def probe(binary: Path) -> Probe:
                 await process.end(1.0)
         names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
         wrote = log.is_file() and b"qmp" in log.read_bytes()
-    return Probe(found, tuple(sorted(names)), wrote, has_tls, schema)
+    return Probe(found, tuple(sorted(names)), wrote, has_tls, schema, properties)
 
 
 async def _takes(monitor: Monitor, qom_type: str, **properties: str) -> bool:

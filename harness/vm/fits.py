@@ -3,8 +3,10 @@
 Asked before a run, so that no QEMU is blamed for a name that it never had.
 """
 
+import difflib
 import fnmatch
 import functools
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +41,18 @@ _COMMON: Events = {
 }
 """What each QEMU from 10.0 on has (qapi/run-state.json, qapi/migration.json): need not be asked."""
 _TIMEOUT_S = 20.0
+_TYPO = 0.85
+"""How alike two names are where one is meant to be the other.  What only 11.1 has is below 0.7 of
+all that 10.0 has.
+"""
+_BOOLS = ("on", "off", "yes", "no", "true", "false", "y", "n")
+"""qapi_bool_parse() in QEMU's qapi/qapi-util.c."""
+_SIZE = re.compile(r"(0x[0-9a-fA-F]+|[0-9]+(\.[0-9]+)?[bBkKmMgGtTpPeE]?)")
+_INTEGERS = {
+    f"{sign}int{bits}": (0, (1 << bits) - 1) if sign else (-1 << bits - 1, (1 << bits - 1) - 1)
+    for sign in ("", "u")
+    for bits in (8, 16, 32, 64)
+}
 
 
 def require(scenario: Scenario, trace_events: str = "", *, is_replayed: bool = False) -> None:
@@ -71,6 +85,10 @@ def problems(
                 known = traced | {f"{name.partition('_')[0]}_*" for name in traced}
                 near = did_you_mean(pattern, known)
                 yield f"trace[{number}] is {pattern!r}: the build has no such trace event{near}"
+    for number, device in enumerate(scenario.devices):
+        if device.properties:
+            for words in _properties(device.properties, binaries):
+                yield f"devices[{number}].properties.{words}"
     for number, action in enumerate(scenario.actions):
         for words in _when(action.when, binaries):
             yield f"actions[{number}].when.{words}"
@@ -90,6 +108,42 @@ def _machine(machine: str, binaries: Sequence[Path]) -> Iterator[str]:
         known = machines(binary)
         if known and name not in known:
             yield f"machine is {name!r}: {binary} has none{did_you_mean(name, known)}"
+
+
+def _properties(given: Mapping[str, str | int | bool], binaries: Sequence[Path]) -> Iterator[str]:
+    """Values that QEMU refuses at its start, and names that are nearly those of a build; any
+    other name that it does not know it may lack.
+    """
+    types = [property_types(binary) for binary in binaries]
+    for name, value in given.items():
+        names = set().union(*types)
+        if name not in names and (near := difflib.get_close_matches(name, names, 1, _TYPO)):
+            yield f"{name}: vfio-pci has no such property; did you mean {near[0]}?"
+        for each in dict.fromkeys(known[name] for known in types if name in known):
+            if wanted := _unlike(value, each):
+                yield f"{name} is {value!r}, not {wanted}"
+                break
+
+
+def _unlike(value: str | int | bool, of_type: str) -> str:
+    """What QEMU takes for a property of that type, where ``value`` is none; else empty."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if of_type == "bool":
+        return "" if text in _BOOLS else "on or off"
+    if of_type == "OnOffAuto":
+        # A bool is written as on or off (harness.devices.vfio_pci).
+        is_one = isinstance(value, bool) or text in ("on", "off", "auto")
+        return "" if is_one else "on, off or auto"
+    if of_type == "size":
+        is_size = _SIZE.fullmatch(text) and not (text.isdecimal() and int(text) >> 64)
+        return "" if is_size else "a size like 4096 or 16M"
+    if of_type in _INTEGERS:
+        low, high = _INTEGERS[of_type]
+        try:
+            return "" if low <= int(text, 0) <= high else f"{low} to {high}"
+        except ValueError:
+            return "a number"
+    return ""
 
 
 def _when(when: When, binaries: Sequence[Path]) -> Iterator[str]:
@@ -130,6 +184,15 @@ def events(binary: Path) -> Events:
     return _events(binary, _stamp(binary))
 
 
+def property_types(binary: Path) -> Mapping[str, str]:
+    """Properties of vfio-pci in ``binary`` and what they are, as in ``bool``; empty: it does not
+    say.
+
+    :raise PrerequisiteMissing: it does not come up
+    """
+    return {each["name"]: each["type"] for each in _probe(binary, _stamp(binary)).properties}
+
+
 def _stamp(binary: Path) -> int:
     """Another one where the file was built anew."""
     try:
@@ -153,8 +216,13 @@ def _machines(binary: Path, _stamp: int) -> frozenset[str]:
 
 
 @functools.cache
-def _events(binary: Path, _stamp: int) -> Events:
-    return events_of(builds.probe_now(binary).schema)
+def _probe(binary: Path, _stamp: int) -> builds.Probe:
+    return builds.probe_now(binary)
+
+
+@functools.cache
+def _events(binary: Path, stamp: int) -> Events:
+    return events_of(_probe(binary, stamp).schema)
 
 
 def events_of(schema: Sequence[Mapping[str, Any]]) -> Events:

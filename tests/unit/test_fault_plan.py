@@ -173,11 +173,12 @@ def test_plans_written_wrongly_are_refused(data: bytes) -> None:
             device=st.text(),
             idx=st.lists(st.integers(0, 2**32 - 1)).map(tuple),
             config=st.none() | st.booleans(),
-            channel=st.none() | st.integers(0, 255),
+            channel=st.none() | st.integers(0, 254),
         ),
         fields=st.builds(
             Fields,
             idstr=st.none() | st.text(),
+            magic=st.integers(0, 2**32 - 1),  # at least one is set
             idx=st.none() | st.integers(0, 2**32 - 1),
             flags=st.none() | st.integers(0, 2**32 - 1),
         ),

@@ -113,6 +113,22 @@ def test_one_bad_scenario_keeps_all_from_being_run(build, saved, tmp_path):
         job.scenarios([saved(THREE), tmp_path / "gone.json"], Settings(qemu=str(build())))
 
 
+@pytest.mark.parametrize("fields", [{"devices": ()}, {"seed": -1}, {"trace": ("vfo_*",)}])
+def test_what_is_wrong_with_a_scenario_names_its_file(build, saved, fields):
+    binary = build()
+    (binary.parent / "trace" / "trace-events-all").write_text('vfio_load(void) "x"\n')
+    wrong = saved(msgspec.structs.replace(THREE, **fields), "wrong.json")
+    with pytest.raises(UsageError) as refused:
+        job.scenarios([saved(msgspec.structs.replace(THREE, trace=())), wrong],
+                      Settings(qemu=str(binary)))  # fmt: skip
+    assert str(refused.value).startswith(f"{wrong}: three: {next(iter(fields))}")
+
+
+def test_many_devices_are_refused_before_they_are_made():
+    with pytest.raises(UsageError, match="--devices is 1000000000000, not 1 to 29"):
+        job.applied(THREE, Settings(devices=10**12))
+
+
 def test_qemu_without_trace_events_is_fine_where_nothing_is_traced(build, saved):
     binary = build()
     (binary.parent / "trace" / "trace-events-all").unlink()

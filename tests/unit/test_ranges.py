@@ -67,7 +67,7 @@ def test_number_has_both_ends(name):
         (ranges.RamMib, (16, 1 << 20), (15, 10**9)),
         (ranges.Delay, (0.0, 3600.0), (-0.001, 3601.0)),
         (ranges.Deadline, (0.01, 86_400.0), (0.0, 1e-9, 86_401.0)),
-        (ranges.Rate, (1e-9, 1e15), (0.0, -1.0)),
+        (ranges.Rate, (1.0, 1e15), (0.0, -1.0, 1e-9)),
     ],
 )
 def test_ends_of_a_range(of_type, good, bad):

@@ -57,8 +57,6 @@ while data := talk.recv(65536):
             send(**{{"return": behaviour["answers"][command]}}, **number)
         elif command in ("qmp_capabilities", "quit", "query-yank"):
             send(**{{"return": {{}}}}, **number)
-        elif command == "query-qmp-schema":
-            send(**{{"return": []}}, **number)
         else:
             send(error={{"class": "CommandNotFound", "desc": "no " + command}}, **number)
         if command == "quit" and "quits_into" in behaviour:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.action_plan import Kill, Target, When
 from harness.errors import PrerequisiteMissing, UsageError
-from harness.scenario import Scenario
+from harness.scenario import EmulatedDevice, Scenario
 from harness.vm import builds, fits
 from harness.vm.builds import Probe
 from tests.unit.check.histories import FACTS
@@ -34,6 +34,19 @@ SCHEMA = [
     {"name": "2", "meta-type": "object", "members": [{"name": "path", "type": "str"}]},
     {"name": "3", "meta-type": "enum", "values": ["active", "colo"]},
     {"name": "str", "meta-type": "builtin", "json-type": "string"},
+]
+
+PROPERTIES = [
+    {"name": name, "type": of_type}
+    for name, of_type in {
+        "x-no-mmap": "bool",
+        "display": "OnOffAuto",
+        "bootindex": "int32",
+        "xres": "uint32",
+        "x-queued-size": "size",
+        "romfile": "str",
+        "x-msix-relocation": "OffAutoPCIBAR",
+    }.items()
 ]
 
 
@@ -62,7 +75,13 @@ def schemas(monkeypatch):
 
     def probe(binary: Path) -> Probe:
         asked.append(binary)
-        return Probe(FACTS, (), has_log_backend=True, schema=found[binary.parent.name])
+        return Probe(
+            FACTS,
+            (),
+            has_log_backend=True,
+            schema=found[binary.parent.name],
+            properties=PROPERTIES if binary.parent.name == "a" else (),
+        )
 
     monkeypatch.setattr(builds, "probe_now", probe)
     found["asked"] = asked  # type: ignore[assignment]
@@ -200,6 +219,66 @@ def test_event_of_one_build_is_enough_and_a_build_that_does_not_say(build, schem
     schemas["b"] = []
     os.utime(new, ns=(1, 1))
     assert not problems(old, new, **at(name="WHATEVER"))
+
+
+# -- properties ----------------------------------------------------------------------------
+
+
+def with_property(name: str, value: str | int | bool) -> dict[str, object]:
+    return {"devices": (EmulatedDevice(id="vfio0", properties={name: value}),)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("x-no-mmap", "x", "on or off"),
+        ("x-no-mmap", 1, "on or off"),
+        ("x-no-mmap", "", "on or off"),
+        ("display", "yes", "on, off or auto"),
+        ("bootindex", 1 << 31, "-2147483648 to 2147483647"),
+        ("bootindex", "first", "a number"),
+        ("bootindex", True, "a number"),
+        ("xres", -1, "0 to 4294967295"),
+        ("xres", 1 << 32, "0 to 4294967295"),
+        ("x-queued-size", -1, "a size like 4096 or 16M"),
+        ("x-queued-size", "many", "a size like 4096 or 16M"),
+        ("x-queued-size", 1 << 64, "a size like 4096 or 16M"),
+    ],
+)
+def test_value_that_qemu_refuses_at_its_start(build, name, value, wanted):
+    (found,) = problems(build(), **with_property(name, value))
+    assert found == f"devices[0].properties.{name} is {value!r}, not {wanted}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-no-mmap", "on"), ("x-no-mmap", True), ("x-no-mmap", "n"),
+        ("display", "auto"), ("display", False),
+        ("bootindex", -1), ("bootindex", "0x10"), ("xres", (1 << 32) - 1),
+        ("x-queued-size", 0), ("x-queued-size", "1.5G"), ("x-queued-size", (1 << 64) - 1),
+        ("romfile", ""), ("romfile", 5), ("x-msix-relocation", "bar2"),
+        ("x-of-a-newer-build", "anything"),
+    ],
+)  # fmt: skip
+def test_value_that_qemu_takes_or_that_is_not_known_here(build, name, value):
+    assert not problems(build(), **with_property(name, value))
+
+
+def test_name_that_is_nearly_another(build):
+    (found,) = problems(build(), **with_property("x-no-mmpa", "on"))
+    assert found == (
+        "devices[0].properties.x-no-mmpa: vfio-pci has no such property; did you mean x-no-mmap?"
+    )
+
+
+def test_build_that_does_not_say_its_properties_refuses_none(build):
+    assert not problems(build("b"), **with_property("x-no-mmpa", "maybe"))
+
+
+def test_device_without_properties_asks_no_build(build, schemas):
+    assert not problems(build())
+    assert not schemas["asked"]
 
 
 # -- all of it -----------------------------------------------------------------------------
