@@ -4,7 +4,6 @@ A run that is lost does not keep the others from being made; what was made is re
 """
 
 import asyncio
-import contextlib
 import itertools
 import os
 import shutil
@@ -85,8 +84,9 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
             back = replace(settings, qemu=str(pair[1]), qemu_dst=str(pair[0]))
             turned = [with_builds(applied(each, back), back) for each in main_job.TURNED]
     found = []
-    for each, path in zip(wanted, paths or [None] * len(wanted), strict=True):
-        with _named(path):
+    origins = [str(path) for path in paths] or [""] * len(wanted)
+    for each, origin in zip(wanted, origins, strict=True):
+        with scenario_checks.named(origin):
             found.append(with_builds(applied(each, settings), settings))
     found += turned
     for binary in dict.fromkeys(name for each in found for name in (each.qemu, each.qemu_dst)):
@@ -94,19 +94,10 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
         _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
     if not paths and not settings.has_shape:
         return [each for each in found if not each.has_tls or _have_tls(each)]
-    for each, path in zip(found, paths or [None], strict=True):
-        with _named(path):
+    for each, origin in zip(found, origins, strict=True):
+        with scenario_checks.named(origin):
             fits.require(each, trace_events)
     return found
-
-
-@contextlib.contextmanager
-def _named(path: Path | None) -> Iterator[None]:
-    """Name the file that a scenario came from, if it came from one, in what is wrong with it."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}" if path else str(error)) from error
 
 
 def _have_tls(wanted: Scenario) -> bool:

@@ -4,6 +4,7 @@ Everything that the scenario itself tells; what depends on a build is ``harness.
 A saved run is read without these checks, so that an older one can still be judged.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 
@@ -31,6 +32,15 @@ def require(scenario: Scenario) -> None:
     """:raise UsageError: something is wrong with ``scenario``; all of it in one line."""
     if found := list(problems(scenario)):
         raise UsageError(f"{scenario.name}: {'; '.join(found)}")
+
+
+@contextlib.contextmanager
+def named(origin: str) -> Iterator[None]:
+    """Name ``origin``, a file, in what is refused; empty: it came from no file."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{origin}: {error}" if origin else str(error)) from error
 
 
 def problems(scenario: Scenario) -> Iterator[str]:

@@ -36,7 +36,5 @@ def test_what_is_no_device_is_refused_with_the_forms_that_there_are(text):
 
 @pytest.mark.parametrize(("text", "meant"), [("emulatd", "emulated"), ("mdv:mtty-1", "mdev")])
 def test_word_that_is_nearly_a_kind(text, meant):
-    with pytest.raises(
-        UsageError, match=rf"^--device {text}: not a device; did you mean {meant}\?"
-    ):
+    with pytest.raises(UsageError, match=rf"^--device {text}: .* did you mean {meant}\?"):
         device_argument.parse([text])
