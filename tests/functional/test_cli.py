@@ -66,6 +66,14 @@ def test_recheck_says_the_same_as_the_run(results_dir: Path, scenario_file: Path
     damaged = _harness("recheck", str(run))
     assert damaged.returncode == 3
     assert len(damaged.stderr.strip().splitlines()) == 1
+    history.write_bytes(b"".join(lines))
+    assert _harness("recheck", str(run)).returncode == 0
+    scenario = run / "scenario.json"
+    scenario.write_text(scenario.read_text().replace('"channels": 4', '"channels": 3'))
+    edited = _harness("recheck", str(run))
+    assert edited.returncode == 3
+    (line,) = edited.stderr.strip().splitlines()
+    assert f"{scenario}: its digest is not the manifest's" in line
 
 
 def test_violated_run_exits_1_and_names_the_requirement(

@@ -45,6 +45,27 @@ def test_damaged_run_is_one_line_and_exit_3_and_the_others_are_still_judged(call
     assert "1 of 2 runs LOST" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("scenario.json", '"channels": 4', '"channels": 5'),
+        ("history.jsonl", '"status":"completed"', '"status":"cancelled"'),
+    ],
+)
+def test_edited_run_is_no_evidence(call, tmp_path, name, old, new):
+    """Else the editor of a run, not the run, says what QEMU did."""
+    path = save(valid_run(), tmp_path)
+    file = path / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    other = save(valid_run(), tmp_path / "other")
+    for argv in (("recheck", path), ("compare", path, other), ("compare", other, path),
+                 ("export", path, "-o", tmp_path / "trace")):  # fmt: skip
+        status, _, err = call(*argv)
+        assert status == 3
+        assert f"{file}: its digest is not the manifest's" in one_line(err)
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "scenario.json", "history.jsonl"])
 def test_run_that_lacks_a_file_is_one_line(call, tmp_path, name):
     path = save(valid_run(), tmp_path)
