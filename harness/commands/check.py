@@ -51,5 +51,5 @@ def _words(path: Path, options: argparse.Namespace) -> tuple[str, bool]:
         settings = job.Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
         found += fits.problems(job.with_builds(wanted, settings), options.trace_events)
     except PrerequisiteMissing as error:
-        not_asked = f"; names of machine and events were not checked: {error}"
+        not_asked = f"; what depends on the build was not checked: {error}"
     return ("; ".join(found) or "ok") + not_asked, not found

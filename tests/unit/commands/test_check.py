@@ -83,9 +83,9 @@ def test_what_only_the_build_knows_is_said_not_to_be_checked_without_one(call, f
     status, out, _ = call("check", good, bad, "--qemu", tmp_path / "gone")
     assert status == 4
     lines = out.splitlines()
-    assert lines[0].startswith(f"{good}: ok; names of machine and events were not checked: ")
+    assert lines[0].startswith(f"{good}: ok; what depends on the build was not checked: ")
     assert lines[1].startswith(f"{bad}: seed is -1, not 0 to ")
-    assert "were not checked: " in lines[1]
+    assert "was not checked: " in lines[1]
     assert call("check", good, "--qemu", tmp_path / "gone")[0] == 0
 
 
