@@ -8,7 +8,7 @@ import fnmatch
 import functools
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ _COMMON: Events = {
     },
 }
 """What each QEMU from 10.0 on has (qapi/run-state.json, qapi/migration.json): need not be asked."""
+_USUAL_CAPABILITIES = frozenset(
+    ("events", "return-path", "multifd", "mapped-ram", "switchover-ack", "pause-before-switchover")
+)
+_USUAL_PARAMETERS = frozenset(
+    ("downtime-limit", "max-bandwidth", "avail-switchover-bandwidth", "multifd-channels",
+     "multifd-compression")
+)  # fmt: skip
+"""What each QEMU from 10.0 on has (qapi/migration.json): need not be asked."""
 _TIMEOUT_S = 20.0
 _TYPO = 0.85
 """How alike two names are where one is meant to be the other.  What only 11.1 has is below 0.7 of
@@ -85,6 +93,7 @@ def problems(
                 known = traced | {f"{name.partition('_')[0]}_*" for name in traced}
                 near = did_you_mean(pattern, known)
                 yield f"trace[{number}] is {pattern!r}: the build has no such trace event{near}"
+    yield from _settings(scenario, binaries)
     for number, device in enumerate(scenario.devices):
         if device.properties:
             for words in _properties(device.properties, binaries):
@@ -110,15 +119,31 @@ def _machine(machine: str, binaries: Sequence[Path]) -> Iterator[str]:
             yield f"machine is {name!r}: {binary} has none{did_you_mean(name, known)}"
 
 
+def _settings(scenario: Scenario, binaries: Sequence[Path]) -> Iterator[str]:
+    """Names that are nearly those of a build; any other that it does not know it may lack."""
+    for field, given, usual, known_by in (
+        ("capabilities", scenario.capabilities, _USUAL_CAPABILITIES, _capabilities),
+        ("parameters", scenario.parameters, _USUAL_PARAMETERS, _parameters),
+    ):
+        if names := [name for name in given if name not in usual]:
+            known: set[str] = set().union(*map(known_by, binaries))
+            for name in names:
+                if near := _meant(name, known):
+                    yield f"{field}.{name}: the build has no such name; did you mean {near}?"
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    """The one of ``known`` that ``name`` is nearly; empty: it is one of them, or like none."""
+    near = [] if name in known else difflib.get_close_matches(name, known, 1, _TYPO)
+    return near[0] if near else ""
+
+
 def _properties(given: Mapping[str, str | int | bool], binaries: Sequence[Path]) -> Iterator[str]:
-    """Values that QEMU refuses at its start, and names that are nearly those of a build; any
-    other name that it does not know it may lack.
-    """
+    """Values that QEMU refuses at its start, and names that are nearly those of a build."""
     types = [property_types(binary) for binary in binaries]
     for name, value in given.items():
-        names = set().union(*types)
-        if name not in names and (near := difflib.get_close_matches(name, names, 1, _TYPO)):
-            yield f"{name}: vfio-pci has no such property; did you mean {near[0]}?"
+        if near := _meant(name, set().union(*types)):
+            yield f"{name}: vfio-pci has no such property; did you mean {near}?"
         for each in dict.fromkeys(known[name] for known in types if name in known):
             if wanted := _unlike(value, each):
                 yield f"{name} is {value!r}, not {wanted}"
@@ -191,6 +216,16 @@ def property_types(binary: Path) -> Mapping[str, str]:
     :raise PrerequisiteMissing: it does not come up
     """
     return {each["name"]: each["type"] for each in _probe(binary, _stamp(binary)).properties}
+
+
+def _capabilities(binary: Path) -> Collection[str]:
+    return _probe(binary, _stamp(binary)).facts.capabilities
+
+
+def _parameters(binary: Path) -> Collection[str]:
+    schema = {each["name"]: each for each in _probe(binary, _stamp(binary)).schema}
+    command = schema.get("migrate-set-parameters")
+    return [each["name"] for each in schema[command["arg-type"]]["members"]] if command else []
 
 
 def _stamp(binary: Path) -> int:

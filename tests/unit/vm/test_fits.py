@@ -7,6 +7,7 @@ scenario is refused, so a build that does not say what it has refuses nothing.
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.action_plan import Kill, Target, When
@@ -33,6 +34,8 @@ SCHEMA = [
     {"name": "1", "meta-type": "object", "members": [{"name": "status", "type": "3"}]},
     {"name": "2", "meta-type": "object", "members": [{"name": "path", "type": "str"}]},
     {"name": "3", "meta-type": "enum", "values": ["active", "colo"]},
+    {"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "4", "ret-type": "0"},
+    {"name": "4", "meta-type": "object", "members": [{"name": "zlib-level", "type": "str"}]},
     {"name": "str", "meta-type": "builtin", "json-type": "string"},
 ]
 
@@ -73,10 +76,12 @@ def schemas(monkeypatch):
     found = {"a": SCHEMA, "b": SCHEMA}
     asked = []
 
+    facts = msgspec.structs.replace(FACTS, capabilities=("multifd", "mapped-ram"))
+
     def probe(binary: Path) -> Probe:
         asked.append(binary)
         return Probe(
-            FACTS,
+            facts,
             (),
             has_log_backend=True,
             schema=found[binary.parent.name],
@@ -219,6 +224,40 @@ def test_event_of_one_build_is_enough_and_a_build_that_does_not_say(build, schem
     schemas["b"] = []
     os.utime(new, ns=(1, 1))
     assert not problems(old, new, **at(name="WHATEVER"))
+
+
+# -- capabilities and parameters -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"capabilities": {"mutifd": True}}, "capabilities.mutifd: the build has no such name; "
+         "did you mean multifd?"),
+        ({"parameters": {"zlib-levl": 1}}, "parameters.zlib-levl: the build has no such name; "
+         "did you mean zlib-level?"),
+    ],
+)  # fmt: skip
+def test_setting_whose_name_is_nearly_another(build, fields, words):
+    assert problems(build(), **fields) == [words]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"capabilities": {"multifd": True, "mapped-ram": False}},
+        {"capabilities": {"of-a-newer-build": True}},
+        {"parameters": {"zlib-level": 1, "max-bandwidth": 5}},
+        {"parameters": {"of-a-newer-build": 1}},
+    ],
+)
+def test_setting_that_the_build_has_or_may_lack(build, fields):
+    assert not problems(build(), **fields)
+
+
+def test_usual_settings_ask_no_build(build, schemas):
+    assert not problems(build(), capabilities={"multifd": True}, parameters={"max-bandwidth": 1})
+    assert not schemas["asked"]
 
 
 # -- properties ----------------------------------------------------------------------------
