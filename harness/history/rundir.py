@@ -3,7 +3,8 @@
 ::
 
     NAME-0001/
-      manifest.json     format version, builds, times, whether the run was written whole
+      manifest.json     format version, builds, times, digests of the next two, whether the run
+                        was written whole
       scenario.json     what was run (harness.scenario)
       history.jsonl     one Record a line, sorted by time
       verdict.json      what the check said when it was run
