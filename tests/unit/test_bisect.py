@@ -131,6 +131,13 @@ def test_scenario_that_cannot_be_read_is_refused(step):
         bisect.bisect(replace(step, paths=(Path("gone.json"),)), print)
 
 
+def test_scenario_that_cannot_be_run_is_refused_before_anything_is_built(step, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_bytes(to_json(Scenario(name="bad", seed=-1)))
+    with pytest.raises(UsageError, match="bad: seed is -1"):
+        bisect.bisect(replace(step, paths=(path,)), print)
+
+
 def test_each_finding_can_be_asked_for(step, monkeypatch):
     monkeypatch.undo()
     for deviation in findings.named(()):

@@ -5,6 +5,7 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -575,3 +576,24 @@ def test_guest_beside_an_mdev_device_is_no_linux_and_needs_no_more_memory():
     found = job.applied(THREE, settings)
     assert not found.has_linux
     assert found.ram_mib == THREE.ram_mib
+
+
+@pytest.mark.parametrize(
+    ("machine", "faults", "words"),
+    [
+        ("q36", (), "machine is 'q36': "),
+        ("q35", (Drop(select=Select(channel=4)),), "faults\\[0\\].select.channel is 4"),
+    ],
+)
+def test_replay_that_cannot_be_made_is_refused(build, monkeypatch, machine, faults, words):
+    binary = build()
+    binary.write_text(binary.read_text() + "echo 'q35  a machine'\n")
+    source = msgspec.structs.replace(FACTS, path="/gone/qemu")
+    capture = SimpleNamespace(
+        scenario=THREE, manifest=SimpleNamespace(source=source, machine=machine)
+    )
+    monkeypatch.setattr(job.Capture, "open", lambda _path: capture)
+    monkeypatch.setattr(job, "run", lambda *_args, **_how: 0)
+    settings = Settings(qemu=str(binary), faults=faults)
+    with pytest.raises(UsageError, match=words):
+        job.replay(Path("x"), settings, Path("runs"), trace_events="")

@@ -132,11 +132,19 @@ def run_all(monkeypatch, tmp_path):
             return Run(rundir.path, migrated(end), judge(end))
 
         monkeypatch.setattr(measure, "run_in", made)
+        monkeypatch.setattr(measure.fits, "require", lambda _scenario, _trace_events: None)
         scenarios = {name: Scenario(name=name) for name in ("a", "b")}
         found = measure.measure(scenarios, tmp_path, rounds, say=said.append)
         return order, said, found
 
     return run
+
+
+def test_name_that_a_build_does_not_know_is_refused_before_anything_runs(build, tmp_path):
+    wrong = Scenario(name="a", qemu=str(build()), machine="none", trace=())
+    with pytest.raises(UsageError, match="a: machine is 'none'"):
+        measure.measure({"a": wrong}, tmp_path, 3, say=print)
+    assert not list(tmp_path.glob("measure*"))
 
 
 def test_series_take_turns_and_each_round_begins_with_another(run_all):

@@ -8,7 +8,7 @@ import pytest
 
 from harness import run
 from harness.check.verdict import Outcome, from_json
-from harness.errors import HistoryError, PrerequisiteMissing, VMError
+from harness.errors import HistoryError, PrerequisiteMissing, UsageError, VMError
 from harness.history.rundir import SOURCE_STDERR, RunDir
 from harness.run import run_in, run_scenario
 from harness.scenario import Scenario
@@ -62,6 +62,13 @@ async def test_run_is_judged_and_its_directory_has_verdict_and_script(session, t
     assert steps == ["boot", "judge"]
     assert sees.trace_events == "given"
     assert sees.has_capture
+
+
+async def test_scenario_that_cannot_be_run_is_refused_and_leaves_nothing(session, tmp_path):
+    session(history=violated_run())
+    with pytest.raises(UsageError, match="x: seed is -1"):
+        await run_scenario(Scenario(name="x", seed=-1), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 async def test_migration_that_followed_is_judged_too(session, tmp_path):
