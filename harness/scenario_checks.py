@@ -185,7 +185,7 @@ def when_problems(when: When) -> Iterator[str]:
     kind = Kind(when.kind)
     if kind is Kind.TRACE:
         yield "kind is 'trace': a trace is read when the run has ended"
-    elif kind is not Kind.QMP and when.name not in NAMES[kind]:
+    elif kind is not Kind.QMP and when.name not in NAMES.get(kind, (when.name,)):
         yield f"name is {when.name!r}: no record of {kind}{did_you_mean(when.name, NAMES[kind])}"
 
 

@@ -105,6 +105,7 @@ is what QEMU stamps its trace lines and QMP events with.
 """
 
 import enum
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -148,20 +149,16 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Multifd channel, of ``tid`` or on the wire; -1: the main channel, none, or not known."""
 
 
-NAMES: Mapping[Kind, frozenset[str]] = {
-    kind: frozenset(names.split())
-    for kind, names in {
-        Kind.DEVICE: "arc data_fd read write sent received config bound created abilities reset "
-        "ioctl unknown_ioctl",
-        Kind.PROCESS: "launched exited handed_over signalled memory stderr hung",
-        Kind.GUEST: "ready round gave_up line",
-        Kind.SESSION: "guest_config guest_bar guest_serial deadline action faults actions "
-        "continued not_captured replayed not_continued",
-        Kind.WIRE: "channel_opened channel_refused channel_ended channel_closed damaged "
-        "hello_out packet_in packet_out packet_lost main_section switchover main_end raw_out "
-        "fault main_stalled main_resumed delivered",
-    }.items()
-}
-"""The names of the table above, by kind; those of ``trace`` and ``qmp`` are QEMU's."""
-QMP_NAMES = frozenset({"execute", "return", "error"})
-"""Records of ``qmp`` that are no events."""
+_ROW = re.compile(r"^(\w+) +((?:``[^`]+``(?:, )?)+)", re.MULTILINE)
+
+
+def _names(table: str) -> Mapping[Kind, frozenset[str]]:
+    found: dict[Kind, set[str]] = {}
+    for kind, names in _ROW.findall(table):
+        found.setdefault(Kind(kind), set()).update(re.findall("``([^`]+)``", names))
+    return {kind: frozenset(names) for kind, names in found.items()}
+
+
+NAMES = _names(__doc__ or "")
+"""The names of the table above, by kind; of ``trace`` and ``qmp`` those that are not QEMU's.  Empty
+without docstrings (``python -OO``)."""

@@ -16,7 +16,7 @@ import msgspec
 
 from harness.action_plan import When
 from harness.errors import PrerequisiteMissing, UsageError
-from harness.history.records import QMP_NAMES, Kind
+from harness.history.records import NAMES, Kind
 from harness.scenario import Scenario
 from harness.strict_json import did_you_mean
 from harness.trace import catalogue
@@ -173,7 +173,11 @@ def _unlike(value: str | int | bool, of_type: str) -> str:
 
 def _when(when: When, binaries: Sequence[Path]) -> Iterator[str]:
     """One build that has the event is enough: the other side's may be older."""
-    if when.kind == Kind.QMP and when.name not in QMP_NAMES and list(_event(when, _COMMON)):
+    if (
+        when.kind == Kind.QMP
+        and when.name not in NAMES.get(Kind.QMP, ())
+        and list(_event(when, _COMMON))
+    ):
         known = [events(binary) for binary in binaries]
         yield from min((list(_event(when, each)) if each else [] for each in known), key=len)
 
