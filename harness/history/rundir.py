@@ -196,10 +196,10 @@ def load(path: Path) -> History:
             f"{path / HISTORY}: has {len(records)} records, the manifest says "
             f"{manifest.records}; the file was cut or added to: make the run again"
         )
+    contract.check(records, scenario, str(path / HISTORY))
     if manifest.format > 1:
         _compare(path / SCENARIO, manifest.scenario_digest)
         _compare(path / HISTORY, manifest.history_digest)
-    contract.check(records, scenario, str(path / HISTORY))
     return History(scenario, manifest, records)
 
 
