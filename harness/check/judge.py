@@ -5,7 +5,7 @@ import msgspec
 from harness.check.assumptions import Assumption, check
 from harness.check.delivered import follow
 from harness.check.interruption import allow_stop
-from harness.check.rule import Rule
+from harness.check.rule import Rule, not_judged
 from harness.check.rules import (
     lif_1,
     lif_2,
@@ -124,7 +124,11 @@ def judge(history: History) -> Verdict:
     findings: list[Finding] = []
     not_asked: dict[str, str] = {}
     for rule in RULES:
-        why_not = rule.asks(history.scenario, run.expectation) or rule.asked_by(run)
+        why_not = (
+            ("" if rule.stands_alone else not_judged(run.expectation))
+            or rule.asks(history.scenario, run.expectation)
+            or rule.asked_by(run)
+        )
         if why_not:
             not_asked[rule.id] = why_not
         else:

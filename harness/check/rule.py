@@ -37,6 +37,9 @@ class Rule:
     """Without these what was seen may be less than what was done: never VALID."""
     asked_by: Callable[[CheckedRun], str] = always
     """Why this run, as it went, does not ask about it; "": it does."""
+    stands_alone: bool = False
+    """Whether it is asked where the model does not know a setting: what it calls VIOLATED then
+    is wrong whatever the settings are."""
 
 
 class Findings:
@@ -83,10 +86,17 @@ class Findings:
 # -- when a rule is asked ----------------------------------------------------------------
 
 
+def not_judged(expectation: Expectation) -> str:
+    """Why nothing is demanded of the migration; "": something is."""
+    if expectation.ending is not Ending.NOT_JUDGED:
+        return ""
+    return f"the model does not know {expectation.reason}"
+
+
 def completed(_scenario: Scenario, expectation: Expectation) -> str:
     """Asked when the migration must complete."""
-    if expectation.ending is Ending.COMPLETED:
-        return ""
+    if expectation.ending in (Ending.COMPLETED, Ending.NOT_JUDGED):
+        return not_judged(expectation)
     return f"the migration must not complete: {expectation.ending}"
 
 

@@ -5,23 +5,24 @@ The requirements are SET-1 to SET-3, SET-8 and ORD-5; the facts behind them stan
 QEMU 10.0.13 and are named where they are used.  Texts of errors are QEMU's own, cut to
 the part that has been the same since 10.0; they are compared without regard to case.
 
-May not be used to judge: postcopy beyond its refusal, background snapshots, CPR, queue
-limits (``x-migration-max-queued-buffers-size``), several migrations in one run.
+Of a scenario with a setting that the model does not know (``settings``) nothing is demanded.
+
+May not be used to judge: queue limits (``x-migration-max-queued-buffers-size``), several
+migrations in one run.
 """
 
 import enum
-import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from harness.history.builds import BuildFacts
 from harness.history.records import Side
-from harness.model import buffers
+from harness.model import buffers, settings
+from harness.model.settings import TRANSFER, has_compression
 from harness.scenario import Device, EmulatedDevice, OnOffAuto, Scenario, Transport
 
-TRANSFER = "x-migration-multifd-transfer"
 FIRST_MACHINE = (10, 0)
 """Older machine types have the transfer off and send no switchover-start message
 (hw/core/machine.c hw_compat_9_2: vfio-pci x-migration-multifd-transfer and migration
@@ -59,6 +60,8 @@ class Ending(enum.StrEnum):
     """A kill or a cancel came while it was under way: how it ends is for their rules."""
     OPEN = "open"
     """What was delivered allows several ends, and none of them was seen; likewise."""
+    NOT_JUDGED = "not judged"
+    """The model does not know a setting or a command: any end may be right but a crash."""
 
 
 class TransferPath(enum.StrEnum):
@@ -111,8 +114,9 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """What a right QEMU does with one scenario."""
 
     ending: Ending
-    reason: str = ""
-    """Part of the error text that must be seen; empty when completed."""
+    reasons: tuple[str, ...] = ()
+    """Parts of error texts, one of which must be seen; of NOT_JUDGED what the model does not
+    know; empty when completed."""
     refused_by: Side | None = None
     """Which side refuses or fails; None: none, or whichever comes to it first."""
     devices: tuple[DeviceExpectation, ...] = ()
@@ -120,6 +124,16 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the settings let device state go over multifd at all."""
     machine: tuple[int, int] | None = None
     """Version of the machine type; None: not known, taken for a present one."""
+
+    @property
+    def reason(self) -> str:
+        """The reasons in one line."""
+        joint = ", " if self.ending is Ending.NOT_JUDGED else " or "
+        return joint.join(self.reasons)
+
+    def is_reason(self, text: str) -> bool:
+        """Whether QEMU's ``text`` has one of the reasons."""
+        return any(settings.is_said(reason, text) for reason in self.reasons)
 
     def device(self, device_id: str) -> DeviceExpectation:
         """The expectation of the device ``device_id``."""
@@ -149,18 +163,22 @@ def expect(
         _device(device, path or TransferPath.MULTIFD, abilities[device.id])
         for device, path in zip(scenario.devices, paths, strict=True)
     )
-    ending, reason, side = next(
-        itertools.chain(
+    ending, reasons, side = _end(
+        (
+            [(Ending.NOT_JUDGED, what, None) for what in settings.unknown(scenario)],
             _launch_refusals(scenario, source, destination, abilities),
+            [(Ending.REFUSED_AT_SETUP, words, None) for words in settings.refusals(scenario)],
+            _transport_refusals(scenario),
             _blockers(scenario, abilities),
-            _refusals(scenario, paths),
+            _refusals(scenario),
+            _refused_handshake(scenario),
+            _refused_transfer(scenario, paths),
             _device_errors(scenario),
-        ),
-        (Ending.COMPLETED, "", None),
+        )
     )
     return Expectation(
         ending=ending,
-        reason=reason,
+        reasons=reasons,
         refused_by=side,
         devices=devices,
         is_supported=supported,
@@ -176,17 +194,12 @@ def machine_version(machine: str) -> tuple[int, int] | None:
 
 def has_multifd(scenario: Scenario) -> bool:
     """Whether the ``multifd`` capability is on."""
-    return scenario.capabilities.get("multifd", scenario.multifd)
+    return settings.has(scenario, "multifd")
 
 
 def has_mapped_ram(scenario: Scenario) -> bool:
     """Whether the ``mapped-ram`` capability is on."""
-    return scenario.capabilities.get("mapped-ram", False)
-
-
-def has_compression(scenario: Scenario) -> bool:
-    """Whether multifd compresses (``multifd-compression``: zlib, zstd, qpl, uadk, qatzip)."""
-    return str(scenario.parameters.get("multifd-compression", "none")) != "none"
+    return settings.has(scenario, "mapped-ram")
 
 
 def is_supported(scenario: Scenario, machine: tuple[int, int] | None) -> bool:
@@ -228,7 +241,8 @@ def migration_setting(device: Device) -> OnOffAuto:
 def _on_off_auto(value: str | int | bool) -> OnOffAuto:
     if isinstance(value, bool):
         return OnOffAuto.ON if value else OnOffAuto.OFF
-    return OnOffAuto(str(value))
+    known = value in tuple(OnOffAuto)
+    return OnOffAuto(str(value)) if known else OnOffAuto.AUTO  # then nothing is judged
 
 
 def _path(
@@ -281,6 +295,17 @@ def _device(device: Device, path: TransferPath, abilities: Abilities) -> DeviceE
 
 
 Refusal = tuple[Ending, str, Side | None]
+
+
+def _end(phases: Iterable[Iterable[Refusal]]) -> tuple[Ending, tuple[str, ...], Side | None]:
+    """What the first phase says that refuses anything: each of its reasons is right."""
+    for phase in phases:
+        found = list(phase)
+        if found:
+            sides = {side for _, _, side in found}
+            side = sides.pop() if len(sides) == 1 else None
+            return found[0][0], tuple(dict.fromkeys(why for _, why, _ in found if why)), side
+    return Ending.COMPLETED, (), None
 
 
 def _launch_refusals(
@@ -338,26 +363,38 @@ def _can_migrate(device: Device, abilities: Abilities) -> bool:
     return abilities.stop_copy and migration_setting(device) is not OnOffAuto.OFF
 
 
-def _refusals(scenario: Scenario, paths: list[TransferPath | None]) -> Iterator[Refusal]:
-    """What the migration itself refuses.
+def _transport_refusals(scenario: Scenario) -> Iterator[Refusal]:
+    """What ``migrate-incoming`` and ``migrate`` refuse before they look at devices.
 
-    vfio_multifd_setup() for the transfer; migration_channels_and_transport_compatible() in
-    migration/migration.c and the checks in migration/options.c, which both sides run,
-    for the rest.
+    migration_channels_and_transport_compatible() in migration/migration.c.
     """
-    if scenario.capabilities.get("postcopy-ram"):
-        yield Ending.REFUSED_AT_SETUP, "postcopy", None
-    if has_mapped_ram(scenario) and has_compression(scenario):
-        yield Ending.REFUSED_AT_SETUP, "mapped-ram", None
     is_file = scenario.transport is Transport.FILE
     if has_mapped_ram(scenario) and not is_file:
         yield Ending.REFUSED_AT_SETUP, SEEKABLE, None
     if has_multifd(scenario) and is_file and not has_mapped_ram(scenario):
         yield Ending.REFUSED_AT_SETUP, MULTI_CHANNEL, None
+
+
+def _refusals(scenario: Scenario) -> Iterator[Refusal]:
+    """What ``migrate`` refuses then: migrate_prepare() in migration/migration.c."""
+    if has_mapped_ram(scenario) and has_compression(scenario):
+        yield Ending.REFUSED_AT_SETUP, "mapped-ram", None
+    for words in settings.refusals_of_vfio(scenario):
+        yield Ending.REFUSED_AT_SETUP, words, None
+
+
+def _refused_handshake(scenario: Scenario) -> Iterator[Refusal]:
     if scenario.tls_mismatch is not None:
         yield Ending.HANDSHAKE_REFUSED, "", None
+
+
+def _refused_transfer(scenario: Scenario, paths: list[TransferPath | None]) -> Iterator[Refusal]:
+    """vfio_multifd_setup(): vfio_save_setup() and vfio_load_setup() both ask.
+
+    In a stream, either may be first.
+    """
     if None in paths:
-        # vfio_save_setup() and vfio_load_setup() both ask; in a stream, either may be first.
+        is_file = scenario.transport is Transport.FILE
         yield Ending.REFUSED_AT_SETUP, UNSUPPORTED, Side.SOURCE if is_file else None
 
 

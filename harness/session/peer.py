@@ -9,7 +9,7 @@ import msgspec
 
 from harness.devices.attachments import Attachments
 from harness.devices.vfio_pci import address_of
-from harness.errors import PrerequisiteMissing, VMError
+from harness.errors import PrerequisiteMissing, QmpError, VMError
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import (
@@ -22,9 +22,10 @@ from harness.scenario import MIB, Scenario
 from harness.session.log import Log, Voice
 from harness.trace.catalogue import Catalogue
 from harness.trace.reader import TraceReader
-from harness.vm import builds
+from harness.vm import builds, migration
 from harness.vm.activity import Activity
 from harness.vm.console import Console
+from harness.vm.credentials import Setup
 from harness.vm.vm import Vm
 
 
@@ -33,6 +34,7 @@ class Peer:
     """One side.
 
     :ivar is_up: it was started and configured
+    :ivar is_configured: it has accepted the scenario's settings
     """
 
     voice: Voice
@@ -45,6 +47,7 @@ class Peer:
     """The guest's, where one runs."""
     facts: BuildFacts | None = None
     is_up: bool = False
+    is_configured: bool = False
     _events_before: int = 0
 
     @classmethod
@@ -95,6 +98,22 @@ class Peer:
     def events(self) -> list[Record]:
         """QMP events of this migration so far."""
         return self.vm.monitor.events[self._events_before :]
+
+    async def configure(self, scenario: Scenario, tls: Setup) -> None:
+        """Set its migration up.  Settings that QEMU refuses are left to the verdict.
+
+        :raise PrerequisiteMissing: its build cannot do what they ask for
+        """
+        try:
+            await migration.configure(self.vm.monitor, scenario, tls)
+        except QmpError as error:
+            if migration.lacks(error):
+                raise PrerequisiteMissing(
+                    f"{self.binary}: this build cannot do it: {error}"
+                ) from error
+            self.is_configured = False
+        else:
+            self.is_configured = True
 
     def listen(self) -> None:
         """Take in what its guest says from now on, if it has one; QEMU was started."""

@@ -282,7 +282,8 @@ class Session:
 
     async def _launch(self, peer: Peer) -> None:
         if peer is self.origin:
-            await migration.configure(peer.vm.monitor, self.scenario, self._tls.instead())
+            await peer.configure(self.scenario, self._tls.instead())
+            peer.is_up = peer.is_configured
             await guest_side.show(peer, self.scenario, self.log)
             return
         private.make_folder(peer.trace)
@@ -317,7 +318,7 @@ class Session:
         try:
             peer.facts, *_ = await asyncio.gather(
                 builds.facts(peer.vm.monitor, peer.binary),
-                migration.configure(peer.vm.monitor, self.scenario, self._tls.of(peer.side)),
+                peer.configure(self.scenario, self._tls.of(peer.side)),
                 *(
                     [guest_side.set_up(peer, self.scenario, self.log)]
                     if peer.side is Side.SOURCE
@@ -328,7 +329,7 @@ class Session:
             # It came up and then hung or died: that is QEMU's doing, and judged.
             await self._record_deadline((peer,), str(error))
             return
-        peer.is_up = True
+        peer.is_up = peer.is_configured
 
     def _require_properties(self, peer: Peer) -> None:
         known = peer.facts.vfio_pci_properties if peer.facts else ()

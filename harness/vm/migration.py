@@ -5,6 +5,7 @@ Status names are QEMU's MigrationStatus (``qapi/migration.json``).
 
 from typing import Any
 
+from harness.errors import QmpError
 from harness.history import Record
 from harness.scenario import Scenario, Transport
 from harness.vm.credentials import NO_TLS, Setup
@@ -35,7 +36,10 @@ def channels(addr: dict[str, Any]) -> dict[str, Any]:
 
 
 async def configure(monitor: Monitor, scenario: Scenario, tls: Setup = NO_TLS) -> None:
-    """Set capabilities and parameters, the same on both sides but for ``tls``."""
+    """Set capabilities and parameters, the same on both sides but for ``tls``.
+
+    :raise QmpError: QEMU refuses; ``lacks`` says whether the build is why
+    """
     capabilities = {
         "events": True,
         "return-path": scenario.return_path,
@@ -55,13 +59,29 @@ async def configure(monitor: Monitor, scenario: Scenario, tls: Setup = NO_TLS) -
         "max-bandwidth": UNLIMITED_BYTES_PER_S,
         "avail-switchover-bandwidth": UNLIMITED_BYTES_PER_S,
     }
-    if scenario.multifd:
+    if capabilities["multifd"]:
         parameters["multifd-channels"] = scenario.channels
     for properties in tls.objects:
         await monitor.execute("object-add", properties)
     await monitor.execute(
         "migrate-set-parameters", {**parameters, **tls.parameters, **scenario.parameters}
     )
+
+
+_NOT_BUILT = (
+    "does not accept value",  # a capability or a method that the build has no name for
+    "is unexpected",  # a parameter that it has no name for
+    "QEMU compiled without",
+    "No build-time support",
+    "requires GNUTLS",
+    "invalid object type",
+)
+"""Words of QAPI's visitors (qapi/qapi-visit-core.c), of migration/options.c and crypto/."""
+
+
+def lacks(error: QmpError) -> bool:
+    """Whether a command of ``configure`` is refused because the build lacks what is asked."""
+    return any(words in error.desc for words in _NOT_BUILT)
 
 
 def statuses(events: list[Record]) -> list[str]:

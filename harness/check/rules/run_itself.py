@@ -9,16 +9,17 @@ Where a guest runs, it must go on from where it was with its memory whole; what 
 device at the destination is ORD-1's.
 
 Faults that were planned and did nothing make the run UNKNOWN: it is not the one that was
-asked for.
+asked for.  So does a setting that the model does not know; then nothing but a QEMU that dies
+of a signal, or damaged memory of a guest, is a violation.
 """
 
 from typing import Any
 
-from harness.check import guest, hang
+from harness.check import guest, hang, set_up
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Findings, Rule, not_judged
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.check.verdict import Outcome as Judged
@@ -32,10 +33,15 @@ _KILLED = 9
 
 def judge(run: CheckedRun) -> Finding:
     numbers = _numbers(run)
-    violation = _crashed(run) or _guest_damaged(run) or _hung(run) or _killed(run)
+    if run.expectation.ending is Ending.NOT_JUDGED:
+        violation = _crashed(run) or _memory_damaged(run)
+    else:
+        violation = _crashed(run) or _guest_damaged(run) or _hung(run) or _killed(run)
     if violation is not None:
         sentence, shape, *evidence = violation
         return found.violated(str(sentence), *_records(evidence), shape=str(shape), **numbers)
+    if run.expectation.ending is Ending.NOT_JUDGED:
+        return found.unknown(f"{not_judged(run.expectation)}; {_seen(run)}", **numbers)
     if run.expectation.ending is Ending.LAUNCH_REFUSED:
         return _not_launched(run)
     if any(record is None for record in run.endings.launched.values()):
@@ -47,7 +53,24 @@ def judge(run: CheckedRun) -> Finding:
     return finding
 
 
+def _seen(run: CheckedRun) -> str:
+    """How a run ended of which nothing is demanded."""
+    endings = run.endings
+    refused = set_up.refusal(run)
+    if refused is not None:
+        return set_up.words(refused)
+    late = endings.deadline or next(iter(endings.hung), None)
+    if late is not None:
+        return f"{late.args.get('waiting_for', 'the end')} did not come"
+    told = [f"the {side} says {endings.status(side) or 'nothing'}" for side in PEERS]
+    said = next((cause for side in PEERS[::-1] if (cause := _cause(run, side))), None)
+    has_failed = not endings.is_completed and said is not None
+    return ", ".join(told) + (f': "{said[1]}"' if has_failed and said else "")
+
+
 def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+    if (finding := _refused_set_up(run, numbers)) is not None:
+        return finding
     if run.expectation.ending is Ending.COMPLETED:
         return _completed(run, numbers)
     if run.expectation.ending is Ending.STOPPED:
@@ -86,6 +109,23 @@ def _waiting(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
         else str(seen),
         **numbers,
     )
+
+
+def _refused_set_up(run: CheckedRun, numbers: dict[str, Any]) -> Finding | None:
+    """Settings that the model knows, and that QEMU must accept."""
+    if run.expectation.ending in (Ending.REFUSED_AT_SETUP, Ending.BLOCKED):
+        return None  # _refused() knows whether the words are right
+    for side in PEERS:
+        if (record := set_up.refused(run, side, *set_up.SETTINGS)) is not None:
+            return found.violated(
+                f"the settings must be accepted, but {set_up.words(record)}",
+                record,
+                shape="settings-refused",
+                **numbers,
+            )
+        if (record := set_up.refused(run, side, set_up.CREDENTIALS)) is not None:
+            return found.unknown(set_up.words(record), **numbers)
+    return None
 
 
 def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
@@ -134,6 +174,8 @@ def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
             shape="completed",
             **numbers,
         )
+    if must in (Ending.REFUSED_AT_SETUP, Ending.BLOCKED):
+        return _refused(run, numbers)
     said = [record for record, text in endings.texts(None) if text]
     failed = [side for side in PEERS if endings.status(side) in ("failed", "cancelled")]
     if not said and not failed:
@@ -143,10 +185,27 @@ def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     return found.valid("the migration did not complete, and neither QEMU was lost", **numbers)
 
 
+def _refused(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+    """The migration must be refused for a reason that the model knows."""
+    must = run.expectation
+    if (said := set_up.reason(run)) is not None:
+        return found.valid(f"{must.ending}, with its reason", said=said[1], **numbers)
+    cause = next((cause for side in PEERS if (cause := _cause(run, side))), None)
+    if cause is None:
+        return found.unknown(f"it must be refused ({must.reason}), and nothing tells how it ended",
+                             **numbers)  # fmt: skip
+    return found.unknown(
+        f'it must be refused ({must.reason}), and was with other words: "{cause[1]}"', **numbers
+    )
+
+
 def _not_launched(run: CheckedRun) -> Finding:
     refused = next((r for r in run.endings.exited.values() if r and r.args["status"] > 0), None)
     if refused is None:
         return found.unknown("there is no record of a QEMU that refused to start")
+    if set_up.reason(run) is None:
+        said = [text for _, text in run.endings.texts(None) if text]
+        return found.unknown(f"QEMU refused to start, with other words: {said[-1] if said else ''}")
     return found.valid("QEMU refused to start", status=refused.args["status"])
 
 
@@ -163,7 +222,7 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
         signal, status = record.args.get("signal", 0), record.args.get("status")
         stderr = [r for r, _ in run.endings.texts(side) if r.kind is Kind.PROCESS]
         how = f"by signal {signal}" if signal else f"with exit status {status}"
-        may_exit = ending is Ending.LAUNCH_REFUSED or (
+        may_exit = ending in (Ending.LAUNCH_REFUSED, Ending.NOT_JUDGED) or (
             ending is not Ending.COMPLETED and side is Side.DESTINATION
         )
         if signal or not may_exit:
@@ -174,10 +233,8 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
 
 def _guest_damaged(run: CheckedRun) -> tuple[object, ...] | None:
     """The guest found damage, could not go on, or was in one round twice."""
-    if damage := guest.damaged_memory(run):
-        said, record = damage
-        what = f"the guest found its memory damaged at the {record.side}: {said}"
-        return what, "memory-damaged", record
+    if damaged := _memory_damaged(run):
+        return damaged
     for device in run.scenario.devices:
         if damage := guest.damaged_device(run, device.id, Side.SOURCE):
             said, record = damage
@@ -194,6 +251,15 @@ def _guest_damaged(run: CheckedRun) -> tuple[object, ...] | None:
             *twice,
         )
     return None
+
+
+def _memory_damaged(run: CheckedRun) -> tuple[object, ...] | None:
+    damage = guest.damaged_memory(run)
+    if damage is None:
+        return None
+    said, record = damage
+    what = f"the guest found its memory damaged at the {record.side}: {said}"
+    return what, "memory-damaged", record
 
 
 def _hung(run: CheckedRun) -> tuple[object, ...] | None:
@@ -283,5 +349,6 @@ RULE = Rule(
     asks=lambda _scenario, _expectation: "",
     judge=judge,
     needs=(),
+    stands_alone=True,
     trusts=(Assumption.COMPLETE, Assumption.ENDINGS_KNOWN),
 )

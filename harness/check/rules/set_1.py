@@ -8,18 +8,16 @@ an old machine type take the support away.
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
 from harness.check.run import CheckedRun
-from harness.check.transfer_path import judge_path
+from harness.check.transfer_path import gets_there, judge_path
 from harness.check.verdict import Finding
-from harness.model.expectation import Ending, Expectation
+from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
 found = Findings("SET-1")
 
 
 def asks(_scenario: Scenario, expectation: Expectation) -> str:
-    if expectation.ending not in (Ending.COMPLETED, Ending.REFUSED_AT_SETUP):
-        return f"the devices do not get that far: {expectation.ending}"
-    return ""
+    return gets_there(expectation)
 
 
 def judge(run: CheckedRun) -> Finding:

@@ -4,9 +4,10 @@ main channel."""
 from harness.check.rule import Findings, Rule
 from harness.check.rules.set_1 import RULE as SET_1
 from harness.check.run import CheckedRun
-from harness.check.transfer_path import judge_path
+from harness.check.transfer_path import gets_there, judge_path
 from harness.check.verdict import Finding
-from harness.model.expectation import Ending, Expectation, has_compression, has_mapped_ram
+from harness.model.expectation import Expectation, has_mapped_ram
+from harness.model.settings import has_compression
 from harness.scenario import Scenario
 
 found = Findings("SET-2")
@@ -15,9 +16,7 @@ found = Findings("SET-2")
 def asks(scenario: Scenario, expectation: Expectation) -> str:
     if not has_compression(scenario) and not has_mapped_ram(scenario):
         return "neither compression nor mapped-ram"
-    if expectation.ending not in (Ending.COMPLETED, Ending.REFUSED_AT_SETUP):
-        return f"the devices do not get that far: {expectation.ending}"
-    return ""
+    return gets_there(expectation)
 
 
 def judge(run: CheckedRun) -> Finding:

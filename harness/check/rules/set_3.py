@@ -4,9 +4,9 @@ cannot be had (hw_compat_9_2 in hw/core/machine.c)."""
 from harness.check.rule import Findings, Rule
 from harness.check.rules.set_1 import RULE as SET_1
 from harness.check.run import CheckedRun
-from harness.check.transfer_path import judge_path
+from harness.check.transfer_path import gets_there, judge_path
 from harness.check.verdict import Finding
-from harness.model.expectation import FIRST_MACHINE, Ending, Expectation
+from harness.model.expectation import FIRST_MACHINE, Expectation
 from harness.scenario import Scenario
 
 found = Findings("SET-3")
@@ -15,9 +15,7 @@ found = Findings("SET-3")
 def asks(_scenario: Scenario, expectation: Expectation) -> str:
     if expectation.machine is None or expectation.machine >= FIRST_MACHINE:
         return "the machine type is newer than 9.2"
-    if expectation.ending not in (Ending.COMPLETED, Ending.REFUSED_AT_SETUP):
-        return f"the devices do not get that far: {expectation.ending}"
-    return ""
+    return gets_there(expectation)
 
 
 def judge(run: CheckedRun) -> Finding:

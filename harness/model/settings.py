@@ -1,0 +1,224 @@
+"""Which settings the model knows, and which of them QEMU refuses at set-up.
+
+The model says that a migration must complete only where it knows all that was set: the
+capabilities, parameters, properties of ``vfio-pci`` and commands below.  Of any other one
+nothing is demanded: neither that the migration completes nor that it is refused.
+
+What stands here was read in migration/options.c, migration/migration.c, migration/ram.c and
+hw/vfio/migration.c of QEMU 10.0.13 and 10.2.2, and seen on 10.0.13 and 11.1.3.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from harness.action_plan import Execute, Kill, Storm, Target
+from harness.scenario import Device, Scenario
+
+TRANSFER = "x-migration-multifd-transfer"
+LIMIT = "x-migration-max-queued-buffers-size"
+ZERO_COPY = "zero-copy-send"
+
+CAPABILITIES = frozenset(
+    {
+        # Requirements are about these.
+        "events", "return-path", "multifd", "mapped-ram", "switchover-ack",
+        # The source waits for migrate-continue.
+        "pause-before-switchover",
+        # They change how RAM is sent, or how fast the guest runs meanwhile.
+        "xbzrle", "auto-converge",
+        # They do nothing here: for postcopy, RDMA, a VM with a UUID, block devices.
+        "release-ram", "rdma-pin-all", "validate-uuid", "late-block-activate", "zero-blocks",
+        # With these QEMU refuses: see refusals() and refusals_of_vfio().
+        "postcopy-ram", "postcopy-preempt", "background-snapshot", "dirty-limit", ZERO_COPY,
+    }
+)  # fmt: skip
+"""Capabilities that may be on.  One that is off is as if it were not given."""
+_MAX_U64 = (1 << 64) - 1
+RANGES = {
+    "downtime-limit": (0, 2_000_000),
+    "max-bandwidth": (0, _MAX_U64),
+    "avail-switchover-bandwidth": (0, _MAX_U64),
+    "multifd-channels": (1, 255),
+    "multifd-zlib-level": (0, 9),
+    "multifd-zstd-level": (0, 20),
+    "multifd-qatzip-level": (1, 9),
+    "throttle-trigger-threshold": (1, 100),
+    "cpu-throttle-initial": (1, 99),
+    "cpu-throttle-increment": (1, 99),
+    "announce-initial": (0, 100_000),
+    "announce-max": (0, 100_000),
+    "announce-rounds": (0, 1000),
+    "announce-step": (1, 10_000),
+}
+"""Parameters that are numbers, with least and most; QEMU refuses others
+(migrate_params_check())."""
+VALUES: dict[str, tuple[str | bool, ...]] = {
+    "multifd-compression": ("none", "zlib", "zstd"),
+    "zero-page-detection": ("none", "legacy", "multifd"),
+    "cpu-throttle-tailslow": (False, True),
+    "mode": ("normal",),
+    "direct-io": (False,),
+}
+"""Other parameters, with the values that the model knows."""
+SPEED = ("downtime-limit", "max-bandwidth", "avail-switchover-bandwidth")
+"""Parameters that may change on either side at any time."""
+
+_SWITCHES: tuple[str | bool, ...] = ("on", "off", "auto", False, True)
+PROPERTIES: dict[str, tuple[str | bool, ...]] = {
+    TRANSFER: _SWITCHES,
+    "enable-migration": _SWITCHES,
+    "migration-events": ("on", True),
+    "x-device-dirty-page-tracking": _SWITCHES,
+    "x-pre-copy-dirty-page-tracking": _SWITCHES,
+    "x-migration-load-config-after-iter": _SWITCHES,
+}
+"""Properties of vfio-pci with the values that the model knows; of LIMIT it is any number."""
+
+COMMANDS = frozenset(
+    {
+        "qom-get", "qom-list", "qom-list-types", "qom-list-properties", "device-list-properties",
+        "stop", "cont", "quit", "migrate_cancel", "migrate-continue", "system_reset",
+    }
+)  # fmt: skip
+"""Commands whose effect is known, besides those of ``_QUERIES`` and a change of SPEED."""
+_QUERIES = ("query-", "x-query-")
+
+
+def unknown(scenario: Scenario) -> Iterator[str]:
+    """What the model does not know of ``scenario``, each in words."""
+    for name, is_on in capabilities(scenario).items():
+        if name == "events" and not is_on:
+            yield "capability events off"
+        elif is_on and name == ZERO_COPY and not _refuses_zero_copy(scenario):
+            yield f"capability {name}"  # the host decides whether it works
+        elif is_on and name not in CAPABILITIES:
+            yield f"capability {name}"
+    if capabilities(scenario)["return-path"] is not scenario.return_path:
+        yield "capability return-path beside return_path"
+    for name, value in scenario.parameters.items():
+        if name == "multifd-channels" and value != scenario.channels:
+            yield f"parameter {name}={value} beside channels={scenario.channels}"
+        elif name not in RANGES and not _is_one_of(value, VALUES.get(name, ())):
+            yield f"parameter {name}={value}"
+    for device in scenario.devices:
+        yield from _unknown_properties(device)
+    yield from _unknown_actions(scenario)
+
+
+def capabilities(scenario: Scenario) -> dict[str, bool]:
+    """The capabilities that both sides get."""
+    return {
+        "events": True,
+        "return-path": scenario.return_path,
+        "multifd": scenario.multifd,
+        **scenario.capabilities,
+    }
+
+
+def has(scenario: Scenario, capability: str) -> bool:
+    """Whether ``capability`` is on."""
+    return capabilities(scenario).get(capability, False)
+
+
+def has_compression(scenario: Scenario) -> bool:
+    """Whether multifd compresses (``multifd-compression``: zlib, zstd, qpl, uadk, qatzip)."""
+    return str(scenario.parameters.get("multifd-compression", "none")) != "none"
+
+
+def refusals(scenario: Scenario) -> Iterator[str]:
+    """Words with which ``migrate-set-capabilities`` or ``migrate-set-parameters`` is refused.
+
+    Both sides refuse.  migrate_caps_check() and migrate_params_check() in migration/options.c.
+    """
+    on = {name for name, is_on in capabilities(scenario).items() if is_on}
+    if ZERO_COPY in on and _refuses_zero_copy(scenario):
+        yield "Zero copy only available"
+    if "multifd" in on and "xbzrle" in on:
+        yield "Multifd is not compatible with xbzrle"
+    if "mapped-ram" in on and "xbzrle" in on:
+        yield "Mapped-ram migration is incompatible with xbzrle"
+    if "mapped-ram" in on and "postcopy-ram" in on:
+        yield "Mapped-ram migration is incompatible with postcopy"
+    if "postcopy-preempt" in on and "postcopy-ram" not in on:
+        yield "Postcopy preempt requires postcopy-ram"
+    if "switchover-ack" in on and "return-path" not in on:
+        yield "'switchover-ack' requires"
+    if "dirty-limit" in on:  # the VM has no KVM, and so no dirty ring
+        yield "dirty-limit"
+    for name, value in scenario.parameters.items():
+        if name in RANGES and not _is_within(value, RANGES[name]):
+            yield name
+
+
+def refusals_of_vfio(scenario: Scenario) -> Iterator[str]:
+    """Words with which ``migrate`` is refused because VFIO cannot do it.
+
+    vfio_save_prepare() in hw/vfio/migration.c.  Beside other capabilities, or on a host that
+    cannot do it either, ``migrate-set-capabilities`` is refused, with words that name it too.
+    """
+    if has(scenario, "postcopy-ram"):
+        yield "postcopy"
+    if has(scenario, "background-snapshot"):
+        yield "background snapshot"
+
+
+def is_said(words: str, text: str) -> bool:
+    """Whether ``words`` stand in QEMU's ``text``.
+
+    Without regard to case and to ``-`` and ``_``: QEMU has downtime-limit and downtime_limit.
+    """
+    return _plain(words) in _plain(text)
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("-", " ").replace("_", " ")
+
+
+def _refuses_zero_copy(scenario: Scenario) -> bool:
+    """Whether zero-copy-send does not fit the other settings."""
+    is_encoded = has_compression(scenario) or scenario.has_tls or has(scenario, "xbzrle")
+    return is_encoded or not has(scenario, "multifd")
+
+
+def _is_one_of(value: object, known: tuple[str | bool, ...]) -> bool:
+    return any(value == one and type(value) is type(one) for one in known)
+
+
+def _is_within(value: object, limits: tuple[int, int]) -> bool:
+    least, most = limits
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _unknown_properties(device: Device) -> Iterator[str]:
+    for name, value in device.properties.items():
+        is_limit = name == LIMIT and not isinstance(value, bool) and str(value).isdecimal()
+        if not is_limit and not _is_one_of(value, PROPERTIES.get(name, ())):
+            yield f"property {name}={value} of {device.id}"
+
+
+def _unknown_actions(scenario: Scenario) -> Iterator[str]:
+    goes_on = not has(scenario, "pause-before-switchover")
+    for action in scenario.actions:
+        goes_on = goes_on or isinstance(action, Kill)
+        if isinstance(action, Storm):
+            yield from (
+                f"command {command} in a storm"
+                for command in action.commands
+                if not _is_known_command(command, {})
+            )
+        elif isinstance(action, Execute):
+            is_stop = action.command in ("migrate-continue", "migrate_cancel", "quit")
+            goes_on = goes_on or (is_stop and action.target is Target.SOURCE)
+            if not _is_known_command(action.command, action.arguments):
+                names = f" of {', '.join(action.arguments)}" if action.arguments else ""
+                yield f"command {action.command}{names} to the {action.target}"
+    if not goes_on:
+        yield "capability pause-before-switchover without an action that goes on"
+
+
+def _is_known_command(command: str, arguments: dict[str, Any]) -> bool:
+    if command == "migrate-set-parameters":
+        return all(
+            name in SPEED and _is_within(value, RANGES[name]) for name, value in arguments.items()
+        )
+    return command in COMMANDS or command.startswith(_QUERIES)
