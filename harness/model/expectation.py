@@ -163,11 +163,15 @@ def expect(
         _device(device, path or TransferPath.MULTIFD, abilities[device.id])
         for device, path in zip(scenario.devices, paths, strict=True)
     )
+    oldest = min(source.version, destination.version)
     ending, reasons, side = _end(
         (
             [(Ending.NOT_JUDGED, what, None) for what in settings.unknown(scenario)],
             _launch_refusals(scenario, source, destination, abilities),
-            [(Ending.REFUSED_AT_SETUP, words, None) for words in settings.refusals(scenario)],
+            [
+                (Ending.REFUSED_AT_SETUP, words, None)
+                for words in settings.refusals(scenario, oldest)
+            ],
             _transport_refusals(scenario),
             _blockers(scenario, abilities),
             _refusals(scenario),

@@ -33,11 +33,8 @@ CAPABILITIES = frozenset(
     }
 )  # fmt: skip
 """Capabilities that may be on.  One that is off is as if it were not given."""
-_MAX_U64 = (1 << 64) - 1
 RANGES = {
     "downtime-limit": (0, 2_000_000),
-    "max-bandwidth": (0, _MAX_U64),
-    "avail-switchover-bandwidth": (0, _MAX_U64),
     "multifd-channels": (1, 255),
     "multifd-zlib-level": (0, 9),
     "multifd-zstd-level": (0, 20),
@@ -54,13 +51,15 @@ RANGES = {
 (migrate_params_check())."""
 VALUES: dict[str, tuple[str | bool, ...]] = {
     "multifd-compression": ("none", "zlib", "zstd"),
-    "zero-page-detection": ("none", "legacy", "multifd"),
+    "zero-page-detection": ("legacy", "multifd"),
     "cpu-throttle-tailslow": (False, True),
     "mode": ("normal",),
     "direct-io": (False,),
 }
 """Other parameters, with the values that the model knows."""
-SPEED = ("downtime-limit", "max-bandwidth", "avail-switchover-bandwidth")
+BANDWIDTHS = ("max-bandwidth", "avail-switchover-bandwidth")
+"""Parameters that are bytes/s, from 0 up.  QEMU takes those below 0, as very large ones."""
+SPEED = ("downtime-limit", *BANDWIDTHS)
 """Parameters that may change on either side at any time."""
 
 _SWITCHES: tuple[str | bool, ...] = ("on", "off", "auto", False, True)
@@ -82,6 +81,9 @@ COMMANDS = frozenset(
 )  # fmt: skip
 """Commands whose effect is known, besides those of ``_QUERIES`` and a change of SPEED."""
 _QUERIES = ("query-", "x-query-")
+_MAX_U64 = (1 << 64) - 1
+_POSTCOPY_WITH_MULTIFD = (10, 1)
+"""Older ones refuse both capabilities together."""
 
 
 def unknown(scenario: Scenario) -> Iterator[str]:
@@ -98,7 +100,7 @@ def unknown(scenario: Scenario) -> Iterator[str]:
     for name, value in scenario.parameters.items():
         if name == "multifd-channels" and value != scenario.channels:
             yield f"parameter {name}={value} beside channels={scenario.channels}"
-        elif name not in RANGES and not _is_one_of(value, VALUES.get(name, ())):
+        elif name not in RANGES and not _is_known_value(name, value):
             yield f"parameter {name}={value}"
     for device in scenario.devices:
         yield from _unknown_properties(device)
@@ -125,10 +127,13 @@ def has_compression(scenario: Scenario) -> bool:
     return str(scenario.parameters.get("multifd-compression", "none")) != "none"
 
 
-def refusals(scenario: Scenario) -> Iterator[str]:
+def refusals(scenario: Scenario, oldest: tuple[int, ...]) -> Iterator[str]:
     """Words with which ``migrate-set-capabilities`` or ``migrate-set-parameters`` is refused.
 
-    Both sides refuse.  migrate_caps_check() and migrate_params_check() in migration/options.c.
+    Mostly both sides refuse.  migrate_caps_check() and migrate_params_check() in
+    migration/options.c.
+
+    :param oldest: the older version of both sides
     """
     on = {name for name, is_on in capabilities(scenario).items() if is_on}
     if ZERO_COPY in on and _refuses_zero_copy(scenario):
@@ -139,6 +144,8 @@ def refusals(scenario: Scenario) -> Iterator[str]:
         yield "Mapped-ram migration is incompatible with xbzrle"
     if "mapped-ram" in on and "postcopy-ram" in on:
         yield "Mapped-ram migration is incompatible with postcopy"
+    if "postcopy-ram" in on and "multifd" in on and oldest < _POSTCOPY_WITH_MULTIFD:
+        yield "postcopy"
     if "postcopy-preempt" in on and "postcopy-ram" not in on:
         yield "Postcopy preempt requires postcopy-ram"
     if "switchover-ack" in on and "return-path" not in on:
@@ -180,6 +187,12 @@ def _refuses_zero_copy(scenario: Scenario) -> bool:
     return is_encoded or not has(scenario, "multifd")
 
 
+def _is_known_value(name: str, value: object) -> bool:
+    if name in BANDWIDTHS:
+        return _is_within(value, (0, _MAX_U64))
+    return _is_one_of(value, VALUES.get(name, ()))
+
+
 def _is_one_of(value: object, known: tuple[str | bool, ...]) -> bool:
     return any(value == one and type(value) is type(one) for one in known)
 
@@ -219,6 +232,7 @@ def _unknown_actions(scenario: Scenario) -> Iterator[str]:
 def _is_known_command(command: str, arguments: dict[str, Any]) -> bool:
     if command == "migrate-set-parameters":
         return all(
-            name in SPEED and _is_within(value, RANGES[name]) for name, value in arguments.items()
+            name in SPEED and (_is_within(value, RANGES.get(name, (0, _MAX_U64))))
+            for name, value in arguments.items()
         )
     return command in COMMANDS or command.startswith(_QUERIES)

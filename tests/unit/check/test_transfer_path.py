@@ -1,12 +1,15 @@
 """On which path the state travelled, or with which words it was refused."""
 
+import pytest
+
 from harness.check.damage import change, drop, one, pick, swap
 from harness.check.rule import Findings
 from harness.check.run import INCOMING, SAVE_MAIN_START, SAVE_THREAD_START, CheckedRun
-from harness.check.transfer_path import judge_path, was_anything_sent
+from harness.check.transfer_path import gets_there, judge_path, was_anything_sent
 from harness.check.verdict import Finding, Outcome
 from harness.model.expectation import expect
 from tests.unit.check.histories import (
+    FACTS,
     SRC,
     UNSUPPORTED,
     blocked,
@@ -78,10 +81,27 @@ def test_reason_may_come_from_the_other_side_and_in_other_case():
     assert finding.numbers["by"] == "destination"
 
 
-def test_refusal_with_another_reason():
+def test_refusal_with_another_reason_says_nothing_about_this_one():
     finding = judged(refused(scenario(multifd=False), "Connection reset by peer"))
-    assert finding.outcome is Outcome.VIOLATED
+    assert finding.outcome is Outcome.UNKNOWN
     assert "load of stream failed" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, ""),
+        ({"multifd": False}, ""),
+        ({"capabilities": {"postcopy-ram": True}}, "for another reason: postcopy"),
+        ({"capabilities": {"mapped-ram": True}}, "for another reason: Migration requires seekable"),
+        ({"capabilities": {"xbzrle": True}}, "for another reason: Multifd is not compatible"),
+    ],
+)
+def test_only_the_refusal_of_the_transfer_is_about_the_path(fields, why):
+    of = scenario(**fields)
+    said = gets_there(expect(of, FACTS, FACTS))
+    assert why in said
+    assert bool(said) is bool(why)
 
 
 def test_refusal_that_nobody_explained_is_unknown():

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import QmpError
 from harness.history import Kind, Record, Side
 from harness.scenario import Scenario, Transport
 from harness.vm import migration
@@ -74,6 +75,33 @@ async def test_scenario_has_the_last_word(configure):
     assert capabilities["multifd"] is False
     assert parameters["downtime-limit"] == 5
     assert parameters["multifd-compression"] == "zlib"
+
+
+async def test_multifd_by_capability_has_its_channels(configure):
+    """The setting of the scenario counts, however it was given."""
+    _, parameters = await configure(multifd=False, capabilities={"multifd": True}, channels=7)
+    assert parameters["multifd-channels"] == 7
+    _, parameters = await configure(capabilities={"multifd": False})
+    assert "multifd-channels" not in parameters
+
+
+@pytest.mark.parametrize(
+    ("desc", "is_lacking"),
+    [
+        ("Parameter 'capability' does not accept value 'zero-blocks'", True),
+        ("Parameter 'multifd-compression' does not accept value 'zstd'", True),
+        ("Parameter 'cpr-exec-command' is unexpected", True),
+        ("No build-time support for direct-io", True),
+        ("TLS credentials support requires GNUTLS", True),
+        ("QEMU compiled without replication module can't enable COLO", True),
+        ("Multifd is not compatible with xbzrle", False),
+        ("Parameter 'downtime_limit' expects an integer in the range of 0 to 2000000 ms", False),
+        ("Postcopy is not yet compatible with multifd", False),
+    ],
+)
+def test_what_a_build_lacks_is_told_from_what_qemu_refuses(desc, is_lacking):
+    error = QmpError("migrate-set-parameters", "GenericError", desc)
+    assert migration.lacks(error) is is_lacking
 
 
 async def test_downtime_limit_is_one_that_qemu_accepts(configure):

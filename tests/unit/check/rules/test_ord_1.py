@@ -4,9 +4,12 @@ import msgspec
 import pytest
 
 from harness.check.damage import change, one, pick, swap
+from harness.check.judge import judge
 from harness.check.run import INCOMING, LOAD_END, LOAD_START
 from harness.check.verdict import Outcome
+from harness.fault_plan import Drop
 from harness.history import Kind, Record
+from harness.history.rundir import History
 from harness.scenario import MIB
 from tests.unit.check.histories import (
     DST,
@@ -239,3 +242,52 @@ def test_packet_above_the_configuration_changes_nothing_of_what_must_be_loaded()
     packet = only(run, INCOMING, device="vfio0")[0]
     far = change(packet, idx=5_000_000)
     assert find(changed(run, [*run.records, far]), "ORD-1").outcome is Outcome.VALID
+
+
+# -- where the model does not know a setting -----------------------------------------------
+
+
+def unjudged(run, **fields):
+    of = msgspec.structs.replace(run.scenario, capabilities={"x-colo": True}, **fields)
+    return History(of, run.manifest, run.records)
+
+
+def with_difference(at: int, got: int):
+    run = good("multifd")
+    received = only(run, "received")[0]
+    return replaced(run, received, args={**received.args, "first_difference": at, "bytes": got})
+
+
+def test_other_bytes_are_wrong_whatever_the_settings_are():
+    run = unjudged(with_difference(7, 9))
+    assert "differ first at byte 7" in violated(run)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        good("multifd"),
+        with_difference(9, 9),  # cut short, or carried in another way
+        with_difference(0, 0),
+        without(with_difference(7, 9), "RESUME"),  # nobody runs with them
+        without(with_difference(7, 9), LOAD_START),
+    ],
+)
+def test_anything_else_may_come_of_an_unknown_setting(run):
+    verdict = judge(unjudged(run))
+    is_wrong = only(run, "RESUME") and only(run, "received")[0].args["first_difference"] == 7
+    assert bool(verdict.with_outcome(Outcome.VIOLATED)) is bool(is_wrong)
+    if not is_wrong:
+        assert verdict.not_asked["ORD-1"] == "the model does not know capability x-colo"
+
+
+def test_second_migration_by_a_command_is_not_compared():
+    run = with_difference(7, 9)
+    again = one(run.records, "execute", command="migrate")
+    twice = unjudged(changed(run, [*run.records, change(again, t_ns=again.t_ns + MS)]))
+    assert "ORD-1" in judge(twice).not_asked
+
+
+def test_bytes_that_a_fault_may_have_changed_are_not_compared():
+    run = unjudged(with_difference(7, 9), faults=(Drop(),))
+    assert judge(run).not_asked["ORD-1"] == "faults are on the way"

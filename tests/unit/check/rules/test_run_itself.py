@@ -4,11 +4,13 @@ import msgspec
 import pytest
 
 from harness import fault_plan
+from harness.check.broken import TWINS
 from harness.check.damage import change, one, pick, swap
 from harness.check.hang import SEND_END, SYNC_WAIT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from harness.history.rundir import History
 from harness.scenario import MIB, LoadBehaviour, SaveBehaviour
 from tests.unit.check.histories import (
     DST,
@@ -20,6 +22,7 @@ from tests.unit.check.histories import (
     find,
     good,
     history,
+    launch_refused,
     only,
     refused,
     scenario,
@@ -31,6 +34,12 @@ from tests.unit.check.relayed import Relayed, packet, whole
 def ending(run, side, **fields):
     end = only(run, "exited", side=side)
     return changed(run, swap(list(run.records), end, **fields))
+
+
+def unjudged(run):
+    """``run`` with a capability that the model does not know."""
+    of = msgspec.structs.replace(run.scenario, capabilities={"x-colo": True})
+    return History(of, run.manifest, run.records)
 
 
 def with_record(run, side, kind, name, **args):
@@ -372,3 +381,99 @@ def test_kill_that_came_before_it_was_told_to_quit_is_the_scenarios():
     assert find(changed(run, [*run.records, early]), "RUN").outcome is Outcome.VALID
     late = Record(told.t_ns + 1, DST, Kind.PROCESS, "signalled", {"signal": 9})
     assert find(changed(run, [*run.records, late]), "RUN").outcome is Outcome.VIOLATED
+
+
+# -- what the model does not know ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["multifd", "refused", "blocked", "launch refused"])
+def test_run_with_an_unknown_setting_is_unknown_however_it_ends(name):
+    run = unjudged(good(name))
+    verdict = judge(run)
+    assert verdict.overall is Outcome.UNKNOWN
+    assert [finding.requirement for finding in verdict.findings] == ["RUN"]
+    assert find(run, "RUN").sentence.startswith("the model does not know capability x-colo; ")
+
+
+def test_unknown_setting_is_told_with_what_was_seen():
+    assert find(unjudged(good("multifd")), "RUN").sentence.endswith(
+        "the source says completed, the destination says completed"
+    )
+    assert 'the source refused migrate: "' in find(unjudged(good("blocked")), "RUN").sentence
+    late = {"waiting_for": "the end of source", "deadline_s": 15.0}
+    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", **late)
+    assert "the end of source did not come" in find(unjudged(run), "RUN").sentence
+
+
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_crash_is_wrong_whatever_the_settings_are(side):
+    run = unjudged(ending(good("multifd"), side, signal=11, status=-1, asked=False))
+    assert find(run, "RUN").outcome is Outcome.VIOLATED
+    assert judge(run).with_outcome(Outcome.VIOLATED) == ("RUN",)
+    exited = unjudged(ending(good("multifd"), side, status=1, asked=False))
+    assert find(exited, "RUN").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
+def test_twin_with_an_unknown_setting_shows_crashes_and_other_bytes_only(twin):
+    """What a rule demands may be what the setting changes."""
+    run = unjudged(twin.of(good(twin.shown_on)))
+    stands_alone = {
+        "wrong_byte": ("ORD-1",),
+        "states_go_to_the_wrong_devices": ("ORD-1",),
+        "memory_is_damaged": ("RUN",),
+    }
+    found = judge(run).with_outcome(Outcome.VIOLATED)
+    crashed = any(r.name == "exited" and r.args["signal"] not in (0, 9) for r in run.records)
+    expected = ("RUN",) if crashed else stands_alone.get(twin.name, ())
+    assert found == expected
+
+
+# -- refused at set-up ---------------------------------------------------------------------
+
+
+def refused_at(command, words, *, side=SRC, **fields):
+    story = Story()
+    story.boot(scenario(**fields))
+    story.qmp(side, command, error=words)
+    story.end("inmigrate")
+    return history(scenario(**fields), story.records)
+
+
+@pytest.mark.parametrize("command", ["migrate-set-capabilities", "migrate-set-parameters"])
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_known_settings_must_be_accepted(command, side):
+    finding = find(refused_at(command, "No", side=side), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert (
+        finding.sentence == f'the settings must be accepted, but the {side} refused {command}: "No"'
+    )
+
+
+def test_credentials_that_are_refused_are_not_qemus_alone():
+    assert find(refused_at("object-add", "no such file"), "RUN").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [
+        ("Multifd is not compatible with xbzrle", Outcome.VALID),
+        ("Cannot allocate memory", Outcome.UNKNOWN),
+    ],
+)
+def test_setting_that_must_be_refused_is_so_with_its_own_words(words, outcome):
+    run = refused_at("migrate-set-capabilities", words, capabilities={"xbzrle": True})
+    finding = find(run, "RUN")
+    assert finding.outcome is outcome
+    assert words in (finding.sentence, finding.numbers.get("said")) or words in finding.sentence
+
+
+def test_setting_that_must_be_refused_must_not_complete():
+    run = completed(scenario(capabilities={"xbzrle": True}))
+    assert find(run, "RUN").outcome is Outcome.VIOLATED
+
+
+def test_refusal_at_start_for_something_else_is_unknown():
+    said = "cannot set up guest memory 'pc.ram': Cannot allocate memory"
+    run = launch_refused(scenario(device(stop_copy=False)), said)
+    assert find(run, "RUN").outcome is Outcome.UNKNOWN

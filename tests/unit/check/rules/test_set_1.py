@@ -8,6 +8,7 @@ from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
 from tests.unit.check.histories import (
     UNSUPPORTED,
+    blocked,
     completed,
     device,
     find,
@@ -65,6 +66,20 @@ def test_on_without_multifd_must_not_complete():
 def test_devices_that_do_not_get_that_far_are_not_asked():
     why = judge(good("blocked")).not_asked["SET-1"]
     assert why == "the devices do not get that far: blocked"
+
+
+def test_refusal_of_postcopy_says_nothing_about_the_transfer():
+    of = scenario(device(multifd_transfer=AUTO), capabilities={"postcopy-ram": True})
+    run = blocked(of, "VFIO_FD7: VFIO migration is not supported with postcopy migration")
+    verdict = judge(run)
+    assert verdict.not_asked["SET-1"] == "it must be refused for another reason: postcopy"
+    assert verdict.overall is Outcome.VALID
+
+
+def test_refusal_in_other_words_says_nothing_about_the_transfer():
+    run = refused(scenario(multifd=False), "Cannot allocate memory")
+    assert find(run, "SET-1").outcome is Outcome.UNKNOWN
+    assert find(run, "RUN").outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("name", ["compression", "old machine", "multifd", "refused"])

@@ -17,7 +17,7 @@ from tests.unit.check.histories import (
 
 AUTO = OnOffAuto.AUTO
 MAPPED = {"capabilities": {"mapped-ram": True}, "transport": Transport.FILE}
-COMPRESSED = [{"parameters": {"multifd-compression": name}} for name in ("zlib", "zstd", "qpl")]
+COMPRESSED = [{"parameters": {"multifd-compression": name}} for name in ("zlib", "zstd")]
 SETTINGS = [*COMPRESSED, MAPPED]
 
 
@@ -52,6 +52,13 @@ def test_on_is_refused(fields):
 )
 def test_not_asked(run, why):
     assert judge(run).not_asked["SET-2"] == why
+
+
+@pytest.mark.parametrize("transport", [Transport.UNIX, Transport.TCP])
+def test_refused_transport_says_nothing_about_the_transfer(transport):
+    fields = {"capabilities": {"mapped-ram": True}, "transport": transport}
+    run = refused(scenario(**fields), "Migration requires seekable transport (e.g. file)")
+    assert "another reason" in judge(run).not_asked["SET-2"]
 
 
 def test_blocked_device_does_not_get_that_far():

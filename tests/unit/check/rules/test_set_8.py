@@ -55,13 +55,14 @@ def test_device_that_can_migrate_is_not_asked():
 @pytest.mark.parametrize(
     ("said", "outcome"),
     [
-        ("vfio0: cannot be migrated", Outcome.VALID),
-        ("Migration is disabled for VFIO device", Outcome.VALID),
-        ("Device or resource busy", Outcome.VIOLATED),
+        ("VFIO_FD9: Migration is disabled for VFIO device", Outcome.VALID),
+        ("VFIO_FD9: VFIO migration is not supported with postcopy migration", Outcome.UNKNOWN),
+        ("vfio0: no room left", Outcome.UNKNOWN),
+        ("Device or resource busy", Outcome.UNKNOWN),
         ("", Outcome.VIOLATED),
     ],
 )
-def test_reason_names_vfio_or_the_device(said, outcome):
+def test_only_its_own_words_are_a_reason(said, outcome):
     run = blocked(scenario(device(enable_migration=OFF)), said)
     finding = find(run, "SET-8")
     assert finding.outcome is outcome
@@ -136,6 +137,13 @@ def test_refusal_at_start_with_a_reason():
     finding = find(good("launch refused"), "SET-8")
     assert finding.outcome is Outcome.VALID
     assert NOT_IN_KERNEL in finding.numbers["said"]
+
+
+def test_refusal_at_start_for_something_else_is_unknown():
+    """A warning at start-up names VFIO, too."""
+    said = "warning: VFIO dma-buf not supported in kernel"
+    finding = find(launch_refused(scenario(device(stop_copy=False)), said), "SET-8")
+    assert finding.outcome is Outcome.UNKNOWN
 
 
 def test_refusal_at_start_without_a_reason():
