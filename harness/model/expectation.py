@@ -29,7 +29,7 @@ FIRST_MACHINE = (10, 0)
 send-switchover-start, both off)."""
 
 UNSUPPORTED = "Multifd device transfer requested but unsupported in the current config"
-NOT_IN_KERNEL = "VFIO migration is not supported in kernel"
+NOT_IN_KERNEL = "migration is not supported in kernel"
 DISABLED = "Migration is disabled for VFIO device"
 NO_DIRTY_TRACKING = "VFIO device doesn't support device and IOMMU dirty tracking"
 NEEDS_P2P = "Multiple VFIO devices migration is supported only if all of them support P2P"

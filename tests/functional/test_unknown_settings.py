@@ -1,0 +1,106 @@
+"""What the model does not know is not judged; what QEMU refuses at set-up is a verdict."""
+
+from typing import Any
+
+import pytest
+
+from harness.action_plan import Execute, Target, status
+from harness.check.verdict import Outcome
+from harness.errors import PrerequisiteMissing
+from harness.run import Run
+from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls
+
+PLAIN = EmulatedDevice(id="vfio0", size=3 * MIB, multifd_transfer=OnOffAuto.AUTO)
+NO_MULTIFD = {"multifd": False}
+
+
+def _scenario(**fields: Any) -> Scenario:
+    return Scenario(**{"name": "settings", "devices": (PLAIN,), **fields})
+
+
+def _on(*names: str, **fields: Any) -> dict[str, Any]:
+    return {"capabilities": dict.fromkeys(names, True), **fields}
+
+
+def _run_alone(run: Run, outcome: Outcome) -> str:
+    """RUN's sentence; no other requirement is asked."""
+    (finding,) = run.verdict.findings
+    assert (finding.requirement, finding.outcome) == ("RUN", outcome), finding.sentence
+    assert run.verdict.overall is outcome
+    return f"{finding.sentence} {finding.numbers.get('said', '')}".lower()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (_on("background-snapshot", **NO_MULTIFD, return_path=False), "background"),
+        (_on("background-snapshot"), "background-snapshot is not"),
+        (_on("postcopy-ram", **NO_MULTIFD), "postcopy"),
+        (_on("postcopy-ram"), "postcopy"),
+        (_on("postcopy-preempt"), "postcopy preempt requires postcopy-ram"),
+        (_on("xbzrle"), "multifd is not compatible with xbzrle"),
+        (_on("switchover-ack", return_path=False), "'switchover-ack' requires"),
+        (_on("zero-copy-send", **NO_MULTIFD), "zero copy only available"),
+        (_on("zero-copy-send", tls=Tls.PSK), "zero copy only available"),
+        (_on("dirty-limit"), "dirty-limit requires kvm"),
+        (_on("mapped-ram"), "seekable"),
+        ({"parameters": {"downtime-limit": 2_000_001}}, "expects an integer"),
+        ({"parameters": {"multifd-zlib-level": 10}}, "expects a value"),
+    ],
+)
+async def test_refusal_at_set_up_is_valid_and_about_nothing_else(judged, fields, words) -> None:
+    sentence = _run_alone(await judged(_scenario(**fields)), Outcome.VALID)
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("fields", "named", "seen"),
+    [
+        (_on("postcopy-blocktime"), "capability postcopy-blocktime", "says completed"),
+        ({"parameters": {"x-checkpoint-delay": 1}}, "x-checkpoint-delay=1", "says completed"),
+        ({"parameters": {"mode": "cpr-transfer"}}, "mode=cpr-transfer", "the source refused"),
+        ({"parameters": {"xbzrle-cache-size": 5}}, "xbzrle-cache-size=5", "power of two"),
+        ({"parameters": {"tls-creds": "mine"}}, "tls-creds=mine", "no tls credentials"),
+        (_on("pause-before-switchover", deadline_s=1.0), "pause-before-switchover", "did not come"),
+    ],
+)
+async def test_setting_that_the_model_does_not_know_is_not_judged(
+    judged, fields, named, seen
+) -> None:
+    sentence = _run_alone(await judged(_scenario(**fields)), Outcome.UNKNOWN)
+    assert named in sentence
+    assert seen in sentence
+
+
+@pytest.mark.parametrize("arguments", [{"multifd-channels": 2}, {"multifd-channels": 8}])
+async def test_settings_that_change_on_one_side_are_not_judged(judged, arguments) -> None:
+    """Where the sides disagree, both may wait for each other for ever."""
+    change = Execute(
+        when=status(Target.DESTINATION, "setup"),
+        target=Target.SOURCE,
+        command="migrate-set-parameters",
+        arguments=arguments,
+    )
+    run = await judged(_scenario(actions=(change,), deadline_s=2.0))
+    sentence = _run_alone(run, Outcome.UNKNOWN)
+    assert "command migrate-set-parameters of multifd-channels to the source" in sentence
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        _on("auto-converge"), _on("release-ram"), _on("validate-uuid"), _on("rdma-pin-all"),
+        _on("late-block-activate"), _on("xbzrle", **NO_MULTIFD),
+        {"parameters": {"announce-rounds": 0, "zero-page-detection": "legacy"}},
+    ],
+)  # fmt: skip
+async def test_setting_that_the_model_knows_is_judged(judged, kept, fields) -> None:
+    kept(await judged(_scenario(**fields)), "RUN", "ORD-1", "SET-1")
+
+
+@pytest.mark.parametrize(
+    "fields", [_on("no-such-capability"), {"parameters": {"no-such-parameter": 1}}]
+)
+async def test_what_the_build_lacks_cannot_run_here(judged, fields) -> None:
+    with pytest.raises(PrerequisiteMissing, match="this build cannot do it"):
+        await judged(_scenario(**fields))
