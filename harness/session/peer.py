@@ -4,6 +4,7 @@ import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,8 @@ class Peer:
     is_up: bool = False
     is_configured: bool = False
     _events_before: int = 0
+    _defaults: dict[str, Any] | None = None
+    """Its migration parameters at its start, where another migration follows."""
 
     @classmethod
     def make(
@@ -104,8 +107,11 @@ class Peer:
 
         :raise PrerequisiteMissing: its build cannot do what they ask for
         """
+        before = self._defaults
         try:
-            await migration.configure(self.vm.monitor, scenario, tls)
+            if scenario.then is not None and before is None:
+                self._defaults = await self.vm.monitor.execute("query-migrate-parameters")
+            await migration.configure(self.vm.monitor, scenario, tls, before)
         except QmpError as error:
             if migration.lacks(error):
                 raise PrerequisiteMissing(

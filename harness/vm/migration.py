@@ -3,6 +3,7 @@
 Status names are QEMU's MigrationStatus (``qapi/migration.json``).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import QmpError
@@ -35,12 +36,21 @@ def channels(addr: dict[str, Any]) -> dict[str, Any]:
     return {"channels": [{"channel-type": "main", "addr": addr}]}
 
 
-async def configure(monitor: Monitor, scenario: Scenario, tls: Setup = NO_TLS) -> None:
+async def configure(
+    monitor: Monitor,
+    scenario: Scenario,
+    tls: Setup = NO_TLS,
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
     """Set capabilities and parameters, the same on both sides but for ``tls``.
 
+    :param defaults: parameters of a QEMU that took part in a migration before, as they were at
+        its start: what was set since then is reset
     :raise QmpError: QEMU refuses; ``lacks`` says whether the build is why
     """
+    left_on, changed = ({}, {}) if defaults is None else await _left_over(monitor, defaults)
     capabilities = {
+        **left_on,
         "events": True,
         "return-path": scenario.return_path,
         "multifd": scenario.multifd,
@@ -64,8 +74,19 @@ async def configure(monitor: Monitor, scenario: Scenario, tls: Setup = NO_TLS) -
     for properties in tls.objects:
         await monitor.execute("object-add", properties)
     await monitor.execute(
-        "migrate-set-parameters", {**parameters, **tls.parameters, **scenario.parameters}
+        "migrate-set-parameters",
+        {**changed, **parameters, **tls.parameters, **scenario.parameters},
     )
+
+
+async def _left_over(
+    monitor: Monitor, defaults: Mapping[str, Any]
+) -> tuple[dict[str, bool], dict[str, Any]]:
+    """Capabilities that are on, to be off; parameters that have changed, with their defaults."""
+    listed: Any = await monitor.execute("query-migrate-capabilities")
+    now = await monitor.execute("query-migrate-parameters")
+    left_on = {one["capability"]: False for one in listed if one["state"]}
+    return left_on, {name: value for name, value in defaults.items() if now.get(name) != value}
 
 
 _NOT_BUILT = (

@@ -104,3 +104,18 @@ async def test_setting_that_the_model_knows_is_judged(judged, kept, fields) -> N
 async def test_what_the_build_lacks_cannot_run_here(judged, fields) -> None:
     with pytest.raises(PrerequisiteMissing, match="this build cannot do it"):
         await judged(_scenario(**fields))
+
+
+async def test_settings_of_a_migration_do_not_last_into_the_next(judged, kept) -> None:
+    """The QEMU that goes on keeps what was set, the new one does not know of it."""
+    again = _scenario(name="again", devices=(PLAIN,))
+    first = _scenario(
+        parameters={"multifd-compression": "zlib"},
+        capabilities={"auto-converge": True, "validate-uuid": True},
+        then=again,
+    )
+    run = await judged(first)
+    kept(run, "RUN", "SET-2")
+    assert run.next is not None
+    kept(run.next, "RUN", "ORD-1", "SET-1")
+    assert run.next.history.scenario.parameters == {}

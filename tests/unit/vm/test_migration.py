@@ -15,12 +15,13 @@ from harness.vm.sockets import DESTINATION
 class Monitor:
     """Takes every command."""
 
-    def __init__(self):
+    def __init__(self, answers=None):
         self.commands = []
+        self._answers = answers or {}
 
     async def execute(self, command, arguments=None, timeout_s=0.0):
         self.commands.append((command, arguments))
-        return {}
+        return self._answers.get(command, {})
 
 
 @pytest.fixture
@@ -102,6 +103,28 @@ async def test_multifd_by_capability_has_its_channels(configure):
 def test_what_a_build_lacks_is_told_from_what_qemu_refuses(desc, is_lacking):
     error = QmpError("migrate-set-parameters", "GenericError", desc)
     assert migration.lacks(error) is is_lacking
+
+
+async def test_what_an_earlier_migration_has_set_is_reset():
+    """By its scenario or by its actions; what this one sets has the last word."""
+    answers: dict[str, Any] = {
+        "query-migrate-capabilities": [
+            {"capability": "xbzrle", "state": True},
+            {"capability": "events", "state": True},
+            {"capability": "mapped-ram", "state": False},
+        ],
+        "query-migrate-parameters": {"multifd-compression": "zlib", "mode": "normal", "new": 1},
+    }
+    monitor: Any = Monitor(answers)
+    defaults = {"multifd-compression": "none", "mode": "normal", "downtime-limit": 300}
+    scenario = Scenario(name="x", parameters={"downtime-limit": 5})
+    await migration.configure(monitor, scenario, defaults=defaults)
+    *_, (_, capabilities), (_, parameters) = monitor.commands
+    states = {one["capability"]: one["state"] for one in capabilities["capabilities"]}
+    assert states == {"xbzrle": False, "events": True, "return-path": True, "multifd": True}
+    assert parameters["multifd-compression"] == "none"
+    assert parameters["downtime-limit"] == 5
+    assert "mode" not in parameters
 
 
 async def test_downtime_limit_is_one_that_qemu_accepts(configure):
