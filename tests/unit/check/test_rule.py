@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness import check
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, completed, over_multifd, with_faults
+from harness.check.rule import Findings, Rule, completed, not_judged, over_multifd, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.fault_plan import Drop
@@ -87,3 +87,11 @@ def test_rules_about_faults_are_asked_where_there_are_some():
 def test_rule_is_asked_by_every_run_unless_it_says_otherwise():
     rule = Rule("X-1", "x", completed, lambda _run: found.valid("x"), needs=())
     assert rule.asked_by(CheckedRun(good("multifd"), expect(scenario(), FACTS, FACTS))) == ""
+
+
+def test_nothing_is_demanded_where_a_setting_is_not_known():
+    fields = {"capabilities": {"x-colo": True}}
+    assert asked(completed, **fields) == "the model does not know capability x-colo"
+    assert asked(over_multifd, **fields) == "the model does not know capability x-colo"
+    assert not_judged(expect(scenario(**fields), FACTS, FACTS)) == asked(completed, **fields)
+    assert not_judged(expect(scenario(), FACTS, FACTS)) == ""
