@@ -33,6 +33,9 @@ _TOLD_BY = {Side.SOURCE: OUTGOING_CHANNELS, Side.DESTINATION: (INCOMING_CHANNEL,
 _BYE_FAILED = "qio_channel_tls_bye_fail"
 _NOT_TERMINATED = "Failed to terminate TLS connection"
 """Of QEMU 10.0; 11.1 has no such warning."""
+_ABOUT_TLS = ("tls", "certificate")
+"""In what either side says of a refusal, of crypto/tls*.c and io/channel-tls.c.  The other one
+may say no more than that its connection was reset."""
 
 
 def asks(scenario: Scenario, expectation: Expectation) -> str:
@@ -113,9 +116,12 @@ def _refused(run: CheckedRun) -> Finding:
         return found.violated(
             f"{what}: it was refused, but the source is lost", gone, shape="source-lost"
         )
-    said = [text for _, text in endings.texts(None) if text]
-    if endings.status(Side.SOURCE) != "failed" or not said:
+    texts = [text for _, text in endings.texts(None) if text]
+    if endings.status(Side.SOURCE) != "failed" or not texts:
         return found.unknown(f"{what}: nothing tells that the source failed, and why")
+    said = [text for text in texts if any(word in text.lower() for word in _ABOUT_TLS)]
+    if not said:
+        return found.unknown(f'{what}: it failed, with words about something else: "{texts[-1]}"')
     return found.valid(f"{what}: it was refused, and the source kept its VM", said=said[-1])
 
 

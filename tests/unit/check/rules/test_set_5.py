@@ -158,3 +158,12 @@ def test_failure_that_nothing_is_said_of_is_unknown():
 def test_mismatch_counts_for_no_rule_of_a_migration_that_completes():
     asked = {finding.requirement for finding in judge(handshake_refused(WRONG_KEY)).findings}
     assert asked == {"RUN", "SET-5"}
+
+
+def test_failure_for_something_else_is_no_refusal():
+    run = without(handshake_refused(WRONG_KEY), "stderr")
+    (answer,) = [r for r in only(run, "return", side=SRC) if "error-desc" in r.args["value"]]
+    value = {"status": "failed", "error-desc": "Unable to write to socket: Broken pipe"}
+    finding = find(replaced(run, answer, args={**answer.args, "value": value}), "SET-5")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "Broken pipe" in finding.sentence
