@@ -103,7 +103,7 @@ class Peer:
         return self.vm.monitor.events[self._events_before :]
 
     async def configure(self, scenario: Scenario, tls: Setup) -> None:
-        """Set its migration up.  Settings that QEMU refuses are left to the verdict.
+        """Set its migration up.  If QEMU refuses the settings, that is left to the verdict.
 
         :raise PrerequisiteMissing: its build cannot do what they ask for
         """
@@ -117,7 +117,7 @@ class Peer:
                 raise PrerequisiteMissing(
                     f"{self.binary}: this build cannot do it: {error}"
                 ) from error
-            self.is_configured = False
+            self.is_configured = self.is_up = False
         else:
             self.is_configured = True
 

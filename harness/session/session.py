@@ -283,7 +283,6 @@ class Session:
     async def _launch(self, peer: Peer) -> None:
         if peer is self.origin:
             await peer.configure(self.scenario, self._tls.instead())
-            peer.is_up = peer.is_configured
             await guest_side.show(peer, self.scenario, self.log)
             return
         private.make_folder(peer.trace)
