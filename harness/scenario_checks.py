@@ -1,6 +1,6 @@
 """What is wrong with a scenario that can be read: it would blame a QEMU for what it cannot do.
 
-Everything that the scenario itself tells; what depends on a build is ``harness.vm.fits``.
+All of it follows from the scenario alone; what depends on a build is ``harness.vm.fits``.
 A saved run is read without these checks, so that an older one can still be judged.
 """
 
@@ -150,12 +150,13 @@ def _fault(scenario: Scenario, fault: Fault) -> Iterator[str]:
         if channel is not None and channel >= scenario.channels:
             yield f"{field} is {channel}, but channels is {scenario.channels}: they count from 0"
     yield from _selected(scenario, fault.select)
-    told = {*fault_plan.TOLD, *(a.name for a in scenario.actions if isinstance(a, Tell))}
+    reported = {*fault_plan.TOLD, *(a.name for a in scenario.actions if isinstance(a, Tell))}
     until: Until | None = getattr(fault, "until", None)
-    if until is not None and until.told and until.told not in told:
-        yield f"until.told is {until.told!r}: nothing reports it{did_you_mean(until.told, told)}"
+    if until is not None and until.told and until.told not in reported:
+        near = did_you_mean(until.told, reported)
+        yield f"until.told is {until.told!r}: nothing reports it{near}"
     since: str = getattr(fault, "since", "")
-    if since and since not in (starts := {*told, fault_plan.OPENED}):
+    if since and since not in (starts := {*reported, fault_plan.OPENED}):
         yield f"since is {since!r}: nothing reports it{did_you_mean(since, starts)}"
 
 

@@ -78,7 +78,7 @@ def problems(
 ) -> Iterator[str]:
     """Each name of ``scenario`` that its builds do not know, in words.
 
-    :param trace_events: path of trace-events-all; empty: beside each binary
+    :param trace_events: path of trace-events-all; empty: that next to each binary
     :param is_replayed: it has no source
     :raise PrerequisiteMissing: a build cannot be asked
     """
