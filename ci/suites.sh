@@ -15,27 +15,28 @@
 # that are given are of the folder that this is called in.
 #
 # Exit status: the worst of the suites': 0 valid, 1 violated or failed, 2 unknown, 3 the
-# harness or a machine was lost (only 3 is worth another try).
+# harness or a machine was lost (only 3 is worth another try), 4 usage: what was asked for
+# cannot be done.
 set -eu
 
 called_in=$PWD
 harness=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
-lost() {
+usage() {
     echo "suites: $*" >&2
-    exit 3
+    exit 4
 }
 
 qemu=debian-13 qemu_dst='' suites=main results=results limit=200
 while [ $# -gt 0 ]; do
-    [ $# -ge 2 ] || lost "$1: a value is missing"
+    [ $# -ge 2 ] || usage "$1: a value is missing"
     case $1 in
         --qemu) qemu=$2 ;;
         --qemu-dst) qemu_dst=$2 ;;
         --suites) suites=$2 ;;
         --results) results=$2 ;;
         --limit) limit=$2 ;;
-        *) lost "$1: there are --qemu, --qemu-dst, --suites, --results and --limit" ;;
+        *) usage "$1: there are --qemu, --qemu-dst, --suites, --results and --limit" ;;
     esac
     shift 2
 done
@@ -43,22 +44,22 @@ for suite in $suites; do
     case $suite in
         main | functional | unit | rig) ;;
         *.json)
-            [ -f "$suite" ] || lost "--suites: there is no scenario $suite in $called_in"
+            [ -f "$suite" ] || usage "--suites: there is no scenario $suite in $called_in"
             ;;
-        *) lost "--suites: there is no $suite: there are main, functional, unit, rig and *.json" ;;
+        *) usage "--suites: there is no $suite: there are main, functional, unit, rig and *.json" ;;
     esac
 done
-[ -n "${suites// /}" ] || lost "--suites: none is given"
-[[ $limit =~ ^[0-9]+$ ]] || lost "--limit: $limit is no number of MiB"
+[ -n "${suites// /}" ] || usage "--suites: none is given"
+[[ $limit =~ ^[0-9]+$ ]] || usage "--limit: $limit is no number of MiB"
 
 cd -- "$harness"
 case $results in /*) ;; *) results=$called_in/$results ;; esac
 # Only what an earlier call left is removed, never a folder of somebody else's.
 if [ -e "$results" ] && [ -n "$(ls -A -- "$results")" ] && [ ! -e "$results/suites.log" ]; then
-    lost "--results: $results is there and is none of mine: give another, or remove it"
+    usage "--results: $results is there and is none of mine: give another, or remove it"
 fi
 rm -rf -- "$results"
-mkdir -p -- "$results/runs" || lost "--results: $results cannot be made"
+mkdir -p -- "$results/runs" || usage "--results: $results cannot be made"
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
@@ -73,25 +74,25 @@ located() {
     local what=$1 option=$2 folder binary
     found=$what
     if [[ $what != */* && ! -e $called_in/$what ]]; then
-        command -v "$what" >/dev/null || .venv/bin/vfio-multifd qemu fetch "$what" >/dev/null || exit 3
+        command -v "$what" >/dev/null || .venv/bin/vfio-multifd qemu fetch "$what" >/dev/null || exit
         return
     fi
     case $what in /*) ;; *) found=$called_in/$what ;; esac
-    [ -e "$found" ] || lost "$option: $found is not there"
+    [ -e "$found" ] || usage "$option: $found is not there"
     case $found in
         *.tar | *.tar.*)
             folder=$(mktemp -d -p "$work")
-            tar -C "$folder" -xf "$found" || lost "$option: $found cannot be unpacked"
+            tar -C "$folder" -xf "$found" || usage "$option: $found cannot be unpacked"
             # The one that is least deep: a tree may have copies.
             found=$(find "$folder" -name qemu-system-x86_64 -type f -printf '%d %h\n' | sort -n | sed -n '1s/^[0-9]* //p')
-            [ -n "$found" ] || lost "$option: there is no qemu-system-x86_64 in $what"
+            [ -n "$found" ] || usage "$option: there is no qemu-system-x86_64 in $what"
             ;;
     esac
     # Some stores of artifacts forget which files can be executed.
     binary=$found
     [ ! -d "$found" ] || binary=$found/qemu-system-x86_64
     [ ! -f "$binary" ] || [ -x "$binary" ] || chmod u+x "$binary" ||
-        lost "$option: $binary cannot be made executable"
+        usage "$option: $binary cannot be made executable"
 }
 
 located "$qemu" --qemu
@@ -144,12 +145,13 @@ for suite in $suites; do
         0) words=valid ;;
         1) words="violated or failed" ;;
         2) words=unknown ;;
-        130 | 143) exit "$status" ;;
+        4) words="not run: usage" ;;
+        129 | 130 | 143) exit "$status" ;;
         *) status=3 words=lost ;;
     esac
     echo "suites: $suite: $words" | tee -a "$results/suites.log"
-    # From bad to worse: unknown, violated, lost.
-    case $worst$status in 0? | 2[13] | 13) worst=$status ;; esac
+    # From bad to worse: unknown, violated, lost, usage.
+    case $worst$status in 0? | 2[134] | 1[34] | 34) worst=$status ;; esac
 done
 .venv/bin/python ci/limit_runs.py "$results/runs" "$limit" || worst=3
 exit "$worst"

@@ -12,7 +12,7 @@ A step is good only if nothing was bad, and each scenario that asks was judged i
 its tries.
 """
 
-import asyncio
+import contextlib
 import enum
 import os
 import re
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import findings, main_job, private, scenario, scenario_checks
+from harness import findings, interrupt, main_job, private, scenario, scenario_checks
 from harness.check.deviations import Deviation
 from harness.check.judge import RULES, TITLES
 from harness.check.verdict import Outcome
@@ -48,6 +48,7 @@ CONFIGURE = (
 )
 TARGETS = (builds.BINARY, "trace/trace-events-all")
 LOG = "build.log"
+_GRACE_S = 0.7  # of a build that is to end; a signal ends us within 2 s
 Tell = Callable[[str], None]
 
 
@@ -171,25 +172,37 @@ def make(step: Step, tell: Tell) -> Path:
 def _run(command: Sequence[str], folder: Path, log: Path) -> None:
     """Run ``command``, which does not outlive us, with its output at the end of ``log``."""
     with log.open("ab") as out:
-        building = subprocess.Popen(
-            (*GUARD, *command),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
+        building: subprocess.Popen[bytes] | None = None
         try:
+            with interrupt.held():
+                building = subprocess.Popen(
+                    (*GUARD, *command),
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                )
             status = building.wait()
         except KeyboardInterrupt:
-            os.killpg(building.pid, signal.SIGTERM)
-            building.wait()
+            if building is not None:
+                _end(building)
             raise
     if status:
         words = log.read_text(errors="backslashreplace").strip().splitlines()
         last = words[-1] if words else "it said nothing"
         reason = next((line for line in words if re.search(r"\berror: ", line)), last)
         raise Unbuilt(f"{command[0]} ended with status {status}: {reason}; see {log}")
+
+
+def _end(building: subprocess.Popen[bytes]) -> None:
+    """End a build and all that it has started."""
+    os.killpg(building.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        building.wait(_GRACE_S)
+    with contextlib.suppress(ProcessLookupError):  # also what does not heed it
+        os.killpg(building.pid, signal.SIGKILL)
+    building.wait()
 
 
 # -- run ---------------------------------------------------------------------------------
@@ -256,7 +269,7 @@ def _in_turn(first: Scenario) -> Iterator[Scenario]:
 def _one(step: Step, wanted: Scenario) -> tuple[Answer | None, str]:
     """What one run says; None: it was not asked.  Its directory stays if it was not good."""
     try:
-        first = asyncio.run(run_scenario(wanted, step.runs_dir))
+        first = interrupt.run(run_scenario(wanted, step.runs_dir))
     except HarnessError as error:
         return Answer.SKIP, f"lost: {error}"
     runs = list(migrations(first))

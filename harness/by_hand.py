@@ -5,20 +5,21 @@ What ``by-hand.sh`` of a run directory calls; also of use alone, under gdb or pe
 
 import asyncio
 import contextlib
+import functools
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from harness import interrupt
 from harness.devices.attachments import Attachments
-from harness.errors import LostVM, PrerequisiteMissing, QmpError, UsageError
+from harness.errors import LostVM, PrerequisiteMissing, QmpError, UsageError, of_a_part
 from harness.history import Record, Side
 from harness.proxy.address import within_reach
 from harness.scenario import Scenario
@@ -29,7 +30,7 @@ from harness.vm.qmp import Monitor
 DEVICES = "@devices@"
 """Argument of a QEMU command line that the devices' options are put in place of."""
 
-_GRACE_S = 5
+_GRACE_S = 0.7  # of a QEMU that is to end by SIGTERM; a signal ends us within 2 s
 _APPEAR_TIMEOUT_S = 5.0
 _LISTEN_TIMEOUT_S = 0.5
 _CONNECT_PAUSE_S = 0.05
@@ -41,7 +42,7 @@ _CONNECT_PAUSE_S = 0.05
 def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> int:
     """Run the QEMU command line ``argv`` in the foreground, and tell what its devices did.
 
-    The exit status is QEMU's own; 128 and the number for a signal.
+    The status is QEMU's own; 128 and the number for a signal.
 
     :raise UsageError: ``argv`` has no place for the devices
     :raise PrerequisiteMissing: it, or setpriv, cannot be executed
@@ -58,40 +59,39 @@ def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> i
                 attached.function.fill_contents()
         at = argv.index(DEVICES)
         command = [*GUARD, *argv[:at], *devices.options(), *argv[at + 1 :]]
-        try:
-            process = devices.launch(command, stdin=None, is_foreground=True)
-        except FileNotFoundError as error:
-            raise PrerequisiteMissing("setpriv is not there: install util-linux") from error
-        _pass_signals_on(process)
-        status = _wait(process)
+        status = _run(functools.partial(devices.launch, command, stdin=None, is_foreground=True))
         devices.report()
     if devices.failure is not None:
-        raise devices.failure
+        raise of_a_part("the supervisor", devices.failure) from devices.failure
     for device in scenario.emulated:  # nobody sees into the others
         for line in _story(device.id, side, records):
             out.write(f"{line}\n")
     return status if status >= 0 else 128 - status
 
 
-def _pass_signals_on(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM ends QEMU, which a hung one does not heed.  The terminal sends Ctrl-C to QEMU
-    too, which ends by it.  We stay to tell what was done.
+def _run(launch: Callable[[], subprocess.Popen[bytes]]) -> int:
+    """Run QEMU to its end; its status as of ``subprocess``.
+
+    A signal ends QEMU, by SIGTERM if it heeds that, and we stay to report what was done.  The
+    terminal sends Ctrl-C to QEMU too.
     """
-
-    def end(_number: int, _frame: object) -> None:
-        process.terminate()
-        signal.alarm(_GRACE_S)
-
-    signal.signal(signal.SIGALRM, lambda *_: process.kill())
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN: the child would inherit that
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int:
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with interrupt.held():
+            process = launch()
+        return process.wait()
+    except FileNotFoundError as error:
+        raise PrerequisiteMissing("setpriv is not there: install util-linux") from error
+    except KeyboardInterrupt:
+        if process is None:
+            raise
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_GRACE_S)
+        process.kill()
         return process.wait()
     finally:
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             process.kill()
             process.wait()
 
@@ -124,7 +124,7 @@ def converse(path: Path, commands: TextIO, untils: Sequence[str], timeout_s: flo
     :raise LostVM: there is no QEMU at ``path``, or it went away
     :raise UsageError: a line is not a command
     """
-    return asyncio.run(_converse(path, commands, untils, timeout_s))
+    return interrupt.run(_converse(path, commands, untils, timeout_s))
 
 
 async def _converse(path: Path, commands: TextIO, untils: Sequence[str], timeout_s: float) -> int:

@@ -1,6 +1,5 @@
 """The relay **by hand**: between any two QEMUs, also on two machines with real devices."""
 
-import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from typing import TextIO
 
 import msgspec
 
-from harness.errors import UsageError, VMError
+from harness.errors import UsageError, in_words, of_a_part
 from harness.fault_plan import FaultPlan
 from harness.proxy.address import Address, TcpAddress, UnixAddress
 from harness.proxy.build import build
@@ -59,7 +58,7 @@ def serve(
     :raise VMError: a fault failed
     """
     lock = threading.Lock()
-    ended = threading.Event()
+    never = threading.Event()
 
     def tell(seen: Seen) -> None:
         line = {"t_ns": seen.t_ns, "name": seen.name, "channel": seen.channel}
@@ -75,18 +74,18 @@ def serve(
         relay = Relay(listen, onward, chain, tell, reads_main=True)
     except OSError as error:
         where = text_of(listen)
-        raise UsageError(f"{where}: cannot listen there: {error.strerror or error}") from error
-    before = signal.signal(signal.SIGINT, lambda *_: ended.set())
+        raise UsageError(f"{where}: cannot listen there: {in_words(error)}") from error
     try:
         relay.start()
         tell(Seen(time.time_ns(), "listening", {"at": text_of(relay.address)}, MAIN))
-        while relay.failure is None and not ended.wait(_LOOK_S):
+        while relay.failure is None and not never.wait(_LOOK_S):
             pass
+    except KeyboardInterrupt:
+        pass  # so it ends: what was seen is told
     finally:
-        signal.signal(signal.SIGINT, before)
         relay.close()
     if relay.failure is not None:
-        raise VMError(f"the relay failed: {relay.failure!r}") from relay.failure
+        raise of_a_part("the relay", relay.failure) from relay.failure
     fired = [fault.times for fault in relay.fired]
     tell(Seen(time.time_ns(), "faults", {"fired": fired}, MAIN))
     return 0

@@ -4,7 +4,7 @@
 
     HarnessError                  one line for the user: what, where, what to do
     +-- PrerequisiteMissing       this machine or build lacks something named  (exit 3)
-    +-- UsageError                the caller asked for something impossible    (exit 3)
+    +-- UsageError                the caller asked for something impossible    (exit 4)
     +-- VMError                   a QEMU could not be used                     (exit 3)
     |   +-- LaunchError           it never reached its monitor
     |   +-- LostVM                its monitor or process went away
@@ -17,15 +17,23 @@
 
 A requirement that QEMU does not keep is not an exception: it is a finding in a
 verdict (``harness.check``).  Exit statuses of the runner: 0 valid, 1 violated,
-2 unknown, 3 the harness or a machine was lost.
+2 unknown, 3 the harness or a machine was lost, 4 usage: trying again does not help.
 """
+
+import errno
+import os
+from typing import ClassVar
+
+LOST, USAGE = 3, 4
 
 
 class HarnessError(Exception):
     """Base of all; ``str()`` is one line fit for the user.
 
-    Exit status 3 at the command line: it says nothing about the QEMU under test.
+    :cvar exit_status: of the command line; it says nothing about the QEMU under test
     """
+
+    exit_status: ClassVar[int] = LOST
 
 
 class PrerequisiteMissing(HarnessError):
@@ -34,6 +42,8 @@ class PrerequisiteMissing(HarnessError):
 
 class UsageError(HarnessError):
     """An option, a scenario file or a combination of settings cannot be used."""
+
+    exit_status: ClassVar[int] = USAGE
 
 
 class VMError(HarnessError):
@@ -81,3 +91,90 @@ class TraceError(HarnessError):
 
 class HistoryError(HarnessError):
     """A run directory or a capture is damaged, of another format version, or incomplete."""
+
+
+# -- what the system refuses -------------------------------------------------------------
+
+SYSTEM_ERRORS = (OSError, MemoryError, OverflowError)
+"""What Python raises where the system, not the harness, says no."""
+
+_BAD_PATH = frozenset(
+    (
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ENOTEMPTY,
+        errno.EPERM,
+        errno.EROFS,
+    )
+)
+_WHAT_TO_DO = {
+    errno.EDQUOT: "free some space of your quota, or write somewhere else",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close files: this machine has no more",
+    errno.ENOMEM: "ask for smaller sizes, or free memory",
+    errno.ENOSPC: "free some space, or write somewhere else",
+}
+
+
+def in_words(error: BaseException) -> str:
+    """``error`` in one line for the user, without the name of an exception: what, where, and,
+    where that is known, what to do.
+    """
+    if isinstance(error, MemoryError):
+        return f"{os.strerror(errno.ENOMEM)}: {_WHAT_TO_DO[errno.ENOMEM]}"
+    if isinstance(error, OverflowError):
+        return f"a number is too large for this machine ({error}): give a smaller one"
+    if not isinstance(error, OSError):
+        return " ".join(str(error).split()) or "no reason is known"
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    said = error.strerror or str(error) or "no reason is known"
+    to_do = _WHAT_TO_DO.get(error.errno or 0, "")
+    return f"{where}{said}{f': {to_do}' if to_do else ''}"
+
+
+def of_the_system(error: BaseException, doing: str = "") -> HarnessError:
+    """What to report in place of one of ``SYSTEM_ERRORS`` that nobody has expected.
+
+    :param doing: what was done, where the error itself does not say it
+    """
+    has_path = isinstance(error, OSError) and error.filename is not None
+    words = f"{doing}: {in_words(error)}" if doing else in_words(error)
+    return (UsageError if has_path and is_bad_path(error) else HarnessError)(words)
+
+
+def refusal(doing: str, error: OSError) -> HarnessError:
+    """What to raise where the system refuses a path that the user gave.
+
+    :param doing: the path, and what could not be done, like ``x.html: cannot write the report``
+    :return: a UsageError where the path is to blame, else the machine is (a full disk)
+    """
+    reason = in_words(OSError(error.errno, error.strerror or str(error)))
+    return (UsageError if is_bad_path(error) else HarnessError)(f"{doing}: {reason}")
+
+
+def of_a_part(what: str, failure: BaseException) -> BaseException:
+    """What to raise where ``what``, which runs in a thread of its own, has ended by ``failure``:
+    itself, if it is a bug of the harness, else one line.
+    """
+    if isinstance(failure, (HarnessError, *SYSTEM_ERRORS)):
+        return VMError(f"{what} failed: {in_words(failure)}")
+    return failure
+
+
+def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of a task group's errors: each is one line for the user."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def is_bad_path(error: BaseException) -> bool:
+    """Whether the path is to blame: another one, or other permissions, would do."""
+    return isinstance(error, OSError) and error.errno in _BAD_PATH

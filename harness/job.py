@@ -3,7 +3,6 @@
 A run that is lost does not keep the others from being made; what was made is reported.
 """
 
-import asyncio
 import itertools
 import os
 import shutil
@@ -17,10 +16,17 @@ from typing import Any
 
 import msgspec
 
-from harness import main_job, scenario, scenario_checks
+from harness import interrupt, main_job, scenario, scenario_checks
 from harness.check.judge import TITLES, judge
 from harness.check.verdict import Outcome, Verdict
-from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError
+from harness.errors import (
+    LOST,
+    SYSTEM_ERRORS,
+    HarnessError,
+    PrerequisiteMissing,
+    UsageError,
+    of_the_system,
+)
 from harness.fault_plan import FaultPlan
 from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history import Kind, rundir
@@ -30,6 +36,7 @@ from harness.report import comparison, comparison_words, files, json_report, ter
 from harness.report.measured import measured
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
+from harness.report.tell import tell
 from harness.run import Run, explained, interrupted_by, run_in
 from harness.scenario import Device, EmulatedDevice, Scenario, has_mdev
 from harness.session import capturing
@@ -283,42 +290,52 @@ def run(
         is_silent=is_silent,
         has_steps=has_steps,
     ) as progress:
-        for each in wanted:
-            progress.begin(each.name)
-            target = RunDir.create(runs_dir, each.name)
-            try:
+        places: list[Path] = []
+        done = 0
+        try:
+            for each in wanted:
+                progress.begin(each.name)
                 made = _run_one(
                     each,
-                    target,
+                    runs_dir,
+                    places,
                     trace_events=trace_events,
                     progress=progress.step,
                     has_capture=has_capture,
                     replayed=replayed,
                 )
-            except KeyboardInterrupt:
-                interrupted = f"run {len(entries) + 1} of {len(wanted)}, {each.name}"
-                if target.path.exists():
-                    interrupted += f"; what it wrote is in {target.path}/"
-                break
-            for entry in made:
-                entries.append(entry)
-                progress.end(entry)
-                if entry.error and entry.error not in told:
-                    told.add(entry.error)
-                    complain(f"{entry.error}{f'; see {entry.path}/' if entry.path else ''}")
-                if entry.no_capture:
-                    complain(f"{entry.name}: no capture: {entry.no_capture}")
+                entries += made
+                done += 1
+                for entry in made:
+                    progress.end(entry)
+                    if entry.error and entry.error not in told:
+                        told.add(entry.error)
+                        complain(f"{entry.error}{f'; see {entry.path}/' if entry.path else ''}")
+                    if entry.no_capture:
+                        complain(f"{entry.name}: no capture: {entry.no_capture}")
+        except KeyboardInterrupt:
+            interrupted = _interrupted(wanted, done, places[done:])
     report = Report(
         entries=tuple(entries),
         titles=TITLES,
         run_options=("--trace-events", trace_events) if trace_events else (),
         interrupted=interrupted,
+        interrupted_status=interrupt.status(),
         removed=frozenset() if has_valid_kept else frozenset(_valid(entries)),
     )
-    status = _tell(report, reports, before, is_json=is_json, runs_told=not is_silent)
+    status = tell(report, reports, before, complain, is_json=is_json, runs_told=not is_silent)
     for path in report.removed:
         shutil.rmtree(path)
     return status
+
+
+def _interrupted(wanted: Sequence[Scenario], done: int, places: Sequence[Path]) -> str:
+    """Which run was interrupted, after ``done`` of them, and where what it wrote is."""
+    if done == len(wanted):
+        return "after the last run"
+    told = f"run {done + 1} of {len(wanted)}, {wanted[done].name}"
+    kept = [f"{path}/" for path in places if path.exists()]
+    return f"{told}; what it wrote is in {', '.join(kept)}" if kept else told
 
 
 def _valid(entries: Sequence[Entry]) -> Iterator[Path]:
@@ -338,26 +355,38 @@ def _migrations(wanted: Scenario) -> int:
     return 1 + (_migrations(wanted.then) if wanted.then else 0)
 
 
-def _run_one(wanted: Scenario, target: RunDir, **how: Any) -> list[Entry]:
+def _run_one(wanted: Scenario, runs_dir: Path, places: list[Path], **how: Any) -> list[Entry]:
     """The run, and those that followed it (``Scenario.then``).
 
+    :param places: the run directory is added to them before anything is in it
     :param how: as of ``run_in``
     """
     started = time.monotonic()
+    path: Path | None = None
     try:
-        return list(_entries(asyncio.run(run_in(target, wanted, **how))))
+        target = RunDir.create(runs_dir, wanted.name)
+        path = target.path
+        places.append(path)
+        return list(_entries(interrupt.run(run_in(target, wanted, **how))))
     except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
-        return [_lost(wanted.name, target.path, failure, time.monotonic() - started)]
+        return [_lost(wanted.name, path, failure, time.monotonic() - started)]
 
 
-def _lost(name: str, path: Path, failure: Exception, seconds: float | None = None) -> Entry:
+def _lost(name: str, path: Path | None, failure: Exception, seconds: float | None = None) -> Entry:
     """A run without a verdict.  A bug of the harness shows its traceback on standard error."""
-    there, error = path if path.exists() else None, str(failure)
-    if not isinstance(failure, HarnessError):
+    there = path if path is not None and path.exists() else None
+    if isinstance(failure, SYSTEM_ERRORS):
+        failure = of_the_system(failure, doing=name)
+    error, status = str(failure), LOST
+    if isinstance(failure, HarnessError):
+        status = failure.exit_status
+    else:
         traceback.print_exception(failure)
         error = f"{there or name}: {failure!r}: a bug of the harness"
     missing = isinstance(failure, PrerequisiteMissing)
-    return Entry(name=name, path=there, error=error, missing=missing, seconds=seconds)
+    return Entry(
+        name=name, path=there, error=error, error_status=status, missing=missing, seconds=seconds
+    )
 
 
 def _entries(made: Run | None) -> Iterator[Entry]:
@@ -406,19 +435,19 @@ def recheck(
 
     :param reports: files to write the report to, too
 
-    :raise HistoryError: there is none
+    :raise UsageError: there is none
     """
     for path in reports:
         files.check(path)
     entries = [entry for path in paths for entry in saved(path, complain)]
     report = Report(entries=tuple(entries), titles=TITLES)
-    return _tell(report, reports, is_json=is_json, runs_told=False)
+    return tell(report, reports, None, complain, is_json=is_json, runs_told=False)
 
 
 def saved(path: Path, complain: Complain) -> list[Entry]:
     """The runs at or below ``path``, judged by today's rules.
 
-    :raise HistoryError: there is none
+    :raise UsageError: there is none
     """
     entries = []
     for found in run_dirs(path):
@@ -432,7 +461,8 @@ def saved(path: Path, complain: Complain) -> list[Entry]:
 def compare(before: Path, after: Path, *, is_json: bool, complain: Complain) -> int:
     """Tell what changed between the runs at or below both, and give the exit status.
 
-    :raise HistoryError: there is none, or no scenario is on both sides
+    :raise UsageError: there is none
+    :raise HistoryError: no scenario is on both sides
     """
     old, new = saved(before, complain), saved(after, complain)
     if not any(entry.error for entry in (*old, *new)):
@@ -448,16 +478,17 @@ def compare(before: Path, after: Path, *, is_json: bool, complain: Complain) -> 
 def run_dirs(path: Path) -> list[Path]:
     """``path``, or the run directories below it, also damaged ones.
 
-    :raise HistoryError: there is none
+    :raise UsageError: there is none
     """
     marks = (rundir.MANIFEST, rundir.SCENARIO, rundir.HISTORY)
     if any((path / mark).exists() for mark in marks):
         return [path]
     if not path.is_dir():
-        raise HistoryError(f"{path}: no such directory; give a run directory, or a folder of them")
+        what = "not a directory" if path.exists() else "no such directory"
+        raise UsageError(f"{path}: {what}; give a run directory, or a folder of them")
     found = sorted({place.parent for mark in marks for place in path.rglob(mark)})
     if not found:
-        raise HistoryError(f"{path}: no run directory is in it (one has a {rundir.MANIFEST})")
+        raise UsageError(f"{path}: no run directory is in it (one has a {rundir.MANIFEST})")
     return found
 
 
@@ -468,32 +499,3 @@ def _recheck_one(path: Path) -> Entry:
         return _judged(path, history, judge(history), time.monotonic() - started)
     except Exception as failure:  # noqa: BLE001 - as above
         return _lost(path.name, path, failure)
-
-
-def _tell(
-    report: Report,
-    reports: Sequence[Path],
-    before: Sequence[Entry] | None = None,
-    *,
-    is_json: bool,
-    runs_told: bool,
-) -> int:
-    """Tell, and write to ``reports``; the exit status.
-
-    :param before: runs to compare with; None: there is nothing to compare
-    """
-    for path in reports:
-        files.write(path, report)
-    compared = comparison.compare(before, report.entries) if before and report.entries else None
-    if is_json:
-        sys.stdout.write(json_report.document(report, compared).decode())
-    elif report.interrupted or len(report.lost) < len(report.entries):
-        out = terminal.console(is_plain=not sys.stdout.isatty())
-        terminal.tell(out, report, runs_told=runs_told)
-        if compared is not None:
-            told = "\n".join(comparison_words.lines(compared))
-            sys.stdout.write(f"\nCompared with the baseline:\n\n{told}\n")
-    # Else nothing was judged, and why not stands on standard error.
-    if compared is None or report.interrupted:
-        return report.exit_status
-    return compared.exit_status

@@ -5,7 +5,6 @@ that what the machine does meanwhile meets all alike.  A round that does not cou
 it brings binaries and libraries into memory.
 """
 
-import asyncio
 import os
 import platform
 import re
@@ -16,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from harness import job, scenario
+from harness import interrupt, job, scenario
 from harness.check.verdict import Outcome
 from harness.errors import HarnessError, UsageError
 from harness.history.rundir import RunDir
@@ -172,7 +171,7 @@ def _run(
 ) -> measurement.Run:
     target = RunDir.create(folder, wanted.name)
     try:
-        made = asyncio.run(run_in(target, wanted, trace_events=trace_events))
+        made = interrupt.run(run_in(target, wanted, trace_events=trace_events))
     except HarnessError as error:
         if number == 0:
             raise

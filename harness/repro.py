@@ -1,15 +1,14 @@
 """Show a finding again: run its scenario, and check that what it shows is that finding."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from harness import findings
+from harness import findings, interrupt
 from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.job import Settings, with_builds
 from harness.run import Run, run_scenario
 
@@ -49,7 +48,9 @@ def _show(
     others = ""
     for number in range(1, tries + 1):
         try:
-            run = asyncio.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
+            run = interrupt.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
+        except UsageError:
+            raise  # of no scenario: the others would meet it too
         except HarnessError as error:
             return LOST, f"LOST: {error}"
         manifest = run.history.manifest

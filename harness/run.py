@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import private, scenario_checks
+from harness import interrupt, private, scenario_checks
 from harness.check import deviations
 from harness.check.deviations import Deviation
 from harness.check.judge import judge
@@ -136,8 +136,9 @@ def _judged(session: Session, history: History) -> Run:
     script = session.rundir.path / BY_HAND
     private.write(script, by_hand.render(history).encode())
     script.chmod(0o700)
-    contract.check(history.records, history.scenario, str(session.rundir.path / HISTORY))
-    verdict = judge(history)
+    with interrupt.at_once():
+        contract.check(history.records, history.scenario, str(session.rundir.path / HISTORY))
+        verdict = judge(history)
     session.rundir.write_verdict(verdict.to_json())
     followed = None
     if session.next is not None and session.next_history is not None:

@@ -6,13 +6,13 @@
 # HOST is what ssh takes; /FOLDER is a copy of this project there, set up by `make setup`;
 # FILE.toml and its builds are those of that machine.  SSH is the ssh to use, with its options
 # (default: ssh -o BatchMode=yes -o ConnectTimeout=20).  RESULTS/N-HOST gets all that the
-# machine wrote, run directories too; nothing stays there.  Exit status: the worst; 3, which
-# also is a machine that was not reached, before 1, 2, 0.
+# machine wrote, run directories too; nothing stays there.  Exit status: the worst; 4,
+# usage, before 3, which also is a machine that was not reached, before 1, 2, 0.
 set -eu
 
 usage() {
     echo "hosts: error: $*" >&2
-    exit 3
+    exit 4
 }
 [ $# -ge 2 ] || usage "RESULTS HOST:/FOLDER... -- [OPTIONS] are needed"
 ssh=${SSH:-ssh -o BatchMode=yes -o ConnectTimeout=20}
@@ -54,9 +54,9 @@ worst=0
 for n in "${!pids[@]}"; do
     status=0
     wait "${pids[n]}" || status=$?
-    case $status in 0 | 1 | 2) ;; *) status=3 ;; esac
+    case $status in 0 | 1 | 2 | 4) ;; *) status=3 ;; esac
     told=$(grep -E '^[0-9]+ cells: ' "${logs[n]}" || head -n 1 "${logs[n]}")
     echo "${hosts[n]}: exit status $status: $told"
-    case $worst$status in [012]3 | [02]1 | 02) worst=$status ;; esac
+    case $worst$status in [0123]4 | [012]3 | [02]1 | 02) worst=$status ;; esac
 done
 exit "$worst"

@@ -30,12 +30,12 @@ from ci.avocado import cells
 from ci.avocado.cells import Cell, Matrix
 from harness import scenario
 from harness.avocado_plugin.scenario_runner import KIND
-from harness.errors import HarnessError
+from harness.errors import LOST, USAGE, HarnessError
 from harness.history.rundir import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
-WORST_FIRST = ("lost", "violated", "unknown", "valid", "skipped")
-_LOST, _VIOLATED, _UNKNOWN = 3, 1, 2
+WORST_FIRST = ("usage", "lost", "violated", "unknown", "valid", "skipped")
+_VIOLATED, _UNKNOWN = 1, 2
 _TEARDOWN_S = 40
 
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = RunDir.create(options.results, "matrix").path
     except HarnessError as error:
         print(f"matrix: error: {error}", file=sys.stderr)
-        return _LOST
+        return error.exit_status
     tests = {cell: list(_tests(matrix, cell, folder)) for cell in wanted}
     results = _run(tests, folder, options.parallel, matrix.limit_s)
     lines = [_line(cell, tests[cell], results) for cell in wanted]
@@ -85,10 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def exit_status(lines: Sequence[Line]) -> int:
-    """As the commands': a lost cell leaves open what it would have shown."""
+    """As the commands': a cell that was not run leaves open what it would have shown."""
     seen = {line.status for line in lines}
+    if "usage" in seen:
+        return USAGE
     if "lost" in seen:
-        return _LOST
+        return LOST
     if "violated" in seen:
         return _VIOLATED
     return 0 if "valid" in seen and "unknown" not in seen else _UNKNOWN
@@ -188,7 +190,7 @@ def _tell(lines: Sequence[Line], folder: Path) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"matrix: error: {message}", file=sys.stderr)
-        sys.exit(_LOST)
+        sys.exit(USAGE)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,19 +13,19 @@
 #     not asked           ok # SKIP
 #     lost                not ok, and Bail out!
 #
-# Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost.
+# Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost, 4 usage.
 set -eu
 
 harness=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.." && pwd)
 exec 3>&1 1>&2
 
-bail_out() {
-    echo "Bail out! $*" >&3
-    exit 3
+bail_out() { # STATUS WORDS
+    echo "Bail out! ${*:2}" >&3
+    exit "$1"
 }
 
 program=$harness/.venv/bin/vfio-multifd
-[ -x "$program" ] || bail_out "the harness is not set up: make -C $harness setup"
+[ -x "$program" ] || bail_out 3 "the harness is not set up: make -C $harness setup"
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
@@ -35,7 +35,8 @@ options=(--no-progress --runs vfio-multifd-runs --report "$work/report.tap")
 status=0
 "$program" run "${options[@]}" "$@" 2>"$work/stderr" || status=$?
 cat -- "$work/stderr" >&2
-[ -s "$work/report.tap" ] || bail_out "$(tail -n 1 "$work/stderr")"
+[ "$status" = 4 ] && bad=4 || bad=3
+[ -s "$work/report.tap" ] || bail_out "$bad" "$(tail -n 1 "$work/stderr")"
 cat -- "$work/report.tap" >&3
 case $status in 0 | 1 | 2) exit "$status" ;; esac
-bail_out "the harness or a machine was lost: see the points of harness"
+bail_out "$bad" "runs could not be made: see the points of harness"

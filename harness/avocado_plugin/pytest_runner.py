@@ -21,7 +21,6 @@ as JSON; run directories of failed tests are in ``runs/`` of the test's output d
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from avocado.core.utils import messages
 
 from harness.avocado_plugin import parameters
 from harness.avocado_plugin.child import Child
+from harness.vm.memory_file import memory_file
 
 KIND = "pytest"
 GRACE_S = 30.0
@@ -60,8 +60,7 @@ class PytestRunner(BaseRunner):  # type: ignore[misc] # avocado has no types
     def run(self, runnable: Runnable) -> Iterator[dict[str, Any]]:
         """Messages of the test's life; the last one tells its result."""
         yield messages.StartedMessage.get()
-        with tempfile.TemporaryDirectory(prefix="vfio-multifd-") as folder:
-            told = Path(folder) / "outcomes"
+        with memory_file("told") as (told, _):
             try:
                 argv = command(runnable, told)
             except parameters.BadParameter as error:
@@ -75,7 +74,7 @@ class PytestRunner(BaseRunner):  # type: ignore[misc] # avocado has no types
                     yield messages.StdoutMessage.get(chunk)
                 else:
                     yield messages.RunningMessage.get()
-            lines = told.read_bytes().splitlines() if told.exists() else []
+            lines = told.read_bytes().splitlines()
         if child.left_behind:
             yield messages.StderrMessage.get("the test left processes behind; they are killed\n")
         yield from result([msgspec.json.decode(line) for line in lines], child, tail)

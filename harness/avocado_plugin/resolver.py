@@ -6,7 +6,6 @@ runnable, too, which errors when it is run: dropped, the job would end green wit
 
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from avocado.core.plugin_interfaces import Resolver
 from avocado.core.resolver import ReferenceResolution, ReferenceResolutionResult
 
 from harness.avocado_plugin.pytest_runner import KIND
+from harness.vm.memory_file import memory_file
 
 _COLLECT_TIMEOUT_S = 600
 
@@ -84,8 +84,7 @@ def _not_found(reference: str, why: str) -> ReferenceResolution:
 
 
 def _collect(references: tuple[str, ...]) -> _Collected:
-    with tempfile.TemporaryDirectory(prefix="vfio-multifd-") as folder:
-        told = Path(folder) / "outcomes"
+    with memory_file("told") as (told, _):
         argv = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--collect-only", "--quiet"]
         done = subprocess.run(
             [*argv, f"--outcomes={told}", *references],
@@ -95,7 +94,7 @@ def _collect(references: tuple[str, ...]) -> _Collected:
             timeout=_COLLECT_TIMEOUT_S,
             check=False,
         )
-        lines = told.read_bytes().splitlines() if told.exists() else []
+        lines = told.read_bytes().splitlines()
     parsed = [msgspec.json.decode(line) for line in lines]
     started = next((line for line in parsed if line["kind"] == "started"), None)
     found = _Collected(Path(started["rootdir"]) if started else Path.cwd())

@@ -7,6 +7,7 @@ valid               PASS         (known deviation, where one interrupted it)
 violated            FAIL         violated: the requirements and what was seen
 unknown             ERROR        unknown: the requirements that could not be judged
 lost                ERROR        lost: the harness or a machine failed, not QEMU
+usage               ERROR        usage: the scenario or a parameter cannot be used
 cannot run here     SKIP         skipped: the build, device or tool that is missing
 time limit, Ctrl-C  INTERRUPTED  interrupted: QEMUs are ended first
 ==================  ===========  ====================================================
@@ -18,7 +19,6 @@ directory is in ``runs/`` of the test's output directory, the report beside it.
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from avocado.core.utils import messages
 
 from harness.avocado_plugin import parameters
 from harness.avocado_plugin.child import Child
+from harness.vm.memory_file import memory_file
 
 KIND = "vfio-multifd"
 GRACE_S = 30.0
@@ -39,6 +40,7 @@ _RESULTS = {
     "violated": "fail",
     "unknown": "error",
     "lost": "error",
+    "usage": "error",
     "skipped": "skip",
     "interrupted": "interrupted",
 }
@@ -61,8 +63,7 @@ class ScenarioRunner(BaseRunner):  # type: ignore[misc] # avocado has no types
         if why := runnable.kwargs.get("skip"):
             yield messages.FinishedMessage.get("skip", f"skipped: {why}")
             return
-        with tempfile.TemporaryDirectory(prefix="vfio-multifd-") as folder:
-            report = Path(folder) / "report.json"
+        with memory_file("report") as (report, _):
             try:
                 argv = command(runnable)
             except parameters.BadParameter as error:
@@ -121,9 +122,9 @@ def result(told: bytes, child: Child, tail: bytes) -> Iterator[dict[str, Any]]:
 def judge(report: dict[str, Any]) -> tuple[str, str]:
     """Status and reason of a JSON report (``report.json_report``)."""
     overall = report["overall"]
-    if overall == "lost":
+    if overall in ("lost", "usage"):
         errors = [run["error"] for run in report["runs"] if run["error"]] or [report["error"]]
-        status = "skipped" if is_missing(report) else "lost"
+        status = "skipped" if is_missing(report) else overall
         return status, f"{status}: {'; '.join(dict.fromkeys(errors))}"
     told = [
         f"{finding['requirement']}: {finding['sentence']}"

@@ -36,6 +36,16 @@ def is_open(run: CheckedRun, device: str) -> bool:
     return any(isinstance(spec, EmulatedDevice) for spec in run.devices if spec.id == device)
 
 
+def why_not_compared(run: CheckedRun) -> str:
+    """Why the bytes of some device are not known to be the source's."""
+    for device in run.scenario.devices:
+        for side in (Side.DESTINATION, Side.SOURCE):
+            for record in run.seen(device.id, "not_compared", side):
+                what = "received" if side is Side.DESTINATION else "gave"
+                return f"what {device.id} {what} was not compared: {record.args['why']}"
+    return "not every destination device told what it received"
+
+
 def ports_compared(run: CheckedRun, device: str) -> int:
     """Serial ports whose registers can be compared; 0: not all that the source has, or none."""
     ours, theirs = _ports(run, device, Side.SOURCE), _ports(run, device, Side.DESTINATION)

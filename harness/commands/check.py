@@ -5,9 +5,7 @@ from pathlib import Path
 
 from harness.commands.arguments import Commands, add_qemus, add_trace_events
 from harness.commands.output import say
-from harness.errors import PrerequisiteMissing, UsageError
-
-_USAGE = 4
+from harness.errors import USAGE, PrerequisiteMissing, UsageError
 
 
 def add(commands: Commands) -> None:
@@ -30,7 +28,7 @@ def _check(options: argparse.Namespace) -> int:
     for path in options.scenario:
         words, is_right = _words(path, options)
         say(f"{path}: {' '.join(words.split())}")
-        status = status if is_right else _USAGE
+        status = status if is_right else USAGE
     return status
 
 

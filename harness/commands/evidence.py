@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.commands.arguments import (
     Commands,
 )
-from harness.errors import UsageError
+from harness.errors import refusal
 
 
 def add(commands: Commands) -> None:
@@ -41,8 +41,9 @@ def _export(options: argparse.Namespace) -> int:
     from harness.history import rundir  # noqa: PLC0415
     from harness.report import perfetto  # noqa: PLC0415
 
+    rendered = perfetto.render(rundir.load(options.run))
     try:
-        options.output.write_bytes(perfetto.render(rundir.load(options.run)))
+        options.output.write_bytes(rendered)
     except OSError as error:
-        raise UsageError(f"{options.output}: cannot write: {error.strerror}") from error
+        raise refusal(f"{options.output}: cannot write", error) from error
     return 0

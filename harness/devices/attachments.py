@@ -4,7 +4,7 @@ To add a kind: give it a class with what ``Kind`` asks for, and make it in ``Att
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from harness.devices.emulated import EmulatedDevices
@@ -13,6 +13,7 @@ from harness.devices.pci import PciDevices
 from harness.devices.vfio_pci import slot_of
 from harness.history import Record, Side
 from harness.scenario import MIB, Device, EmulatedDevice, MdevDevice, PciDevice
+from harness.vfio.state_bytes import GoOn, to_the_end
 from harness.vm.process import Launcher, launch_plain
 
 
@@ -101,17 +102,29 @@ class Attachments:
         """Why the devices were lost, though QEMU had not ended; the run is lost then."""
         return self.emulated.supervisor.failure
 
-    def prepare(self) -> None:
-        """Do ahead of the migration what may take a while; blocks."""
-        self.emulated.prepare()
+    def prepare(self, go_on: GoOn = to_the_end) -> None:
+        """Do ahead of the migration what may take a while; blocks.
+
+        :raise Stopped: by ``go_on``
+        """
+        self.emulated.prepare(go_on)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """In this block a debugger can stop QEMU's threads: none waits for an answer of ours."""
+        self.emulated.supervisor.pause(True)
+        try:
+            yield
+        finally:
+            self.emulated.supervisor.pause(False)
 
     def observe_config(self) -> None:
         """Record the registers that each device itself has now, where they can be seen."""
         self.emulated.observe_config()
 
-    def report(self) -> None:
+    def report(self, go_on: GoOn = to_the_end) -> None:
         """Record what each device held out or got, where that can be seen; blocks."""
-        self.emulated.report()
+        self.emulated.report(go_on)
 
     def close(self) -> None:
         """After QEMU's end: give up all devices.  Called again it does nothing.

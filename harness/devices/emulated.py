@@ -7,6 +7,7 @@ from harness.history import Record, Side
 from harness.scenario import EmulatedDevice
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.supervisor import Supervisor
+from harness.vfio.state_bytes import GoOn, Stopped, to_the_end
 
 
 class EmulatedDevices:
@@ -58,24 +59,33 @@ class EmulatedDevices:
         names = {f"VFIO_FD{device.fd}": device.spec.id for device in self.devices}
         return names | {device.spec.id: device.spec.id for device in self.devices}
 
-    def prepare(self) -> None:
-        """Generate the states ahead of the migration; may take a while, blocks."""
+    def prepare(self, go_on: GoOn = to_the_end) -> None:
+        """Generate the states ahead of the migration; may take a while, blocks.
+
+        :raise Stopped: by ``go_on``
+        """
         for device in self.devices:
-            device.prepare()
+            device.prepare(go_on)
 
     def observe_config(self) -> None:
         """Record the registers that each device itself has now."""
         for device in self.devices:
             device.observe("config", device.function.config())
 
-    def report(self) -> None:
-        """Record what each device held out or got, byte by byte; takes a while, blocks."""
+    def report(self, go_on: GoOn = to_the_end) -> None:
+        """Record what each device held out or got, byte by byte; takes a while, blocks.
+
+        What ``go_on`` stops is recorded as not compared.
+        """
         for device in self.devices:
-            saving, loading = device.function.saving, device.function.loading
-            if saving is not None:
-                device.observe("sent", saving.report())
-            if loading is not None:
-                device.observe("received", loading.report())
+            transfers = {"sent": device.function.saving, "received": device.function.loading}
+            for name, transfer in transfers.items():
+                if transfer is None:
+                    continue
+                try:
+                    device.observe(name, transfer.report(go_on))
+                except Stopped as stopped:
+                    device.observe("not_compared", {"what": name, "why": str(stopped)})
 
     def close(self) -> None:
         """After QEMU's end: give up threads and memory."""

@@ -66,7 +66,7 @@ def memory_of_a_child() -> Check:
     """Whether a child's memory can be read, as the supervisor reads QEMU's."""
     what = "memory of a child"
     memory = ProcessMemory()
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
         try:
             mapped = Path(f"/proc/{child.pid}/maps").read_text().splitlines()[0]
             memory.attach(child.pid)

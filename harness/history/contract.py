@@ -59,6 +59,7 @@ _PROMISED: dict[tuple[Kind, str], dict[str, Any]] = {
     (Kind.DEVICE, "read"): _CALL,
     (Kind.DEVICE, "write"): _CALL,
     (Kind.DEVICE, "sent"): _BYTES,
+    (Kind.DEVICE, "not_compared"): {"what": str, "why": str},
     (Kind.DEVICE, "received"): {
         **_BYTES,
         "expected_bytes": int,

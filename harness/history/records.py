@@ -16,6 +16,8 @@ device     ``data_fd``                 ``direction`` saving | resuming, ``mode``
 device     ``read``                    supervised only: ``offset``, ``asked``, ``got``, ``errno``
 device     ``write``                   supervised only: ``offset``, ``asked``, ``got``, ``errno``
 device     ``sent``                    ``bytes``, ``digest`` of the whole state the device holds out
+device     ``not_compared``            ``what``: ``sent`` or ``received``, missing therefore;
+                                       ``why``
 device     ``received``                ``bytes``, ``digest``, ``expected_bytes``,
                                        ``expected_digest``, ``first_difference`` (-1: none)
 device     ``config``                  ``command``, ``scratch``: registers the device itself has

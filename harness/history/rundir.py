@@ -36,7 +36,7 @@ import xxhash
 
 from harness import private
 from harness import scenario as scenarios
-from harness.errors import HistoryError, UsageError
+from harness.errors import HistoryError, UsageError, in_words, is_bad_path, refusal
 from harness.history import contract
 from harness.history.builds import BuildFacts
 from harness.history.records import Record
@@ -114,7 +114,7 @@ class RunDir:
 
         ``parent`` is made where it is missing, as private as the directory itself.
 
-        :raise UsageError: ``parent`` cannot be made or written
+        :raise HarnessError: ``parent`` cannot be made or written
         """
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
         pattern = re.compile(re.escape(stem) + r"-(\d+)")
@@ -131,7 +131,7 @@ class RunDir:
                 else:
                     return cls(path)
         except OSError as error:
-            raise UsageError(f"{parent}: cannot make a run directory: {error.strerror}") from error
+            raise refusal(f"{parent}: cannot make a run directory", error) from error
 
     def write_scenario(self, scenario: Scenario) -> None:
         """Write scenario.json."""
@@ -171,18 +171,20 @@ class RunDir:
             temporary.replace(self.path / name)
             self._digests[name] = xxhash.xxh3_128_hexdigest(data)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise HistoryError(f"{self.path / name}: cannot write: {error.strerror}") from error
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise refusal(f"{self.path / name}: cannot write", error) from error
 
 
 def load(path: Path) -> History:
     """The run in the directory ``path``.
 
+    :raise UsageError: there is no such directory, or it cannot be read
     :raise HistoryError: not a run directory, of a newer format, damaged or incomplete
     """
     if not path.is_dir():
         what = "not a directory" if path.exists() else "no such directory"
-        raise HistoryError(f"{path}: {what}; give a run directory, one with a {MANIFEST}")
+        raise UsageError(f"{path}: {what}; give a run directory, one with a {MANIFEST}")
     manifest = _manifest(path / MANIFEST)
     try:
         scenario = scenarios.from_json(_read(path / SCENARIO), str(path / SCENARIO))
@@ -264,8 +266,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
+        if is_bad_path(error) and not isinstance(error, FileNotFoundError):
+            raise refusal(f"{path}: cannot read", error) from error
         raise HistoryError(
-            f"{path}: cannot read: {error.strerror}; the run directory is incomplete"
+            f"{path}: cannot read: {in_words(OSError(error.errno, error.strerror))}; "
+            "the run directory is incomplete"
         ) from error
 
 

@@ -26,7 +26,7 @@ import xxhash
 
 from harness import private
 from harness import scenario as scenarios
-from harness.errors import HistoryError, UsageError
+from harness.errors import HistoryError, UsageError, refusal
 from harness.history.builds import BuildFacts
 from harness.proxy.events import MAIN
 from harness.scenario import Scenario
@@ -190,15 +190,13 @@ class Capture:
     def open(cls, path: Path) -> Self:
         """The capture in the file ``path``, without its streams.
 
-        :raise HistoryError: it cannot be read, is no capture, of another format version, cut
-            off or damaged
+        :raise HarnessError: it cannot be read
+        :raise HistoryError: it is no capture, of another format version, cut off or damaged
         """
         try:
             return cls(path, _Loader(path, path.open("rb")))
         except OSError as error:
-            raise HistoryError(
-                f"{path}: cannot read: {error.strerror}; give a capture file"
-            ) from error
+            raise refusal(f"{path}: cannot read a capture there", error) from error
 
     @classmethod
     def load(cls, path: Path) -> Self:

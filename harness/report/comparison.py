@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 
 from harness.check.verdict import Outcome
-from harness.errors import HistoryError
+from harness.errors import LOST, HistoryError
 from harness.report.measured import Measured
-from harness.report.summary import LOST, Entry
+from harness.report.summary import Entry
 from harness.report.words import build_words
 
 _BUILDS = ("name", "qemu", "qemu_dst")

@@ -1,9 +1,11 @@
 """Reports as files: which kind is told by the name's end."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness import private
+from harness.errors import UsageError, refusal
 from harness.history import rundir
 from harness.history.rundir import History
 from harness.report import html, json_report, junit, tap
@@ -31,25 +33,34 @@ class _Histories(Mapping[Path, History]):
 
 
 def check(path: Path) -> None:
-    """Whether a report can be written to ``path``, as far as that can be told before.
+    """Whether a report can be written to ``path``, as far as that can be known before.
 
-    :raise UsageError: its name does not tell the kind, or its folder is not there
+    Its folder need not be there: it is made when the report is written.
+
+    :raise UsageError: its name does not tell the kind, or it cannot be written there
     """
     if path.suffix not in KINDS:
         raise UsageError(f"{path}: no kind of report: its name must end in {', '.join(KINDS)}")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{path}: cannot write the report: it is a folder")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        raise UsageError(f"{path}: cannot write the report: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{path}: cannot write the report: {there} is not ours to write")
 
 
 def write(path: Path, report: Report) -> None:
     """Write ``report`` to ``path``.
 
-    :raise UsageError: it cannot be written
+    :raise HarnessError: it cannot be written
     """
+    rendered = _rendered(path, report)
     try:
-        path.write_bytes(_rendered(path, report))
+        private.make_folders(path.parent)
+        path.write_bytes(rendered)
     except OSError as error:
-        raise UsageError(f"{path}: cannot write the report: {error.strerror}") from error
+        raise refusal(f"{path}: cannot write the report", error) from error
 
 
 def _rendered(path: Path, report: Report) -> bytes:

@@ -3,7 +3,8 @@
 ::
 
     {
-      "harness": "0.1.0", "overall": "valid" | "violated" | "unknown" | "lost" | "interrupted",
+      "harness": "0.1.0", "overall": "valid" | "violated" | "unknown" | "lost" | "usage" |
+      "interrupted",
       "exit_status": 0,
       "runs": [{"name", "path", "outcome", "known", "deviations", "seconds", "error", "missing",
                 "source", "destination", "waiting": [...],
@@ -31,12 +32,13 @@ import msgspec
 import harness
 from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
+from harness.errors import LOST, USAGE
 from harness.history.builds import BuildFacts
 from harness.report import comparison_words
 from harness.report.comparison import Comparison
-from harness.report.summary import INTERRUPTED, LOST, Entry, Report, show_again
+from harness.report.summary import Entry, Report, show_again
 
-_OVERALL = {0: "valid", 1: "violated", 2: "unknown", LOST: "lost", INTERRUPTED: "interrupted"}
+_OVERALL = {0: "valid", 1: "violated", 2: "unknown", LOST: "lost", USAGE: "usage"}
 
 
 def document(report: Report, baseline: Comparison | None = None) -> bytes:
@@ -45,7 +47,7 @@ def document(report: Report, baseline: Comparison | None = None) -> bytes:
     return _encode(
         {
             "harness": harness.__version__,
-            "overall": _OVERALL[report.exit_status],
+            "overall": "interrupted" if report.interrupted else _OVERALL[report.exit_status],
             "exit_status": report.exit_status,
             "runs": [_run(report, entry) for entry in report.entries],
             "requirements": [
@@ -68,7 +70,7 @@ def compared(comparison: Comparison) -> bytes:
     return _encode({"harness": harness.__version__, **comparison_words.document(comparison)})
 
 
-def failure(error: str, *, missing: bool) -> bytes:
+def failure(error: str, *, missing: bool, exit_status: int) -> bytes:
     """The document where there was nothing to report but ``error``.
 
     :param missing: the error is about what this machine or build does not have
@@ -76,8 +78,8 @@ def failure(error: str, *, missing: bool) -> bytes:
     return _encode(
         {
             "harness": harness.__version__,
-            "overall": "lost",
-            "exit_status": LOST,
+            "overall": _OVERALL[exit_status],
+            "exit_status": exit_status,
             "error": error,
             "missing": missing,
             "runs": [],

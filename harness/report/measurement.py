@@ -6,10 +6,11 @@ from typing import Any, Final
 import msgspec
 
 import harness
+from harness.errors import LOST
 from harness.report import series as stats
 from harness.report.measured import Measured
 from harness.report.series import Summary
-from harness.report.summary import INTERRUPTED, LOST
+from harness.report.summary import INTERRUPTED
 from harness.scenario import EmulatedDevice, Scenario
 
 _MIB: Final = 1 << 20

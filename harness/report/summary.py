@@ -6,13 +6,12 @@ from pathlib import Path
 
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
+from harness.errors import LOST, USAGE
 from harness.history.rundir import SCENARIO, Manifest
 from harness.report.measured import Measured
 from harness.scenario import Scenario
 
 PROGRAM = "vfio-multifd"
-LOST = 3
-"""Exit status where the harness or a machine was lost."""
 INTERRUPTED = 130
 
 _WORST_FIRST = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID)
@@ -35,6 +34,8 @@ class Entry:
     verdict: Verdict | None = None
     measured: Measured | None = None
     error: str = ""
+    error_status: int = LOST
+    """Exit status of the error: LOST, or USAGE where trying again does not help."""
     missing: bool = False
     """Whether the error is about what this machine or build does not have."""
     seconds: float | None = None
@@ -56,10 +57,10 @@ class Entry:
 
     @property
     def exit_status(self) -> int:
-        """0 valid or only interrupted by what is known, 1 violated, 2 unknown, 3 lost."""
+        """0 valid or only interrupted by what is known, 1 violated, 2 unknown, 3 lost, 4 usage."""
         if self.known is not None:
             return 0
-        return self.verdict.exit_status if self.verdict is not None else LOST
+        return self.verdict.exit_status if self.verdict is not None else self.error_status
 
     @property
     def deviations(self) -> dict[str, list[str]]:
@@ -104,6 +105,7 @@ class Report:
     :ivar titles: of all requirements, in the order in which they are told
     :ivar run_options: of the command line, needed to repeat a run beyond its scenario
     :ivar interrupted: which run was interrupted, in words; empty: none
+    :ivar interrupted_status: the exit status, by the signal that interrupted it
     :ivar removed: run directories that will not be there when the report is read
     """
 
@@ -111,17 +113,18 @@ class Report:
     titles: Mapping[str, str]
     run_options: tuple[str, ...] = ()
     interrupted: str = ""
+    interrupted_status: int = INTERRUPTED
     removed: frozenset[Path] = frozenset()
 
     @property
     def exit_status(self) -> int:
         """The worst: a lost run leaves open what it would have shown."""
         if self.interrupted:
-            return INTERRUPTED
+            return self.interrupted_status
         statuses = {entry.exit_status for entry in self.entries}
         if not any(row.outcome for row in self.rows()):
             statuses.add(2)  # nothing was judged: that is never valid
-        return next((status for status in (LOST, 1, 2) if status in statuses), 0)
+        return next((status for status in (USAGE, LOST, 1, 2) if status in statuses), 0)
 
     @property
     def lost(self) -> list[Entry]:
@@ -146,6 +149,7 @@ class Report:
         outcome: Outcome | None = None
         if self.interrupted:
             told = f"INTERRUPTED: {self.interrupted}."
+            more = [self._judged_before()]
         elif ids[Outcome.VIOLATED]:
             outcome, told = Outcome.VIOLATED, f"VIOLATED: {ids[Outcome.VIOLATED]}."
             more += [lost] if self.lost else []
@@ -160,6 +164,22 @@ class Report:
         else:
             outcome, told = Outcome.UNKNOWN, "Nothing was judged."
         return outcome, (told, *more)
+
+    def _judged_before(self) -> str:
+        """Which verdicts an interrupted job has."""
+        judged = [entry for entry in self.entries if entry.verdict is not None]
+        if not judged:
+            return "No run was judged before: there is no verdict."
+        told = []
+        for outcome in _WORST_FIRST:
+            names = [entry.name for entry in judged if entry.outcome is outcome]
+            if names and outcome is Outcome.VALID:
+                told.append(f"{len(names)} valid")
+            elif names:
+                word = "VIOLATED" if outcome is Outcome.VIOLATED else str(outcome)
+                told.append(f"{len(names)} {word} ({', '.join(names)})")
+        runs = f"{len(judged)} run{'s were' if len(judged) != 1 else ' was'}"
+        return f"{runs} judged before: {'; '.join(told)}."
 
     def repeat(self, entry: Entry) -> tuple[str, ...]:
         """The command that makes the run again."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness import interrupt
 from harness.errors import LaunchError
 from harness.vm.process import GUARD
 
@@ -62,26 +63,30 @@ def follow(
     :raise LaunchError: it cannot be executed
     """
     until = time.monotonic() + deadline_s
+    child: subprocess.Popen[bytes] | None = None
     try:
-        child = subprocess.Popen(
-            (*GUARD, *argv),
-            stdin=subprocess.DEVNULL,
-            stdout=stderr.writing,
-            stderr=stderr.writing,
-            pass_fds=[pipe.writing for pipe in sinks],
-            env=env,
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise LaunchError(f"{GUARD[0]} {argv[0]}: {error.strerror}") from error
-    try:
+        with interrupt.held():
+            child = subprocess.Popen(
+                (*GUARD, *argv),
+                stdin=subprocess.DEVNULL,
+                stdout=stderr.writing,
+                stderr=stderr.writing,
+                pass_fds=[pipe.writing for pipe in sinks],
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
         for pipe in sinks:
             pipe.close_writing()
         has_ended = _pump(child, sinks, until)
+    except OSError as error:
+        if child is not None:  # of a sink
+            raise
+        raise LaunchError(f"{GUARD[0]} {argv[0]}: {error.strerror}") from error
     finally:
-        child.kill()  # nothing, where it has ended
-        child.wait()
+        if child is not None:
+            child.kill()  # nothing, where it has ended
+            child.wait()
     return child.returncode if has_ended else None
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.devices.vfio_pci import slot_of
-from harness.errors import VMError
+from harness.errors import of_a_part
 from harness.history import Kind, Record, Side
 from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp
 from harness.proxy.build import build
@@ -71,7 +71,7 @@ class Link:
         self._relay.close()
         if self._relay.failure is not None:
             failure = self._relay.failure
-            raise VMError(f"the relay failed: {failure!r}") from failure
+            raise of_a_part("the relay", failure) from failure
         if self._delivered is not None:
             for idstr, device in self._ids.items():
                 args = self._delivered.of(idstr)

@@ -10,7 +10,7 @@ import msgspec
 
 from harness.devices.attachments import Attachments
 from harness.devices.vfio_pci import address_of
-from harness.errors import PrerequisiteMissing, QmpError, VMError
+from harness.errors import PrerequisiteMissing, QmpError, of_a_part
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import (
@@ -164,6 +164,21 @@ class Peer:
             )
         return [record for record in found if record.t_ns >= since_ns]
 
+    def require_properties(self, scenario: Scenario) -> None:
+        """Whether its build has all that ``scenario`` sets of vfio-pci, as far as that is known.
+
+        :raise PrerequisiteMissing: it has not
+        """
+        known = self.facts.vfio_pci_properties if self.facts else ()
+        wanted = {name for spec in scenario.devices for name in spec.properties}
+        if any(spec.multifd_transfer is not None for spec in scenario.devices):
+            wanted.add("x-migration-multifd-transfer")
+        missing = sorted(wanted - set(known)) if known else []
+        if missing:
+            raise PrerequisiteMissing(
+                f"{self.binary}: this build's vfio-pci has no property {', '.join(missing)}"
+            )
+
     def close_devices(self) -> None:
         """After QEMU's end.
 
@@ -175,7 +190,7 @@ class Peer:
             self.console.close()
         failure = self.devices.failure
         if failure is not None:
-            raise VMError(f"{self.side}: the supervisor failed: {failure!r}") from failure
+            raise of_a_part(f"{self.side}: the supervisor", failure) from failure
 
     def release(self) -> None:
         """Give up everything at once; called after all of it was ended, it does nothing."""

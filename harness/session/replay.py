@@ -7,7 +7,7 @@ from typing import Any, Self
 import msgspec
 
 from harness.devices.emulated import EmulatedDevices
-from harness.errors import HistoryError, LaunchError, VMError
+from harness.errors import HistoryError, LaunchError, of_a_part
 from harness.fault_plan import FaultPlan
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
@@ -127,7 +127,7 @@ class ReplaySession(Session):
         finally:
             replayer.close()
         if replayer.failure is not None:
-            raise VMError(f"the replay failed: {replayer.failure!r}") from replayer.failure
+            raise of_a_part("the replay", replayer.failure) from replayer.failure
 
     async def _source_resumed(self) -> None:
         """There is no source."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -9,10 +10,18 @@ from typing import Any, Self
 import msgspec
 
 import harness
-from harness import private
+from harness import interrupt, private
 from harness.action_plan import Target
 from harness.devices.emulated import expect_from
-from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError, QmpTimeout, VMError
+from harness.errors import (
+    LaunchError,
+    LostVM,
+    QmpError,
+    QmpTimeout,
+    UsageError,
+    VMError,
+    first_of,
+)
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
@@ -20,10 +29,12 @@ from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
 from harness.session import asking, capturing, guest_side, running_guest
 from harness.session.actions import Actions
+from harness.session.limit import Limit
 from harness.session.link import Link
 from harness.session.log import Log, Progress, silent
 from harness.session.memory_watch import MemoryWatch
 from harness.session.peer import Peer
+from harness.vfio.state_bytes import Stopped
 from harness.vm import builds, command_line, migration
 from harness.vm.activity import Activity
 from harness.vm.credentials import Credentials
@@ -67,54 +78,51 @@ class Session:
         home = self.origin.vm.home if self.origin else self.rundir.folder
         self._sockets = Sockets(self.scenario, home)
         self._comparison: asyncio.Future[None] | None = None
+        self._has_ended = threading.Event()
+        self._is_late = False
         self._link: Link | None = None
         self._handed_over: Peer | None = None
         self._writer: CaptureWriter | None = None
         self._tls = Credentials(self.scenario, self.rundir.folder / TLS)
 
     async def __aenter__(self) -> Self:
-        try:
+        with contextlib.ExitStack() as undo:
+            if self.origin is not None:
+                undo.callback(self.origin.release)
             self.rundir.write_scenario(self.scenario)
             if self.origin is not None:
                 after = migration.last_status(self.origin.events)
                 self.origin.take_over(self.log)
                 self.log.note("continued", {"after": after})
             self.source = self.origin or self._peer(Side.SOURCE)
-        except BaseException:
-            if self.origin is not None:
-                self.origin.release()
-            raise
-        try:
+            undo.callback(self.source.release)
             self.destination = self._peer(Side.DESTINATION)
-        except BaseException:
-            self.source.release()
-            raise
-        try:
+            undo.callback(self.destination.release)
             if self.has_capture and (why := capturing.why_not(self.scenario)):
                 self.has_capture = False
                 self.log.note("not_captured", {"why": why})
             self._writer = CaptureWriter(self.rundir.path / CAPTURE) if self.has_capture else None
-        except BaseException:
-            self.source.release()
-            self.destination.release()
-            raise
+            undo.pop_all()
         expect_from(self.source.devices.emulated, self.destination.devices.emulated)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        try:
-            await self._compared()
-        finally:
-            self._tls.remove()
-            self._sockets.remove()
+        self._has_ended.set()  # no work on states goes on
+        async with contextlib.AsyncExitStack() as stack:  # each is done, whatever others raise
             for peer in self._own_peers:
-                peer.release()
-                await peer.vm.monitor.close()
-            if self._link is not None:
-                self._link.abandon()
+                stack.push_async_callback(peer.vm.monitor.close)
+            stack.callback((self.rundir.path / _STREAM).unlink, missing_ok=True)
             if self._writer is not None:
-                self._writer.discard()
-        (self.rundir.path / _STREAM).unlink(missing_ok=True)
+                stack.callback(self._writer.discard)
+            if self._link is not None:
+                stack.callback(self._link.abandon)
+            stack.callback(self._tls.remove)
+            stack.callback(self._sockets.remove)
+            for peer in self._own_peers:
+                stack.callback(peer.release)
+            stack.push_async_callback(self._compared)  # it reads the devices' memory
+            for peer in self._own_peers:
+                stack.callback(peer.vm.abandon)
 
     @property
     def records(self) -> list[Record]:
@@ -168,7 +176,7 @@ class Session:
                     group.create_task(self._launch(peer))
                 group.create_task(asyncio.to_thread(self._prepare))
         except ExceptionGroup as errors:
-            raise _first(errors) from errors
+            raise first_of(errors) from errors
         is_up = all(peer.is_up for peer in self._peers)
         if is_up and self.scenario.guest and self.origin is None:
             self.progress("guest")
@@ -248,13 +256,14 @@ class Session:
             self._link.close()
         for peer in self._own_peers:
             peer.close_devices()
-        for peer in self._peers:
-            self.log.records += peer.read_trace(self._started_ns)
-        if self._writer is not None:
-            why_not = capturing.finish(self._writer, self.scenario, self._facts, self.records)
-            if why_not:
-                self.log.note("not_captured", {"why": why_not})
-        return self._write(*self._facts)
+        with interrupt.at_once():
+            for peer in self._peers:
+                self.log.records += peer.read_trace(self._started_ns)
+            if self._writer is not None:
+                why_not = capturing.finish(self._writer, self.scenario, self._facts, self.records)
+                if why_not:
+                    self.log.note("not_captured", {"why": why_not})
+            return self._write(*self._facts)
 
     async def _compared(self) -> None:
         comparison, self._comparison = self._comparison, None
@@ -274,7 +283,13 @@ class Session:
 
     def _prepare(self) -> None:
         """What takes a while and does not need the QEMUs; blocks."""
-        self.source.devices.prepare()
+        try:
+            self.source.devices.prepare(Limit(self._has_ended, self.scenario.deadline_s))
+        except Stopped as stopped:
+            raise UsageError(
+                f"{self.scenario.name}: its states cannot be made ahead: {stopped}, its "
+                "deadline_s: give it more, or smaller states"
+            ) from stopped
 
     def _peer(self, side: Side) -> Peer:
         how = self.rundir.folder, self.trace_events, self.log, self._activity, self.origin
@@ -309,7 +324,7 @@ class Session:
             # A QEMU that refuses to start is what some scenarios are about: find out
             # whether the build is to blame, else leave it to the verdict.
             peer.facts = (await builds.probe(peer.binary)).facts
-            self._require_properties(peer)
+            peer.require_properties(self.scenario)
             return
         builds.require_version(peer.binary, peer.vm.monitor.version)
         peer.listen()
@@ -329,17 +344,6 @@ class Session:
             await self._record_deadline((peer,), str(error))
             return
         peer.is_up = peer.is_configured
-
-    def _require_properties(self, peer: Peer) -> None:
-        known = peer.facts.vfio_pci_properties if peer.facts else ()
-        wanted = {name for spec in self.scenario.devices for name in spec.properties}
-        if any(spec.multifd_transfer is not None for spec in self.scenario.devices):
-            wanted.add("x-migration-multifd-transfer")
-        missing = sorted(wanted - set(known)) if known else []
-        if missing:
-            raise PrerequisiteMissing(
-                f"{peer.binary}: this build's vfio-pci has no property {', '.join(missing)}"
-            )
 
     # -- migration -------------------------------------------------------------------
 
@@ -417,9 +421,11 @@ class Session:
     async def _record_deadline(self, peers: tuple[Peer, ...], waiting_for: str) -> None:
         args = {"waiting_for": waiting_for, "deadline_s": self.scenario.deadline_s}
         self.log.note("deadline", args)
+        self._is_late = True
+        self.progress("backtrace")
         async with asyncio.TaskGroup() as group:
             for peer in peers:
-                group.create_task(peer.vm.record_hang(waiting_for))
+                group.create_task(peer.vm.record_hang(waiting_for, peer.devices.paused))
 
     # -- after -----------------------------------------------------------------------
 
@@ -462,9 +468,11 @@ class Session:
             await self._activity.until(resumed, _SETTLE_S)
 
     def _compare(self) -> None:
+        # After the deadline nobody asks for more than there is time for.
+        go_on = Limit(self._has_ended, _SETTLE_S if self._is_late else self.scenario.deadline_s)
         # The destination first: where it got the same bytes, their digest is the source's.
         for peer in reversed(self._peers):
-            peer.devices.report()
+            peer.devices.report(go_on)
 
     @property
     def _facts(self) -> tuple[BuildFacts, BuildFacts]:
@@ -489,11 +497,3 @@ class Session:
 
 def _tell_nobody(_name: str, _value: int) -> None:
     """There is no relay, and so no fault that waits."""
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One of a task group's errors: each is one line for the user."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -12,7 +12,7 @@ from harness.supervisor.memory import Memfd
 from harness.supervisor.seccomp import DATA_FD_BASE, DATA_FD_END
 from harness.vfio.device import PciFunction
 from harness.vfio.iommu import Iommu
-from harness.vfio.state_bytes import CHUNK, StateBytes
+from harness.vfio.state_bytes import CHUNK, GoOn, StateBytes, Stopped, to_the_end
 from harness.vfio.transfer import Loading, Saving
 
 MEMFD_LIMIT = 1 << 30
@@ -64,6 +64,7 @@ class AttachedDevice:
         self._prepared: Memfd | None = None  # the state, made ahead
         self._loaded: Memfd | None = None  # what QEMU has written, kept for the comparison
         self._turn = 0
+        self._is_ending = False
         self.data_fd = -1
         """Number of the present data_fd in QEMU; -1: there is none."""
 
@@ -71,15 +72,30 @@ class AttachedDevice:
         """Record that the device did something."""
         self._record(Record(time.time_ns(), self.side, Kind.DEVICE, name, args, self.spec.id))
 
-    def prepare(self) -> None:
-        """Generate the state ahead, so that the migration does not wait for it."""
-        if uses_memfd(self.spec, is_saving=True) and self._prepared is None:
-            self._prepared = self._generated()
+    def prepare(self, go_on: GoOn = to_the_end) -> None:
+        """Generate the state ahead, so that the migration does not wait for it.
 
-    def _generated(self) -> Memfd:
+        :raise Stopped: by ``go_on``, or ``end`` was called
+        """
+        if uses_memfd(self.spec, is_saving=True) and self._prepared is None:
+            self._prepared = self._generated(go_on)
+
+    def end(self) -> None:
+        """Stop what generates a state, in whichever thread."""
+        self._is_ending = True
+
+    def _generated(self, go_on: GoOn = to_the_end) -> Memfd:
         memory = Memfd(f"state-{self.spec.id}")
-        for number, chunk in enumerate(StateBytes(self.spec.seed, self.spec.total_size).chunks()):
-            memory.write(number * CHUNK, chunk)
+        try:
+            chunks = StateBytes(self.spec.seed, self.spec.total_size).chunks()
+            for number, chunk in enumerate(chunks):
+                go_on()
+                if self._is_ending:
+                    raise Stopped("the run ends")
+                memory.write(number * CHUNK, chunk)
+        except BaseException:
+            memory.close()
+            raise
         return memory
 
     def open_data_fd(self, is_saving: bool) -> tuple[int, int | None]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness import private
+from harness.errors import NotifError
 from harness.history import Kind, Record, Side
 from harness.supervisor import seccomp
 from harness.supervisor.attached import AttachedDevice
@@ -27,10 +28,12 @@ from harness.supervisor.seccomp import Notification
 from harness.vfio import uapi
 from harness.vfio.answer import UNKNOWN, Answer
 from harness.vfio.iommu import Iommu
+from harness.vfio.state_bytes import Stopped
 from harness.vfio.transfer import Loading, Saving
 from harness.vfio.uapi import Iommufd, Vfio
 
 _Finish = Callable[[], None]
+_JOIN_S = 5.0  # from QEMU's end to that of the thread that answers it
 
 
 def ioctl_name(number: int) -> str:
@@ -59,6 +62,8 @@ class Supervisor:
         self._memory = ProcessMemory()
         self._listener = -1
         self._due: list[tuple[float, int, _Finish]] = []
+        self._is_paused = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._order = 0
         self._thread: threading.Thread | None = None
 
@@ -70,6 +75,18 @@ class Supervisor:
     def iommu(self) -> Iommu:
         """The iommufd's other side, shared by the devices."""
         return self._iommu
+
+    def pause(self, is_paused: bool) -> None:
+        """Answer at once what was delayed, and take no more calls until told otherwise; from any
+        thread.
+
+        A call that was taken waits for its answer so that only SIGKILL ends the wait
+        (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so a debugger could not stop its thread.  One
+        that was not taken can be stopped, and is made again.
+        """
+        self._is_paused = is_paused
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     # -- launching -------------------------------------------------------------------
 
@@ -89,6 +106,9 @@ class Supervisor:
 
         :param cwd: its working directory; None: ours
         :param is_foreground: leave it in the caller's session, with the caller's terminal
+        A caller in the main thread holds signals back (``interrupt.held``): one that leaves
+        earlier does not get to know what was started.
+
         :raise PrerequisiteMissing: seccomp user notification is not allowed here
         :raise OSError: the program cannot be executed
         """
@@ -126,14 +146,22 @@ class Supervisor:
 
         Called again it does nothing.
         """
+        for device in self.devices:
+            device.end()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_JOIN_S)
+            if self._thread.is_alive():  # QEMU is still there, against the rule
+                self.failure = self.failure or NotifError(f"it did not end within {_JOIN_S:g} s")
+                return  # the memory is in use
         for device in self.devices:
             for name, count in sorted(device.ioctls.items()):
                 device.observe("ioctl", {"ioctl": name, "count": count})
             device.ioctls.clear()
             device.close()
         self.iommufd.close()
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
 
     # -- serving ---------------------------------------------------------------------
 
@@ -142,18 +170,24 @@ class Supervisor:
         poll.register(self._listener, select.POLLIN)
         # The listener never hangs up: this thread has the filter too.
         poll.register(pidfd, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
         try:
             while True:
                 wait = max(0.0, self._due[0][0] - time.monotonic()) * 1000 if self._due else None
                 ready = {fd for fd, _ in poll.poll(wait)}
-                while self._due and self._due[0][0] <= time.monotonic():
+                if self._wake in ready:
+                    os.eventfd_read(self._wake)
+                    poll.modify(self._listener, 0 if self._is_paused else select.POLLIN)
+                while self._due and (self._is_paused or self._due[0][0] <= time.monotonic()):
                     heapq.heappop(self._due)[2]()
                 if pidfd in ready:
                     return
-                if self._listener in ready:
+                if self._listener in ready and not self._is_paused:
                     notification = seccomp.receive(self._listener)
                     if notification is not None:
                         self._handle(notification)
+        except Stopped:
+            pass  # by close(): QEMU is gone
         except BaseException as error:  # noqa: BLE001 - whatever it is, the run is lost
             self.failure = error
         finally:

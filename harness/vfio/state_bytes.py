@@ -12,7 +12,7 @@ state is smaller: so the destination's guest finds them again.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import xxhash
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -22,6 +22,17 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 CHUNK = 1 << 20
 _BLOCK = 16
 _ZEROS = bytes(CHUNK)
+
+GoOn = Callable[[], None]
+"""Called before each chunk of a long work; raises ``Stopped`` where it is not to go on."""
+
+
+class Stopped(Exception):
+    """A work on a state was ended before its end; ``str()`` says why."""
+
+
+def to_the_end() -> None:
+    """A ``GoOn`` that always lets the work go on."""
 
 
 def generate(seed: int, offset: int, length: int) -> bytes:
@@ -61,17 +72,24 @@ class StateBytes:
         for offset in range(0, self.total, CHUNK):
             yield self.chunk(offset, CHUNK)
 
-    def digest(self) -> str:
-        """XXH3-128 of all of it, in hex; worked out once."""
+    def digest(self, go_on: GoOn = to_the_end) -> str:
+        """XXH3-128 of all of it, in hex; worked out once.
+
+        :raise Stopped: by ``go_on``
+        """
         if not self._digest:
-            self._digest = digest(self.chunks())
+            self._digest = digest(self.chunks(), go_on)
         return self._digest
 
 
-def digest(chunks: Iterator[bytes]) -> str:
-    """XXH3-128 of the chunks one after the other, in hex."""
+def digest(chunks: Iterator[bytes], go_on: GoOn = to_the_end) -> str:
+    """XXH3-128 of the chunks one after the other, in hex.
+
+    :raise Stopped: by ``go_on``
+    """
     state = xxhash.xxh3_128()
     for chunk in chunks:
+        go_on()
         state.update(chunk)
     return state.hexdigest()
 

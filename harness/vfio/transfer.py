@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import xxhash
 
 from harness.scenario import MIB, EmulatedDevice, Lie
-from harness.vfio.state_bytes import CHUNK, StateBytes, first_difference
+from harness.vfio.state_bytes import CHUNK, GoOn, StateBytes, first_difference, to_the_end
 
 
 class StateMemory(Protocol):
@@ -95,9 +95,12 @@ class Saving:
         self.position += count
         self._next_size = next(self._sizes)
 
-    def report(self) -> dict[str, Any]:
-        """Arguments of the ``sent`` record."""
-        return {"bytes": self.state.total, "digest": self.state.digest()}
+    def report(self, go_on: GoOn = to_the_end) -> dict[str, Any]:
+        """Arguments of the ``sent`` record.
+
+        :raise Stopped: by ``go_on``
+        """
+        return {"bytes": self.state.total, "digest": self.state.digest(go_on)}
 
 
 class Loading:
@@ -152,22 +155,26 @@ class Loading:
             self._tell_lie(self.memory, self._spec.load.lie)
         return self.memory.read(self._spec.precopy_size, self._head_size)
 
-    def report(self) -> dict[str, Any]:
-        """Arguments of the ``received`` record; call once, after the last write."""
+    def report(self, go_on: GoOn = to_the_end) -> dict[str, Any]:
+        """Arguments of the ``received`` record; call once, after the last write.
+
+        :raise Stopped: by ``go_on``
+        """
         if self.memory is not None:
             while data := self.memory.read(self.position, CHUNK):
+                go_on()
                 self.commit(data)
         expected = self._expected()
         wanted = expected.total if expected is not None else -1
         digest = self._digest.hexdigest()
         is_same = self._first_difference < 0 and self.position == wanted
         if is_same and not self._is_compared and expected is not None:
-            is_same = digest == expected.digest()
+            is_same = digest == expected.digest(go_on)
         return {
             "bytes": self.position,
             "digest": digest,
             "expected_bytes": wanted,
-            "expected_digest": digest if expected is None else expected.digest(),
+            "expected_digest": digest if expected is None else expected.digest(go_on),
             "first_difference": -1
             if is_same
             else self._first_difference

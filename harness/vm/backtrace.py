@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
-GDB_TIMEOUT_S = 60.0
+GDB_TIMEOUT_S = 10.0
 
 
 def threads(pid: int) -> list[str]:
@@ -37,7 +37,9 @@ async def backtrace(pid: int) -> str:
         async with asyncio.timeout(GDB_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return f"{listing}\n(no backtrace: gdb did not end within {GDB_TIMEOUT_S:g} s)"
+    finally:
+        if process.returncode is None:  # too slow, or we are cancelled
+            process.kill()
+            await process.wait()
     return f"{listing}\n{output.decode(errors='backslashreplace')}"

@@ -7,16 +7,17 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import interrupt
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError
 from harness.history import Side
 from harness.history.builds import BuildFacts
 from harness.vm import fetched
 from harness.vm.activity import Activity
+from harness.vm.memory_file import memory_file
 from harness.vm.process import QemuProcess, launch_plain
 from harness.vm.qmp import Monitor
 
@@ -203,8 +204,7 @@ async def probe(binary: Path) -> Probe:
     """
     require_version(binary, version_of(binary))
     activity = Activity()
-    with tempfile.TemporaryDirectory(prefix="vfio-multifd-") as folder:
-        log = Path(folder) / "trace"
+    with memory_file("trace") as (trace, trace_fd), memory_file("stderr") as (stderr, _):
         ours, theirs = socket.socketpair()
         process = QemuProcess(
             Side.HARNESS,
@@ -213,16 +213,16 @@ async def probe(binary: Path) -> Probe:
                 "-machine", "none", "-S",
                 "-chardev", f"socket,id=qmp,fd={theirs.fileno()}",
                 "-mon", "chardev=qmp,mode=control",
-                "-msg", "timestamp=on", "-trace", "*qmp*", "-D", str(log),
+                "-msg", "timestamp=on", "-trace", "*qmp*", "-D", f"/proc/self/fd/{trace_fd}",
             ],
-            Path(folder) / "stderr",
+            stderr,
             lambda _record: None,
             activity,
         )  # fmt: skip
         monitor = Monitor(Side.HARNESS, lambda _record: None, activity.notify)
         try:
             with theirs:
-                await process.start(launch_plain, (theirs.fileno(),), 4 << 30)
+                await process.start(launch_plain, (theirs.fileno(), trace_fd), 4 << 30)
             await monitor.connect(ours, _PROBE_TIMEOUT_S)
             found = await facts(monitor, binary)
             machines = await monitor.execute("query-machines")
@@ -237,12 +237,15 @@ async def probe(binary: Path) -> Probe:
                 f"{binary}: does not come up: {said[-1] if said else error}"
             ) from error
         finally:
-            await monitor.close()
-            ours.close()
-            if not await process.wait(5.0 if process.is_end_asked else 0.0):
-                await process.end(1.0)
+            try:
+                await monitor.close()
+                ours.close()
+                if process.is_end_asked:
+                    await process.wait(5.0)
+            finally:
+                process.kill_now()  # nothing, where it has ended
         names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
-        wrote = log.is_file() and b"qmp" in log.read_bytes()
+        wrote = b"qmp" in trace.read_bytes()
     return Probe(found, tuple(sorted(names)), wrote, has_tls, schema, properties)
 
 
@@ -257,7 +260,7 @@ async def _takes(monitor: Monitor, qom_type: str, **properties: str) -> bool:
 
 def probe_now(binary: Path) -> Probe:
     """:func:`probe`, from code that runs no loop."""
-    return asyncio.run(probe(binary))
+    return interrupt.run(probe(binary))
 
 
 @functools.cache

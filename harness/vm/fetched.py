@@ -4,12 +4,14 @@
 """
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import msgspec
 
-from harness.errors import PrerequisiteMissing
+from harness import interrupt
+from harness.errors import PrerequisiteMissing, UsageError
 
 BINARY = "qemu-system-x86_64"
 NAMES = {
@@ -87,23 +89,26 @@ def fetch(name: str) -> Path:
 
     What the recipe and its tools say goes to standard error.
 
-    :raise PrerequisiteMissing: nobody knows that name, or it cannot be had here
+    :raise UsageError: nobody knows that name
+    :raise PrerequisiteMissing: it cannot be had here
     """
     if name not in NAMES:
-        raise PrerequisiteMissing(
-            f"qemu fetch: {name}: no such build; there are: {', '.join(NAMES)}"
-        )
+        raise UsageError(f"qemu fetch: {name}: no such build; there are: {', '.join(NAMES)}")
     # Should we be killed, the recipe is told to end, and removes what it has begun.
     command = ["setpriv", "--pdeathsig", "TERM", "--", "bash", str(RECIPE), name, str(CACHE)]
+    recipe: subprocess.Popen[bytes] | None = None
     try:
-        recipe = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)
+        with interrupt.held():
+            recipe = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
+            )
+        status = recipe.wait()
     except FileNotFoundError as error:
         raise PrerequisiteMissing("qemu fetch: setpriv is not there: install util-linux") from error
-    try:
-        status = recipe.wait()
     except KeyboardInterrupt:
-        recipe.terminate()
-        recipe.wait()
+        if recipe is not None:
+            os.killpg(recipe.pid, signal.SIGTERM)  # bash waits for what it has started
+            recipe.wait()
         raise
     if status:
         raise PrerequisiteMissing(f"qemu fetch: {name} could not be fetched: why stands above")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import resource
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from harness import private
-from harness.errors import LaunchError
+from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Kind, Record, Side
 from harness.vm.activity import Activity
 
@@ -107,19 +108,28 @@ class QemuProcess:
         """Start it in ``cwd``, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA).
 
         :raise LaunchError: there is no such program, or nothing could be executed
+        :raise PrerequisiteMissing: the system would end it for what is no fault of its own
         """
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if most != resource.RLIM_INFINITY:  # SIGXFSZ, when its trace gets there
+            raise PrerequisiteMissing(
+                f"{self.side}: files may have {most} bytes here, not more, and QEMU would be ended "
+                "by that: raise the limit of file sizes (ulimit -f unlimited)"
+            )
         if shutil.which(self.argv[0]) is None:  # setpriv would only write so, and end
             raise LaunchError(f"{self.side}: {self.argv[0]}: there is no such program")
         private.write(self._stderr_path, b"")
         with self._stderr_path.open("wb") as stderr:
             try:
-                self._popen = await asyncio.to_thread(
-                    launcher,
-                    (*GUARD, *self.argv),
-                    pass_fds=pass_fds,
-                    stdout=stderr,
-                    stderr=stderr,
-                    cwd=cwd,
+                await self._launch(
+                    functools.partial(
+                        launcher,
+                        (*GUARD, *self.argv),
+                        pass_fds=pass_fds,
+                        stdout=stderr,
+                        stderr=stderr,
+                        cwd=cwd,
+                    )
                 )
             except FileNotFoundError as error:
                 raise LaunchError(
@@ -127,12 +137,31 @@ class QemuProcess:
                 ) from error
             except OSError as error:
                 raise LaunchError(f"{self.side}: {self.argv[0]}: {error.strerror}") from error
-        self._pidfd = os.pidfd_open(self._popen.pid)
+        self._pidfd = os.pidfd_open(self.pid)
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(self.pid, resource.RLIMIT_DATA, (memory_limit_bytes,) * 2)
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)
         self._note("launched", {"argv": list(self.argv), "pid": self.pid})
+
+    async def _launch(self, launch: Callable[[], subprocess.Popen[bytes]]) -> None:
+        """Call ``launch`` in a thread, to its end: it cannot be called back, so what it has
+        started must be known here, also to a caller that is cancelled meanwhile.
+        """
+        launching = asyncio.get_running_loop().run_in_executor(None, launch)
+        cancelled: asyncio.CancelledError | None = None
+        while not launching.done():
+            try:
+                await asyncio.wait({launching})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is None:
+            self._popen = launching.result()
+        elif launching.exception() is None:
+            self._popen = launching.result()
+            self.kill_now()
+        if cancelled is not None:
+            raise cancelled
 
     def _on_exit(self) -> None:
         if self._popen is None or self.returncode is not None:
@@ -181,7 +210,9 @@ class QemuProcess:
         return True
 
     async def end(self, grace_s: float) -> None:
-        """SIGTERM, then SIGKILL; returns when it is gone."""
+        """SIGTERM, then SIGKILL; returns when it is gone, at once if it was never started."""
+        if self._popen is None:
+            return
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 30.0)):
             if self.returncode is not None:
                 return
@@ -196,10 +227,17 @@ class QemuProcess:
             self._popen.send_signal(number)
 
     def kill_now(self) -> None:
-        """SIGKILL without waiting, where no loop runs any more."""
-        if self._popen is not None and self._popen.poll() is None:
-            self._popen.kill()
-            self._popen.wait()
+        """SIGKILL, and wait for that without a loop, where none runs any more.  Its end is
+        recorded no more.
+        """
+        if self._popen is None or self.returncode is not None:
+            return
+        self._popen.kill()  # nothing, where it has ended
+        self.returncode = self._popen.wait()
+        if self._pidfd >= 0:
+            with contextlib.suppress(RuntimeError):  # no loop runs
+                asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
 
     def _note(self, name: str, args: dict[str, Any]) -> None:
         self._record(Record(time.time_ns(), self.side, Kind.PROCESS, name, args))

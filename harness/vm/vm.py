@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,13 @@ class Vm:
             ) from error
         self._is_connected = True
 
-    async def record_hang(self, waiting_for: str) -> None:
-        """Evidence that it does not do what was waited for."""
+    async def record_hang(
+        self, waiting_for: str, attaching: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """Evidence that it does not do what was waited for.
+
+        :param attaching: inside it a debugger can stop all threads
+        """
         if self.process is None or not self.is_running:
             return
         self.is_stuck = not await self.monitor.is_answering(oob=False)
@@ -99,8 +105,9 @@ class Vm:
             "waiting_for": waiting_for,
             "main_loop_alive": not self.is_stuck,
             "monitor_alive": await self.monitor.is_answering(oob=True),
-            "backtrace": await backtrace(self.process.pid),
         }
+        with attaching():
+            args["backtrace"] = await backtrace(self.process.pid)
         self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "hung", args))
 
     def record_memory(self, at: str) -> None:

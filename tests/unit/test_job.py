@@ -490,7 +490,7 @@ def test_run_directory_is_found_by_any_of_its_files(tmp_path):
 
 
 def test_folder_without_runs_is_an_error(tmp_path):
-    with pytest.raises(HistoryError, match="no run directory"):
+    with pytest.raises(UsageError, match="no run directory"):
         job.run_dirs(tmp_path)
 
 

@@ -86,7 +86,7 @@ def judge(run: CheckedRun) -> Finding:
         loads += len(run.reception(device_id).starts)
     numbers = {"devices_compared": compared, "loads": loads}
     if compared < len(run.scenario.devices):
-        return found.unknown("not every destination device told what it received", **numbers)
+        return found.unknown(shown.why_not_compared(run), **numbers)
     return found.valid(
         "each buffer was loaded once, in order, and the bytes are those of the source", **numbers
     )

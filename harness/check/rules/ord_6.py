@@ -37,7 +37,7 @@ def judge(run: CheckedRun) -> Finding:
     }
     numbers = {"devices_compared": received, "load_threads": len(threads)}
     if received < len(run.scenario.devices):
-        return found.unknown("not every destination device told what it received", **numbers)
+        return found.unknown(shown.why_not_compared(run), **numbers)
     if run.multifd_devices and not threads:
         return found.unknown("no load thread was seen", **numbers)
     return found.valid("each device has its own indices, load thread and bytes", **numbers)

@@ -65,12 +65,15 @@ def test_numbers_stand_on_the_whiteboard():
 
 
 def test_error_before_any_run_is_told():
-    told = json_report.failure("no such QEMU", missing=True)
+    told = json_report.failure("no such QEMU", missing=True, exit_status=3)
     *_, last = scenario_runner.result(told, child(3), b"")
     assert (last["result"], last["fail_reason"]) == ("skip", "skipped: no such QEMU")
-    told = json_report.failure("not a scenario", missing=False)
+    told = json_report.failure("no space", missing=False, exit_status=3)
     *_, last = scenario_runner.result(told, child(3), b"")
-    assert (last["result"], last["fail_reason"]) == ("error", "lost: not a scenario")
+    assert (last["result"], last["fail_reason"]) == ("error", "lost: no space")
+    told = json_report.failure("not a scenario", missing=False, exit_status=4)
+    *_, last = scenario_runner.result(told, child(4), b"")
+    assert (last["result"], last["fail_reason"]) == ("error", "usage: not a scenario")
 
 
 def test_run_that_says_nothing_is_lost_with_its_last_words():

@@ -37,9 +37,9 @@ def call(tmp_path):
         (["--qemu-dst", "../build.tar.gz", "--qemu", "."], "build.tar.gz is not there"),
     ],
 )
-def test_bad_option_is_one_line_and_exit_3(call, tmp_path, options, words):
+def test_bad_option_is_one_line_and_exit_4(call, tmp_path, options, words):
     status, said = call(*options)
-    assert status == 3
+    assert status == 4
     (line,) = said.splitlines()
     assert line.startswith("suites: ")
     assert words in line
@@ -50,7 +50,7 @@ def test_archive_without_a_qemu_is_one_line(call, tmp_path):
         archive.addfile(tarfile.TarInfo("build/README"), io.BytesIO())
     status, said = call("--qemu", "build.tar.gz")
     assert (status, said) == (
-        3,
+        4,
         "suites: --qemu: there is no qemu-system-x86_64 in build.tar.gz\n",
     )
 
@@ -59,14 +59,14 @@ def test_folder_of_somebody_else_is_not_removed(call, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results/thesis.tex").write_text("all of it")
     status, said = call()
-    assert status == 3
+    assert status == 4
     assert "is there and is none of mine" in said
     assert (tmp_path / "results/thesis.tex").read_text() == "all of it"
 
 
 def test_unknown_build_is_one_line_that_names_those_that_there_are(call):
     status, said = call("--qemu", "debian-99")
-    assert status == 3
+    assert status == 4
     (line,) = said.splitlines()
     assert "debian-99" in line
     assert "debian-13" in line

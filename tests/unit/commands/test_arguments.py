@@ -57,5 +57,5 @@ def test_what_is_no_fault_is_refused_with_why(text, why):
 
 def test_serve_needs_a_program(call, tmp_path):
     status, _, err = call("serve", "--scenario", tmp_path, "--side", "source", "--")
-    assert status == 3
+    assert status == 4
     assert "@devices@" in one_line(err)

@@ -48,5 +48,5 @@ def test_all_of_it_is_passed_on(call, steps):
 
 
 def test_number_of_tries_that_is_none_is_refused(call, steps):
-    assert call("bisect", "ORD-1", "--tries", "0")[0] == 3
+    assert call("bisect", "ORD-1", "--tries", "0")[0] == 4
     assert not steps

@@ -13,7 +13,7 @@ from tests.unit.called import one_line
 ])  # fmt: skip
 def test_wrong_address_of_a_relay_is_one_line(call, argv):
     status, _, err = call("relay", *argv)
-    assert status == 3
+    assert status == 4
     assert "give unix:PATH, or tcp:HOST:PORT" in one_line(err)
 
 
@@ -56,5 +56,5 @@ def test_credentials_are_made_for_each_side(call, scenario_with, tmp_path):
 
 def test_scenario_without_tls_asks_for_no_credentials(call, scenario_with, tmp_path):
     status, _, err = call("credentials", "--scenario", scenario_with(Tls.NONE), tmp_path / "tls")
-    assert status == 3
+    assert status == 4
     assert "tls is none: it asks for no credentials" in one_line(err)

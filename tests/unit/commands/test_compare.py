@@ -32,16 +32,16 @@ def test_json_is_one_document(call, tmp_path):
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_what_is_no_run_is_one_line_and_3(call, tmp_path, side):
+def test_what_is_no_run_is_one_line_and_4(call, tmp_path, side):
     path = save(valid_run(), tmp_path)
     (tmp_path / "empty").mkdir()
     both = (tmp_path / "empty", path) if side == "before" else (path, tmp_path / "empty")
     status, out, err = call("compare", *both)
-    assert (status, out) == (3, "")
+    assert (status, out) == (4, "")
     assert "empty" in one_line(err)
 
 
-def test_run_of_a_newer_format_is_one_line_and_3(call, tmp_path):
+def test_run_of_a_newer_format_is_one_line_and_4(call, tmp_path):
     before, after = save(valid_run(), tmp_path), save(valid_run(), tmp_path)
     manifest = after / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 99'))

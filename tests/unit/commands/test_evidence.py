@@ -14,7 +14,7 @@ def test_export_writes_a_trace(call, tmp_path):
 
 def test_export_to_where_it_cannot_write_is_one_line(call, tmp_path):
     status, _, err = call("export", save(valid_run(), tmp_path), "-o", tmp_path / "no" / "x.json")
-    assert status == 3
+    assert status == 4
     assert "no/x.json: cannot write: No such file" in one_line(err)
 
 

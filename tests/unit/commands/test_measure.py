@@ -13,8 +13,8 @@ from tests.unit.called import one_line
         (["--scenario", "/nowhere.json"], "/nowhere.json: cannot read"),
     ],
 )
-def test_bad_input_is_one_line_and_3(call, tmp_path, argv, why):
+def test_bad_input_is_one_line_and_4(call, tmp_path, argv, why):
     status, out, err = call("measure", *argv, "--runs", tmp_path)
-    assert (status, out) == (3, "")
+    assert (status, out) == (4, "")
     assert why in one_line(err)
     assert not list(tmp_path.iterdir())

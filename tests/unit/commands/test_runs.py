@@ -78,7 +78,7 @@ def test_run_that_lacks_a_file_is_one_line(call, tmp_path, name):
 def test_folder_without_runs_and_no_folder_are_one_line(call, tmp_path):
     for path in (tmp_path, tmp_path / "gone"):
         status, _, err = call("recheck", path)
-        assert status == 3
+        assert status == 4
         assert str(path) in one_line(err)
 
 
@@ -99,8 +99,9 @@ def test_json_is_one_document_and_nothing_else(call, tmp_path):
 
 def test_json_is_a_document_also_where_nothing_could_be_done(call, tmp_path):
     status, out, err = call("recheck", tmp_path / "gone", "--json")
-    assert status == 3
+    assert status == 4
     assert json.loads(out)["error"] in one_line(err)
+    assert (json.loads(out)["overall"], json.loads(out)["exit_status"]) == ("usage", 4)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_scenario_that_is_none_is_one_line(call, tmp_path, content, words):
     path = tmp_path / "scenario.json"
     path.write_text(content)
     status, out, err = call("run", path, "--runs", tmp_path / "runs")
-    assert (status, out) == (3, "")
+    assert (status, out) == (4, "")
     assert str(path) in one_line(err)
     assert words in err
     assert not (tmp_path / "runs").exists()
@@ -125,7 +126,7 @@ def test_scenario_that_is_none_is_one_line(call, tmp_path, content, words):
 
 def test_scenario_that_is_not_there_is_one_line(call, tmp_path):
     status, _, err = call("run", tmp_path / "gone.json")
-    assert status == 3
+    assert status == 4
     assert "gone.json" in one_line(err)
 
 

@@ -7,8 +7,8 @@ import pytest
 from harness.devices.emulated import EmulatedDevices, expect_from
 from harness.devices.vfio_pci import slot_of
 from harness.history import Side
-from harness.scenario import EmulatedDevice, OnOffAuto
-from harness.vfio.state_bytes import StateBytes
+from harness.scenario import DataPath, EmulatedDevice, OnOffAuto
+from harness.vfio.state_bytes import StateBytes, Stopped
 from harness.vfio.transfer import Loading, Saving
 
 
@@ -198,4 +198,34 @@ def test_nothing_stays_open(records):
     devices.prepare()
     devices.close()
     devices.close()
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_what_was_stopped_is_recorded_as_not_compared_and_the_rest_is(attach, records):
+    def stop():
+        raise Stopped("it took too long")
+
+    devices = attach(spec("a"))
+    function = devices.devices[0].function
+    function.saving = Saving(function.spec, StateBytes(1, 1 << 40))
+    function.loading = Loading(function.spec, lambda: None)
+    devices.report(stop)
+    told = [(record.name, record.args) for record in records if record.name != "ioctl"]
+    assert ("not_compared", {"what": "sent", "why": "it took too long"}) in told
+    assert [name for name, _ in told if name == "received"], "it needs no bytes to be made"
+
+
+def test_generating_ahead_is_stopped_and_leaves_no_memory(attach):
+    calls = 0
+
+    def stop_soon():
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise Stopped("it took too long")
+
+    devices = attach(spec("a", size=1 << 40, data_path=DataPath.MEMFD))
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with pytest.raises(Stopped):
+        devices.prepare(stop_soon)
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.errors import HistoryError, UsageError
+from harness.errors import HarnessError, HistoryError, UsageError
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import (
@@ -213,7 +213,7 @@ def test_a_failed_write_leaves_no_half_file(rundir, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(HistoryError, match=r"history\.jsonl: cannot write: No space left"):
+    with pytest.raises(HarnessError, match=r"history\.jsonl: cannot write: No space left"):
         rundir.write_history(RECORDS[:1])
     assert load(rundir.path).records == RECORDS
     assert not list(rundir.path.glob(".*"))
@@ -243,12 +243,12 @@ def test_fields_that_a_later_harness_of_this_format_adds_are_passed_over(rundir)
 
 
 def test_no_such_directory(tmp_path):
-    with pytest.raises(HistoryError, match="no such directory"):
+    with pytest.raises(UsageError, match="no such directory"):
         load(tmp_path / "gone")
 
 
 def test_not_a_directory(rundir):
-    with pytest.raises(HistoryError, match="not a directory; give a run directory"):
+    with pytest.raises(UsageError, match="not a directory; give a run directory"):
         load(rundir.path / MANIFEST)
 
 

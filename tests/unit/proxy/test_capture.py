@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HistoryError, WireError
+from harness.errors import HistoryError, UsageError, WireError
 from harness.proxy.capture import MANIFEST_LIMIT, Capture, CaptureWriter, Manifest, Stream
 from harness.proxy.events import MAIN
 from harness.scenario import EmulatedDevice, Scenario
@@ -171,7 +171,7 @@ def _load_error(path: Path, data: bytes) -> str:
 
 
 def test_file_that_is_not_there_is_told(path: Path) -> None:
-    with pytest.raises(HistoryError, match="cannot read: No such file or directory; give a"):
+    with pytest.raises(UsageError, match="cannot read a capture there: No such file"):
         Capture.load(path)
 
 

@@ -39,9 +39,14 @@ def test_name_that_tells_no_kind_is_refused(tmp_path, name):
         files.check(tmp_path / name)
 
 
-def test_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="there is no folder"):
-        files.check(tmp_path / "no" / "report.tap")
+def test_folder_that_is_not_there_is_made_when_it_is_written_unless_a_file_is_in_its_place(
+    tmp_path,
+):
+    files.check(tmp_path / "no" / "such" / "report.tap")
+    assert not (tmp_path / "no").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is no folder"):
+        files.check(tmp_path / "file" / "report.tap")
 
 
 def test_file_that_cannot_be_written_is_told(tmp_path, told):

@@ -52,7 +52,7 @@ def test_lost_run_has_its_error_and_no_verdict():
 
 
 def test_failure_before_any_run_is_a_document_too():
-    found = json.loads(json_report.failure("no such file", missing=True))
+    found = json.loads(json_report.failure("no such file", missing=True, exit_status=3))
     assert (found["overall"], found["exit_status"], found["runs"]) == ("lost", 3, [])
     assert found["error"] == "no such file"
     assert found["missing"] is True

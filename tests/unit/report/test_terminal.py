@@ -155,7 +155,7 @@ def test_violation_is_told_before_a_loss_and_both_are():
 
 def test_interruption_is_the_last_word():
     text = told(report(entry(valid_run()), interrupted="run 2 of 3, slow"))
-    assert text.rstrip().endswith("INTERRUPTED: run 2 of 3, slow.")
+    assert flat(text).endswith("INTERRUPTED: run 2 of 3, slow. 1 run was judged before: 1 valid.")
 
 
 def test_builds_are_told_once_where_all_runs_used_the_same():

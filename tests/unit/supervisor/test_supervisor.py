@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import select
 import subprocess
 import threading
 import time
@@ -13,6 +14,8 @@ import pytest
 from harness.history import Kind, Side
 from harness.scenario import DataPath, EmulatedDevice, LoadBehaviour, SaveBehaviour
 from harness.supervisor import seccomp
+from harness.supervisor import supervisor as module
+from harness.supervisor.memory import Memfd
 from harness.supervisor.seccomp import DATA_FD_BASE, DATA_FD_END
 from harness.supervisor.supervisor import Supervisor, ioctl_name
 from harness.vfio import uapi
@@ -531,3 +534,60 @@ def test_only_the_device_fds_the_iommufd_and_what_was_given_are_inherited(new_be
     listing = {int(number) for number in output.split()}
     assert {given, bench.supervisor.iommufd.fd, *(d.fd for d in bench.devices)} <= listing
     assert kept not in listing
+
+
+def test_pause_answers_what_is_delayed_and_takes_no_more_until_its_end(new_bench):
+    """Else a debugger could not stop the thread: the call that was taken cannot be interrupted."""
+    bench = new_bench(msgspec.structs.replace(SUPERVISED, load=LoadBehaviour(write_delay_s=60.0)))
+    child, device = bench.child, bench.device
+    data_fd = open_data_fd(child, device, S.RESUMING)
+    first = child.begin("write", data_fd, "0a")
+    while not bench.supervisor._due:
+        pass
+    bench.supervisor.pause(True)
+    assert child.next() == {"number": first, "value": 1}
+    second = child.begin("ioctl", device.fd, 0x3B00 | 111, "")  # a reset, which has no delay
+    poll = select.poll()
+    poll.register(child._talk, select.POLLIN)
+    assert not poll.poll(200), "nothing is answered"
+    bench.supervisor.pause(False)
+    assert child.next()["number"] == second
+
+
+def test_pause_of_a_supervisor_that_is_closed_does_nothing(bench):
+    bench.child.close()
+    bench.supervisor.close()
+    bench.supervisor.pause(True)
+
+
+def test_closing_does_not_wait_for_ever_for_a_program_that_stays(new_bench, monkeypatch):
+    monkeypatch.setattr(module, "_JOIN_S", 0.05)
+    bench = new_bench(SMALL)
+    assert bench.child
+    bench.supervisor.close()
+    assert "did not end within 0.05 s" in str(bench.supervisor.failure)
+    monkeypatch.undo()
+    bench.close()
+
+
+def test_state_that_is_generated_when_qemu_is_gone_is_given_up_and_no_failure(new_bench):
+    """Terabytes of it: closing would wait for the last one."""
+    bench = new_bench(msgspec.structs.replace(SMALL, size=1 << 40, data_path=DataPath.MEMFD))
+    child, device = bench.child, bench.device
+    began = threading.Event()
+    write = Memfd.write
+
+    def told(self, offset, data):
+        began.set()
+        if offset < 64 << 20:
+            write(self, offset, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Memfd, "write", told)
+        argument = uapi.FEATURE_HEADER.pack(16, Feature.MIG_DEVICE_STATE | SET)
+        argument += uapi.MIG_STATE.pack(S.STOP_COPY, 0x7777)
+        child.begin("ioctl", device.fd, 0x3B00 | Vfio.DEVICE_FEATURE, argument.hex())
+        assert began.wait(DEADLINE_S)
+        child.kill()
+        bench.supervisor.close()
+    assert bench.supervisor.failure is None

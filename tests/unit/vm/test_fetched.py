@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import PrerequisiteMissing
+from harness.errors import PrerequisiteMissing, UsageError
 from harness.vm import fetched
 from harness.vm.fetched import BINARY, NAMES, RECIPE
 
@@ -40,7 +40,7 @@ def make(cache, name, manifest=None):
 
 
 def refusal(function, *args):
-    with pytest.raises(PrerequisiteMissing) as refused:
+    with pytest.raises((PrerequisiteMissing, UsageError)) as refused:
         function(*args)
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -171,7 +171,8 @@ def test_interrupt_lets_the_recipe_clean_up(cache, recipe, tmp_path):
     )
     script = fetched.RECIPE
     program = (
-        "import os, sys; from pathlib import Path; from harness.vm import fetched\n"
+        "import os, sys; from pathlib import Path; from harness import interrupt\n"
+        "from harness.vm import fetched\ninterrupt.install()\n"
         f"fetched.CACHE = Path({str(cache)!r}); fetched.RECIPE = Path({str(script)!r})\n"
         "fetched.RECIPE.write_text(fetched.RECIPE.read_text().replace('{pid}', str(os.getpid())))\n"
         "try: fetched.fetch('debian-13')\n"

@@ -7,11 +7,12 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from harness.errors import LaunchError
+from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Kind, Side
 from harness.vm.process import QemuProcess, launch_plain
 
@@ -237,9 +238,77 @@ async def test_process_that_ended_before_it_was_told_to_was_not_asked(start, nam
 async def test_process_that_was_never_started_has_no_end(tmp_path, record, activity):
     process = QemuProcess(Side.SOURCE, ["true"], tmp_path / "stderr", record, activity)
     assert process.pid == 0
-    await process.end(1.0)
+    async with asyncio.timeout(1.0):
+        await process.end(30.0)
     process.kill_now()
     assert process.returncode is None
+
+
+class SlowLauncher:
+    """Starts a process only once it is let to."""
+
+    def __init__(self) -> None:
+        self.called, self.may = threading.Event(), threading.Event()
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, argv, **how):
+        self.called.set()
+        assert self.may.wait(DEADLINE_S)
+        self.started.append(launch_plain(argv, **how))
+        return self.started[-1]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_cancelled_start_ends_what_its_launch_has_started_all_the_same(
+    tmp_path, record, activity, times
+):
+    """The launch goes on in its thread: whoever launches owns the death."""
+    process = QemuProcess(Side.SOURCE, ["sleep", "1000"], tmp_path / "err", record, activity)
+    launcher = SlowLauncher()
+    async with asyncio.TaskGroup() as group:
+        starting = group.create_task(process.start(launcher, (), LIMIT))
+        await asyncio.to_thread(launcher.called.wait, DEADLINE_S)
+        for _ in range(times):
+            starting.cancel()
+            await asyncio.sleep(0)
+        assert not starting.done(), "it waits to know what was started"
+        launcher.may.set()
+    assert starting.cancelled()
+    (started,) = launcher.started
+    assert started.returncode == -signal.SIGKILL
+
+
+async def test_cancelled_start_whose_launch_fails_is_cancelled(tmp_path, record, activity):
+    def fail(*_args, **_how):
+        called.set()
+        may.wait(DEADLINE_S)
+        raise OSError(2, "no such file")
+
+    called, may = threading.Event(), threading.Event()
+    process = QemuProcess(Side.SOURCE, ["sleep", "1000"], tmp_path / "err", record, activity)
+    async with asyncio.TaskGroup() as group:
+        starting = group.create_task(process.start(fail, (), LIMIT))
+        await asyncio.to_thread(called.wait, DEADLINE_S)
+        starting.cancel()
+        await asyncio.sleep(0)
+        may.set()
+    assert starting.cancelled()
+    assert process.pid == 0
+
+
+async def test_kill_now_in_a_loop_leaves_nothing_for_it_to_see(start, named):
+    process = await start(["sleep", "1000"])
+    process.kill_now()
+    assert process.returncode == -signal.SIGKILL
+    await asyncio.sleep(0)
+    assert named("exited") == []
+    assert await process.wait(0.0)
+
+
+async def test_limit_of_file_sizes_is_no_fault_of_qemu(start, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1000, 1000))
+    with pytest.raises(PrerequisiteMissing, match="ulimit -f"):
+        await start(["true"])
 
 
 async def test_kill_now_needs_no_loop(start):

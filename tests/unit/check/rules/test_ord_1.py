@@ -153,6 +153,16 @@ def test_device_that_did_not_tell_what_it_received_is_unknown():
     assert "not every destination device" in finding.sentence
 
 
+def test_bytes_that_were_not_compared_in_time_are_unknown_and_it_says_why():
+    run = good("multifd")
+    received = only(run, "received", device="vfio1")[0]
+    why = {"what": "received", "why": "it took longer than 15 s"}
+    cut = msgspec.structs.replace(received, name="not_compared", args=why)
+    finding = find(changed(run, [cut if r is received else r for r in run.records]), "ORD-1")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence == "what vfio1 received was not compared: it took longer than 15 s"
+
+
 def test_wrong_bytes_are_found_without_a_trace_too():
     run = completed(scenario(trace=()))
     received = only(run, "received")

@@ -1,0 +1,291 @@
+"""A **signal** ends the program: one is enough, in every phase, within a bounded time.
+
+The first SIGINT, SIGTERM or SIGHUP makes the main thread leave what it does and clean up;
+further ones change nothing.  How it leaves depends on the phase:
+
+======================================  ==================================================
+imports, before anything was begun      the process ends at once: an exception there could
+                                        be swallowed, or break a library that is half loaded
+inside :func:`run` (an asyncio loop)    the main task is cancelled
+inside :func:`held`                     as soon as that block ends
+anywhere else                           KeyboardInterrupt
+======================================  ==================================================
+
+A clean-up that does not come to its end within ``LIMIT_S`` is cut short by a thread: it kills
+all children and ends the process.  Exit statuses are those of a shell, 128 and the number.
+
+This module is imported before everything else, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from types import FrameType
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+LIMIT_S = 1.5
+"""A clean-up may take that long; the rest of two seconds is for the end by force."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+_IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
+_KILL_S = 0.3
+
+
+class _State:
+    """Of this process; changed by the main thread only."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """The signal that came; 0 if none did."""
+        self.asked = 0  # what ``end`` was called with
+        self.has_begun = False
+        self.held = 0
+        self.is_pending = False  # came while it was held
+        self.cancel: Callable[[], object] | None = None
+        self.has_ended = _thread.allocate_lock()
+        self.before: dict[signal.Signals, Any] = {}
+
+
+_state = _State()
+
+
+# -- for the program ---------------------------------------------------------------------
+
+
+def install() -> None:
+    """Take the signals from now on.
+
+    A shell that starts us in the background has SIGINT ignored, and would leave it so: it is
+    taken all the same.  SIGHUP stays ignored where it is (nohup).
+    """
+    global _state  # noqa: PLW0603 - there is one process
+    _state = _State()
+    _state.has_ended.acquire()
+    for number in SIGNALS:
+        before = signal.getsignal(number)
+        if number is signal.SIGHUP and before is signal.SIG_IGN:
+            continue
+        _state.before[number] = signal.signal(number, _on_signal)
+
+
+def uninstall(*, is_over: bool) -> None:
+    """The program has come to its end, or has cleaned up.
+
+    :param is_over: the process ends now: signals are ignored, else they are as before
+    """
+    for number, before in _state.before.items():
+        signal.signal(number, signal.SIG_IGN if is_over else before)
+    if _state.has_ended.locked():
+        _state.has_ended.release()
+
+
+def came() -> int:
+    """The number of the signal that ends the program; 0 if none came."""
+    return _state.number
+
+
+def status() -> int:
+    """The exit status of a program that a signal ended."""
+    return 128 + (_state.number or signal.SIGINT)
+
+
+def words() -> str:
+    """What came, in a word; "" for SIGPIPE, of which nobody wants to read."""
+    return WORDS.get(signal.Signals(_state.number or signal.SIGINT), "")
+
+
+def leave() -> None:
+    """End the process here, with nothing of it left, after a signal and its clean-up."""
+    _kill_children()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+    os._exit(status())
+
+
+# -- for what runs -----------------------------------------------------------------------
+
+
+def begin() -> None:
+    """Something was begun that has to be cleaned up: no import ends the process any more."""
+    _state.has_begun = True
+
+
+def end(number: int) -> None:
+    """Act as if the signal ``number`` had come; from any thread."""
+    _state.asked = number
+    _thread.interrupt_main(signal.SIGINT)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """No signal is acted on in this block: who starts a thing gets to know it.
+
+    :raise KeyboardInterrupt: at the block's end, if one came meanwhile
+    """
+    if not _is_main_thread():
+        yield
+        return
+    _state.has_begun = True
+    _state.held += 1
+    try:
+        yield
+    finally:
+        _state.held -= 1
+        if _state.is_pending and not _state.held:
+            _act()
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """In the main task of :func:`run`: a block that takes long, does not await, and leaves
+    nothing to clean up.  A signal leaves it by a KeyboardInterrupt.
+    """
+    if not _is_main_thread():
+        yield
+        return
+    held, cancel = _state.held, _state.cancel
+    _state.held, _state.cancel = 0, None
+    try:
+        if _state.number:  # the cancellation that it led to comes only at the next await
+            raise KeyboardInterrupt
+        yield
+    finally:
+        _state.held, _state.cancel = held, cancel
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run(main)``, whose main task a signal cancels, once.
+
+    :raise KeyboardInterrupt: one came, and all is cleaned up
+    """
+    import asyncio  # noqa: PLC0415 - see above
+
+    if not (_state.before and _is_main_thread()):
+        return asyncio.run(main)
+
+    async def cancellable() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        _state.cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        try:
+            if _state.is_pending:
+                main.close()
+                raise asyncio.CancelledError
+            return await main
+        finally:
+            _state.cancel = None
+
+    with held():
+        try:
+            return asyncio.run(cancellable())
+        except asyncio.CancelledError:
+            if not _state.number:
+                raise
+            _state.is_pending = False
+            raise KeyboardInterrupt from None
+
+
+# -- inside ------------------------------------------------------------------------------
+
+
+def _is_main_thread() -> bool:
+    """As ``threading.current_thread() is threading.main_thread()``, which is imported late."""
+    return _thread.get_ident() == _MAIN_THREAD
+
+
+_MAIN_THREAD = _thread.get_ident()  # the first import is the program's, or a test run's
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    if _state.number:
+        return
+    _state.number = _state.asked or number
+    if not _state.has_begun and _is_importing(frame):
+        _say(words())
+        os._exit(status())
+    _thread.start_new_thread(_last_resort, (_state,))
+    _act()
+
+
+def _act() -> None:
+    _state.is_pending = False
+    if _state.cancel is not None:
+        _state.cancel()
+    elif _state.held:
+        _state.is_pending = True
+    else:
+        raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename in _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _last_resort(state: _State) -> None:
+    """Wait for the end of the clean-up; in a thread of its own."""
+    if state.has_ended.acquire(timeout=LIMIT_S):
+        state.has_ended.release()
+        return
+    _say(f"{words() or 'the reader went away'}; the clean-up took longer than {LIMIT_S:g} s")
+    _kill_children()
+    os._exit(status())
+
+
+def _kill_children() -> None:
+    """SIGKILL for all of our children, and wait until they are gone."""
+    import select  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    until = time.monotonic() + _KILL_S
+    for child in _children():
+        try:
+            gone = os.pidfd_open(child)
+            try:
+                signal.pidfd_send_signal(gone, signal.SIGKILL)
+                poll = select.poll()
+                poll.register(gone, select.POLLIN)
+                if poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                    os.waitpid(child, 0)
+            finally:
+                os.close(gone)
+        except OSError:
+            continue  # it is gone, and the main thread has noticed
+
+
+def _children() -> list[int]:
+    """Process ids of our children (proc_tid_children(5)); none where the kernel lists none."""
+    found: list[int] = []
+    try:
+        for task in os.listdir("/proc/self/task"):  # noqa: PTH208
+            with open(f"/proc/self/task/{task}/children", "rb") as file:  # noqa: PTH123
+                found += map(int, file.read().split())
+    except OSError:
+        return found
+    return found
+
+
+def _say(text: str) -> None:
+    """One line on standard error, by no buffer that a thread may hold."""
+    if text:
+        try:
+            os.write(2, f"vfio-multifd: error: {text}\n".encode())
+        except OSError:
+            return

@@ -1,0 +1,50 @@
+"""A report in all forms that are wanted: on standard output, and as files."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.report import comparison, comparison_words, files, json_report, terminal
+from harness.report.summary import Entry, Report
+
+
+def tell(
+    report: Report,
+    reports: Sequence[Path],
+    before: Sequence[Entry] | None,
+    complain: Callable[[str], None],
+    *,
+    is_json: bool,
+    runs_told: bool,
+) -> int:
+    """Print it, write it to ``reports``, and give the exit status.
+
+    Standard output is first, so that a file that cannot be written, which is said, and a
+    signal while files are written, keep nobody from reading the verdicts.
+
+    :param before: runs to compare with; None if there is nothing to compare
+    """
+    compared = comparison.compare(before, report.entries) if before and report.entries else None
+    if is_json:
+        sys.stdout.write(json_report.document(report, compared).decode())
+    elif report.interrupted or len(report.lost) < len(report.entries):
+        out = terminal.console(is_plain=not sys.stdout.isatty())
+        terminal.tell(out, report, runs_told=runs_told)
+        if compared is not None:
+            told = "\n".join(comparison_words.lines(compared))
+            sys.stdout.write(f"\nCompared with the baseline:\n\n{told}\n")
+    # Else nothing was judged, and why not stands on standard error.
+    sys.stdout.flush()
+    refused = 0
+    for path in reports:
+        try:
+            files.write(path, report)
+        except HarnessError as error:
+            complain(str(error))
+            refused = max(refused, error.exit_status)
+    if refused:
+        return refused
+    if compared is None or report.interrupted:
+        return report.exit_status
+    return compared.exit_status
