@@ -19,8 +19,7 @@ def test_wrong_address_of_a_relay_is_one_line(call, argv):
 
 @pytest.mark.parametrize("command", ["relay", "run"])
 def test_help_says_who_else_can_connect_to_a_port(command, capsys):
-    with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
+    assert cli.main([command, "--help"]) == 0
     words = " ".join(capsys.readouterr().out.split())
     assert "on loopback" in words
     assert "every user of the machine" in words
