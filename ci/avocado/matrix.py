@@ -183,7 +183,8 @@ def _tell(lines: Sequence[Line], folder: Path) -> None:
         table.add_row(line.name, line.status, told[:300])
     console = Console(highlight=False, markup=False)
     console.print(table)
-    counts = [f"{sum(x.status == s for x in lines)} {s}" for s in WORST_FIRST]
+    numbers = {s: sum(line.status == s for line in lines) for s in WORST_FIRST}
+    counts = [f"{number} {s}" for s, number in numbers.items() if number or s != "usage"]
     console.print(f"{len(lines)} cells: {', '.join(counts)}; reports in {folder}/", soft_wrap=True)
 
 

@@ -201,6 +201,6 @@ def test_report_of_no_kind_is_refused_before_anything_runs(
 ) -> None:
     report = str(tmp_path / "report.doc")
     done = _harness("run", str(scenario_file), "--runs", str(results_dir), "--report", report)
-    assert done.returncode == 3
+    assert done.returncode == 4
     assert done.stderr.count("\n") == 1
     assert not list(results_dir.iterdir())
