@@ -129,7 +129,7 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"{os.strerror(errno.ENOMEM)}: {_WHAT_TO_DO[errno.ENOMEM]}"
     if isinstance(error, OverflowError):
-        return f"a number is too large for this machine ({error}): give a smaller one"
+        return "a number is larger than the system can take: give smaller sizes and numbers"
     if not isinstance(error, OSError):
         return " ".join(str(error).split()) or "no reason is known"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
@@ -144,8 +144,9 @@ def of_the_system(error: BaseException, doing: str = "") -> HarnessError:
     :param doing: what was done, where the error itself does not say it
     """
     has_path = isinstance(error, OSError) and error.filename is not None
+    is_usage = isinstance(error, OverflowError) or (has_path and is_bad_path(error))
     words = f"{doing}: {in_words(error)}" if doing else in_words(error)
-    return (UsageError if has_path and is_bad_path(error) else HarnessError)(words)
+    return (UsageError if is_usage else HarnessError)(words)
 
 
 def refusal(doing: str, error: OSError) -> HarnessError:
