@@ -8,6 +8,7 @@ state has been loaded, a moment before its status says so.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.check import words
 from harness.history.records import Kind, Record, Side
 
 if TYPE_CHECKING:
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 PEERS = (Side.SOURCE, Side.DESTINATION)
 OVER = frozenset({"completed", "failed", "cancelled"})
 _SIGKILL, _SIGTERM = 9, 15
+_OF_MIGRATION = frozenset(
+    {
+        "migrate",
+        "migrate-incoming",
+        "migrate-set-capabilities",
+        "migrate-set-parameters",
+        "object-add",
+    }
+)
+"""Commands whose refusal is about the migration; others are the scenario's actions, or ask."""
 
 
 class Endings:
@@ -33,7 +44,7 @@ class Endings:
         )
         self.deadline = _first(run.everywhere(Kind.SESSION, Side.HARNESS, "deadline"))
         self._resumed = _first(run.named(Kind.QMP, Side.DESTINATION, "RESUME"))
-        self._stderr = {side: run.named(Kind.PROCESS, side, "stderr") for side in PEERS}
+        self._stderr = {side: _lines(run, side) for side in PEERS}
 
     def status(self, side: Side) -> str:
         """The last status that ``side`` told; "": none."""
@@ -85,17 +96,54 @@ class Endings:
         return told[0].t_ns if told else None
 
     def texts(self, side: Side | None) -> list[tuple[Record, str]]:
-        """All error texts of ``side`` (None: both): QMP errors, error-desc, stderr."""
+        """Errors that ``side`` (None: both) reported in this migration: QMP's answers to its
+        commands, error-desc, and the lines of stderr that are no warnings.
+        """
         found = []
         for peer in PEERS if side is None else (side,):
             for record in self._qmp[peer]:
-                if record.name == "error":
+                if record.name == "error" and record.args.get("command") in _OF_MIGRATION:
                     found.append((record, str(record.args.get("desc", ""))))
                 value = record.args.get("value")
                 if record.name == "return" and isinstance(value, dict) and "error-desc" in value:
                     found.append((record, str(value["error-desc"])))
-            found += [(record, str(record.args.get("line", ""))) for record in self._stderr[peer]]
+            found += [pair for pair in self._stderr[peer] if not words.is_warning(pair[1])]
         return found
+
+    def warnings(self, side: Side) -> list[tuple[Record, str]]:
+        """Warnings on the stderr of ``side`` in this migration."""
+        return [pair for pair in self._stderr[side] if words.is_warning(pair[1])]
+
+    def errors_since(self, side: Side, since_ns: int) -> words.Errors:
+        """What ``side`` said of a failure that came at ``since_ns``: neither what it said
+        before, nor its warnings.
+        """
+        found, latest_ns = words.Errors([], []), 0
+        for record, text in self.texts(side):
+            at_ns = record.t_ns
+            if record.kind is Kind.PROCESS:
+                stamp_ns = words.stamp_ns(text)
+                latest_ns = max(latest_ns, stamp_ns or 0)
+                at_ns = (latest_ns if stamp_ns is None else stamp_ns) + words.STAMP_PRECISION_NS
+                if stamp_ns is None and at_ns <= since_ns:
+                    found.possible.append((record, text))
+            if text and at_ns >= since_ns:
+                found.certain.append((record, text))
+        return found
+
+
+def _lines(run: "CheckedRun", side: Side) -> list[tuple[Record, str]]:
+    """Lines of stderr; of a QEMU that an earlier migration has handed over, those since then."""
+    records = run.named(Kind.PROCESS, side, "stderr")
+    pairs = [(record, str(record.args.get("line", ""))) for record in records]
+    continued = run.named(Kind.SESSION, Side.HARNESS, "continued")
+    if not continued or side is not Side.SOURCE:
+        return pairs
+    return [
+        pair
+        for pair in pairs
+        if (words.stamp_ns(pair[1]) or continued[0].t_ns) >= continued[0].t_ns
+    ]
 
 
 def _end(run: "CheckedRun", side: Side) -> Record | None:

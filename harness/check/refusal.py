@@ -15,7 +15,7 @@ may be taken for a packet, and any text may be right.
 import re
 from collections.abc import Callable, Iterable
 
-from harness.check import hang
+from harness.check import hang, words
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.rule import Findings, Rule, with_faults
@@ -150,7 +150,7 @@ def _refused(run: CheckedRun, found: Findings, what: str, packet: Record | None)
         return found.violated(
             f"{what}: it was refused, but the source is lost", packet, gone, shape="source-lost"
         )
-    said = errors(run)
+    said = errors(run).certain
     if not said:
         return found.unknown(f"{what}: the destination failed, and no error tells why")
     told = _told(run)
@@ -166,11 +166,34 @@ def _refused(run: CheckedRun, found: Findings, what: str, packet: Record | None)
     return found.valid(f"{what}: it was refused", said=said[0][1], is_text_known=bool(told))
 
 
-def errors(run: CheckedRun) -> list[tuple[Record, str]]:
+def errors(run: CheckedRun) -> words.Errors:
     """What the destination said of its failure: known texts, else all of its words."""
-    said = [(record, text) for record, text in run.endings.texts(Side.DESTINATION) if text]
-    known = [(record, text) for record, text in said if _about(text)]
-    return known or said
+    said = run.endings.errors_since(Side.DESTINATION, _came_ns(run))
+    return words.Errors(*(
+        [(record, text) for record, text in each if _about(text)] or each for each in said
+    ))  # fmt: skip
+
+
+def _came_ns(run: CheckedRun) -> int:
+    """When the first packet that may be refused came to the relay.
+
+    The destination may have it before ``packet_out`` is recorded.  Of a packet that a fault
+    made there is the fault's record.
+    """
+    possible = run.prediction.reasons if run.prediction else ()
+    packets = [packet for reason in possible if (packet := packet_of(run, reason))]
+    begun = run.endings.commands(Side.SOURCE, "migrate")
+    if not packets or len(packets) < len(possible):
+        return begun[0].t_ns if begun else 0
+    before = [
+        record.t_ns
+        for name in ("packet_in", "fault")
+        for record in run.wire(name)
+        for packet in packets
+        if record.t_ns <= packet.t_ns
+        and (record.device, record.args.get("idx")) == (packet.device, packet.args["idx"])
+    ]
+    return min(before, default=begun[0].t_ns if begun else 0)
 
 
 def packet_of(run: CheckedRun, reason: Reason) -> Record | None:
@@ -190,7 +213,7 @@ def describe(reason: Reason) -> str:
 
 def _told(run: CheckedRun) -> set[str]:
     """Requirements that the destination's errors are about."""
-    return {each for _, text in run.endings.texts(Side.DESTINATION) for each in _about(text)}
+    return {each for _, text in errors(run).certain for each in _about(text)}
 
 
 def _about(text: str) -> Iterable[str]:

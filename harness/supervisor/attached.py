@@ -68,9 +68,10 @@ class AttachedDevice:
         self.data_fd = -1
         """Number of the present data_fd in QEMU; -1: there is none."""
 
-    def observe(self, name: str, args: dict[str, Any]) -> None:
-        """Record that the device did something."""
-        self._record(Record(time.time_ns(), self.side, Kind.DEVICE, name, args, self.spec.id))
+    def observe(self, name: str, args: dict[str, Any], t_ns: int = 0) -> None:
+        """Record that the device did something, at ``t_ns``; 0: now."""
+        t_ns = t_ns or time.time_ns()
+        self._record(Record(t_ns, self.side, Kind.DEVICE, name, args, self.spec.id))
 
     def prepare(self, go_on: GoOn = to_the_end) -> None:
         """Generate the state ahead, so that the migration does not wait for it.

@@ -294,6 +294,7 @@ class Supervisor:
         except OSError as failure:
             seccomp.send(self._listener, notification.cookie, 0, failure.errno or errno.EFAULT)
             return
+        t_ns = time.time_ns()  # what follows from the answer must not be recorded as earlier
         if not seccomp.send(self._listener, notification.cookie, share.count, share.errno):
             return  # interrupted: QEMU will ask again, nothing has happened
         if not share.errno:
@@ -304,4 +305,5 @@ class Supervisor:
         device.observe(
             notification.call,
             {"offset": share.offset, "asked": asked, "got": share.count, "errno": share.errno},
+            t_ns,
         )

@@ -54,7 +54,8 @@ async def test_source_device_that_fails_a_read(judged, kept, path, at) -> None:
 async def test_destination_device_that_fails_a_write(judged, kept, path, at) -> None:
     device = _device(multifd_transfer=path, load=LoadBehaviour(error_at=at))
     run = await judged(Scenario(name="write-error", devices=(device,)))
-    kept(run, "LIF-5")
+    case = "write error on the main channel" if path is OnOffAuto.OFF else ""
+    kept(run, "LIF-5", case=case)
 
 
 # -- LIF-6 --------------------------------------------------------------------------------

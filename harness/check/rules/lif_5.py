@@ -3,9 +3,15 @@
 Asked when the scenario's device fails at a byte that is reached.  The side whose device it is
 names it in its error, by its id, by its name in the trace, or by the name of its section
 in the stream; the source's guest runs on with its devices RUNNING.
+
+Only an error that was said after the device had failed counts: QEMU names its devices in
+warnings at start-up, too.  ENOMSG is no failure: it ends a device's pre-copy (``vfio.h``).
+Where a fault had changed something before, the error may be about that.
 """
 
-from harness.check import interruption
+import errno
+
+from harness.check import interruption, words
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
 from harness.check.run import CheckedRun
@@ -53,15 +59,11 @@ def judge(run: CheckedRun) -> Finding:
         has_exited = peer is Side.DESTINATION and endings.crash(peer) is not None
         if told != "failed" and not has_exited:
             return found.unknown(f"{what}; the {peer} says {told or 'nothing'}")
-    said = [(record, text) for record, text in endings.texts(side) if text]
-    if not said:
-        return found.unknown(f"{what}, and the {side} did not say why it failed")
-    names = _names(run, side, device)
-    naming = [text for _, text in said if any(name in text for name in names)]
+    said = endings.errors_since(side, failed.t_ns)
+    names = _names(run, side)
+    naming = [text for _, text in said.certain if words.is_named(text, names)]
     if not naming:
-        record, text = said[-1]
-        return found.violated(f'{what}, and the {side}\'s error does not name it: "{text}"',
-                              failed, record, shape="unnamed")  # fmt: skip
+        return _unnamed(run, what, failed, said)
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
         return found.violated(
@@ -80,21 +82,49 @@ def judge(run: CheckedRun) -> Finding:
 
 def _failure(run: CheckedRun) -> Record | None:
     """The first call that a device failed."""
-    calls = [
-        record
-        for side, name in ((Side.SOURCE, "read"), (Side.DESTINATION, "write"))
-        for record in run.everywhere(Kind.DEVICE, side, name)
-        if record.args["errno"]
-    ]
+    calls = [*_failures(run, Side.SOURCE), *_failures(run, Side.DESTINATION)]
     return min(calls, key=lambda record: record.t_ns, default=None)
 
 
-def _names(run: CheckedRun, side: Side, device: str) -> set[str]:
+def _failures(run: CheckedRun, side: Side) -> list[Record]:
+    name, is_end = ("read", errno.ENOMSG) if side is Side.SOURCE else ("write", 0)
+    calls = run.everywhere(Kind.DEVICE, side, name)
+    return [record for record in calls if record.args["errno"] not in (0, is_end)]
+
+
+def _unnamed(run: CheckedRun, what: str, failed: Record, said: words.Errors) -> Finding:
+    """No error that was said after the failure names the device."""
+    side, names = failed.side, _names(run, failed.side)
+    if not said.certain:
+        return found.unknown(f"{what}, and the {side} did not say why it failed")
+    if any(words.is_named(text, names) for _, text in said.possible):
+        return found.unknown(f"{what}; nothing tells when the {side} named it")
+    if not _traced_names(run, side, failed.device):
+        return found.unknown(f"{what}; by which name the {side} knows it was not seen")
+    if any(record.t_ns < failed.t_ns for record in run.wire("fault")):
+        return found.unknown(f"{what}; the {side}'s error may be about the fault before it")
+    record, text = said.certain[-1]
+    return found.violated(
+        f'{what}, and the {side}\'s error does not name it: "{text}"',
+        failed,
+        record,
+        shape="unnamed",
+    )
+
+
+def _names(run: CheckedRun, side: Side) -> set[str]:
+    """Names of the devices that failed: QEMU may report any of several."""
+    ids = [spec.id for spec in run.devices]
+    names: set[str] = set()
+    for device in {record.device for record in _failures(run, side)}:
+        section = f"0000:00:{_FIRST_SLOT + ids.index(device):02x}.0/vfio"
+        names |= {device, section} | _traced_names(run, side, device)
+    return names
+
+
+def _traced_names(run: CheckedRun, side: Side, device: str) -> set[str]:
     records = run.sequence(Kind.TRACE, side, device)
-    slot = _FIRST_SLOT + [spec.id for spec in run.devices].index(device)
-    section = f"0000:00:{slot:02x}.0/vfio"
-    traced = {str(record.args["name"]) for record in records if "name" in record.args}
-    return {device, section} | traced
+    return {str(record.args["name"]) for record in records if "name" in record.args}
 
 
 RULE = Rule(

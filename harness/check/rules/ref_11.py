@@ -2,9 +2,12 @@
 
 The device's name is the one of its trace events (vbasedev->name), or its id.  A damaged
 channel and an unknown idstr concern no device.
+
+Only an error that was said after the refused packet had come counts: QEMU names its devices
+in warnings at start-up, too.
 """
 
-from harness.check import refusal
+from harness.check import refusal, words
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.rule import Findings, Rule, with_faults
@@ -32,12 +35,16 @@ def judge(run: CheckedRun) -> Finding:
     devices = sorted({reason.device for reason in possible})
     names = {name for device in devices for name in _names(run, device)}
     said = refusal.errors(run)
-    if not said:
+    if not said.certain:
         return found.unknown("the destination failed, and no error tells why")
-    for _, text in said:
-        if any(name in text for name in names):
+    for _, text in said.certain:
+        if words.is_named(text, names):
             return found.valid("the error names the device", said=text)
-    record, text = said[-1]
+    if any(words.is_named(text, names) for _, text in said.possible):
+        return found.unknown("nothing tells when the destination named the device")
+    if not any(_traced(run, device) for device in devices):
+        return found.unknown("by which name the destination knows the device was not seen")
+    record, text = said.certain[-1]
     return found.violated(
         f'the error must name {" or ".join(devices)}: "{text}"',
         record,
@@ -48,8 +55,12 @@ def judge(run: CheckedRun) -> Finding:
 
 def _names(run: CheckedRun, device: str) -> set[str]:
     """The device's id, and its name in the destination's trace."""
+    return {device} | _traced(run, device)
+
+
+def _traced(run: CheckedRun, device: str) -> set[str]:
     records = run.sequence(Kind.TRACE, Side.DESTINATION, device)
-    return {device} | {str(record.args["name"]) for record in records if "name" in record.args}
+    return {str(record.args["name"]) for record in records if "name" in record.args}
 
 
 RULE = Rule(

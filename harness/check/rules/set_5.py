@@ -78,7 +78,7 @@ def _on_all_channels(run: CheckedRun) -> Finding:
                 run.endings.last_status(side),
                 shape="channel-without-tls",
             )
-    for record, text in run.endings.texts(Side.SOURCE):
+    for record, text in (*run.endings.warnings(Side.SOURCE), *run.endings.texts(Side.SOURCE)):
         if _NOT_TERMINATED in text:
             return found.violated(
                 "the migration completed, but the source could not terminate TLS on its channels: "

@@ -98,6 +98,8 @@ class Story:
             self.qmp(side, "migrate-set-capabilities")
             self.qmp(side, "migrate-set-parameters")
             self.trace(side, "vfio_pci_realize_start")
+            for spec in scenario.devices:
+                self.trace(side, "vfio_migration_realize", spec.id)
         for spec in scenario.devices:
             self.guest(SRC, spec.id)
 

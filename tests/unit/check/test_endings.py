@@ -1,5 +1,7 @@
 """How a run ended, as its records tell."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from harness.check.damage import change, one, pick, swap
@@ -19,6 +21,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+from tests.unit.check.story import START, US
 
 
 def endings(run) -> Endings:
@@ -148,3 +151,81 @@ def test_qemu_that_was_handed_over_has_ended_here_and_did_not_crash():
     found = endings(changed(run, [over if record is end else record for record in run.records]))
     assert found.exited[DST] is over
     assert found.crash(DST) is None
+
+
+# -- what was said, and when -------------------------------------------------------------
+
+
+def stamped(t_ns: int, text: str) -> str:
+    """A line of standard error as QEMU stamps it: microseconds, cut off."""
+    second, ns = divmod(t_ns, 10**9)
+    at = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{at}.{ns // 1000:06d}Z qemu: {text}"
+
+
+def with_stderr(*lines: str, side=DST, story: Story | None = None):
+    """A run that wrote ``lines``; all are recorded at its end, as in real runs."""
+    story = story or Story()
+    for line in lines:
+        story.add(side, Kind.PROCESS, "stderr", line=line)
+    return endings(history(scenario(), story.records))
+
+
+def texts(pairs) -> list[str]:
+    return [text.split("qemu: ")[-1] for _, text in pairs]
+
+
+def test_warning_is_no_error():
+    found = with_stderr("qemu: warning: no", "qemu: -device vfio-pci,id=vfio0: warning: no", "no")
+    assert texts(found.texts(DST)) == ["no"]
+    assert len(found.warnings(DST)) == 2
+
+
+def test_refused_command_of_an_action_is_no_error_of_the_migration():
+    story = Story()
+    story.qmp(SRC, "device_del", error="vfio0 cannot be unplugged")
+    story.qmp(SRC, "migrate", error="blocked")
+    assert texts(endings(history(scenario(), story.records)).texts(SRC)) == ["blocked"]
+
+
+FAILURE = START + 5_000_500
+
+
+def test_error_from_before_the_failure_does_not_count():
+    found = with_stderr(stamped(FAILURE - US, "early"), stamped(FAILURE, "then"))
+    assert texts(found.errors_since(DST, FAILURE).certain) == ["then"]
+
+
+def test_stamp_of_the_same_microsecond_counts():
+    found = with_stderr(stamped(FAILURE - 499, "then"))
+    assert texts(found.errors_since(DST, FAILURE).certain) == ["then"]
+
+
+def test_line_without_a_stamp_may_have_come_since():
+    found = with_stderr("early", stamped(FAILURE - US, "early"), "perhaps")
+    said = found.errors_since(DST, FAILURE)
+    assert texts(said.possible) == ["early", "perhaps"]
+    assert said.certain == []
+
+
+def test_line_behind_a_late_one_came_since():
+    found = with_stderr(stamped(FAILURE, "then"), "and more of it")
+    said = found.errors_since(DST, FAILURE)
+    assert texts(said.certain) == ["then", "and more of it"]
+    assert said.possible == []
+
+
+def test_answer_has_the_time_of_its_record():
+    story = Story()
+    story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "before"})
+    failed = story.at + 1
+    story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "after"})
+    found = endings(history(scenario(), story.records))
+    assert texts(found.errors_since(DST, failed).certain) == ["after"]
+
+
+def test_error_of_an_earlier_migration_is_not_of_this_one():
+    story = Story()
+    at = story.add("harness", Kind.SESSION, "continued", after="failed").t_ns
+    lines = stamped(at - US, "earlier"), stamped(at + US, "now")
+    assert texts(with_stderr(*lines, side=SRC, story=story).texts(SRC)) == ["now"]

@@ -1,5 +1,7 @@
 """LIF-5: a device that fails a read or a write fails the migration, and is named."""
 
+import errno
+
 import pytest
 
 from harness.check.judge import judge
@@ -148,3 +150,95 @@ def test_source_that_does_not_answer():
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
     assert "the source does not answer" in finding.sentence
+
+
+# -- what counts as naming it ------------------------------------------------------------
+
+WARNING = "qemu: -device vfio-pci,id=vfio0,addr=0x2: warning: VFIO dma-buf not supported"
+
+
+def test_warning_at_start_up_is_no_error_that_names_it():
+    life = both_fail(DST, "Input/output error")
+    life.asked(SRC)
+    life.add(DST, Kind.PROCESS, "stderr", line=WARNING)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert 'does not name it: "Input/output error"' in finding.sentence
+
+
+def test_error_from_before_the_failure_does_not_name_it():
+    life = both_fail(DST, "Input/output error")
+    life.asked(SRC)
+    life.add(DST, Kind.PROCESS, "stderr", line="1999-01-01T00:00:00Z qemu: vfio0: no")
+    assert verdict(life).outcome is Outcome.VIOLATED
+
+
+def test_line_that_may_be_older_is_unknown():
+    life = both_fail(DST, "Input/output error")
+    life.asked(SRC)
+    life.add(DST, Kind.PROCESS, "stderr", line="vfio0: no")
+    assert "nothing tells when" in verdict(life).sentence
+
+
+def test_refusal_of_another_command_does_not_name_it():
+    life = both_fail(DST, "Input/output error")
+    life.qmp(DST, "device_del", error="vfio0 cannot be unplugged")
+    life.asked(SRC)
+    assert verdict(life).outcome is Outcome.VIOLATED
+
+
+def test_name_inside_of_another_name_does_not_count():
+    life = both_fail(DST, "vfio01: writing state buffer 0 failed: 5")
+    life.asked(SRC)
+    assert verdict(life).outcome is Outcome.VIOLATED
+
+
+def test_name_that_the_trace_never_had_leaves_it_unknown():
+    life = both_fail(DST, "VFIO_FD9: writing state buffer 0 failed: 5")
+    life.asked(SRC)
+    life.records = [record for record in life.records if record.kind is not Kind.TRACE]
+    assert "was not seen" in verdict(life).sentence
+
+
+def test_error_may_be_about_a_fault_before_it():
+    life = both_fail(DST, "Channel error")
+    life.add(SRC, Kind.WIRE, "fault", t=life.records[0].t_ns, fault="drop", position=0, what="")
+    life.asked(SRC)
+    assert "about the fault before it" in verdict(life).sentence
+
+
+def test_either_of_two_devices_that_failed_may_be_named():
+    spec = device("vfio1", save=SaveBehaviour(error_at=100))
+    life = Life(scenario(READ, spec), ("setup", "active", "device"))
+    for name in ("vfio0", "vfio1"):
+        life.add(SRC, Kind.DEVICE, "read", name, offset=100, asked=9, got=0, errno=5)
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": "vfio1: reading failed: 5"})
+    life.asked(SRC)
+    assert verdict(life).outcome is Outcome.VALID
+
+
+# -- what is a failure -------------------------------------------------------------------
+
+
+def test_end_of_pre_copy_is_no_failure():
+    """The destination's write is the subject, though the source read ENOMSG before."""
+    life = Life(scenario(WRITE), ("setup", "active", "device"))
+    enomsg = {"offset": 64, "asked": 9, "got": 0, "errno": errno.ENOMSG}
+    life.add(SRC, Kind.DEVICE, "read", "vfio0", **enomsg)
+    life.add(DST, Kind.DEVICE, "write", "vfio0", offset=100, asked=9, got=0, errno=errno.EIO)
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    life.qmp(DST, "query-migrate", {"status": "failed", "error-desc": NAMED})
+    life.asked(SRC)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VALID
+    assert "vfio0 failed a write at byte 100" in finding.sentence
+
+
+def test_end_of_pre_copy_alone_is_unknown():
+    life = Life(scenario(READ), ("setup", "active", "device"))
+    enomsg = {"offset": 64, "asked": 9, "got": 0, "errno": errno.ENOMSG}
+    life.add(SRC, Kind.DEVICE, "read", "vfio0", **enomsg)
+    assert "no device was seen to fail" in verdict(life).sentence

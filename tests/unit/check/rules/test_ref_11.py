@@ -8,7 +8,7 @@ from harness.check.verdict import Outcome
 from harness.history.records import Kind
 from tests.unit.check.histories import find, good, without
 from tests.unit.check.relayed import Relayed, refused, whole
-from tests.unit.check.story import DST, device, scenario
+from tests.unit.check.story import DST, device, history, scenario
 
 DUPLICATE = [*whole()[:4], *whole()[3:]]
 
@@ -65,3 +65,54 @@ def test_failure_of_what_need_not_be_refused_is_not_asked():
     verdict = judge(story.refused("vfio0: no"))
     assert verdict.not_asked["REF-11"] == "nothing was delivered that must be refused"
     assert "RUN" in verdict.with_outcome(Outcome.VIOLATED)
+
+
+# -- what counts as naming it ------------------------------------------------------------
+
+WARNING = "qemu: -device vfio-pci,id=vfio0,addr=0x2: warning: VFIO dma-buf not supported"
+
+
+def unnamed(line: str):
+    """An error that names nobody, and ``line`` on the destination's standard error."""
+    story = Relayed(scenario())
+    story.send()
+    story.fault("duplicate")
+    story.deliver(*DUPLICATE)
+    story.add(DST, Kind.PROCESS, "stderr", line=line)
+    return story
+
+
+def test_warning_at_start_up_is_no_error_that_names_it():
+    run = unnamed(WARNING).refused("state buffer 3 already filled")
+    assert find(run, "REF-11").outcome is Outcome.VIOLATED
+
+
+def test_error_from_before_the_packet_does_not_name_it():
+    early = "1999-01-01T00:00:00Z qemu: vfio0: state buffer 3 already filled"
+    run = unnamed(early).refused("state buffer 3 already filled")
+    assert find(run, "REF-11").outcome is Outcome.VIOLATED
+
+
+def test_line_that_may_be_older_is_unknown():
+    line = "vfio0: state buffer 3 already filled"
+    finding = find(unnamed(line).refused("state buffer 3 already filled"), "REF-11")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "nothing tells when" in finding.sentence
+
+
+def test_name_that_the_trace_never_had_leaves_it_unknown():
+    run = refused(DUPLICATE, "VFIO_FD9: state buffer 3 already filled")
+    blind = [record for record in run.records if record.kind is not Kind.TRACE]
+    finding = find(history(run.scenario, blind), "REF-11")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "was not seen" in finding.sentence
+
+
+def test_error_that_is_quicker_than_the_record_of_the_packet_counts():
+    """The destination may refuse a packet before the relay has recorded that it went out."""
+    story = Relayed(scenario())
+    story.send()
+    story.fault("duplicate", idx=3)
+    story.qmp(DST, "query-migrate", {"error-desc": "vfio0: state buffer 3 already filled"})
+    story.deliver(*DUPLICATE)
+    assert find(story.refused("state buffer 3 already filled"), "REF-11").outcome is Outcome.VALID

@@ -215,6 +215,14 @@ def test_refusal_that_left_no_trace_is_unknown():
     assert find(run, "RUN").outcome is Outcome.UNKNOWN
 
 
+def test_warning_does_not_tell_that_it_failed():
+    run = without(good("refused"), "MIGRATION", "return", "stderr")
+    warning = "qemu: -device vfio-pci,id=vfio0: warning: VFIO dma-buf not supported in kernel"
+    assert find(with_record(run, SRC, Kind.PROCESS, "stderr", line=warning), "RUN").outcome is (
+        Outcome.UNKNOWN
+    )
+
+
 # -- at start ----------------------------------------------------------------------------
 
 

@@ -153,6 +153,22 @@ def test_refusal_at_start_without_a_reason():
     assert "named no reason" in finding.sentence
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "qemu: -device vfio-pci,id=vfio0: warning: VFIO dma-buf not supported in kernel",
+        "qemu: -device vfio-pci,id=vfio0: Property not found",
+    ],
+    ids=["warning", "place"],
+)
+def test_words_that_are_no_reason(line):
+    run = good("launch refused")
+    said = [record for record in run.records if record.name == "stderr"]
+    finding = find(changed(run, swap(list(run.records), said, line=line)), "SET-8")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "named no reason" in finding.sentence
+
+
 def test_start_that_must_be_refused():
     run = completed(scenario(device(stop_copy=False)))
     finding = find(run, "SET-8")

@@ -1,0 +1,65 @@
+"""What a line of a QEMU's standard error is: a warning or an error, said when, about whom.
+
+Such lines are recorded when the process has ended.  Their time is the stamp that QEMU puts
+in front of them (``-msg timestamp=on``; vreport() of util/error-report.c).  A line without a
+stamp is of something else: GLib, an assertion, the rest of a longer message, an option in
+front of -msg.  It came after the lines before it, and nobody knows how long after.
+"""
+
+import re
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from harness.history.records import Record
+
+STAMP_PRECISION_NS = 1000
+"""A stamp has microseconds, cut off."""
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z ")
+_HEAD = r"(?:\S+Z )?\S+:(?: -\w.*?:)? "
+_WARNING = re.compile(_HEAD + "(?:warning|info): ")
+_PLACE = re.compile(_HEAD)
+_EPOCH = datetime(1970, 1, 1)
+
+
+class Errors(NamedTuple):
+    """Errors since a moment, each with its record."""
+
+    certain: list[tuple[Record, str]]
+    """Said since then."""
+    possible: list[tuple[Record, str]]
+    """Perhaps said since then: lines without a stamp."""
+
+
+def is_warning(line: str) -> bool:
+    """Whether QEMU marks the line as a warning or an information, which is no error.
+
+    The mark stands behind the program's name and the option that it is about.
+    """
+    return _WARNING.match(line) is not None
+
+
+def message(line: str) -> str:
+    """The line without stamp, program and the option that it is about."""
+    found = _PLACE.match(line)
+    return line[found.end() :] if found else line
+
+
+def stamp_ns(line: str) -> int | None:
+    """The time in front of the line, ns since the epoch; None if it has none."""
+    found = _STAMP.match(line)
+    if found is None:
+        return None
+    try:
+        since = datetime.fromisoformat(found[1]) - _EPOCH
+    except ValueError:
+        return None
+    return since // timedelta(microseconds=1) * 1000
+
+
+def is_named(text: str, names: set[str]) -> bool:
+    """Whether one of ``names`` stands in ``text`` as a word of its own.
+
+    ``vfio1`` is not in ``vfio10``, nor ``vfio`` in ``0000:00:02.0/vfio``.
+    """
+    either = "|".join(map(re.escape, sorted(names)))
+    return bool(names) and re.search(rf"(?<![\w./-])(?:{either})(?![\w/-])", text) is not None
