@@ -400,12 +400,12 @@ class Hello(_Fault, Plain, frozen=True, kw_only=True, tag="hello"):
 class HoldConnections(_Fault, Plain, frozen=True, kw_only=True, tag="hold_connections"):
     """Accept no connection of the source beyond the first ``accepted``, until a moment.
 
-    One more connects all the same and is not served: a listener's queue has room for one.
-    Each connection behind that one waits in connect(), and so does a source that needs it:
-    in MigrationStatus ``setup`` as long as ``accepted`` is below its number of multifd
-    channels, because it waits there for all of them to be connected (multifd_send_setup() in
-    QEMU's migration/multifd.c).  Over TCP it may be a second until it asks again once it is
-    let in: the kernel's timer decides.
+    Over a unix socket one more connects all the same and is not served: a listener's queue has
+    room for one.  Each connection behind that one waits in connect(), and so does a source
+    that needs it: in MigrationStatus ``setup`` as long as ``accepted`` is below its number of
+    multifd channels, because it waits there for all of them to be connected
+    (multifd_send_setup() in QEMU's migration/multifd.c).  Over TCP all of them connect, and are
+    not served: what the source sends waits in the kernel.
     """
 
     until: Until

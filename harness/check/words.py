@@ -7,7 +7,7 @@ front of -msg.  It came after the lines before it, and nobody knows how long aft
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from harness.history.records import Record
@@ -18,7 +18,7 @@ _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z ")
 _HEAD = r"(?:\S+Z )?\S+:(?: -\w.*?:)? "
 _WARNING = re.compile(_HEAD + "(?:warning|info): ")
 _PLACE = re.compile(_HEAD)
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Errors(NamedTuple):
@@ -50,7 +50,7 @@ def stamp_ns(line: str) -> int | None:
     if found is None:
         return None
     try:
-        since = datetime.fromisoformat(found[1]) - _EPOCH
+        since = datetime.fromisoformat(found[1]).replace(tzinfo=UTC) - _EPOCH
     except ValueError:
         return None
     return since // timedelta(microseconds=1) * 1000

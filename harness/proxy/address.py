@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.errors import UsageError
 
@@ -33,6 +33,8 @@ class UnixAddress:
 
     path: str
     folder: Path = Path()
+    held_backlog: ClassVar[int] = 0
+    """Backlog of a listener that holds connections: those behind the first wait in connect()."""
 
     def make_socket(self) -> socket.socket:
         """A socket that can be connected to it."""
@@ -81,6 +83,13 @@ class TcpAddress:
 
     host: str = "127.0.0.1"
     port: int = 0
+    held_backlog: ClassVar[int] = BACKLOG
+    """Backlog of a listener that holds connections: all of them connect, and are not served.
+
+    A full queue is no way to hold them: the kernel has answered several SYNs before the first
+    connection is complete, and resets those that find no room (tcp_conn_request() and
+    cookie_v4_check() of net/ipv4).
+    """
 
     def make_socket(self) -> socket.socket:
         """A socket that can be connected to it."""

@@ -481,6 +481,25 @@ def test_connections_are_held_until_told(new_wire, accepted: int) -> None:
     assert [fired.times for fired in wire.relay.fired] == [1]
 
 
+def test_held_connections_over_tcp_are_never_reset(new_wire) -> None:
+    """All of them connect at once, as a source's multifd channels do, send, and wait."""
+    wire = new_wire(plan.HoldConnections(until=Until(told="go")), tcp=True)
+    waiting = [wire.relay.address.make_socket() for _ in range(16)]
+    wire.sockets += waiting
+    for sock in waiting:
+        sock.setblocking(False)
+        wire.relay.address.connect(sock)
+    for channel, sock in enumerate(waiting):
+        sock.settimeout(TIMEOUT_S)
+        sock.sendall(hello(channel))
+    wire.wait_for("fault")
+    wire.relay.tell("go")
+    wire.wait_for("channel_opened", len(waiting))
+    for sock in waiting:
+        sock.sendall(SYNC)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
 def test_connections_that_two_faults_hold_come_in_step_by_step(new_wire) -> None:
     wire = new_wire(
         plan.HoldConnections(until=Until(told="first")),
