@@ -3,6 +3,8 @@
 Shared by the rules about runs that are cancelled, that lose a QEMU, or whose device fails.
 """
 
+import errno
+
 import msgspec
 
 from harness.action_plan import Action, Execute, Kill
@@ -12,6 +14,7 @@ from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
 
 CANCEL = "migrate_cancel"
+_SAVING = ("PRE_COPY", "PRE_COPY_P2P", "STOP_COPY")
 
 
 def may_stop(action: Action) -> bool:
@@ -33,9 +36,45 @@ def allow_stop(run: CheckedRun) -> None:
         Ending.OPEN,
     ):
         return
-    if run.endings.is_completed or not any(may_stop(action) for action, _ in done(run)):
+    if run.endings.is_completed:
         return
-    run.expectation = msgspec.structs.replace(run.expectation, ending=Ending.STOPPED)
+    if any(may_stop(action) for action, _ in done(run)) or reset_in_transfer(run):
+        run.expectation = msgspec.structs.replace(run.expectation, ending=Ending.STOPPED)
+
+
+def reset_in_transfer(run: CheckedRun) -> tuple[str, list[Record]] | None:
+    """That the guest's reset took a source device out of the state that it was saved in, and
+    the records that show it; None if there was no such reset.
+
+    The driver then disables the data_fd: each read fails with ENODEV, and nothing that is
+    left of the state can be had (mlx5vf_state_mutex_unlock(), mtty_state_mutex_unlock()).
+    """
+    guests = run.named(Kind.QMP, Side.SOURCE, "RESET")
+    if not guests:  # a device that QEMU resets by itself is its own doing
+        return None
+    for device in run.devices:
+        state, arc = "", None
+        for record in run.sequence(Kind.DEVICE, Side.SOURCE, device.id):
+            if record.name == "arc" and not record.args["errno"]:
+                state, arc = record.args["state"], record
+            elif record.name == "reset":
+                after = next((event for event in guests if event.t_ns >= record.t_ns), None)
+                if after is not None and arc is not None and state in _SAVING:
+                    words = f"the guest was reset while {device.id} was in {state}"
+                    return words, [arc, record, after, *_noticed(run, device.id, record)]
+                state = "RUNNING"
+    return None
+
+
+def _noticed(run: CheckedRun, device: str, reset: Record) -> list[Record]:
+    """How QEMU came upon the reset: a read that fails, or a second data_fd."""
+    refused = [
+        record
+        for record in run.seen(device, "read", Side.SOURCE)
+        if record.args["errno"] == errno.ENODEV
+    ]
+    again = run.seen(device, "data_fd", Side.SOURCE)
+    return [record for record in (*refused, *again) if record.t_ns > reset.t_ns][:1]
 
 
 def done(run: CheckedRun) -> list[tuple[Action, Record]]:
@@ -98,13 +137,14 @@ def lost(run: CheckedRun) -> tuple[str, list[Record]] | None:
         return f"the source's guest does not run: {status}", [answer]
     quit_ns = run.endings.quit_ns(Side.SOURCE)
     for device in run.devices:
-        arcs = [
+        moves = [
             record
-            for record in run.seen(device.id, "arc", Side.SOURCE)
-            if not record.args["errno"] and (quit_ns is None or record.t_ns < quit_ns)
+            for record in run.sequence(Kind.DEVICE, Side.SOURCE, device.id)
+            if record.name == "reset" or (record.name == "arc" and not record.args["errno"])
         ]
-        if arcs and arcs[-1].args["state"] != "RUNNING":
-            return f"{device.id} was left in {arcs[-1].args['state']}", [arcs[-1]]
+        last = [record for record in moves if quit_ns is None or record.t_ns < quit_ns][-1:]
+        if last and last[0].args.get("state", "RUNNING") != "RUNNING":
+            return f"{device.id} was left in {last[0].args['state']}", last
     return None
 
 

@@ -65,8 +65,17 @@ class AttachedDevice:
         self._loaded: Memfd | None = None  # what QEMU has written, kept for the comparison
         self._turn = 0
         self._is_ending = False
+        self._call = ""  # what the present data_fd is for
         self.data_fd = -1
         """Number of the present data_fd in QEMU; -1: there is none."""
+        self.disabled: dict[int, str] = {}
+        """Numbers of data_fds that the device has left, while QEMU may still have them open, and
+        the call that they are for: ``read`` or ``write``.  Not of memfds: theirs are QEMU's own.
+        """
+
+    def owns(self, fd: int) -> bool:
+        """Whether ``fd`` is one of its descriptors in QEMU."""
+        return fd in (self.fd, self.data_fd) or fd in self.disabled
 
     def observe(self, name: str, args: dict[str, Any], t_ns: int = 0) -> None:
         """Record that the device did something, at ``t_ns``; 0: now."""
@@ -109,6 +118,8 @@ class AttachedDevice:
             memory = self._opened = Memfd("data_fd")  # a placeholder: no call ever reaches it
             number = self._numbers[self._turn % _FDS_PER_DEVICE]
             self._turn += 1
+            self._call = "read" if is_saving else "write"
+            self.disabled.pop(number, None)
         elif is_saving:
             memory = self._opened = self._prepared or self._generated()
             self._prepared = None
@@ -130,7 +141,9 @@ class AttachedDevice:
         return memory.fd, number
 
     def close_data_fd(self) -> None:
-        """Forget the data_fd; a loaded state stays readable until the next one."""
+        """The device leaves the data_fd; a loaded state stays readable until the next one."""
+        if self.data_fd in self._numbers:
+            self.disabled[self.data_fd] = self._call
         self.data_fd = -1
         if self._opened is not None:
             self._opened.close()

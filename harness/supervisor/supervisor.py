@@ -202,7 +202,7 @@ class Supervisor:
             return
         fd, number = notification.args[0] & 0xFFFFFFFF, notification.args[1] & 0xFF
         address = notification.args[2]
-        device = next((d for d in self.devices if fd in (d.fd, d.data_fd)), None)
+        device = next((d for d in self.devices if d.owns(fd)), None)
         if device is None and fd != self.iommufd.fd:
             seccomp.pass_on(self._listener, notification.cookie)  # a device of the kernel
             return
@@ -213,7 +213,8 @@ class Supervisor:
             elif fd == device.fd:
                 answer = device.function.ioctl(number, address, self._memory)
             else:
-                answer = device.function.data_fd_ioctl(number, address, self._memory)
+                is_disabled = fd in device.disabled
+                answer = device.function.data_fd_ioctl(number, address, self._memory, is_disabled)
             error = self._carry_out(notification, answer, device)
         except OSError as failure:  # QEMU gave a bad address, or is gone
             answer, error = UNKNOWN, failure.errno or errno.EFAULT
@@ -258,22 +259,43 @@ class Supervisor:
 
     def _handle_data(self, notification: Notification) -> None:
         fd = notification.args[0] & 0xFFFFFFFF
-        device = next((d for d in self.devices if fd == d.data_fd), None)
+        device = next((d for d in self.devices if fd == d.data_fd or fd in d.disabled), None)
         transfer = device.transfer(notification.call) if device is not None else None
-        if device is None or transfer is None:
+        if (
+            device is None
+            or transfer is None
+            or device.disabled.get(fd) not in (None, notification.call)
+        ):
             seccomp.send(self._listener, notification.cookie, 0, errno.EBADF)
+            return
+        if fd in device.disabled:
+            self._refuse(notification, device, transfer)
             return
         spec = device.spec
         delay_s = spec.save.read_delay_s if notification.call == "read" else spec.load.write_delay_s
 
         def finish() -> None:
-            self._move(notification, device, transfer)
+            if fd in device.disabled:
+                self._refuse(notification, device, transfer)
+            else:
+                self._move(notification, device, transfer)
 
         if delay_s > 0:
             self._order += 1
             heapq.heappush(self._due, (time.monotonic() + delay_s, self._order, finish))
         else:
             finish()
+
+    def _refuse(
+        self, notification: Notification, device: AttachedDevice, transfer: Saving | Loading
+    ) -> None:
+        """Answer a call on a data_fd that the device has left, by a reset or an arc: ENODEV
+        (mlx5vf_save_read(), mtty_save_read(), hisi_acc_vf_save_read() and their writes).
+        """
+        asked, t_ns = notification.args[2], time.time_ns()
+        if seccomp.send(self._listener, notification.cookie, 0, errno.ENODEV):
+            args = {"offset": transfer.position, "asked": asked, "got": 0, "errno": errno.ENODEV}
+            device.observe(notification.call, args, t_ns)
 
     def _move(
         self, notification: Notification, device: AttachedDevice, transfer: Saving | Loading

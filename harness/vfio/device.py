@@ -125,12 +125,20 @@ class PciFunction:
         handler = self._handlers.get(number)
         return handler(address, memory) if handler else UNKNOWN
 
-    def data_fd_ioctl(self, number: int, address: int, memory: TargetMemory) -> Answer:
-        """The answer to ioctl ``number`` on the data_fd."""
+    def data_fd_ioctl(
+        self, number: int, address: int, memory: TargetMemory, is_disabled: bool = False
+    ) -> Answer:
+        """The answer to ioctl ``number`` on the data_fd.
+
+        :param is_disabled: the device has left it, by a reset or an arc; the state is looked at
+            first (mlx5vf_precopy_ioctl(), mtty_precopy_ioctl())
+        """
         if number != Vfio.MIG_GET_PRECOPY_INFO or self.saving is None:
             return UNKNOWN
         if self.state not in (DeviceState.PRE_COPY, DeviceState.PRE_COPY_P2P):
             return refuse(errno.EINVAL)
+        if is_disabled:
+            return refuse(errno.ENODEV)
         layout = uapi.PRECOPY_INFO
         argsz = layout.unpack(memory.read(address, layout.size))[0]
         if argsz < layout.size:

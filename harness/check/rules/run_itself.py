@@ -15,7 +15,7 @@ of a signal, or damaged memory of a guest, is a violation.
 
 from typing import Any
 
-from harness.check import guest, hang, set_up
+from harness.check import guest, hang, interruption, set_up
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
@@ -29,6 +29,8 @@ from harness.model.prediction import Outcome
 
 found = Findings("RUN")
 _KILLED = 9
+_NOTICED = 4
+"""Records of a reset that the source came upon (interruption.reset_in_transfer)."""
 
 
 def judge(run: CheckedRun) -> Finding:
@@ -74,10 +76,42 @@ def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     if run.expectation.ending is Ending.COMPLETED:
         return _completed(run, numbers)
     if run.expectation.ending is Ending.STOPPED:
+        if (reset := interruption.reset_in_transfer(run)) is not None:
+            return _after_reset(run, *reset, numbers)
         return found.valid("no QEMU died unasked; how it ended is LIF-3's and LIF-4's", **numbers)
     if run.expectation.ending in (Ending.WAITING, Ending.OPEN):
         return _waiting(run, numbers)
     return _failed(run, numbers)
+
+
+def _after_reset(
+    run: CheckedRun, what: str, records: list[Record], numbers: dict[str, Any]
+) -> Finding:
+    """The rest of the state cannot be had any more: the migration fails, the source runs on."""
+    told = interruption.told(run, Side.SOURCE)
+    if told not in ("failed", "cancelled"):
+        return found.unknown(f"{what}, and the source says {told or 'nothing'}", **numbers)
+    lost = interruption.lost(run)
+    if lost is not None:
+        return found.violated(
+            f"{what}, and {lost[0]}", *records, *lost[1], shape="lost-after-reset", **numbers
+        )
+    if run.endings.status(Side.DESTINATION) == "completed":
+        return found.violated(
+            f"{what}, and the source says {told}, but the destination completed",
+            *records,
+            run.endings.last_status(Side.DESTINATION),
+            shape="completed-after-reset",
+            **numbers,
+        )
+    if interruption.running(run, Side.SOURCE) is None:
+        return found.unknown(f"{what}; whether the source runs on was not asked", **numbers)
+    if len(records) < _NOTICED:
+        return found.unknown(
+            f"{what}; whether the migration {told} for that was not seen", **numbers
+        )
+    sentence = f"{what}, which ends its transfer: the migration {told}, and the source runs on"
+    return found.valid(sentence, cause=what, **numbers)
 
 
 def _idle_faults(run: CheckedRun) -> list[str]:

@@ -1,5 +1,6 @@
 """SYNTHETIC histories of migrations that are cancelled, lose a QEMU, or follow another one."""
 
+import errno
 from typing import Any
 
 from harness.action_plan import Execute, Kill, Storm, Target, status
@@ -79,6 +80,21 @@ def cancelled() -> Life:
     life = Life(scenario(actions=(CANCEL,)))
     life.act()
     life.cancelled()
+    return life
+
+
+def reset(state: str = "PRE_COPY", *, event: bool = True, noticed: bool = True) -> Life:
+    """The guest is reset while the source's device is in ``state``."""
+    life = Life(scenario(device(pre_copy=True)))
+    life.arc(SRC, "vfio0", state)
+    life.add(SRC, Kind.DEVICE, "reset", "vfio0")
+    if event:
+        life.add(SRC, Kind.QMP, "RESET", guest=False, reason="host-qmp-system-reset")
+    if noticed:
+        args = {"offset": 0, "asked": 9, "got": 0, "errno": errno.ENODEV}
+        life.add(SRC, Kind.DEVICE, "read", "vfio0", **args)
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
     return life
 
 

@@ -17,6 +17,7 @@ from tests.unit.check.lives import (
     Life,
     cancelled,
     continued,
+    reset,
 )
 from tests.unit.check.story import DST, FACTS, SRC, device, scenario
 
@@ -187,3 +188,39 @@ def test_end_is_the_last_status_and_of_a_side_that_hung_the_one_by_the_deadline(
     life.status(SRC, "failed")
     assert interruption.told(checked(life.history()), SRC) == "active"
     assert interruption.told(checked(life.history()), DST) == ""
+
+
+# -- a guest's reset that ends a transfer -------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["PRE_COPY", "PRE_COPY_P2P", "STOP_COPY"])
+def test_reset_takes_a_device_out_of_its_transfer(state):
+    run = reset(state).history()
+    found = interruption.reset_in_transfer(checked(run))
+    assert found is not None
+    words, records = found
+    assert words == f"the guest was reset while vfio0 was in {state}"
+    assert [record.name for record in records] == ["arc", "reset", "RESET", "read"]
+    assert ending(run) is Ending.STOPPED
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "STOP", "RESUMING"])
+def test_reset_of_a_device_that_transfers_nothing_ends_nothing(state):
+    assert ending(reset(state).history()) is Ending.COMPLETED
+
+
+def test_device_that_qemu_resets_by_itself_excuses_nothing():
+    assert ending(reset(event=False).history()) is Ending.COMPLETED
+
+
+def test_reset_that_did_no_harm_owes_a_whole_state():
+    life = reset()
+    life.status(SRC, "completed")
+    life.status(DST, "completed")
+    assert ending(life.history()) is Ending.COMPLETED
+
+
+def test_device_that_was_reset_is_running():
+    life = reset()
+    life.asked(SRC)
+    assert interruption.lost(checked(life.history())) is None

@@ -288,14 +288,60 @@ def test_bad_buffer_is_efault_and_moves_nothing(new_bench):
     assert bench.child.read(data_fd, 10) == bench.device.function.saving.state.chunk(0, 10)
 
 
-def test_data_fd_that_the_device_has_left_is_bad(new_bench):
+def test_data_fd_that_the_device_has_left_answers_as_a_driver_does(new_bench):
     bench = new_bench(SUPERVISED)
     child, device = bench.child, bench.device
     data_fd = open_data_fd(child, device, S.STOP_COPY)
     assert set_state(child, device, S.STOP) == (0, -1)
-    assert child.read(data_fd, 1) == -errno.EBADF
+    assert child.read(data_fd, 1) == -errno.ENODEV
     assert child.write(data_fd, b"x") == -errno.EBADF
     assert child.read(DATA_FD_END - 1, 1) == -errno.EBADF
+
+
+def test_reset_disables_the_data_fd_until_the_next(new_bench):
+    spec = msgspec.structs.replace(
+        SUPERVISED, pre_copy=True, precopy_initial_bytes=30, precopy_dirty_bytes=10
+    )
+    bench = new_bench(spec)
+    child, device = bench.child, bench.device
+    old = open_data_fd(child, device, S.PRE_COPY)
+    assert child.ioctl(device.fd, Vfio.DEVICE_RESET, b"")[0] == 0
+    info = uapi.PRECOPY_INFO.pack(uapi.PRECOPY_INFO.size, 0, 0, 0)
+    assert child.read(old, 1) == -errno.ENODEV
+    assert child.ioctl(old, Vfio.MIG_GET_PRECOPY_INFO, info)[0] == -errno.EINVAL
+    new = open_data_fd(child, device, S.PRE_COPY)
+    assert new != old
+    assert child.read(old, 1) == -errno.ENODEV
+    assert child.ioctl(old, Vfio.MIG_GET_PRECOPY_INFO, info)[0] == -errno.ENODEV
+    assert len(child.read(new, 4096)) == 40
+
+
+def test_loading_data_fd_that_was_reset_takes_nothing(new_bench):
+    bench = new_bench(SUPERVISED)
+    child, device = bench.child, bench.device
+    data_fd = open_data_fd(child, device, S.RESUMING)
+    assert child.write(data_fd, b"12345") == 5
+    assert child.ioctl(device.fd, Vfio.DEVICE_RESET, b"")[0] == 0
+    assert child.write(data_fd, b"6") == -errno.ENODEV
+    assert child.read(data_fd, 1) == -errno.EBADF
+
+
+def test_refused_call_is_recorded_with_a_time_before_its_answer(new_bench, monkeypatch):
+    """What QEMU says of it has a later one."""
+    bench = new_bench(msgspec.structs.replace(SUPERVISED, save=SaveBehaviour(error_at=0)))
+    data_fd = open_data_fd(bench.child, bench.device, S.STOP_COPY)
+    send, sent_ns = seccomp.send, []
+
+    def timed(*args):
+        sent_ns.append(time.time_ns())
+        return send(*args)
+
+    monkeypatch.setattr(seccomp, "send", timed)
+    for _ in range(2):  # once it has taken up the second call it has recorded the first
+        assert bench.child.read(data_fd, 1) == -errno.EIO
+    read = next(record for record in bench.records if record.name == "read")
+    assert read.args["errno"] == errno.EIO
+    assert read.t_ns <= sent_ns[0]
 
 
 def test_data_fd_goes_one_way_only(new_bench):

@@ -28,6 +28,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+from tests.unit.check.lives import RUNNING, STOPPED, reset
 from tests.unit.check.relayed import Relayed, packet, whole
 
 
@@ -485,3 +486,47 @@ def test_refusal_at_start_for_something_else_is_unknown():
     said = "cannot set up guest memory 'pc.ram': Cannot allocate memory"
     run = launch_refused(scenario(device(stop_copy=False)), said)
     assert find(run, "RUN").outcome is Outcome.UNKNOWN
+
+
+# -- a guest's reset that ends a transfer -------------------------------------------------
+
+
+def after_reset(*, noticed: bool = True, answer=RUNNING, **fields):
+    life = reset(noticed=noticed)
+    if answer is not None:
+        life.asked(SRC, answer)
+    for side, status in fields.items():
+        life.status({"source": SRC, "destination": DST}[side], status)
+    life.quit(SRC)
+    life.quit(DST)
+    return find(life.history(), "RUN")
+
+
+def test_reset_is_named_as_the_cause():
+    finding = after_reset()
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["cause"] == "the guest was reset while vfio0 was in PRE_COPY"
+
+
+def test_reset_that_the_source_did_not_come_upon_is_no_cause():
+    assert after_reset(noticed=False).outcome is Outcome.UNKNOWN
+
+
+def test_source_that_is_lost_after_a_reset():
+    finding = after_reset(answer=STOPPED)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "does not run" in finding.sentence
+
+
+def test_source_that_nobody_asked_after_a_reset():
+    assert after_reset(answer=None).outcome is Outcome.UNKNOWN
+
+
+def test_destination_that_completed_all_the_same_after_a_reset():
+    finding = after_reset(destination="completed")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "but the destination completed" in finding.sentence
+
+
+def test_source_that_goes_on_after_a_reset_is_unknown():
+    assert after_reset(source="active").outcome is Outcome.UNKNOWN
