@@ -76,9 +76,7 @@ class Relay:
         self._is_closing = False
         self._is_held_back = False
         self._is_letting_in = chain.lets_in is None
-        self._listener = listen.listen(
-            BACKLOG if self._is_letting_in else listen.held_backlog
-        )
+        self._listener = listen.listen(BACKLOG if self._is_letting_in else listen.held_backlog)
         self.address: Address = listen.bound(self._listener)
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)

@@ -92,19 +92,28 @@ def _ports(index: int, spec: Device) -> list[int]:
     return [first + number * serial_port.PORTS for number in range(count)]
 
 
+async def view_registers(peer: Peer, scenario: Scenario, log: Log) -> None:
+    """Record ``guest_config`` of each device, as a guest reads it now.
+
+    :raise VMError: the monitor did not answer
+    """
+    slots = map(slot_of, range(len(scenario.devices)))
+    registers = await asyncio.gather(*(guest.registers(peer.vm.monitor, slot) for slot in slots))
+    for spec, found in zip(scenario.devices, registers, strict=True):
+        log.note("guest_config", {"registers": found}, peer.side, spec.id)
+
+
 async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
     """All devices at once, because each answer alone is a round trip."""
-    monitor, devices = peer.vm.monitor, scenario.devices
+    monitor = peer.vm.monitor
     seen = [
         (spec, guest.bar_address(index, spec.bar_size))
-        for index, spec in enumerate(devices)
+        for index, spec in enumerate(scenario.devices)
         if isinstance(spec, EmulatedDevice) and scenario.guest is None
     ]
-    registers, words = await asyncio.gather(
-        asyncio.gather(*(guest.registers(monitor, slot_of(n)) for n in range(len(devices)))),
+    _, words = await asyncio.gather(
+        view_registers(peer, scenario, log),
         asyncio.gather(*(guest.words(monitor, address) for _, address in seen)),
     )
-    for spec, found in zip(devices, registers, strict=True):
-        log.note("guest_config", {"registers": found}, peer.side, spec.id)
     for (spec, _), shown in zip(seen, words, strict=True):
         log.note("guest_bar", {"words": shown}, peer.side, spec.id)

@@ -438,7 +438,16 @@ class Session:
         if migration.destination_end(self.destination.events) == "completed":
             with contextlib.suppress(VMError):
                 await guest_side.observe(self.destination, self.scenario, self.log)
+            await self._view_source()
         await self._guest_goes_on()
+
+    async def _view_source(self) -> None:
+        """Record what a guest saw when the source stopped, for good."""
+        for peer in self._peers:
+            is_over = migration.source_end(peer.events) == "completed"
+            if peer.side is Side.SOURCE and is_over and not peer.vm.is_stuck:
+                with contextlib.suppress(VMError):
+                    await guest_side.view_registers(peer, self.scenario, self.log)
 
     async def _guest_goes_on(self) -> None:
         """Let the guest show that it does, at whichever side runs it now."""

@@ -7,14 +7,18 @@ packet carries the flag; that it is the last one shows in its index being above 
 every loaded buffer.  The load takes QEMU's big lock, so nothing is said about how soon.
 
 Restored are the device's own command register, which QEMU writes back, and the registers
-as a guest reads them (QEMU saves its copy of the config space).  The device's scratch
+as a guest reads them (QEMU saves its copy of the config space), when the source had stopped.
+What was read before counts only where nothing can have written to them since: no guest, no
+reset, no action.  The device's scratch
 registers are part of its own state: ORD-1 has them.  Where a fault changed the
 configuration on its way, there is nothing that they must be.
 """
 
 from collections.abc import Sequence
 
+from harness.action_plan import Execute, Storm
 from harness.check.assumptions import Assumption
+from harness.check.endings import PEERS
 from harness.check.rule import Findings, Rule, completed
 from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, CheckedRun
 from harness.check.verdict import Finding
@@ -32,7 +36,7 @@ def judge(run: CheckedRun) -> Finding:
         if _is_changed(run, device.id):
             changed += 1
             continue
-        pairs = [*_command(run, device.id), *_guest(run, device.id)]
+        pairs = [] if _is_reset_after(run) else [*_command(run, device.id), *_guest(run, device.id)]
         for what, shape, ours, theirs, source, destination in pairs:
             if ours != theirs:
                 return found.violated(
@@ -132,7 +136,7 @@ def _guest(run: CheckedRun, device: str) -> list[Pair]:
         for side in (Side.SOURCE, Side.DESTINATION)
     ]
     ours, theirs = seen
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or _may_be_old(run, ours):
         return []
     before, after = ours.args["registers"], theirs.args["registers"]
     return [
@@ -147,6 +151,33 @@ def _guest(run: CheckedRun, device: str) -> list[Pair]:
         for offset in before
         if offset in after
     ]
+
+
+def _is_reset_after(run: CheckedRun) -> bool:
+    """Whether a guest was reset after the source had stopped: the registers are not those of
+    the migration any more.
+    """
+    stopped_ns = _stopped_ns(run)
+    resets = [record for side in PEERS for record in run.named(Kind.QMP, side, "RESET")]
+    return stopped_ns is not None and any(record.t_ns > stopped_ns for record in resets)
+
+
+def _stopped_ns(run: CheckedRun) -> int | None:
+    """When the source had stopped for good; None if nothing tells."""
+    stops = run.named(Kind.QMP, Side.SOURCE, "STOP")
+    told = run.endings.statuses[Side.SOURCE]
+    ends = stops[-1:] or [record for status, record in told if status == "completed"]
+    return ends[0].t_ns if ends else None
+
+
+def _may_be_old(run: CheckedRun, ours: Record) -> bool:
+    """Whether the registers may have been written after ``ours`` and before the source stopped."""
+    stopped_ns = _stopped_ns(run)
+    if stopped_ns is not None and stopped_ns <= ours.t_ns:
+        return False
+    resets = run.named(Kind.QMP, Side.SOURCE, "RESET")
+    acted = any(isinstance(action, Execute | Storm) for action in run.scenario.actions)
+    return bool(resets) or acted or run.scenario.guest is not None
 
 
 def _before_quit(run: CheckedRun, records: Sequence[Record], side: Side) -> Record | None:

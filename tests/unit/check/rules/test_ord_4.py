@@ -1,10 +1,13 @@
 """ORD-4: the configuration comes last, once, and restores the config space."""
 
+import msgspec
 import pytest
 
+from harness.action_plan import Execute, Target, status
 from harness.check.damage import change, one, swap
 from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, LOAD_START, MAIN_DATA
 from harness.check.verdict import Outcome
+from harness.history import Kind, Record
 from tests.unit.check.histories import (
     DST,
     SRC,
@@ -18,7 +21,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
-from tests.unit.check.story import MS
+from tests.unit.check.story import MS, history
 
 
 def test_good_runs_load_one_configuration_for_each_device():
@@ -156,3 +159,56 @@ def test_config_space_of_a_changed_configuration_is_not_compared():
     outs = [r for r in only(damaged, "packet_out", device="vfio0") if "marker" in r.args]
     flipped = changed(damaged, swap(list(damaged.records), outs, digest="d"))
     assert find(flipped, "ORD-4").outcome is Outcome.VALID
+
+
+# -- resets and other writes after boot ---------------------------------------------------
+
+
+def completed_at(run):
+    return one(run.records, "MIGRATION", side=SRC, status="completed")
+
+
+def reset_before_the_stop(*, is_read_at_stop: bool):
+    """The guest was reset in pre-copy: both sides have registers as after a reset."""
+    run = good("multifd")
+    begun = one(run.records, "execute", side=SRC, command="migrate")
+    blank = {"0x04": 0x100000, "0x10": 0, "0x3c": 0}
+    theirs = only(run, "guest_config", side=DST)
+    records = swap(list(run.records), theirs, registers=blank)
+    records.append(Record(begun.t_ns + 1, SRC, Kind.QMP, "RESET", {}))
+    stop = completed_at(run)
+    if is_read_at_stop:
+        for spec in run.scenario.devices:
+            args = {"registers": blank}
+            records.append(Record(stop.t_ns + 1, SRC, Kind.SESSION, "guest_config", args, spec.id))
+    return changed(run, [record for record in records if record.name != "config"])
+
+
+def test_registers_are_those_of_the_stopped_source():
+    finding = find(reset_before_the_stop(is_read_at_stop=True), "ORD-4")
+    assert finding.outcome is Outcome.VALID
+
+
+def test_registers_from_before_a_reset_say_nothing():
+    finding = find(reset_before_the_stop(is_read_at_stop=False), "ORD-4")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "not every config space was read" in finding.sentence
+
+
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_reset_after_the_migration_is_not_the_migrations(side):
+    run = good("multifd")
+    record = only(run, "guest_config", side=DST)[0]
+    args = {**record.args["registers"], "0x04": 0x100000}
+    run = replaced(run, record, args={"registers": args})
+    assert find(run, "ORD-4").outcome is Outcome.VIOLATED
+    reset = Record(completed_at(run).t_ns + 1, side, Kind.QMP, "RESET", {})
+    assert find(changed(run, [*run.records, reset]), "ORD-4").outcome is Outcome.UNKNOWN
+
+
+def test_registers_from_before_an_action_say_nothing():
+    run = good("multifd")
+    action = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="x")
+    planned = msgspec.structs.replace(run.scenario, actions=(action,))
+    run = history(planned, [record for record in run.records if record.name != "config"])
+    assert find(run, "ORD-4").outcome is Outcome.UNKNOWN

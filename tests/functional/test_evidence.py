@@ -1,0 +1,124 @@
+"""What counts as evidence: only what the thing itself has shown."""
+
+import pytest
+
+from harness.action_plan import Execute, Target, When, status
+from harness.check.endings import Endings
+from harness.check.run import CheckedRun
+from harness.check.verdict import Outcome
+from harness.fault_plan import HoldConnections, Until
+from harness.history import Kind, Side
+from harness.main_job import STAYS_ACTIVE
+from harness.model.expectation import expect
+from harness.run import Run
+from harness.scenario import (
+    MIB,
+    EmulatedDevice,
+    LoadBehaviour,
+    OnOffAuto,
+    SaveBehaviour,
+    Scenario,
+    Transport,
+)
+from harness.vm.migration import DOWNTIME_LIMIT_MS, UNLIMITED_BYTES_PER_S
+
+FAST = {
+    "downtime-limit": DOWNTIME_LIMIT_MS,
+    "max-bandwidth": UNLIMITED_BYTES_PER_S,
+    "avail-switchover-bandwidth": UNLIMITED_BYTES_PER_S,
+}
+
+
+def _device(**fields) -> EmulatedDevice:
+    return EmulatedDevice(**{"id": "vfio0", "size": 4 * MIB, **fields})
+
+
+# -- errors -------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("LIF-5")
+@pytest.mark.parametrize("path", [OnOffAuto.ON, OnOffAuto.OFF], ids=["multifd", "main"])
+@pytest.mark.parametrize("fails", ["read", "write"])
+async def test_words_that_name_a_device_are_of_its_failure(judged, path, fails) -> None:
+    """QEMU 11.1 names the device in a warning at start-up, too."""
+    behaviour = {"save": SaveBehaviour(error_at=MIB)}
+    if fails == "write":
+        behaviour = {"load": LoadBehaviour(error_at=MIB)}
+    run = await judged(
+        Scenario(name="words", devices=(_device(multifd_transfer=path, **behaviour),))
+    )
+    finding = run.verdict.finding("LIF-5")
+    assert "warning" not in str(finding.numbers.get("said", ""))
+    failed = min(r.t_ns for r in run.history.records if r.args.get("errno") == 5)
+    side = Side.SOURCE if fails == "read" else Side.DESTINATION
+    said = _endings(run).errors_since(side, failed)
+    assert said.certain, "an error that was said at once has a later time than the failure"
+    assert not said.possible
+
+
+@pytest.mark.requirement("LIF-5")
+async def test_end_of_pre_copy_is_no_failed_read(judged) -> None:
+    failing = _device(pre_copy=True, precopy_initial_bytes=64, load=LoadBehaviour(error_at=0))
+    scenario = Scenario(name="enomsg", devices=(failing,), parameters=STAYS_ACTIVE, deadline_s=10)
+    run = await judged(scenario)
+    finding = run.verdict.finding("LIF-5")
+    assert "vfio0 failed a write at byte 0" in finding.sentence
+
+
+# -- resets -------------------------------------------------------------------------------
+
+RESET = (
+    Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="system_reset"),
+    Execute(
+        when=When(name="RESET", side=Side.SOURCE),
+        target=Target.SOURCE,
+        command="migrate-set-parameters",
+        arguments=FAST,
+    ),
+)
+
+
+@pytest.mark.requirement("RUN")
+async def test_guest_that_is_reset_in_pre_copy_ends_the_migration(judged, kept) -> None:
+    device = _device(pre_copy=True, precopy_initial_bytes=MIB, precopy_dirty_bytes=2 * MIB)
+    scenario = Scenario(
+        name="reset", devices=(device,), parameters=STAYS_ACTIVE, actions=RESET, deadline_s=20
+    )
+    run = await judged(scenario)
+    kept(run, "RUN")
+    cause = run.verdict.finding("RUN").numbers["cause"]
+    assert cause == "the guest was reset while vfio0 was in PRE_COPY"
+    errors = {r.args["errno"] for r in run.history.records if r.name == "read"}
+    assert 9 not in errors, "EBADF: the harness has taken the descriptor away"
+
+
+@pytest.mark.requirement("ORD-4")
+async def test_registers_are_those_of_the_source_when_it_stopped(judged, kept) -> None:
+    """A reset clears what the harness has written at boot."""
+    scenario = Scenario(
+        name="reset", devices=(_device(),), parameters=STAYS_ACTIVE, actions=RESET, deadline_s=20
+    )
+    run = await judged(scenario)
+    kept(run, "RUN", "ORD-1", "ORD-4")
+    views = [r for r in run.history.records if r.name == "guest_config" and r.side is Side.SOURCE]
+    assert views[0].args != views[-1].args, "the reset changed nothing: nothing was proved"
+
+
+# -- connections that wait ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accepted", [0, 1, 3])
+async def test_connections_that_were_held_over_tcp_are_whole(judged, kept, accepted) -> None:
+    held = HoldConnections(accepted=accepted, until=Until(delay_s=1))
+    scenario = Scenario(name="held", devices=(_device(),), transport=Transport.TCP, faults=(held,))
+    run = await judged(scenario)
+    kept(run, "RUN", "ORD-1")
+    assert run.verdict.overall is Outcome.VALID
+    resets = [r for r in run.history.records if r.kind is Kind.WIRE and r.args.get("is_reset")]
+    assert not resets
+
+
+def _endings(run: Run) -> Endings:
+    manifest = run.history.manifest
+    expectation = expect(run.history.scenario, manifest.source, manifest.destination)
+    return CheckedRun(run.history, expectation).endings
