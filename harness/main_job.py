@@ -124,6 +124,8 @@ SCENARIOS: tuple[Scenario, ...] = (
             ),
         ),
     ),
+    # A limit that is never reached: the source stays in pre-copy, and is called off.
+    Scenario(name="does-not-converge", devices=_PLAIN, parameters=STAYS_ACTIVE, deadline_s=1.5),
     # Fewest and many channels; many devices.
     Scenario(name="one-channel", channels=1, devices=(_device(size=_SMALL),)),
     Scenario(

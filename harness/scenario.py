@@ -243,6 +243,12 @@ TLS_TRACE = (
 )
 """Patterns of the trace events that tell of TLS (io/trace-events, migration/trace-events)."""
 
+PENDING_TRACE = ("migrate_pending_*", "migrate_transferred*", "qemu_savevm_query_pend*")
+"""Patterns of the trace events that tell what pre-copy has pending and how much is allowed.
+
+A pattern that no event of a build fits is no error to QEMU where it has an asterisk.
+"""
+
 
 class Scenario(_Frozen, frozen=True, kw_only=True):
     """What to run: two QEMUs, devices, channels, migration settings, a seed."""
@@ -281,7 +287,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     does not write back: known deviation of ORD-4."""
     trace: tuple[str, ...] = ("vfio_*", "multifd_*")
     """Patterns of trace events to enable; none: no trace, and what needs it is UNKNOWN.
-    With ``tls`` those of ``TLS_TRACE`` come to it."""
+    ``PENDING_TRACE`` comes to it, and with ``tls`` ``TLS_TRACE``."""
     seed: int = 0
     relay: bool = False
     """Whether the harness stands between the two QEMUs and records each packet; it does
@@ -363,8 +369,10 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
 
     @property
     def trace_patterns(self) -> tuple[str, ...]:
-        """Patterns of trace events to enable, those about TLS included."""
-        return (*self.trace, *TLS_TRACE) if self.trace and self.has_tls else self.trace
+        """Patterns of trace events to enable: of the scenario, of pre-copy, of TLS."""
+        if not self.trace:
+            return ()
+        return (*self.trace, *PENDING_TRACE, *(TLS_TRACE if self.has_tls else ()))
 
     @property
     def has_relay(self) -> bool:

@@ -1,6 +1,7 @@
 """Broken twins of runs that are cancelled, lose a QEMU, follow another one, or are measured."""
 
-from harness.check.damage import change, drop, one, pick, swap
+from harness.check.convergence import EXACT
+from harness.check.damage import change, drop, one, pick, some, swap
 from harness.check.run import CONFIG_START
 from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
@@ -65,6 +66,17 @@ def queue_is_held_twice(records: list[Record]) -> list[Record]:
 def queue_is_never_freed(records: list[Record]) -> list[Record]:
     ended = one(records, "memory", side=DST, at="ended")
     return swap(records, [ended], rss_kib=ended.args["rss_kib"] + 400_000)
+
+
+@twin("PRE-5", on="not converging")
+def source_does_not_switch_over(records: list[Record]) -> list[Record]:
+    """Less is pending than allowed, pass after pass."""
+    return swap(records, some(records, EXACT), size=1, pre=1)
+
+
+@twin("PRE-5", on="not converging")
+def source_stays_stopped_after_pre_copy(records: list[Record]) -> list[Record]:
+    return _stopped(records)
 
 
 @twin("SET-7", on="after iter")

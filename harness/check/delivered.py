@@ -16,12 +16,25 @@ import msgspec
 from harness.check.run import CONFIG_START, INCOMING, CheckedRun
 from harness.fault_plan import Fault
 from harness.history.records import Kind, Record, Side
-from harness.model.delivery import CONFIG_STATE, Delivery, Hello, Packet, Piece, Sent
-from harness.model.expectation import Ending, Expectation
-from harness.model.prediction import Outcome, predict
+from harness.model.delivery import (
+    CONFIG_STATE,
+    Delivery,
+    Hello,
+    Packet,
+    Piece,
+    Reason,
+    Sent,
+)
+from harness.model.expectation import DeviceExpectation, Ending, Expectation
+from harness.model.prediction import Outcome, Prediction, predict
+from harness.scenario import EmulatedDevice
 
 LIMIT = "x-migration-max-queued-buffers-size"
 """Property of vfio-pci from QEMU 10.1, bytes."""
+EXCEEDED = "would exceed the size max"
+"""What the destination says of it (vfio_load_state_buffer_insert())."""
+_HEADER = 12
+_MOST_CONFIG = 64 * 1024
 KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Fault)}
 """Each kind of fault, by its name in records."""
 _IDSTR_SIZE = 256
@@ -31,15 +44,51 @@ _HEADER_FIELDS = ("magic", "version", "flags", "state_version", "next_packet_siz
 def follow(run: CheckedRun) -> None:
     """Let ``run`` be judged by what was delivered, if faults changed that."""
     migrations = run.endings.commands(Side.SOURCE, "migrate")
-    if not run.wire("fault") or len(migrations) > 1:
+    if len(migrations) > 1 or run.expectation.ending is not Ending.COMPLETED:
+        return
+    if not run.wire("fault"):
+        _limit(run)
         return
     if run.scenario.has_tls:
         return  # what was delivered cannot be seen; such faults do not change it
-    if run.expectation.ending is not Ending.COMPLETED:
-        return
     run.delivered = _delivered(run)
     run.prediction = predict(delivery(run))
     run.expectation = _refined(run)
+
+
+def _limit(run: CheckedRun) -> None:
+    """Let ``run`` be refused where the destination says that a device had more bytes queued
+    than its limit, and it may have had: how many are queued depends on how slow it is.
+    """
+    if not any(EXCEEDED in text for _, text in run.endings.texts(Side.DESTINATION)):
+        return
+    limits = {d.id: int(d.properties[LIMIT]) for d in run.devices if LIMIT in d.properties}
+    reasons = tuple(
+        Reason(
+            requirement="REF-12",
+            words=f"more bytes may be queued than {limits[expected.id]}",
+            device=expected.id,
+        )
+        for expected in run.expectation.multifd_devices
+        if expected.id in limits and may_exceed(run, expected, limits[expected.id])
+    )
+    if reasons:
+        both = frozenset({Outcome.COMPLETED, Outcome.REFUSED})
+        run.prediction = Prediction(allowed=both, reasons=reasons)
+        run.expectation = _refined(run)
+
+
+def may_exceed(run: CheckedRun, expected: DeviceExpectation, limit: int) -> bool:
+    """Whether all packets of a device together have more bytes than ``limit``.
+
+    Whether VFIO's headers count is left open, and how long the configuration is not known.
+    """
+    total = expected.total_bytes
+    spec = next(device for device in run.devices if device.id == expected.id)
+    if total is None or not isinstance(spec, EmulatedDevice):
+        return True
+    smallest = min((expected.buffer_size, *spec.save.read_sizes))
+    return total + _HEADER * (total // max(smallest, 1) + 2) + _MOST_CONFIG > limit
 
 
 def seen_end(run: CheckedRun) -> Outcome | None:

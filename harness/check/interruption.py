@@ -38,7 +38,9 @@ def allow_stop(run: CheckedRun) -> None:
         return
     if run.endings.is_completed:
         return
-    if any(may_stop(action) for action, _ in done(run)) or reset_in_transfer(run):
+    if run.named(Kind.SESSION, Side.HARNESS, "not_converged"):
+        run.expectation = msgspec.structs.replace(run.expectation, ending=Ending.NOT_CONVERGED)
+    elif any(may_stop(action) for action, _ in done(run)) or reset_in_transfer(run):
         run.expectation = msgspec.structs.replace(run.expectation, ending=Ending.STOPPED)
 
 

@@ -24,6 +24,7 @@ from harness.check.rules import (
     ord_6,
     ord_7,
     ord_8,
+    pre_5,
     ref_1,
     ref_2,
     ref_3,
@@ -100,6 +101,7 @@ RULES: tuple[Rule, ...] = (
     sta_1.RULE,
     sta_2.RULE,
     sta_3.RULE,
+    pre_5.RULE,
 )
 """All rules, in the order in which findings are told."""
 

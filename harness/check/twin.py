@@ -42,6 +42,7 @@ SHOWN_ON = {
     "cancelled": "cancelled while it is active",
     "killed destination": "the destination is killed while it is active",
     "device error": "the destination's device fails a write",
+    "not converging": "in pre-copy to the end, with more pending than allowed",
     "storm": "completes in a storm of commands to the destination",
     "second migration": "as multifd, from the destination of a migration before it",
     "measured": "completes; the destination's memory was measured",

@@ -52,6 +52,8 @@ session    ``guest_bar``               ``words``: first words of BAR 0, as a gue
 session    ``guest_serial``            ``port`` (first I/O port of a serial port), ``registers``:
                                        name -> value, as a guest has written or reads them
 session    ``deadline``                ``waiting_for``, ``deadline_s``
+session    ``not_converged``           ``deadline_s``: the source still went on with its pre-copy
+                                       when its time was over; it was cancelled for that
 session    ``action``                  ``action`` (in words), ``position`` in the scenario's actions
 session    ``faults``                  ``fired``: how often each fault of the plan changed anything
 session    ``actions``                 ``done``: whether each action of the plan was done

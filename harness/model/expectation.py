@@ -58,6 +58,8 @@ class Ending(enum.StrEnum):
     """The destination waits for what was not delivered; likewise."""
     STOPPED = "stopped by an action"
     """A kill or a cancel came while it was under way: how it ends is for their rules."""
+    NOT_CONVERGED = "pre-copy did not converge"
+    """The source was still in pre-copy, and went on, when its time was over."""
     OPEN = "open"
     """What was delivered allows several ends, and none of them was seen; likewise."""
     NOT_JUDGED = "not judged"

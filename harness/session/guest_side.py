@@ -12,10 +12,11 @@ import asyncio
 import msgspec
 
 from harness.devices.vfio_pci import slot_of
+from harness.history import Side
 from harness.scenario import Device, EmulatedDevice, MdevDevice, Scenario
 from harness.session.log import Log
 from harness.session.peer import Peer
-from harness.vm import guest, serial_port
+from harness.vm import guest, migration, serial_port
 
 _SERIAL = {"mtty-1": 1, "mtty-2": 2}
 """Serial ports of each mdev type that is a serial card (samples/vfio-mdev/mtty.c)."""
@@ -53,18 +54,23 @@ async def show(source: Peer, scenario: Scenario, log: Log) -> None:
             _note_serial(source, log, spec, port, shown)
 
 
-async def observe(destination: Peer, scenario: Scenario, log: Log) -> None:
-    """Record what a guest sees at the destination.
+async def observe(peer: Peer, scenario: Scenario, log: Log) -> None:
+    """Record what a guest sees at the destination; or saw at the source, when it stopped for
+    good.
 
     :raise VMError: the monitor did not answer
     """
-    await _view(destination, scenario, log)
+    if peer.side is Side.SOURCE:
+        if migration.source_end(peer.events) == "completed" and not peer.vm.is_stuck:
+            await _view_registers(peer, scenario, log)
+        return
+    await _view(peer, scenario, log)
     if scenario.guest is not None:
         return
     for index, spec in enumerate(scenario.devices):
         for port in _ports(index, spec):
-            shown = await serial_port.drain(destination.vm.monitor, port)
-            _note_serial(destination, log, spec, port, shown)
+            shown = await serial_port.drain(peer.vm.monitor, port)
+            _note_serial(peer, log, spec, port, shown)
 
 
 def _note_serial(
@@ -92,11 +98,8 @@ def _ports(index: int, spec: Device) -> list[int]:
     return [first + number * serial_port.PORTS for number in range(count)]
 
 
-async def view_registers(peer: Peer, scenario: Scenario, log: Log) -> None:
-    """Record ``guest_config`` of each device, as a guest reads it now.
-
-    :raise VMError: the monitor did not answer
-    """
+async def _view_registers(peer: Peer, scenario: Scenario, log: Log) -> None:
+    """Record ``guest_config`` of each device, as a guest reads it now."""
     slots = map(slot_of, range(len(scenario.devices)))
     registers = await asyncio.gather(*(guest.registers(peer.vm.monitor, slot) for slot in slots))
     for spec, found in zip(scenario.devices, registers, strict=True):
@@ -112,7 +115,7 @@ async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
         if isinstance(spec, EmulatedDevice) and scenario.guest is None
     ]
     _, words = await asyncio.gather(
-        view_registers(peer, scenario, log),
+        _view_registers(peer, scenario, log),
         asyncio.gather(*(guest.words(monitor, address) for _, address in seen)),
     )
     for (spec, _), shown in zip(seen, words, strict=True):

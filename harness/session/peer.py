@@ -102,6 +102,14 @@ class Peer:
         """QMP events of this migration so far."""
         return self.vm.monitor.events[self._events_before :]
 
+    @property
+    def end(self) -> str | None:
+        """How its side of the migration has ended; None if it goes on."""
+        if not self.vm.is_running:
+            return "gone"
+        is_source = self.side is Side.SOURCE
+        return (migration.source_end if is_source else migration.destination_end)(self.events)
+
     async def configure(self, scenario: Scenario, tls: Setup) -> None:
         """Set its migration up.  If QEMU refuses the settings, that is left to the verdict.
 

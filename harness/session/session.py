@@ -27,7 +27,7 @@ from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
 from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
-from harness.session import asking, capturing, guest_side, running_guest
+from harness.session import asking, capturing, convergence, guest_side, running_guest
 from harness.session.actions import Actions
 from harness.session.limit import Limit
 from harness.session.link import Link
@@ -385,14 +385,7 @@ class Session:
         """
 
         def ends() -> list[str | None]:
-            return [
-                "gone"
-                if not peer.vm.is_running
-                else migration.source_end(peer.events)
-                if peer.side is Side.SOURCE
-                else migration.destination_end(peer.events)
-                for peer in peers
-            ]
+            return [peer.end for peer in peers]
 
         def all_ended() -> list[str | None] | None:
             found = ends()
@@ -411,6 +404,10 @@ class Session:
         except TimeoutError:
             if self.scenario.tls_mismatch and migration.listens_on(
                 *(p.events for p in self._peers)
+            ):
+                return None
+            if await convergence.call_off(
+                peers, self._activity, self.log, self.scenario.deadline_s
             ):
                 return None
             waiting = [str(p.side) for p, end in zip(peers, ends(), strict=True) if end is None]
@@ -436,18 +433,10 @@ class Session:
                 peer.devices.observe_config()
                 group.create_task(asking.how_it_went(peer))
         if migration.destination_end(self.destination.events) == "completed":
-            with contextlib.suppress(VMError):
-                await guest_side.observe(self.destination, self.scenario, self.log)
-            await self._view_source()
-        await self._guest_goes_on()
-
-    async def _view_source(self) -> None:
-        """Record what a guest saw when the source stopped, for good."""
-        for peer in self._peers:
-            is_over = migration.source_end(peer.events) == "completed"
-            if peer.side is Side.SOURCE and is_over and not peer.vm.is_stuck:
+            for peer in reversed(self._peers):
                 with contextlib.suppress(VMError):
-                    await guest_side.view_registers(peer, self.scenario, self.log)
+                    await guest_side.observe(peer, self.scenario, self.log)
+        await self._guest_goes_on()
 
     async def _guest_goes_on(self) -> None:
         """Let the guest show that it does, at whichever side runs it now."""

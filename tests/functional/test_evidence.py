@@ -122,3 +122,38 @@ def _endings(run: Run) -> Endings:
     manifest = run.history.manifest
     expectation = expect(run.history.scenario, manifest.source, manifest.destination)
     return CheckedRun(run.history, expectation).endings
+
+
+# -- pre-copy that does not converge ------------------------------------------------------
+
+
+@pytest.mark.requirement("PRE-5")
+@pytest.mark.parametrize("pre_copy", [False, True])
+async def test_pre_copy_that_does_not_converge_is_no_hang(judged, kept, pre_copy) -> None:
+    limits = {"downtime-limit": 300, "max-bandwidth": MIB, "avail-switchover-bandwidth": 16 * MIB}
+    device = _device(size=64 * MIB, pre_copy=pre_copy)
+    scenario = Scenario(name="slow", devices=(device,), parameters=limits, deadline_s=2)
+    run = await judged(scenario)
+    kept(run, "RUN", "PRE-5")
+    numbers = run.verdict.finding("PRE-5").numbers
+    assert numbers["pending"] >= 64 * MIB
+    assert 4 * MIB < numbers["allowed"] < 6 * MIB
+    assert not [record for record in run.history.records if record.name in ("hung", "deadline")]
+
+
+# -- a limit that a slow device meets -----------------------------------------------------
+
+LIMIT = "x-migration-max-queued-buffers-size"
+
+
+@pytest.mark.requirement("REF-12", "REF-11")
+async def test_limit_that_a_slow_device_meets_is_the_reason(judged, kept, qemu_facts) -> None:
+    if any(LIMIT not in probe.facts.vfio_pci_properties for probe in qemu_facts):
+        pytest.skip(f"this build's vfio-pci has no {LIMIT}")
+    slow = _device(
+        size=16 * MIB, properties={LIMIT: 2 * MIB}, load=LoadBehaviour(write_delay_s=0.05)
+    )
+    run = await judged(Scenario(name="limit", devices=(slow,), deadline_s=8))
+    kept(run, "RUN", "REF-12", "REF-11")
+    said = run.verdict.finding("REF-12").numbers["said"]
+    assert "would exceed the size max of 2097152" in said

@@ -15,7 +15,7 @@ of a signal, or damaged memory of a guest, is a violation.
 
 from typing import Any
 
-from harness.check import guest, hang, interruption, set_up
+from harness.check import convergence, guest, hang, interruption, set_up
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
@@ -75,6 +75,8 @@ def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
         return finding
     if run.expectation.ending is Ending.COMPLETED:
         return _completed(run, numbers)
+    if run.expectation.ending is Ending.NOT_CONVERGED:
+        return _not_converged(run, numbers)
     if run.expectation.ending is Ending.STOPPED:
         if (reset := interruption.reset_in_transfer(run)) is not None:
             return _after_reset(run, *reset, numbers)
@@ -82,6 +84,16 @@ def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     if run.expectation.ending in (Ending.WAITING, Ending.OPEN):
         return _waiting(run, numbers)
     return _failed(run, numbers)
+
+
+def _not_converged(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+    """The source may go on with its pre-copy as long as too much is pending; PRE-5 has more."""
+    over = convergence.not_converged(run)
+    standing = convergence.standing(run, over) if over else None
+    if standing is None or standing.pending <= standing.allowed:
+        return found.unknown("the source was in pre-copy when its time was over", **numbers)
+    words = f"did not converge: {standing.words}"
+    return found.valid(f"pre-copy {words}", **{"pre-copy": words}, **numbers)
 
 
 def _after_reset(
@@ -170,14 +182,16 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
             iter(endings.commands(side, "migrate-incoming", "error")), None
         )
         if status in ("failed", "cancelled") or refusal is not None:
-            cause = _cause(run, side)
+            cause, other = _cause(run, side), _other_cause(run, side)
             why = f": {cause[1]}" if cause else ""
+            why += f"; the destination says: {other[1]}" if other else ""
             return found.violated(
                 f"the migration must complete, but the {side} says "
                 f"{status or 'that it refuses'}{why}",
                 record,
                 refusal,
                 cause[0] if cause else None,
+                other[0] if other else None,
                 shape=f"{side}-failed" if status else f"{side}-refused",
                 **numbers,
             )
@@ -197,6 +211,16 @@ def _cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
         if words := [(record, text) for record, text in said if text]:
             return words[-1]
     return None
+
+
+def _other_cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
+    """What the destination's monitor says, where the source failed too: perhaps for that."""
+    if side is Side.DESTINATION:
+        return None
+    own = run.endings.texts(Side.DESTINATION)
+    words = [(record, text) for record, text in own if text and record.kind is Kind.QMP]
+    # "load of migration failed" says no more than the status.
+    return words[-1] if words and not words[-1][1].startswith("load of ") else None
 
 
 def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:

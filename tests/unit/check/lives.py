@@ -4,6 +4,7 @@ import errno
 from typing import Any
 
 from harness.action_plan import Execute, Kill, Storm, Target, status
+from harness.check.convergence import ALLOWED, ESTIMATE, EXACT
 from harness.check.run import CONFIG_START, THREAD_START
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
@@ -121,6 +122,29 @@ def device_error() -> History:
     return life.history()
 
 
+def not_converging(passes: int = 30, pending: int = 64 << 20, allowed: int = 5 << 20) -> Life:
+    """A source that is in pre-copy to the end; a pass takes 100 ms, as one count does."""
+    life = Life(scenario())
+    for _ in range(passes):
+        life.at += 100_000 * US
+        life.trace(SRC, ESTIMATE, size=0, pre=0, post=0)
+        life.trace(SRC, EXACT, size=pending, pre=pending, post=0)
+        life.trace(
+            SRC, ALLOWED, transferred=1, time_spent=100, bandwidth=1, avail_bw=1, size=allowed
+        )
+    return life
+
+
+def called_off(life: Life, *, answer: dict[str, Any] | None = RUNNING) -> Life:
+    """The time is over; the harness cancels, and both sides end."""
+    life.add("harness", Kind.SESSION, "not_converged", deadline_s=3.0)
+    if answer is not None:
+        life.asked(SRC, answer)
+    life.qmp(SRC, "migrate_cancel")
+    life.cancelled()
+    return life
+
+
 def ended(life: Life) -> History:
     """Both QEMUs are asked whether they run, and told to quit."""
     life.end("inmigrate")
@@ -131,6 +155,7 @@ LIVES = {
     "cancelled": lambda: ended(cancelled()),
     "killed destination": killed_destination,
     "device error": device_error,
+    "not converging": lambda: ended(called_off(not_converging())),
 }
 """Runs that keep the requirements; named as ``twin.SHOWN_ON`` names them."""
 

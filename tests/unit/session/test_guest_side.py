@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.guest_plan import LINUX_RAM_MIB, Guest
-from harness.history import Side
+from harness.history import Kind, Record, Side
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario
 from harness.session import guest_side
 from harness.session.log import Log
@@ -59,7 +59,8 @@ def peer():
     return SimpleNamespace(
         side=Side.SOURCE,
         devices=SimpleNamespace(emulated=emulated),
-        vm=SimpleNamespace(monitor=Machine(*PORTS)),
+        vm=SimpleNamespace(monitor=Machine(*PORTS), is_stuck=False),
+        events=[],
     )
 
 
@@ -96,7 +97,9 @@ async def test_destination_shows_what_the_source_was_given(peer, log):
 async def test_source_of_a_second_migration_gets_contents_again(peer, log):
     await guest_side.set_up(peer, SCENARIO, log)
     before = serial(log, Side.SOURCE)
+    peer.side = Side.DESTINATION
     await guest_side.observe(peer, SCENARIO, Log())
+    peer.side = Side.SOURCE
     second = Log()
     await guest_side.show(peer, Scenario(name="back", devices=SCENARIO.devices), second)
     after = serial(second, Side.SOURCE)
@@ -118,5 +121,19 @@ async def test_guest_that_runs_does_it_itself(peer, log):
     assert not peer.vm.monitor.bus.config
     assert not log.records
     await guest_side.show(peer, guest, log)
+    peer.side = Side.DESTINATION
     await guest_side.observe(peer, guest, log)
     assert {record.name for record in log.records} == {"guest_config"}
+
+
+@pytest.mark.parametrize(
+    ("status", "is_stuck", "seen"),
+    [("completed", False, 4), ("completed", True, 0), ("failed", False, 0), ("active", False, 0)],
+)
+async def test_source_is_looked_at_when_it_has_stopped_for_good(peer, status, is_stuck, seen):
+    """Its registers alone: a serial card's contents would be consumed."""
+    log = Log()
+    peer.events = [Record(1, Side.SOURCE, Kind.QMP, "MIGRATION", {"status": status})]
+    peer.vm.is_stuck = is_stuck
+    await guest_side.observe(peer, SCENARIO, log)
+    assert [record.name for record in log.records] == ["guest_config"] * seen

@@ -1,0 +1,85 @@
+"""What a source had pending in pre-copy, and how much it may leave for the switchover.
+
+Both as QEMU counts them, from its trace.  Pending: ``migrate_pending_exact`` and
+``migrate_pending_estimate``, since 11.0 ``qemu_savevm_query_pending``.  An estimate leaves out
+what a device can give only once it has stopped.  Allowed is what can be sent within
+downtime-limit at the bandwidth of the switchover (``migrate_transferred``, its last argument;
+migration_update_counters() in migration/migration.c).  QEMU switches over in the pass in which
+the exact number is below it (migration_iteration_run()).
+"""
+
+from typing import NamedTuple
+
+from harness.check.run import CheckedRun
+from harness.history.records import Kind, Record, Side
+
+ALLOWED = "migrate_transferred"
+EXACT, ESTIMATE, QUERY = (
+    "migrate_pending_exact",
+    "migrate_pending_estimate",
+    "qemu_savevm_query_pending",
+)
+_FEW = 3
+_LONG_NS = 1_000_000_000
+
+
+class Standing(NamedTuple):
+    """How far a pre-copy had come when its time was over."""
+
+    pending: int
+    """Bytes, at least."""
+    allowed: int
+    """Bytes."""
+    evidence: list[Record]
+    should_have_switched: bool
+    """Whether for a second each exact number was below all that was allowed meanwhile."""
+
+    @property
+    def words(self) -> str:
+        """The numbers, for a sentence."""
+        return f"{self.pending} bytes pending, {self.allowed} allowed"
+
+
+def not_converged(run: CheckedRun) -> Record | None:
+    """The record that the time was over; None if the pre-copy ended before."""
+    records = run.named(Kind.SESSION, Side.HARNESS, "not_converged")
+    return records[-1] if records else None
+
+
+def standing(run: CheckedRun, over: Record) -> Standing | None:
+    """How the pre-copy stood at ``over``; None if the trace does not tell."""
+    pending = _before(_pending(run), over)
+    allowed = _before([(r, r.args["size"]) for r in run.trace(Side.SOURCE, ALLOWED)], over)
+    if not pending or not allowed:
+        return None
+    exact = [(record, size) for record, size in pending if _is_exact(record)]
+    last = (exact or pending)[-1]
+    since = over.t_ns - _LONG_NS
+    late = [size for record, size in exact if record.t_ns >= since]
+    # What was allowed as the second began counts, too.
+    started = [size for record, size in allowed if record.t_ns < since][-1:]
+    limits = started + [size for record, size in allowed if record.t_ns >= since]
+    return Standing(
+        last[1],
+        allowed[-1][1],
+        [last[0], allowed[-1][0], over],
+        len(late) >= _FEW and bool(started) and max(late) < min(limits),
+    )
+
+
+def _pending(run: CheckedRun) -> list[tuple[Record, int]]:
+    """Each number of bytes that was pending, in order."""
+    found = [
+        (record, record.args["total" if name == QUERY else "size"])
+        for name in (EXACT, ESTIMATE, QUERY)
+        for record in run.trace(Side.SOURCE, name)
+    ]
+    return sorted(found, key=lambda pair: pair[0].t_ns)
+
+
+def _is_exact(record: Record) -> bool:
+    return record.name == EXACT or bool(record.args.get("exact"))
+
+
+def _before(pairs: list[tuple[Record, int]], over: Record) -> list[tuple[Record, int]]:
+    return [(record, size) for record, size in pairs if record.t_ns < over.t_ns]
