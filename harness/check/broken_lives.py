@@ -59,13 +59,13 @@ def counter_is_not_reset(records: list[Record]) -> list[Record]:
 @twin("LIF-8", on="measured")
 def queue_is_held_twice(records: list[Record]) -> list[Record]:
     ended = one(records, "memory", side=DST, at="ended")
-    return swap(records, [ended], hwm_kib=ended.args["hwm_kib"] + 40_000)
+    return swap(records, [ended], hwm_kib=ended.args["hwm_kib"] + 100_000)
 
 
 @twin("LIF-8", on="measured")
 def queue_is_never_freed(records: list[Record]) -> list[Record]:
     ended = one(records, "memory", side=DST, at="ended")
-    return swap(records, [ended], rss_kib=ended.args["rss_kib"] + 400_000)
+    return swap(records, [ended], rss_kib=ended.args["rss_kib"] + 64_000)
 
 
 @twin("PRE-5", on="not converging")

@@ -45,7 +45,7 @@ SHOWN_ON = {
     "not converging": "in pre-copy to the end, with more pending than allowed",
     "storm": "completes in a storm of commands to the destination",
     "second migration": "as multifd, from the destination of a migration before it",
-    "measured": "completes; the destination's memory was measured",
+    "measured": "completes, 64 MiB or more; the destination's memory was measured",
     "after iter": "config waits for the main channel, which was stalled",
     "no return path": "completes without a return path",
     "kernel's devices": "completes with a relay: two mdev serial cards",

@@ -330,7 +330,7 @@ GOOD = {
     **LIVES,
     "storm": lambda: stormy(completed(scenario(actions=(STORM,)))),
     "second migration": lambda: continued(completed(scenario(*two_devices())), "completed"),
-    "measured": lambda: measured(completed(scenario()), 4_000),
+    "measured": lambda: measured(completed(scenario(device(size=64 * MIB))), 4_000),
     "after iter": lambda: stalled(completed(scenario(device(properties=AFTER_ITER))), waits=True),
     "no return path": lambda: completed(scenario(return_path=False)),
     "kernel's devices": lambda: load(DATA / "good" / "mdev"),

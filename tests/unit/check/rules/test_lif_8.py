@@ -1,9 +1,9 @@
-"""LIF-8: the destination's memory stays near what is queued, and returns to its start."""
+"""LIF-8: the destination's memory stays near what is queued; a large state is given back."""
 
 import pytest
 
 from harness.check.judge import judge
-from harness.check.rules.lif_8 import KEPT_KIB, SLACK_KIB
+from harness.check.rules.lif_8 import KEPT_KIB, KEPT_PER_CHANNEL_KIB, SLACK_KIB
 from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.history import Kind
@@ -30,19 +30,57 @@ RECEIVING = 4 * 1024  # KiB: four channels, buffers of 1 MiB
 def test_whole_state_may_be_queued_where_nobody_saw_the_queue(grown, outcome):
     finding = find(measured(completed(STATE), grown), "LIF-8")
     assert finding.outcome is outcome
-    assert finding.numbers == {
+    numbers = {**finding.numbers}
+    assert numbers.pop("returned", "yes") == "yes"
+    assert numbers == {
         "grown_kib": grown, "left_kib": 0, "queued_kib": 64 * KIB, "is_queue_seen": False,
     }  # fmt: skip
 
 
+KEPT = KEPT_KIB + 4 * KEPT_PER_CHANNEL_KIB
+
+
 @pytest.mark.parametrize(
     ("left", "outcome"),
-    [(-500, Outcome.VALID), (KEPT_KIB, Outcome.VALID), (KEPT_KIB + 1, Outcome.VIOLATED)],
+    [
+        (-500, Outcome.VALID),
+        (KEPT, Outcome.VALID),
+        (KEPT + 1, Outcome.UNKNOWN),
+        (48 * KIB, Outcome.UNKNOWN),
+        (48 * KIB + 1, Outcome.VIOLATED),
+        (64 * KIB, Outcome.VIOLATED),
+    ],
 )
-def test_memory_returns(left, outcome):
+def test_large_state_is_given_back(left, outcome):
+    """64 MiB over 4 channels, of which the allocator may keep 16."""
     finding = find(measured(completed(STATE), 30_000, left), "LIF-8")
     assert finding.outcome is outcome
-    assert ("kept" in finding.sentence) is (outcome is Outcome.VIOLATED)
+    assert ("and was given back" in finding.sentence) is (outcome is Outcome.VALID)
+    assert ("did not free" in finding.sentence) is (outcome is Outcome.VIOLATED)
+
+
+@pytest.mark.parametrize("left", [0, 16100, 16384])
+def test_of_a_small_state_nothing_is_claimed(left):
+    """All of 16 MiB may stay in the allocator's arenas."""
+    run = completed(scenario(device(size=16 * MIB)))
+    finding = find(measured(run, 20_000, left), "LIF-8")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["returned"] == "cannot be told"
+    assert "too few to tell a leak" in finding.sentence
+    assert "given back" not in finding.sentence
+
+
+@pytest.mark.parametrize(("channels", "is_told"), [(1, True), (4, True), (16, False)])
+def test_channels_have_an_arena_each(channels, is_told):
+    run = completed(scenario(device(size=64 * MIB), channels=channels))
+    finding = find(measured(run, 20_000, 0), "LIF-8")
+    assert (finding.numbers["returned"] == "yes") is is_told
+
+
+def test_bytes_of_pre_copy_were_never_queued():
+    spec = device(size=16 * MIB, pre_copy=True, precopy_initial_bytes=64 * MIB)
+    finding = find(measured(completed(scenario(spec)), 20_000, 0), "LIF-8")
+    assert finding.numbers["returned"] == "cannot be told"
 
 
 def written_at_once(run):
