@@ -51,6 +51,8 @@ def judge(run: CheckedRun) -> Finding:
 def _asked_without_faults(run: CheckedRun) -> str:
     if _exceeded(run) is not None:
         return ""
+    if run.expectation.ending is not Ending.COMPLETED:
+        return f"the migration must not complete: {run.expectation.ending}"
     limited = [
         (expected, int(spec.properties[LIMIT]))
         for spec in run.devices

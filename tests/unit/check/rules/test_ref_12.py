@@ -6,7 +6,7 @@ from harness.check.delivered import LIMIT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind
-from harness.scenario import MIB, SaveBehaviour
+from harness.scenario import MIB, LoadBehaviour, SaveBehaviour
 from tests.unit.check.histories import completed, find, good
 from tests.unit.check.lives import Life
 from tests.unit.check.relayed import Relayed, packet, whole
@@ -125,3 +125,8 @@ def test_slow_device_that_meets_it_and_hangs():
     finding = find(life.history(), "REF-12")
     assert finding.outcome is Outcome.VIOLATED
     assert "had not failed by the deadline" in finding.sentence
+
+
+def test_migration_that_fails_for_what_its_device_does_is_not_asked():
+    spec = device(properties={LIMIT: 64 * MIB}, load=LoadBehaviour(error_at=0))
+    assert "device error" in judge(completed(scenario(spec))).not_asked["REF-12"]
