@@ -66,6 +66,7 @@ def _limit(run: CheckedRun) -> None:
     reasons = tuple(
         Reason(
             requirement="REF-12",
+            kind="limit-exceeded",
             words=f"more bytes may be queued than {limits[expected.id]}",
             device=expected.id,
         )
