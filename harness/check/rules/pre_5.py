@@ -30,7 +30,9 @@ def judge(run: CheckedRun) -> Finding:
     over = convergence.not_converged(run)
     if over is None:
         return found.unknown("nothing tells that the source was in pre-copy")
-    within = f"pre-copy did not converge within {over.args['deadline_s']:g} s"
+    within = "pre-copy did not converge"
+    if "deadline_s" in over.args:
+        within += f" within {over.args['deadline_s']:g} s"
     crash = run.endings.crash(Side.SOURCE)
     if crash is not None:
         return found.violated(
