@@ -15,9 +15,7 @@ from harness.history.records import Record
 STAMP_PRECISION_NS = 1000
 """A stamp has microseconds, cut off."""
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z ")
-_HEAD = r"(?:\S+Z )?\S+:(?: -\w.*?:)? "
-_WARNING = re.compile(_HEAD + "(?:warning|info): ")
-_PLACE = re.compile(_HEAD)
+_WARNING = re.compile(r"(?:\S+Z )?\S+:(?: -\w.*?:)? (?:warning|info): ")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,12 +34,6 @@ def is_warning(line: str) -> bool:
     The mark stands behind the program's name and the option that it is about.
     """
     return _WARNING.match(line) is not None
-
-
-def message(line: str) -> str:
-    """The line without stamp, program and the option that it is about."""
-    found = _PLACE.match(line)
-    return line[found.end() :] if found else line
 
 
 def stamp_ns(line: str) -> int | None:

@@ -29,18 +29,6 @@ def test_warning_is_marked_behind_the_place(line, is_warning):
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (READ, "VFIO_FD7: reading state buffer 2 failed: 5"),
-        ("qemu: -device vfio-pci,fd=9: vfio: error opening", "vfio: error opening"),
-        ("no colon", "no colon"),
-    ],
-)
-def test_message_is_what_stands_behind_the_place(line, message):
-    assert words.message(line) == message
-
-
-@pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("1970-01-01T00:00:01.000002Z qemu: no", 1_000_002_000),

@@ -208,7 +208,9 @@ def test_reset_after_the_migration_is_not_the_migrations(side):
 
 def test_registers_from_before_an_action_say_nothing():
     run = good("multifd")
-    action = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="x")
+    action = Execute(
+        when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="query-status"
+    )
     planned = msgspec.structs.replace(run.scenario, actions=(action,))
     run = history(planned, [record for record in run.records if record.name != "config"])
     assert find(run, "ORD-4").outcome is Outcome.UNKNOWN
