@@ -1,10 +1,12 @@
-"""QEMU builds of a distribution that are fetched into a cache folder, each known by a name.
+"""QEMU builds in a cache folder, each known by a name: fetched from a distribution, or built
+from its source (``built``).
 
 ``fetch.sh`` beside this file is the recipe: it unpacks packages, and installs nothing.
 """
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -36,21 +38,29 @@ CACHE = _cache()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``fetch.sh`` says of a build."""
+    """What ``fetch.sh`` or ``build.sh`` says of a build."""
 
     name: str
     qemu: str
     """Version, like ``10.0.13``."""
     debian: str
-    """Version of the package."""
+    """Version of the package, or of the source package."""
     suite: str
     architecture: str
     fetched: str
-    """Day, in UTC."""
+    """Day on which it was fetched or built, in UTC."""
     sha256: str = ""
     """Of the binary; empty: fetched by a recipe that did not tell."""
     packages: dict[str, str] = {}
-    """All packages that were unpacked, with their versions; empty: likewise."""
+    """All packages that were unpacked, with their versions; empty: not known, or it was built."""
+    variant: str = ""
+    """Of ``built.VARIANTS``; empty: it was fetched."""
+    configure: str = ""
+    """Options of QEMU's configure; empty: it was fetched."""
+    compiler: str = ""
+    """What it was built with; empty: it was fetched."""
+    patch: str = ""
+    """SHA-256 of the patch that was applied to the source; empty: none was."""
 
 
 def binaries() -> list[Path]:
@@ -93,18 +103,29 @@ def fetch(name: str) -> Path:
         raise PrerequisiteMissing(
             f"qemu fetch: {name}: no such build; there are: {', '.join(NAMES)}"
         )
+    run_recipe("qemu fetch", RECIPE, name, str(CACHE))
+    return CACHE / name / BINARY
+
+
+def run_recipe(command: str, recipe: Path, *arguments: str) -> None:
+    """Run ``recipe``; what it and its tools say goes to standard error.
+
+    :param command: of the user, for the error
+    :raise PrerequisiteMissing: it failed
+    """
     # Should we be killed, the recipe is told to end, and removes what it has begun.
-    command = ["setpriv", "--pdeathsig", "TERM", "--", "bash", str(RECIPE), name, str(CACHE)]
+    argv = ["setpriv", "--pdeathsig", "TERM", "--", "bash", str(recipe), *arguments]
+    environment = {**os.environ, "PYTHON": sys.executable}
     try:
-        recipe = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)
+        running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=2, env=environment)
     except FileNotFoundError as error:
-        raise PrerequisiteMissing("qemu fetch: setpriv is not there: install util-linux") from error
+        raise PrerequisiteMissing(f"{command}: setpriv is not there: install util-linux") from error
     try:
-        status = recipe.wait()
+        status = running.wait()
     except KeyboardInterrupt:
-        recipe.terminate()
-        recipe.wait()
+        running.terminate()
+        running.wait()
         raise
     if status:
-        raise PrerequisiteMissing(f"qemu fetch: {name} could not be fetched: why stands above")
-    return CACHE / name / BINARY
+        did = "built" if command.endswith("build") else "fetched"
+        raise PrerequisiteMissing(f"{command}: {arguments[0]} could not be {did}: why stands above")
