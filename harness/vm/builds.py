@@ -15,7 +15,7 @@ from typing import Any
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError
 from harness.history import Side
 from harness.history.builds import BuildFacts
-from harness.vm import fetched
+from harness.vm import built, fetched, sanitizers
 from harness.vm.activity import Activity
 from harness.vm.process import QemuProcess, launch_plain
 from harness.vm.qmp import Monitor
@@ -53,11 +53,14 @@ def find(given: str = "") -> Path:
 
 
 def _named(name: str, origin: str) -> Path | None:
-    """The fetched build called so; None: nothing is called so.
+    """The fetched or built QEMU called so; None: nothing is called so.
 
-    :raise PrerequisiteMissing: it can be fetched, but was not
+    :raise PrerequisiteMissing: it can be fetched or built, but was not
     """
     if name not in fetched.names():
+        command = built.command_for(name)
+        if command and not Path(name).exists():
+            raise PrerequisiteMissing(f"{origin}: {name} is not there yet: {command}")
         return None
     binary = fetched.CACHE / name / BINARY
     if not binary.exists():
@@ -165,6 +168,7 @@ async def facts(monitor: Monitor, binary: Path | str) -> BuildFacts:
         vfio_pci_properties=tuple(sorted(p["name"] for p in properties)),
         capabilities=tuple(sorted(c["capability"] for c in capabilities)),
         trace_events=any(state["state"] != "unavailable" for state in states),
+        sanitizers=sanitizers.of(Path(binary)),
     )
 
 
@@ -174,9 +178,9 @@ class Probe:
     :ivar facts: version, properties, capabilities
     :ivar machines: machine types, with aliases
     :ivar has_log_backend: whether ``-trace`` with ``-D`` really writes
-    :ivar has_tls: whether it was built with GnuTLS
     :ivar schema: its answer to query-qmp-schema (qapi/introspect.json)
     :ivar properties: its answer to device-list-properties of vfio-pci (qapi/qdev.json)
+    :ivar types: names of its QOM types
     """
 
     def __init__(
@@ -184,16 +188,16 @@ class Probe:
         facts: BuildFacts,
         machines: tuple[str, ...],
         has_log_backend: bool,
-        has_tls: bool = True,
         schema: Sequence[dict[str, Any]] = (),
         properties: Sequence[dict[str, Any]] = (),
+        types: frozenset[str] = frozenset(),
     ) -> None:
         self.facts = facts
         self.machines = machines
         self.has_log_backend = has_log_backend
-        self.has_tls = has_tls
         self.schema = schema
         self.properties = properties
+        self.types = types
 
 
 async def probe(binary: Path) -> Probe:
@@ -228,7 +232,7 @@ async def probe(binary: Path) -> Probe:
             machines = await monitor.execute("query-machines")
             schema = await _ask(monitor, "query-qmp-schema")
             properties = await _ask(monitor, "device-list-properties", typename="vfio-pci")
-            has_tls = await _takes(monitor, "tls-creds-anon", endpoint="server")
+            types = await monitor.execute("qom-list-types")
             process.is_end_asked = True
             await monitor.execute("quit")
         except (LostVM, LaunchError) as error:
@@ -243,30 +247,13 @@ async def probe(binary: Path) -> Probe:
                 await process.end(1.0)
         names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
         wrote = log.is_file() and b"qmp" in log.read_bytes()
-    return Probe(found, tuple(sorted(names)), wrote, has_tls, schema, properties)
-
-
-async def _takes(monitor: Monitor, qom_type: str, **properties: str) -> bool:
-    """Whether an object of ``qom_type`` can be made."""
-    try:
-        await monitor.execute("object-add", {"qom-type": qom_type, "id": "probe", **properties})
-    except QmpError:
-        return False
-    return True
+    known = frozenset(each["name"] for each in types)
+    return Probe(found, tuple(sorted(names)), wrote, schema, properties, known)
 
 
 def probe_now(binary: Path) -> Probe:
     """:func:`probe`, from code that runs no loop."""
     return asyncio.run(probe(binary))
-
-
-@functools.cache
-def has_tls(binary: Path) -> bool:
-    """Whether ``binary`` was built with GnuTLS (crypto/tlscreds*.c).
-
-    :raise PrerequisiteMissing: it does not come up
-    """
-    return probe_now(binary).has_tls
 
 
 @functools.cache

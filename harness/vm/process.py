@@ -15,6 +15,7 @@ from typing import IO, Any, Protocol
 from harness import private
 from harness.errors import LaunchError
 from harness.history import Kind, Record, Side
+from harness.vm import sanitizers
 from harness.vm.activity import Activity
 
 # setpriv arms the parent-death signal before exec.  Should the harness die in the
@@ -104,13 +105,16 @@ class QemuProcess:
         memory_limit_bytes: int,
         cwd: Path | None = None,
     ) -> None:
-        """Start it in ``cwd``, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA).
+        """Start it in ``cwd``, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA;
+        where a sanitizer needs a shadow of the memory, by its own limit).
 
         :raise LaunchError: there is no such program, or nothing could be executed
         """
         if shutil.which(self.argv[0]) is None:  # setpriv would only write so, and end
             raise LaunchError(f"{self.side}: {self.argv[0]}: there is no such program")
         private.write(self._stderr_path, b"")
+        built_with = sanitizers.of(Path(shutil.which(self.argv[0]) or self.argv[0]))
+        environment = sanitizers.environment(memory_limit_bytes) if built_with else None
         with self._stderr_path.open("wb") as stderr:
             try:
                 self._popen = await asyncio.to_thread(
@@ -120,6 +124,7 @@ class QemuProcess:
                     stdout=stderr,
                     stderr=stderr,
                     cwd=cwd,
+                    env=environment,
                 )
             except FileNotFoundError as error:
                 raise LaunchError(
@@ -129,7 +134,8 @@ class QemuProcess:
                 raise LaunchError(f"{self.side}: {self.argv[0]}: {error.strerror}") from error
         self._pidfd = os.pidfd_open(self._popen.pid)
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(self.pid, resource.RLIMIT_DATA, (memory_limit_bytes,) * 2)
+            if not sanitizers.has_shadow(built_with):
+                resource.prlimit(self.pid, resource.RLIMIT_DATA, (memory_limit_bytes,) * 2)
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)
         self._note("launched", {"argv": list(self.argv), "pid": self.pid})
