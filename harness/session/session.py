@@ -12,7 +12,7 @@ import harness
 from harness import private
 from harness.action_plan import Target
 from harness.devices.emulated import expect_from
-from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError, QmpTimeout, VMError
+from harness.errors import LaunchError, LostVM, QmpError, QmpTimeout, VMError
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
@@ -24,7 +24,8 @@ from harness.session.link import Link
 from harness.session.log import Log, Progress, silent
 from harness.session.memory_watch import MemoryWatch
 from harness.session.peer import Peer
-from harness.vm import builds, command_line, migration
+from harness.supervisor.attached import memfd_bytes
+from harness.vm import builds, command_line, lacking, migration
 from harness.vm.activity import Activity
 from harness.vm.credentials import Credentials
 from harness.vm.sockets import Sockets
@@ -159,6 +160,7 @@ class Session:
         :raise HarnessError: one could not be started at all
         """
         self.progress("boot")
+        lacking.of_memory(memfd_bytes(self.scenario), self.scenario)
         private.write(self.rundir.folder / _FIRMWARE, running_guest.firmware(self.scenario))
         self._tls.write()
         self._sockets.make()
@@ -303,13 +305,14 @@ class Session:
         )
         try:
             await peer.vm.launch(argv, peer.devices.launch, fds, limit)
-        except LaunchError:
+        except LaunchError as error:
             if peer.vm.process is None or peer.vm.process.pid == 0:
                 raise  # nothing was executed: no QEMU said anything
             # A QEMU that refuses to start is what some scenarios are about: find out
             # whether the build is to blame, else leave it to the verdict.
-            peer.facts = (await builds.probe(peer.binary)).facts
-            self._require_properties(peer)
+            probe = await builds.probe(peer.binary)
+            lacking.at_launch(probe.facts, probe.types, argv, self.scenario, str(error))
+            peer.facts = probe.facts
             return
         builds.require_version(peer.binary, peer.vm.monitor.version)
         peer.listen()
@@ -324,22 +327,14 @@ class Session:
                     else []
                 ),
             )
+        except QmpError:
+            await lacking.at_set_up(peer.vm.monitor, peer.binary, self.scenario)
+            raise
         except (QmpTimeout, LostVM) as error:
             # It came up and then hung or died: that is QEMU's doing, and judged.
             await self._record_deadline((peer,), str(error))
             return
         peer.is_up = peer.is_configured
-
-    def _require_properties(self, peer: Peer) -> None:
-        known = peer.facts.vfio_pci_properties if peer.facts else ()
-        wanted = {name for spec in self.scenario.devices for name in spec.properties}
-        if any(spec.multifd_transfer is not None for spec in self.scenario.devices):
-            wanted.add("x-migration-multifd-transfer")
-        missing = sorted(wanted - set(known)) if known else []
-        if missing:
-            raise PrerequisiteMissing(
-                f"{peer.binary}: this build's vfio-pci has no property {', '.join(missing)}"
-            )
 
     # -- migration -------------------------------------------------------------------
 
