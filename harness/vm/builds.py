@@ -42,7 +42,7 @@ def find(given: str = "") -> Path:
         if name:
             return _executable(_named(name, origin) or Path(shutil.which(name) or name), origin)
     on_path = shutil.which(BINARY)
-    there = fetched.binaries()
+    there = fetched.binaries(is_plain=True)
     if on_path and (version_of(Path(on_path)) >= MINIMUM or not there):
         return Path(on_path).absolute()
     if there:

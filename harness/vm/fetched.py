@@ -63,13 +63,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the patch that was applied to the source; empty: none was."""
 
 
-def binaries() -> list[Path]:
-    """Of all builds that are there: those of ``NAMES`` first, in their order."""
+def binaries(*, is_plain: bool = False) -> list[Path]:
+    """Of all builds that are there: those of ``NAMES`` first, in their order.
+
+    :param is_plain: only those without sanitizer, counters or patch, which may pass for a QEMU
+        of their version
+    """
     order = list(NAMES)
     found = sorted(CACHE.glob(f"[!.]*/{BINARY}"))
+    if is_plain:
+        found = [path for path in found if _is_plain(path.parent.name)]
     known = [path for path in found if path.parent.name in NAMES]
     others = [path for path in found if path.parent.name not in NAMES]
     return [*sorted(known, key=lambda path: order.index(path.parent.name)), *others]
+
+
+def _is_plain(name: str) -> bool:
+    try:
+        found = manifest(name)
+    except PrerequisiteMissing:
+        return True  # who uses it is told
+    return found.variant in ("", "plain") and not found.patch
 
 
 def names() -> list[str]:
