@@ -48,27 +48,15 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=harness/vm/mirror.sh
 . "$here/mirror.sh"
 tree=$cache/.source/$version
-exec 8>"$tree.lock"
-flock 8 # one build of a version at a time: they share its source
 
-digest=
-[ -z "$patch" ] || digest=$(sha256sum -- "$patch" | cut -d' ' -f1)
-# The same build: one with another patch of the same name is replaced.
-if grep -qs "^ \"patch\": \"$digest\"" "$cache/$name/manifest.json"; then
-    echo "build: $cache/$name is there"
-    exit 0
-fi
-
-rm -rf -- "$cache/.$name".* "$cache/.source/.$version".* # what a killed run left: we have the lock
-work=$(mktemp -d -- "$cache/.$name.XXXXXX")
-child=
+child= work= # work: nobody else is in the folders from then on
 clean_up() {
     trap '' HUP INT TERM # once is enough: a second one would leave it half done
     if [ -n "$child" ]; then
         kill "$child" 2>/dev/null || true
         wait "$child" || true
     fi
-    rm -rf -- "$work" "$cache/.source/.$version".*
+    [ -z "$work" ] || rm -rf -- "$work" "$cache/.source/.$version".*
 }
 trap clean_up EXIT
 trap 'exit 129' HUP
@@ -84,6 +72,21 @@ waited() {
     child=
     return "$status"
 }
+
+# One build of a version at a time: they share its source.
+exec 8>"$tree.lock"
+flock --nonblock 8 || { echo "build: waiting for another build of QEMU $version" && waited flock 8; }
+
+digest=
+[ -z "$patch" ] || digest=$(sha256sum -- "$patch" | cut -d' ' -f1)
+# The same build: one with another patch of the same name is replaced.
+if grep -qs "^ \"patch\": \"$digest\"" "$cache/$name/manifest.json"; then
+    echo "build: $cache/$name is there"
+    exit 0
+fi
+
+rm -rf -- "$cache/.$name".* "$cache/.source/.$version".* # what a killed run left: we have the lock
+work=$(mktemp -d -- "$cache/.$name.XXXXXX")
 
 # -- what the build needs ------------------------------------------------------------------
 
