@@ -222,6 +222,7 @@ mkdir -p -- "$build/trace"
 cp -- "$objects/qemu-system-x86_64" "$build/"
 cp -- "$objects/trace/trace-events-all" "$build/trace/"
 [ -z "$patch" ] || cp -- "$patch" "$build/applied.patch"
+[ "$variant" != tsan ] || cp -- "$tree/source/tests/tsan/suppressions.tsan" "$build/"
 chmod 755 "$build"
 restore
 

@@ -113,8 +113,9 @@ class QemuProcess:
         if shutil.which(self.argv[0]) is None:  # setpriv would only write so, and end
             raise LaunchError(f"{self.side}: {self.argv[0]}: there is no such program")
         private.write(self._stderr_path, b"")
-        built_with = sanitizers.of(Path(shutil.which(self.argv[0]) or self.argv[0]))
-        environment = sanitizers.environment(memory_limit_bytes) if built_with else None
+        binary = Path(shutil.which(self.argv[0]) or self.argv[0])
+        built_with = sanitizers.of(binary)
+        environment = sanitizers.environment(binary, memory_limit_bytes) if built_with else None
         with self._stderr_path.open("wb") as stderr:
             try:
                 self._popen = await asyncio.to_thread(

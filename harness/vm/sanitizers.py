@@ -18,6 +18,7 @@ _SYMBOLS = {
     "thread": b"\0__tsan_init\0",
 }
 """What the code calls of each sanitizer's library, gcc's and clang's."""
+SUPPRESSIONS = "suppressions.tsan"
 _SHT_STRTAB, _SHF_ALLOC = 3, 2
 
 
@@ -56,23 +57,30 @@ def has_shadow(found: tuple[str, ...]) -> bool:
     return "address" in found or "thread" in found
 
 
-def environment(memory_limit_bytes: int, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+def environment(
+    binary: Path, memory_limit_bytes: int, given: Mapping[str, str] = os.environ
+) -> dict[str, str]:
     """``given`` and options of the sanitizers, before which those of ``given`` go.
 
     An error aborts, as an assertion does, so that it is seen whatever QEMU was doing; a leak
     leaves the exit status alone; both say so on standard error.
 
+    What QEMU suppresses of the thread sanitizer's reports (tests/tsan/suppressions.tsan) is
+    taken from beside ``binary``, where ``qemu build`` puts it.
+
     :param memory_limit_bytes: no allocation gets more, which is NULL then as it is by
         RLIMIT_DATA
     """
     limit_mib = memory_limit_bytes >> 20
+    suppressed = binary.resolve().parent / SUPPRESSIONS
     ours = {
         "ASAN_OPTIONS": f"abort_on_error=1:allocator_may_return_null=1:"
         f"max_allocation_size_mb={limit_mib}",
         "LSAN_OPTIONS": "exitcode=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TSAN_OPTIONS": f"exitcode=0:allocator_may_return_null=1:"
-        f"max_allocation_size_mb={limit_mib}",
+        f"max_allocation_size_mb={limit_mib}"
+        + (f":suppressions={suppressed}" if suppressed.is_file() else ""),
     }
     return {
         **given,

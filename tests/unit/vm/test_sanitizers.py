@@ -65,9 +65,19 @@ def test_only_what_has_a_shadow_goes_without_the_kernels_limit():
     assert not sanitizers.has_shadow(())
 
 
-def test_users_options_go_before_ours():
-    found = sanitizers.environment(1 << 30, {"PATH": "/bin", "ASAN_OPTIONS": "detect_leaks=0"})
+def test_users_options_go_before_ours(tmp_path):
+    given = {"PATH": "/bin", "ASAN_OPTIONS": "detect_leaks=0"}
+    found = sanitizers.environment(tmp_path / "qemu", 1 << 30, given)
     assert found["PATH"] == "/bin"
     assert "max_allocation_size_mb=1024:" in found["ASAN_OPTIONS"]
     assert found["ASAN_OPTIONS"].endswith(":detect_leaks=0"), "the last one counts"
     assert found["LSAN_OPTIONS"] == "exitcode=0"
+    assert "suppressions" not in found["TSAN_OPTIONS"]
+
+
+def test_what_qemu_suppresses_is_taken_from_beside_the_binary(tmp_path):
+    (tmp_path / sanitizers.SUPPRESSIONS).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "qemu")
+    (tmp_path / "qemu").touch()
+    found = sanitizers.environment(tmp_path / "link", 1 << 30, {})
+    assert f":suppressions={tmp_path}/suppressions.tsan" in found["TSAN_OPTIONS"]
