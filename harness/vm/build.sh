@@ -96,8 +96,9 @@ need() { # PACKAGE COMMAND...
     shift
     "$@" >/dev/null 2>&1 || lacks+=("$package")
 }
+has_header() { echo "#include <$1>" | gcc -E -; }
 need gcc command -v gcc
-need libc6-dev test -e /usr/include/stdio.h
+need libc6-dev has_header stdio.h
 need ninja-build command -v ninja
 need flex command -v flex
 need bison command -v bison
@@ -107,7 +108,7 @@ need pkg-config command -v pkg-config
 need libglib2.0-dev pkg-config --exists glib-2.0
 need zlib1g-dev pkg-config --exists zlib
 need libgnutls28-dev pkg-config --exists gnutls
-need libfdt-dev test -e /usr/include/libfdt.h
+need libfdt-dev has_header libfdt.h
 need python3-venv "$PYTHON" -c 'import ensurepip, venv'
 if [ "${#lacks[@]}" -gt 0 ]; then
     [ -x "$here/../../ci/apt-install.sh" ] ||

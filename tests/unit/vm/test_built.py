@@ -1,6 +1,11 @@
 """Builds from source: their names, and what the recipe is asked for."""
 
+import hashlib
+import json
+import os
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +115,140 @@ def test_path_goes_before_a_build_that_is_not_there(cache, tmp_path, monkeypatch
 @pytest.mark.parametrize("name", ["debian-13", "10.2.2-mine", "qemu", "10.2"])
 def test_what_no_command_builds_has_none(name):
     assert built.command_for(name) == ""
+
+
+# -- the recipe, with tools that only pass for compilers ---------------------------------
+
+SOURCE = "int check = 1;\n"
+FAKE_QEMU = """\
+#!/bin/sh
+if [ "$1" = --version ]; then echo "QEMU emulator version 1.2.3 (Debian)"; exit; fi
+echo '{"event": "SHUTDOWN"}'
+"""
+# Compiles the source into the QEMU, so that it is seen what was built.
+NINJA = """\
+#!/bin/sh
+set -e
+cd "$2"
+if [ -e ../wait ]; then echo $$ >../waits; while :; do sleep 0.05; done; fi
+mkdir -p trace
+touch trace/trace-events-all
+{ cat ../qemu; echo "# $(cat ../source/check.c)"; } >qemu-system-x86_64
+chmod 755 qemu-system-x86_64
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A cache in which all is ready to build 1.2.3: nothing has to be fetched or configured."""
+    tree = tmp_path / "cache" / ".source" / "1.2.3"
+    for folder in ("source", "tools", "plain"):
+        (tree / folder).mkdir(parents=True)
+    (tree / "source" / "check.c").write_text(SOURCE)
+    (tree / "origin").write_text("1:1.2.3+ds-1 sid/main\n")
+    (tree / "qemu").write_text(FAKE_QEMU)
+    for marker in ("tools/ready", "plain/configured"):
+        (tree / marker).touch()
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("gcc", "flex", "bison", "dpkg-source", "pkg-config"):
+        (tools / name).write_text("#!/bin/sh\necho fake 1\n")
+    (tools / "ninja").write_text(NINJA)
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    return tree
+
+
+def recipe(tree, name, *patch):
+    cache = tree.parents[1]
+    environment = {**os.environ, "PATH": f"{cache.parent / 'bin'}:{os.environ['PATH']}"}
+    argv = ["bash", RECIPE, name, "1.2.3", "plain", cache, *patch]
+    return subprocess.Popen(
+        argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def built_by(tree, name, *patch):
+    process = recipe(tree, name, *patch)
+    said, _ = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+@pytest.fixture
+def no_check(tmp_path):
+    path = tmp_path / "no-check.patch"
+    path.write_text("--- a/check.c\n+++ b/check.c\n@@ -1 +1 @@\n-int check = 1;\n+int check = 0;\n")
+    return path
+
+
+def test_recipe_leaves_a_build_with_its_manifest(tree):
+    status, said = built_by(tree, "1.2.3")
+    assert status == 0, said
+    folder = tree.parents[1] / "1.2.3"
+    found = json.loads((folder / fetched.MANIFEST).read_text())
+    assert {name: found[name] for name in ("qemu", "debian", "suite", "variant", "patch")} == {
+        "qemu": "1.2.3", "debian": "1:1.2.3+ds-1", "suite": "sid", "variant": "plain", "patch": "",
+    }  # fmt: skip
+    binary = (folder / fetched.BINARY).read_bytes()
+    assert found["sha256"] == hashlib.sha256(binary).hexdigest()
+    assert (folder / "trace" / "trace-events-all").is_file()
+    assert built_by(tree, "1.2.3")[1].endswith("1.2.3 is there\n")
+
+
+def test_patch_is_in_its_build_only(tree, no_check):
+    assert built_by(tree, "1.2.3-no-check", no_check)[0] == 0
+    assert built_by(tree, "1.2.3")[0] == 0
+    cache = tree.parents[1]
+    assert "check = 0" in (cache / "1.2.3-no-check" / fetched.BINARY).read_text()
+    assert "check = 1" in (cache / "1.2.3" / fetched.BINARY).read_text()
+    found = json.loads((cache / "1.2.3-no-check" / fetched.MANIFEST).read_text())
+    assert found["patch"] == hashlib.sha256(no_check.read_bytes()).hexdigest()
+    assert (tree / "source" / "check.c").read_text() == SOURCE
+
+
+def test_patch_that_has_changed_is_built_again(tree, no_check):
+    built_by(tree, "1.2.3-no-check", no_check)
+    no_check.write_text(no_check.read_text().replace("check = 0", "check = 2"))
+    assert built_by(tree, "1.2.3-no-check", no_check)[0] == 0
+    assert "check = 2" in (tree.parents[1] / "1.2.3-no-check" / fetched.BINARY).read_text()
+
+
+def test_patch_that_does_not_apply_leaves_the_source_as_it_was(tree, no_check):
+    no_check.write_text(no_check.read_text().replace("check = 1", "check = 9"))
+    status, said = built_by(tree, "1.2.3-no-check", no_check)
+    assert status == 1
+    assert said.endswith("no-check.patch does not apply to QEMU 1.2.3: see above\n")
+    assert (tree / "source" / "check.c").read_text() == SOURCE
+    assert not (tree.parents[1] / "1.2.3-no-check").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_build_leaves_nothing_finished_and_goes_on_the_next_time(
+    tree, no_check, number
+):
+    (tree / "wait").touch()
+    process = recipe(tree, "1.2.3-no-check", no_check)
+    while not (tree / "waits").exists():
+        assert process.poll() is None
+    process.send_signal(number)
+    if number is signal.SIGKILL:  # nobody has ended it
+        os.kill(int((tree / "waits").read_text() or _of(tree)), signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == (143 if number is signal.SIGTERM else -9)
+    cache = tree.parents[1]
+    assert not (cache / "1.2.3-no-check").exists()
+    assert not fetched_names(cache)
+    (tree / "wait").unlink()
+    assert built_by(tree, "1.2.3")[0] == 0
+    assert "check = 1" in (cache / "1.2.3" / fetched.BINARY).read_text(), "the patch is out again"
+
+
+def _of(tree: Path) -> str:
+    while not (text := (tree / "waits").read_text()):
+        pass
+    return text
+
+
+def fetched_names(cache: Path) -> list[Path]:
+    """What would be taken for a build."""
+    return list(cache.glob(f"[!.]*/{fetched.BINARY}"))
