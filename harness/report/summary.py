@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
-from harness.errors import CannotRunHere, HarnessError, PrerequisiteMissing
+from harness.errors import CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import SCENARIO, Manifest
 from harness.report.measured import Measured
 from harness.scenario import Scenario
@@ -56,9 +56,9 @@ class Entry:
 
     @classmethod
     def lost(
-        cls, name: str, path: Path | None, words: str, error: HarnessError | None, seconds: float
+        cls, name: str, path: Path | None, words: str, error: Exception, seconds: float | None
     ) -> "Entry":
-        """A run that was not made, for ``error``, which is told in ``words``; None: a bug."""
+        """A run that was not made, for ``error``, which is told in ``words``."""
         return cls(
             name=name,
             path=path,
