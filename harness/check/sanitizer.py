@@ -18,7 +18,7 @@ How this could be wrong, and what stands against it:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.check.endings import PEERS
@@ -34,7 +34,7 @@ _FIRST = tuple(
         r"(?P<what>[^\s:]+:\d+:\d+: runtime error: .+)",
     )
 )
-_FRAME = re.compile(r"\s*#\d+ (?:0x[0-9a-f]+ )?(?:in )?(?P<function>[A-Za-z_]\w*)")
+_FRAME = re.compile(r"\s*#(?P<number>\d+) (?:0x[0-9a-f]+ )?(?:in )?(?P<function>[A-Za-z_]\w*)")
 _CHANGING = re.compile(r" \(pid=\d+\)| (?:pc|bp|sp) 0x[0-9a-f]+| 0x[0-9a-f]+(?= )")
 """Numbers that are others in each run."""
 _ALLOCATOR = re.compile(r"__interceptor_|__asan|_*(malloc|calloc|realloc|vasprintf|g_)")
@@ -94,10 +94,21 @@ def _report(side: Side, lines: Sequence[Record]) -> Report:
     assert match is not None
     tool = match.groupdict().get("tool", "UndefinedBehaviorSanitizer")
     what = _CHANGING.sub("", match["what"]).strip()
-    frames = [frame["function"] for text in texts if (frame := _FRAME.match(text))]
-    own = [name for name in frames if not _ALLOCATOR.match(name)]
+    own = next(filter(None, _stacks(texts)), [])
     evidence = [record for record, text in zip(lines, texts, strict=True) if text.strip()]
     return Report(side, tool, what, tuple(own[:3]), tuple(evidence[:_LINES]))
+
+
+def _stacks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Functions of each stack, the innermost first, allocators left out."""
+    found: list[str] = []
+    for text in texts:
+        if frame := _FRAME.match(text):
+            if frame["number"] == "0":
+                yield found
+                found = []
+            found += [] if _ALLOCATOR.match(frame["function"]) else [frame["function"]]
+    yield found
 
 
 def _has_quit(run: CheckedRun, side: Side) -> bool:

@@ -75,7 +75,8 @@ def environment(
     suppressed = binary.resolve().parent / SUPPRESSIONS
     ours = {
         "ASAN_OPTIONS": f"abort_on_error=1:allocator_may_return_null=1:"
-        f"max_allocation_size_mb={limit_mib}",
+        # GLib has no frame pointers: without a real unwinder a leak's stack ends there.
+        f"max_allocation_size_mb={limit_mib}:fast_unwind_on_malloc=0:malloc_context_size=16",
         "LSAN_OPTIONS": "exitcode=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TSAN_OPTIONS": f"exitcode=0:allocator_may_return_null=1:"

@@ -128,6 +128,21 @@ def test_error_that_ended_a_qemu_is_told_before_its_other_reports():
     assert finding.numbers["sanitizer_reports"] == 2
 
 
+def test_functions_are_of_one_stack_the_first_that_has_some():
+    """The unwinder may have come no further than the allocator."""
+    lines = (
+        *LEAK[:6],
+        "Indirect leak of 8 byte(s) in 1 object(s) allocated from:",
+        "    #0 0x7f in __interceptor_calloc (/lib/libasan.so.8+0xb6)",
+        "    #1 0x55 in qio_task_new ../io/task.c:58",
+        "    #2 0x55 in qio_channel_tls_bye ../io/channel-tls.c:352",
+        "Indirect leak of 8 byte(s) in 1 object(s) allocated from:",
+        "    #0 0x55 in elsewhere ../x.c:1",
+    )
+    finding = find(saying(completed(scenario()), SRC, lines), "RUN")
+    assert finding.sentence.endswith("memory leaks in qio_task_new < qio_channel_tls_bye")
+
+
 def test_long_report_is_cut():
     run = saying(completed(scenario()), SRC, (*ADDRESS, *("    #2 0x5 in f x.c:1",) * 100))
     assert len(find(run, "RUN").evidence) == sanitizer._LINES
