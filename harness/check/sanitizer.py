@@ -35,7 +35,7 @@ _FIRST = tuple(
     )
 )
 _FRAME = re.compile(r"\s*#(?P<number>\d+) (?:0x[0-9a-f]+ )?(?:in )?(?P<function>[A-Za-z_]\w*)")
-_CHANGING = re.compile(r" \(pid=\d+\)| (?:pc|bp|sp) 0x[0-9a-f]+| 0x[0-9a-f]+(?= )")
+_CHANGING = re.compile(r" \(pid=\d+\)| on (?:unknown )?address .*")
 """Numbers that are others in each run."""
 _ALLOCATOR = re.compile(r"__interceptor_|__asan|_*(malloc|calloc|realloc|vasprintf|g_)")
 _LINES = 16

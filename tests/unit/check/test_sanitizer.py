@@ -53,8 +53,7 @@ def saying(run, side, lines):
     [
         (
             ADDRESS,
-            "AddressSanitizer: heap-use-after-free on address at"
-            " in multifd_recv_thread < start_thread",
+            "AddressSanitizer: heap-use-after-free in multifd_recv_thread < start_thread",
         ),
         (LEAK, "LeakSanitizer: detected memory leaks in error_setv"),
         (
