@@ -327,9 +327,6 @@ class Session:
                     else []
                 ),
             )
-        except QmpError:
-            await lacking.at_set_up(peer.vm.monitor, peer.binary, self.scenario)
-            raise
         except (QmpTimeout, LostVM) as error:
             # It came up and then hung or died: that is QEMU's doing, and judged.
             await self._record_deadline((peer,), str(error))

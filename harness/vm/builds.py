@@ -232,7 +232,7 @@ async def probe(binary: Path) -> Probe:
             machines = await monitor.execute("query-machines")
             schema = await _ask(monitor, "query-qmp-schema")
             properties = await _ask(monitor, "device-list-properties", typename="vfio-pci")
-            types = await monitor.execute("qom-list-types")
+            types = await _ask(monitor, "qom-list-types")
             process.is_end_asked = True
             await monitor.execute("quit")
         except (LostVM, LaunchError) as error:
