@@ -4,6 +4,7 @@
 
     HarnessError                  one line for the user: what, where, what to do
     +-- PrerequisiteMissing       this machine or build lacks something named  (exit 3)
+    |   `-- CannotRunHere         what one scenario needs; others can be run
     +-- UsageError                the caller asked for something impossible    (exit 4)
     +-- VMError                   a QEMU could not be used                     (exit 3)
     |   +-- LaunchError           it never reached its monitor
@@ -38,6 +39,10 @@ class HarnessError(Exception):
 
 class PrerequisiteMissing(HarnessError):
     """Something that has to be installed, built in or allowed is not there."""
+
+
+class CannotRunHere(PrerequisiteMissing):
+    """This machine or build lacks what a scenario needs; another scenario may do without it."""
 
 
 class UsageError(HarnessError):

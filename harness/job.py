@@ -99,17 +99,11 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
     for binary in dict.fromkeys(name for each in found for name in (each.qemu, each.qemu_dst)):
         has_trace = any(each.trace for each in found if binary in (each.qemu, each.qemu_dst))
         _require(Path(binary), trace_events, is_shared=len(found) > 1, has_trace=has_trace)
-    if not paths and not settings.has_shape:
-        return [each for each in found if not each.has_tls or _have_tls(each)]
-    for each, origin in zip(found, origins, strict=True):
-        with scenario_checks.named(origin):
-            fits.require(each, trace_events)
+    if paths or settings.has_shape:
+        for each, origin in zip(found, origins, strict=True):
+            with scenario_checks.named(origin):
+                fits.require(each, trace_events)
     return found
-
-
-def _have_tls(wanted: Scenario) -> bool:
-    """Whether its builds know TLS; the main job does not ask what they cannot answer."""
-    return all(builds.has_tls(Path(binary)) for binary in (wanted.qemu, wanted.qemu_dst))
 
 
 def _plain(kinds: tuple[Device, ...]) -> Scenario:
@@ -254,6 +248,7 @@ def run(
     replayed: Capture | None = None,
     reports: Sequence[Path] = (),
     baseline: Path | None = None,
+    may_leave_out: bool = False,
     complain: Complain,
 ) -> int:
     """Run all of ``wanted``, report, and give the exit status.
@@ -264,6 +259,8 @@ def run(
     :param replayed: takes the source's place in the one scenario that is wanted
     :param baseline: a run directory or a folder of them: what the runs are compared with, and
         the exit status is about what got worse (``report.comparison``)
+    :param may_leave_out: a run that needs what is not here is left out, and the report says so,
+        as in the main job, which nobody has chosen for this build; else it is lost
 
     :raise UsageError: a report would be of no kind, or nothing of all this can be captured
     :raise HistoryError: ``baseline`` has no run, or none of a scenario that is wanted
@@ -304,9 +301,11 @@ def run(
                     has_capture=has_capture,
                     replayed=replayed,
                 )
-                entries += made
                 done += 1
-                for entry in made:
+                for each_made in made:
+                    is_left_out = may_leave_out and each_made.cannot_run
+                    entry = each_made.as_left_out() if is_left_out else each_made
+                    entries.append(entry)
                     progress.end(entry)
                     if entry.error and entry.error not in told:
                         told.add(entry.error)
@@ -383,10 +382,7 @@ def _lost(name: str, path: Path | None, failure: Exception, seconds: float | Non
     else:
         traceback.print_exception(failure)
         error = f"{there or name}: {failure!r}: a bug of the harness"
-    missing = isinstance(failure, PrerequisiteMissing)
-    return Entry(
-        name=name, path=there, error=error, error_status=status, missing=missing, seconds=seconds
-    )
+    return Entry.lost(name, there, error, status, failure, seconds)
 
 
 def _entries(made: Run | None) -> Iterator[Entry]:

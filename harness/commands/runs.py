@@ -96,21 +96,18 @@ def _add_recheck(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from harness import in_rig, job  # noqa: PLC0415
 
-    wanted = job.scenarios(
-        options.scenario,
-        job.Settings(
-            qemu=options.qemu,
-            qemu_dst=options.qemu_dst,
-            channels=options.channels,
-            kinds=device_argument.parse(options.device),
-            devices=options.devices,
-            size=options.size,
-            seed=options.seed,
-            guest=options.guest,
-            faults=faults(options.fault),
-        ),
-        options.trace_events,
+    settings = job.Settings(
+        qemu=options.qemu,
+        qemu_dst=options.qemu_dst,
+        channels=options.channels,
+        kinds=device_argument.parse(options.device),
+        devices=options.devices,
+        size=options.size,
+        seed=options.seed,
+        guest=options.guest,
+        faults=faults(options.fault),
     )
+    wanted = job.scenarios(options.scenario, settings, options.trace_events)
     if in_rig.is_needed(wanted):
         folders = [path.absolute().parent for path in options.report]
         return in_rig.run(wanted, options.runs, _again(options), writable=folders)
@@ -120,6 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         has_capture=options.capture,
         has_valid_kept=not options.remove_valid,
         baseline=options.baseline,
+        may_leave_out=not options.scenario and not settings.has_shape,
         **_how(options),
     )
 

@@ -18,3 +18,5 @@ class BuildFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Names of migration capabilities; empty: not asked for."""
     trace_events: bool = True
     """Whether the binary was built with the log trace backend."""
+    sanitizers: tuple[str, ...] = ()
+    """It was built with: ``address``, ``undefined``, ``thread``."""

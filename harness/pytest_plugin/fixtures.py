@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from harness.check import deviations
 from harness.check.verdict import Outcome
-from harness.errors import PrerequisiteMissing
+from harness.errors import CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import RunDir
 from harness.pytest_plugin.counting import interrupted
 from harness.run import Run, known_deviations, run_scenario
@@ -93,7 +93,10 @@ async def pair_built(
 @pytest_asyncio.fixture
 async def pair_booted(pair_built: Session) -> Session:
     """A session whose QEMUs are both up, configured, and not migrating."""
-    assert await pair_built.boot(), "a QEMU refused to start"
+    try:
+        assert await pair_built.boot(), "a QEMU refused to start"
+    except CannotRunHere as error:
+        pytest.skip(f"cannot run here: {error}")
     return pair_built
 
 
@@ -114,7 +117,8 @@ def judged(
 ) -> Judged:
     """Runs and judges a scenario with the builds under test, where it does not name its own.
 
-    A run that an intermittent known deviation interrupts makes the test an expected failure.
+    A run that an intermittent known deviation interrupts makes the test an expected failure; one
+    that needs what this build or machine lacks, a skip.
     """
 
     def with_builds(scenario: Scenario) -> Scenario:
@@ -131,7 +135,10 @@ def judged(
         trace_events = pytestconfig.getoption("--trace-events")
         wanted = await asyncio.to_thread(with_builds, scenario)  # may have to ask the builds
         await asyncio.to_thread(fits.require, wanted, trace_events)
-        first = await run_scenario(wanted, results_dir, trace_events=trace_events)
+        try:
+            first = await run_scenario(wanted, results_dir, trace_events=trace_events)
+        except CannotRunHere as error:
+            pytest.skip(f"cannot run here: {error}")
         done: Run | None = first
         while done is not None:
             _tell_numbers(request.node, done)

@@ -150,7 +150,7 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> Comparison:
         name = f"{name}, then {now}"
         old, new = {name: group}, {name: group_now}
     names = [name for name in old if name in new]
-    lost = [entry for entry in (*before, *after) if entry.verdict is None]
+    lost = [entry for entry in (*before, *after) if entry.verdict is None and not entry.left_out]
     changes: list[Change] = []
     unchanged = 0
     for name in dict.fromkeys((*old, *new)):

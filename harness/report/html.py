@@ -25,7 +25,15 @@ from harness.report.charts import Chart, charts, span_words
 from harness.report.measured import measured
 from harness.report.summary import Entry, Report
 from harness.report.timeline import Downtime, Timeline, Wait, timeline
-from harness.report.words import WORDS, build_words, moment, numbers_words, ranges, record_words
+from harness.report.words import (
+    LEFT_OUT,
+    WORDS,
+    build_words,
+    moment,
+    numbers_words,
+    ranges,
+    record_words,
+)
 
 _TEMPLATE = Path(__file__).with_suffix(".html.j2")
 _BUDGET: Final = 3_000_000
@@ -214,6 +222,8 @@ def _run(report: Report, number: int, entry: Entry, folder: Path) -> dict[str, A
             commands.append(("Judge again", shlex.join(entry.recheck)))
     if entry.known is not None:
         word, style = _KNOWN, "unknown"
+    elif entry.left_out:
+        word, style = LEFT_OUT, "unknown"
     else:
         word, style = WORDS[entry.outcome], entry.outcome or "lost"
     return {

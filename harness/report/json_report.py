@@ -93,7 +93,7 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "path": str(entry.path) if entry.path is not None else None,
-        "outcome": "known deviation" if entry.known else entry.outcome or "lost",
+        "outcome": _outcome(entry),
         "known": _deviation(entry.known) if entry.known is not None else None,
         "deviations": [
             {"seen_in": requirement, **_deviation(deviation)}
@@ -102,6 +102,7 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "seconds": entry.seconds if entry.seconds is None else round(entry.seconds, 3),
         "error": entry.error,
         "missing": entry.missing,
+        "left_out": entry.left_out,
         "source": _build(manifest.source) if manifest is not None else None,
         "destination": _build(manifest.destination) if manifest is not None else None,
         "waiting": entry.waiting,
@@ -110,6 +111,12 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "repeat": report.repeat(entry),
         "recheck": entry.recheck,
     }
+
+
+def _outcome(entry: Entry) -> str:
+    if entry.left_out:
+        return "left out"
+    return "known deviation" if entry.known else entry.outcome or "lost"
 
 
 def _deviation(known: Deviation) -> dict[str, Any]:

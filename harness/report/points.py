@@ -27,6 +27,7 @@ class Kind(enum.StrEnum):
     LOST = "lost"
     KNOWN = "known deviation"
     NOT_ASKED = "not asked"
+    LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,15 @@ def points(report: Report) -> Iterator[Point]:
                 sentence=entry.known.cause,
                 details=_details(report, entry, None),
                 seconds=_seconds(entry),
+            )
+        elif entry.left_out:
+            yield Point(
+                kind=Kind.LEFT_OUT,
+                requirement=_HARNESS,
+                title="made and judged",
+                run=names[number],
+                sentence=entry.left_out,
+                details={},
             )
         elif entry.verdict is None:
             yield Point(

@@ -1,12 +1,12 @@
 """What is reported: the runs, and what they say together about each requirement."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
-from harness.errors import LOST, USAGE
+from harness.errors import LOST, USAGE, CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import SCENARIO, Manifest
 from harness.report.measured import Measured
 from harness.scenario import Scenario
@@ -38,6 +38,10 @@ class Entry:
     """Exit status of the error: LOST, or USAGE where trying again does not help."""
     missing: bool = False
     """Whether the error is about what this machine or build does not have."""
+    cannot_run: bool = False
+    """Whether the error is about what its scenario needs, and another may do without."""
+    left_out: str = ""
+    """Why the main job did without it: what this machine or build lacks; empty: it was run."""
     seconds: float | None = None
     known: Deviation | None = None
     """The intermittent known deviation that interrupted it; None: none did."""
@@ -50,6 +54,31 @@ class Entry:
     no_capture: str = ""
     """Why there is no capture although one was wanted."""
 
+    @classmethod
+    def lost(
+        cls,
+        name: str,
+        path: Path | None,
+        words: str,
+        status: int,
+        error: Exception,
+        seconds: float | None,
+    ) -> "Entry":
+        """A run that was not made for ``error``, with its ``words`` and its exit ``status``."""
+        return cls(
+            name=name,
+            path=path,
+            error=words,
+            error_status=status,
+            missing=isinstance(error, PrerequisiteMissing),
+            cannot_run=isinstance(error, CannotRunHere),
+            seconds=seconds,
+        )
+
+    def as_left_out(self) -> "Entry":
+        """The same as one that the job did without."""
+        return replace(self, error="", missing=False, left_out=self.error)
+
     @property
     def outcome(self) -> Outcome | None:
         """What its verdict says; None: the run was lost."""
@@ -58,7 +87,7 @@ class Entry:
     @property
     def exit_status(self) -> int:
         """0 valid or only interrupted by what is known, 1 violated, 2 unknown, 3 lost, 4 usage."""
-        if self.known is not None:
+        if self.known is not None or self.left_out:
             return 0
         return self.verdict.exit_status if self.verdict is not None else self.error_status
 
@@ -129,7 +158,7 @@ class Report:
     @property
     def lost(self) -> list[Entry]:
         """Runs that could not be made or judged."""
-        return [entry for entry in self.entries if entry.verdict is None]
+        return [e for e in self.entries if e.verdict is None and not e.left_out]
 
     def conclusion(self) -> tuple[Outcome | None, tuple[str, ...]]:
         """What the exit status says, and it in sentences: the first for all, then what it leaves
@@ -146,6 +175,8 @@ class Report:
         known = sum(bool(entry.deviations) for entry in self.entries)
         names = dict.fromkeys(name for entry in self.entries for name in entry.deviations)
         more = [f"{known} {of} met a known deviation: {', '.join(names)}."] if known else []
+        left_out = sum(bool(entry.left_out) for entry in self.entries)
+        more += [f"{left_out} {of} left out: it cannot be run here."] if left_out else []
         outcome: Outcome | None = None
         if self.interrupted:
             told = f"INTERRUPTED: {self.interrupted}."
@@ -159,7 +190,8 @@ class Report:
             outcome, told = Outcome.UNKNOWN, f"Unknown: {ids[Outcome.UNKNOWN]}."
         elif ids[Outcome.VALID]:
             valid = sum(row.outcome is Outcome.VALID for row in rows)
-            runs = f"{count} run{'s' if count != 1 else ''}"
+            judged = count - left_out
+            runs = f"{judged} run{'s' if judged != 1 else ''}"
             outcome, told = Outcome.VALID, f"Valid: all {valid} that were asked, in {runs}."
         else:
             outcome, told = Outcome.UNKNOWN, "Nothing was judged."

@@ -1,9 +1,9 @@
 """The report as TAP version 13, the Test Anything Protocol (testanything.org).
 
 What ``meson test`` and ``prove`` read.  A violated, unknown or lost point is ``not ok``,
-a known deviation ``not ok`` with ``# TODO``, a requirement that no run asks about ``ok``
-with ``# SKIP``; so a consumer passes it exactly if the exit status is 0.  The diagnostics
-under a point are YAML of one level: strings, and lists of them.
+a known deviation ``not ok`` with ``# TODO``, a requirement that no run asks about and a run
+that was left out ``ok`` with ``# SKIP``; so a consumer passes it exactly if the exit status
+is 0.  The diagnostics under a point are YAML of one level: strings, and lists of them.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from harness.report.points import Kind, Point, points
 from harness.report.summary import Report
 
-_OK = (Kind.VALID, Kind.NOT_ASKED)
+_SKIPPED = (Kind.NOT_ASKED, Kind.LEFT_OUT)
 
 
 def render(report: Report) -> str:
@@ -25,12 +25,12 @@ def render(report: Report) -> str:
 
 
 def _point(number: int, point: Point) -> Iterator[str]:
-    ok = "ok" if point.kind in _OK else "not ok"
+    ok = "ok" if point.kind in (Kind.VALID, *_SKIPPED) else "not ok"
     where = f" in {point.run}" if point.run else ""
     yield f"{ok} {number} - {_plain(f'{point.requirement}{where}: {point.title}')}" + (
         _directive(point)
     )
-    if point.kind is Kind.NOT_ASKED:
+    if point.kind in _SKIPPED:
         return
     yield "  ---"
     yield f"  verdict: {_quoted(point.kind)}"
@@ -49,7 +49,7 @@ def _point(number: int, point: Point) -> Iterator[str]:
 def _directive(point: Point) -> str:
     if point.kind is Kind.KNOWN:
         return f" # TODO known deviation: {_plain(point.sentence)}"
-    if point.kind is Kind.NOT_ASKED:
+    if point.kind in _SKIPPED:
         return f" # SKIP {_plain(point.sentence)}"
     return ""
 

@@ -19,6 +19,7 @@ from harness.check.verdict import Finding, Outcome
 from harness.history.rundir import BY_HAND
 from harness.report.summary import Entry, Report, Row, show_again
 from harness.report.words import (
+    LEFT_OUT,
     WORDS,
     build_words,
     moment,
@@ -65,7 +66,7 @@ def tell_run(out: Console, number: int, entry: Entry) -> None:
         f"{number:>3}  ",
         (
             f"{_word(entry):<{_WORD_WIDTH}}",
-            _STYLES[Outcome.UNKNOWN if entry.known else entry.outcome],
+            _STYLES[Outcome.UNKNOWN if entry.known or entry.left_out else entry.outcome],
         ),
         f"{took}  ",
         str(entry.path or entry.name),
@@ -74,6 +75,8 @@ def tell_run(out: Console, number: int, entry: Entry) -> None:
 
 
 def _word(entry: Entry) -> str:
+    if entry.left_out:
+        return LEFT_OUT
     return "known" if entry.known is not None else WORDS[entry.outcome]
 
 
@@ -91,6 +94,7 @@ def tell(out: Console, report: Report, *, runs_told: bool) -> None:
         _tell_requirements(out, report)
     for number, entry in enumerate(report.entries, 1):
         _tell_findings(out, report, number, entry)
+    _tell_left_out(out, report)
     _tell_lost(out, report)
     out.print()
     _tell_end(out, report)
@@ -254,11 +258,23 @@ def _tell_deviation(out: Console, known: Deviation) -> None:
     out.print(Text(f"    show it again with: {shlex.join(show_again(known))}"), soft_wrap=True)
 
 
+def _tell_left_out(out: Console, report: Report) -> None:
+    """The runs that cannot be made here; those for the same reason together."""
+    reasons: dict[str, list[str]] = {}
+    for entry in report.entries:
+        if entry.left_out:
+            reasons.setdefault(entry.left_out, []).append(entry.name)
+    for why, names in reasons.items():
+        out.print()
+        _print(out, Text(f"Left out: {', '.join(names)}"))
+        _paragraph(out, why)
+
+
 def _tell_lost(out: Console, report: Report) -> None:
     """The runs that were lost; those with the same error together."""
     lost: dict[str, list[int]] = {}
     for number, entry in enumerate(report.entries, 1):
-        if entry.verdict is None:
+        if entry.verdict is None and not entry.left_out:
             lost.setdefault(entry.error, []).append(number)
     for error, numbers in lost.items():
         out.print()

@@ -14,6 +14,8 @@ WORDS = {
     None: "LOST",
 }
 """An outcome as it is printed; None: the run was lost."""
+LEFT_OUT = "left out"
+"""A run of the main job that cannot be made here, as it is printed."""
 
 _LONGEST_LINE = 200
 _MOST_LINES = 16

@@ -10,7 +10,7 @@ import msgspec
 
 from harness.devices.attachments import Attachments
 from harness.devices.vfio_pci import address_of
-from harness.errors import PrerequisiteMissing, QmpError, of_a_part
+from harness.errors import CannotRunHere, PrerequisiteMissing, QmpError, of_a_part
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import (
@@ -23,7 +23,7 @@ from harness.scenario import MIB, Scenario
 from harness.session.log import Log, Voice
 from harness.trace.catalogue import Catalogue
 from harness.trace.reader import TraceReader
-from harness.vm import builds, migration
+from harness.vm import builds, lacking, migration
 from harness.vm.activity import Activity
 from harness.vm.console import Console
 from harness.vm.credentials import Setup
@@ -113,7 +113,7 @@ class Peer:
     async def configure(self, scenario: Scenario, tls: Setup) -> None:
         """Set its migration up.  If QEMU refuses the settings, that is left to the verdict.
 
-        :raise PrerequisiteMissing: its build cannot do what they ask for
+        :raise CannotRunHere: its build lacks what they ask for
         """
         before = self._defaults
         try:
@@ -121,10 +121,9 @@ class Peer:
                 self._defaults = await self.vm.monitor.execute("query-migrate-parameters")
             await migration.configure(self.vm.monitor, scenario, tls, before)
         except QmpError as error:
+            await lacking.at_set_up(self.vm.monitor, self.binary, scenario)
             if migration.lacks(error):
-                raise PrerequisiteMissing(
-                    f"{self.binary}: this build cannot do it: {error}"
-                ) from error
+                raise CannotRunHere(f"{self.binary}: this build cannot do it: {error}") from error
             self.is_configured = self.is_up = False
         else:
             self.is_configured = True
@@ -171,21 +170,6 @@ class Peer:
                 "(configure --enable-trace-backends=log)"
             )
         return [record for record in found if record.t_ns >= since_ns]
-
-    def require_properties(self, scenario: Scenario) -> None:
-        """Whether its build has all that ``scenario`` sets of vfio-pci, as far as that is known.
-
-        :raise PrerequisiteMissing: it has not
-        """
-        known = self.facts.vfio_pci_properties if self.facts else ()
-        wanted = {name for spec in scenario.devices for name in spec.properties}
-        if any(spec.multifd_transfer is not None for spec in scenario.devices):
-            wanted.add("x-migration-multifd-transfer")
-        missing = sorted(wanted - set(known)) if known else []
-        if missing:
-            raise PrerequisiteMissing(
-                f"{self.binary}: this build's vfio-pci has no property {', '.join(missing)}"
-            )
 
     def close_devices(self) -> None:
         """After QEMU's end.

@@ -11,7 +11,7 @@ from harness.scenario import Scenario
 from harness.session import guest_side
 from harness.session.log import Log
 from harness.session.peer import Peer
-from harness.vm import command_line, guest_image, migration
+from harness.vm import command_line, guest_image, lacking, migration
 
 _FIRST_ROUNDS = 2
 """Rounds until memory and devices are surely full of its pattern, and were found good."""
@@ -33,12 +33,13 @@ def boot(peer: Peer, scenario: Scenario, firmware: Path) -> tuple[Sequence[str],
     where there is one.
 
     :param firmware: the file with that of the scenario
-    :raise PrerequisiteMissing: the guest's image is not built
+    :raise PrerequisiteMissing: the guest's image is not built, or QEMU has no firmware for it
     """
     if scenario.guest is None or peer.console is None:
         return ("-bios", str(firmware)), ()
     console = peer.console
     if scenario.has_linux:
+        lacking.of_firmware(peer.binary)
         boots = guest_image.find().options(scenario.guest.memory_kib)
     else:
         boots = ["-bios", str(firmware)]

@@ -34,8 +34,9 @@ from harness.session.link import Link
 from harness.session.log import Log, Progress, silent
 from harness.session.memory_watch import MemoryWatch
 from harness.session.peer import Peer
+from harness.supervisor.attached import memfd_bytes
 from harness.vfio.state_bytes import Stopped
-from harness.vm import builds, command_line, migration
+from harness.vm import builds, command_line, lacking, migration
 from harness.vm.activity import Activity
 from harness.vm.credentials import Credentials
 from harness.vm.sockets import Sockets
@@ -167,6 +168,7 @@ class Session:
         :raise HarnessError: one could not be started at all
         """
         self.progress("boot")
+        lacking.of_memory(memfd_bytes(self.scenario), self.scenario)
         private.write(self.rundir.folder / _FIRMWARE, running_guest.firmware(self.scenario))
         self._tls.write()
         self._sockets.make()
@@ -318,13 +320,14 @@ class Session:
         )
         try:
             await peer.vm.launch(argv, peer.devices.launch, fds, limit)
-        except LaunchError:
+        except LaunchError as error:
             if peer.vm.process is None or peer.vm.process.pid == 0:
                 raise  # nothing was executed: no QEMU said anything
             # A QEMU that refuses to start is what some scenarios are about: find out
             # whether the build is to blame, else leave it to the verdict.
-            peer.facts = (await builds.probe(peer.binary)).facts
-            peer.require_properties(self.scenario)
+            probe = await builds.probe(peer.binary)
+            lacking.at_launch(probe.facts, probe.types, argv, self.scenario, str(error))
+            peer.facts = probe.facts
             return
         builds.require_version(peer.binary, peer.vm.monitor.version)
         peer.listen()

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.history import Kind, Record, Side
-from harness.scenario import DataPath, EmulatedDevice
+from harness.scenario import DataPath, EmulatedDevice, Scenario
 from harness.supervisor.memory import Memfd
 from harness.supervisor.seccomp import DATA_FD_BASE, DATA_FD_END
 from harness.vfio.device import PciFunction
@@ -30,6 +30,14 @@ def uses_memfd(spec: EmulatedDevice, is_saving: bool) -> bool:
         else (spec.load == type(spec.load)(lie=spec.load.lie, lie_at=spec.load.lie_at))
     )
     return plain and (spec.total_size <= MEMFD_LIMIT or spec.load.lie is not None)
+
+
+def memfd_bytes(scenario: Scenario) -> int:
+    """Bytes of state that the devices of ``scenario`` keep in memfds, on both sides."""
+    return sum(
+        spec.total_size * sum(uses_memfd(spec, is_saving) for is_saving in (True, False))
+        for spec in scenario.emulated
+    )
 
 
 class AttachedDevice:

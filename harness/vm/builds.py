@@ -15,7 +15,7 @@ from harness import interrupt
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError
 from harness.history import Side
 from harness.history.builds import BuildFacts
-from harness.vm import fetched
+from harness.vm import built, fetched, sanitizers
 from harness.vm.activity import Activity
 from harness.vm.memory_file import memory_file
 from harness.vm.process import QemuProcess, launch_plain
@@ -43,7 +43,7 @@ def find(given: str = "") -> Path:
         if name:
             return _executable(_named(name, origin) or Path(shutil.which(name) or name), origin)
     on_path = shutil.which(BINARY)
-    there = fetched.binaries()
+    there = fetched.binaries(is_plain=True)
     if on_path and (version_of(Path(on_path)) >= MINIMUM or not there):
         return Path(on_path).absolute()
     if there:
@@ -54,11 +54,14 @@ def find(given: str = "") -> Path:
 
 
 def _named(name: str, origin: str) -> Path | None:
-    """The fetched build called so; None: nothing is called so.
+    """The fetched or built QEMU called so; None: nothing is called so.
 
-    :raise PrerequisiteMissing: it can be fetched, but was not
+    :raise PrerequisiteMissing: it can be fetched or built, but was not
     """
     if name not in fetched.names():
+        command = built.command_for(name)
+        if command and not Path(name).exists():
+            raise PrerequisiteMissing(f"{origin}: {name} is not there yet: {command}")
         return None
     binary = fetched.CACHE / name / BINARY
     if not binary.exists():
@@ -166,6 +169,7 @@ async def facts(monitor: Monitor, binary: Path | str) -> BuildFacts:
         vfio_pci_properties=tuple(sorted(p["name"] for p in properties)),
         capabilities=tuple(sorted(c["capability"] for c in capabilities)),
         trace_events=any(state["state"] != "unavailable" for state in states),
+        sanitizers=sanitizers.of(Path(binary)),
     )
 
 
@@ -175,9 +179,9 @@ class Probe:
     :ivar facts: version, properties, capabilities
     :ivar machines: machine types, with aliases
     :ivar has_log_backend: whether ``-trace`` with ``-D`` really writes
-    :ivar has_tls: whether it was built with GnuTLS
     :ivar schema: its answer to query-qmp-schema (qapi/introspect.json)
     :ivar properties: its answer to device-list-properties of vfio-pci (qapi/qdev.json)
+    :ivar types: names of its QOM types
     """
 
     def __init__(
@@ -185,16 +189,16 @@ class Probe:
         facts: BuildFacts,
         machines: tuple[str, ...],
         has_log_backend: bool,
-        has_tls: bool = True,
         schema: Sequence[dict[str, Any]] = (),
         properties: Sequence[dict[str, Any]] = (),
+        types: frozenset[str] = frozenset(),
     ) -> None:
         self.facts = facts
         self.machines = machines
         self.has_log_backend = has_log_backend
-        self.has_tls = has_tls
         self.schema = schema
         self.properties = properties
+        self.types = types
 
 
 async def probe(binary: Path) -> Probe:
@@ -228,7 +232,7 @@ async def probe(binary: Path) -> Probe:
             machines = await monitor.execute("query-machines")
             schema = await _ask(monitor, "query-qmp-schema")
             properties = await _ask(monitor, "device-list-properties", typename="vfio-pci")
-            has_tls = await _takes(monitor, "tls-creds-anon", endpoint="server")
+            types = await _ask(monitor, "qom-list-types")
             process.is_end_asked = True
             await monitor.execute("quit")
         except (LostVM, LaunchError) as error:
@@ -246,30 +250,13 @@ async def probe(binary: Path) -> Probe:
                 process.kill_now()  # nothing, where it has ended
         names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
         wrote = b"qmp" in trace.read_bytes()
-    return Probe(found, tuple(sorted(names)), wrote, has_tls, schema, properties)
-
-
-async def _takes(monitor: Monitor, qom_type: str, **properties: str) -> bool:
-    """Whether an object of ``qom_type`` can be made."""
-    try:
-        await monitor.execute("object-add", {"qom-type": qom_type, "id": "probe", **properties})
-    except QmpError:
-        return False
-    return True
+    known = frozenset(each["name"] for each in types)
+    return Probe(found, tuple(sorted(names)), wrote, schema, properties, known)
 
 
 def probe_now(binary: Path) -> Probe:
     """:func:`probe`, from code that runs no loop."""
     return interrupt.run(probe(binary))
-
-
-@functools.cache
-def has_tls(binary: Path) -> bool:
-    """Whether ``binary`` was built with GnuTLS (crypto/tlscreds*.c).
-
-    :raise PrerequisiteMissing: it does not come up
-    """
-    return probe_now(binary).has_tls
 
 
 @functools.cache

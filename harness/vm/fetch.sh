@@ -28,6 +28,8 @@ esac
 mkdir -p -- "${2:?the folder to fetch into}"
 cache=$(cd -- "$2" && pwd)
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=harness/vm/mirror.sh
+. "${BASH_SOURCE[0]%/*}/mirror.sh"
 exec 8>"$cache/$name.lock"
 flock 8 # a second run waits, and then finds the build
 
@@ -58,17 +60,6 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The Debian archive that this machine's apt uses.  Nothing where it uses none (another
-# distribution): mmdebstrap then has a default of its own.
-machine_mirror() {
-    local release
-    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    grep -qx 'ID=debian' /etc/os-release || return 0
-    # shellcheck disable=SC2016  # apt-get expands these
-    apt-get indextargets --no-release-info --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' |
-        awk -v release="$release" '$1 == release && $2 == "main" && !uri { uri = $3 } END { print uri }'
-}
-
 tree=$work/tree
 mirror=$(machine_mirror)
 packages=qemu-system-x86,qemu-system-common,qemu-system-data,seabios
@@ -84,7 +75,6 @@ options=(
         done | sort >"$unpacked"'
 )
 export unpacked=$work/packages
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ ! -e "$keyring" ] || options+=(--keyring="$keyring")
 if [ -n "$extra_suite" ]; then
     # Backports are taken only when asked for: a pin asks, for all of QEMU's packages.

@@ -1,4 +1,5 @@
-"""QEMU builds of a distribution that are fetched into a cache folder, each known by a name.
+"""QEMU builds in a cache folder, each known by a name: fetched from a distribution, or built
+from its source (``built``).
 
 ``fetch.sh`` beside this file is the recipe: it unpacks packages, and installs nothing.
 """
@@ -6,6 +7,7 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -38,30 +40,52 @@ CACHE = _cache()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``fetch.sh`` says of a build."""
+    """What ``fetch.sh`` or ``build.sh`` says of a build."""
 
     name: str
     qemu: str
     """Version, like ``10.0.13``."""
     debian: str
-    """Version of the package."""
+    """Version of the package, or of the source package."""
     suite: str
     architecture: str
     fetched: str
-    """Day, in UTC."""
+    """Day on which it was fetched or built, in UTC."""
     sha256: str = ""
     """Of the binary; empty: fetched by a recipe that did not tell."""
     packages: dict[str, str] = {}
-    """All packages that were unpacked, with their versions; empty: likewise."""
+    """All packages that were unpacked, with their versions; empty: not known, or it was built."""
+    variant: str = ""
+    """Of ``built.VARIANTS``; empty: it was fetched."""
+    configure: str = ""
+    """Options of QEMU's configure; empty: it was fetched."""
+    compiler: str = ""
+    """What it was built with; empty: it was fetched."""
+    patch: str = ""
+    """SHA-256 of the patch that was applied to the source; empty: none was."""
 
 
-def binaries() -> list[Path]:
-    """Of all builds that are there: those of ``NAMES`` first, in their order."""
+def binaries(*, is_plain: bool = False) -> list[Path]:
+    """Of all builds that are there: those of ``NAMES`` first, in their order.
+
+    :param is_plain: only those without sanitizer, counters or patch, which may pass for a QEMU
+        of their version
+    """
     order = list(NAMES)
     found = sorted(CACHE.glob(f"[!.]*/{BINARY}"))
+    if is_plain:
+        found = [path for path in found if _is_plain(path.parent.name)]
     known = [path for path in found if path.parent.name in NAMES]
     others = [path for path in found if path.parent.name not in NAMES]
     return [*sorted(known, key=lambda path: order.index(path.parent.name)), *others]
+
+
+def _is_plain(name: str) -> bool:
+    try:
+        found = manifest(name)
+    except PrerequisiteMissing:
+        return True  # who uses it is told
+    return found.variant in ("", "plain") and not found.patch
 
 
 def names() -> list[str]:
@@ -94,22 +118,33 @@ def fetch(name: str) -> Path:
     """
     if name not in NAMES:
         raise UsageError(f"qemu fetch: {name}: no such build; there are: {', '.join(NAMES)}")
+    run_recipe("qemu fetch", RECIPE, name, str(CACHE))
+    return CACHE / name / BINARY
+
+
+def run_recipe(command: str, recipe: Path, *arguments: str) -> None:
+    """Run ``recipe``; what it and its tools say goes to standard error.
+
+    :param command: of the user, for the error
+    :raise PrerequisiteMissing: it failed
+    """
     # Should we be killed, the recipe is told to end, and removes what it has begun.
-    command = ["setpriv", "--pdeathsig", "TERM", "--", "bash", str(RECIPE), name, str(CACHE)]
-    recipe: subprocess.Popen[bytes] | None = None
+    argv = ["setpriv", "--pdeathsig", "TERM", "--", "bash", str(recipe), *arguments]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    running: subprocess.Popen[bytes] | None = None
     try:
         with interrupt.held():
-            recipe = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
+            running = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=2, env=environment, start_new_session=True
             )
-        status = recipe.wait()
+        status = running.wait()
     except FileNotFoundError as error:
-        raise PrerequisiteMissing("qemu fetch: setpriv is not there: install util-linux") from error
+        raise PrerequisiteMissing(f"{command}: setpriv is not there: install util-linux") from error
     except KeyboardInterrupt:
-        if recipe is not None:
-            os.killpg(recipe.pid, signal.SIGTERM)  # bash waits for what it has started
-            recipe.wait()
+        if running is not None:
+            os.killpg(running.pid, signal.SIGTERM)  # bash waits for what it has started
+            running.wait()
         raise
     if status:
-        raise PrerequisiteMissing(f"qemu fetch: {name} could not be fetched: why stands above")
-    return CACHE / name / BINARY
+        did = "built" if command.endswith("build") else "fetched"
+        raise PrerequisiteMissing(f"{command}: {arguments[0]} could not be {did}: why stands above")

@@ -16,6 +16,7 @@ from typing import IO, Any, Protocol
 from harness import private
 from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Kind, Record, Side
+from harness.vm import sanitizers
 from harness.vm.activity import Activity
 
 # setpriv arms the parent-death signal before exec.  Should the harness die in the
@@ -105,7 +106,8 @@ class QemuProcess:
         memory_limit_bytes: int,
         cwd: Path | None = None,
     ) -> None:
-        """Start it in ``cwd``, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA).
+        """Start it in ``cwd``, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA;
+        where a sanitizer needs a shadow of the memory, by its own limit).
 
         :raise LaunchError: there is no such program, or nothing could be executed
         :raise PrerequisiteMissing: the system would end it for what is no fault of its own
@@ -119,6 +121,9 @@ class QemuProcess:
         if shutil.which(self.argv[0]) is None:  # setpriv would only write so, and end
             raise LaunchError(f"{self.side}: {self.argv[0]}: there is no such program")
         private.write(self._stderr_path, b"")
+        binary = Path(shutil.which(self.argv[0]) or self.argv[0])
+        built_with = sanitizers.of(binary)
+        environment = sanitizers.environment(binary, memory_limit_bytes) if built_with else None
         with self._stderr_path.open("wb") as stderr:
             try:
                 await self._launch(
@@ -129,6 +134,7 @@ class QemuProcess:
                         stdout=stderr,
                         stderr=stderr,
                         cwd=cwd,
+                        env=environment,
                     )
                 )
             except FileNotFoundError as error:
@@ -139,7 +145,8 @@ class QemuProcess:
                 raise LaunchError(f"{self.side}: {self.argv[0]}: {error.strerror}") from error
         self._pidfd = os.pidfd_open(self.pid)
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(self.pid, resource.RLIMIT_DATA, (memory_limit_bytes,) * 2)
+            if not sanitizers.has_shadow(built_with):
+                resource.prlimit(self.pid, resource.RLIMIT_DATA, (memory_limit_bytes,) * 2)
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)
         self._note("launched", {"argv": list(self.argv), "pid": self.pid})

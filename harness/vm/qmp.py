@@ -112,6 +112,10 @@ class Monitor:
         self._note("return", {"command": command, "value": value})
         return value
 
+    async def ask(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
+        """As :meth:`execute`, but not recorded: about the build, and none of the run's doing."""
+        return await self._ask(command, arguments, COMMAND_TIMEOUT_S)
+
     async def human(self, *lines: str) -> list[str]:
         """The human monitor's answers to ``lines``; not recorded.
 

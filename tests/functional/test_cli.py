@@ -47,12 +47,15 @@ def test_main_job_judges_every_requirement(results_dir: Path, qemu_src: Path) ->
     valid = {
         finding["requirement"]
         for run in report["runs"]
+        if not run["left_out"]
         for finding in run["verdict"]["findings"]
         if finding["outcome"] == "valid"
     }
     if any(run["known"] for run in report["runs"]):
         pytest.xfail("intermittent: a known deviation interrupted a run")
-    assert valid >= REQUIREMENTS
+    left_out = {run["name"] for run in report["runs"] if run["left_out"]}
+    assert all(name.startswith("tls-") for name in left_out), "the build has no TLS"
+    assert valid >= REQUIREMENTS - ({"SET-5"} if left_out else set())
 
 
 def test_recheck_says_the_same_as_the_run(results_dir: Path, scenario_file: Path) -> None:

@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     given = [metafunc.config.getoption(option) for option in ("--qemu", "--qemu-dst")]
     binaries = [builds.find(name) for name in given if name] or [builds.find()]
     found: dict[str, Path] = {}
-    for binary in (*binaries, *fetched.binaries()):
+    for binary in (*binaries, *fetched.binaries(is_plain=True)):
         version = builds.version_of(binary)
         if version >= builds.MINIMUM:
             found.setdefault(".".join(map(str, version)), binary)

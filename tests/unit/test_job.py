@@ -13,7 +13,7 @@ import pytest
 from harness import job, main_job
 from harness.check.judge import judge
 from harness.commands.arguments import faults
-from harness.errors import HistoryError, PrerequisiteMissing, UsageError, VMError
+from harness.errors import CannotRunHere, HistoryError, PrerequisiteMissing, UsageError, VMError
 from harness.fault_plan import Drop, Hold, Select, Until
 from harness.guest_plan import Guest
 from harness.history import Kind, Record, Side
@@ -57,24 +57,6 @@ def saved(tmp_path):
 
 
 # -- which scenarios ---------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def tls(monkeypatch):
-    """Whether builds have TLS; a test may change it."""
-    found = {"has_tls": True}
-    monkeypatch.setattr("harness.vm.builds.has_tls", lambda _binary: found["has_tls"])
-    return found
-
-
-def test_main_job_asks_a_build_without_tls_nothing_about_it(build, tls):
-    tls["has_tls"] = False
-    found = job.scenarios([], Settings(qemu=str(build())))
-    asked = {each.name for each in found}
-    assert {each.name for each in main_job.SCENARIOS} - asked == {
-        each.name for each in main_job.SCENARIOS if each.has_tls
-    }
-    assert len(asked) < len(main_job.SCENARIOS)
 
 
 def test_without_a_scenario_it_is_the_main_job(build):
@@ -409,6 +391,30 @@ def test_lost_run_is_one_line_and_the_others_are_made(runs, capsys):
 def test_error_that_loses_several_runs_is_complained_about_once(runs):
     same = (PrerequisiteMissing("no trace"), PrerequisiteMissing("no trace"))
     assert len(runs(*same, valid_run())[1]) == 1
+
+
+def test_main_job_leaves_out_what_cannot_be_run_here_and_says_so(runs, capsys):
+    lacks = CannotRunHere("/qemu: this build has no TLS")
+    status, complaints = runs(valid_run(), lacks, lacks, may_leave_out=True)
+    assert (status, complaints) == (0, [])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Left out: run1, run2 /qemu: this build has no TLS" in out
+    assert "in 1 run. 2 of 3 runs left out: it cannot be run here." in out
+
+
+def test_scenario_that_was_asked_for_is_lost_where_it_cannot_be_run(runs):
+    status, complaints = runs(valid_run(), CannotRunHere("/qemu: this build has no TLS"))
+    assert status == 3
+    assert complaints[0].startswith("/qemu: this build has no TLS")
+
+
+@pytest.mark.parametrize("error", [PrerequisiteMissing("no setpriv"), VMError("it is gone")])
+def test_main_job_leaves_out_nothing_else(runs, error):
+    assert runs(valid_run(), error, may_leave_out=True)[0] == 3
+
+
+def test_main_job_of_which_all_is_left_out_is_not_valid(runs):
+    assert runs(CannotRunHere("no vfio-pci"), may_leave_out=True)[0] == 2
 
 
 def test_where_all_runs_are_lost_the_complaint_is_all(runs, capsys):

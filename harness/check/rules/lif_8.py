@@ -11,9 +11,10 @@ each channel's thread (M_TRIM_THRESHOLD and M_ARENA_MAX of mallopt(3)).  On QEMU
 11.1.3 up to 4 MiB were seen to stay with one channel, 9 with 4, 19 with 16, whatever the size
 (4 to 256 MiB).  So a leak shows only where a state is large: of RETURN_FACTOR times what may
 be kept.  Of one as large, most must be gone; if most is left, the buffers were not freed.
-In between nothing can be told, nor about a leak of a few buffers.
+In between nothing can be said, nor about a leak of a few buffers.
 
-Not asked where a guest runs: its memory comes in, too.
+Not asked where a guest runs: its memory comes in, too; nor of a build with a sanitizer, which
+keeps freed memory back to see who still uses it.
 """
 
 from typing import Any
@@ -45,6 +46,8 @@ def asks(scenario: Scenario, expectation: Expectation) -> str:
 
 
 def asked_by(run: CheckedRun) -> str:
+    if run.manifest.destination.sanitizers:
+        return "a sanitizer of the destination's build keeps what is freed"
     return "" if len(_memory(run)) > 1 else "the destination's memory was not measured twice"
 
 

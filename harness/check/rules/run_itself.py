@@ -15,7 +15,7 @@ of a signal, or damaged memory of a guest, is a violation.
 
 from typing import Any
 
-from harness.check import convergence, guest, hang, interruption, set_up
+from harness.check import convergence, guest, hang, interruption, sanitizer, set_up
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
@@ -35,6 +35,12 @@ _NOTICED = 4
 
 def judge(run: CheckedRun) -> Finding:
     numbers = _numbers(run)
+    reports, leaks_in_use = sanitizer.reports(run)
+    numbers |= {"leaks_not_judged": leaks_in_use} if leaks_in_use else {}
+    if reports:
+        worst = reports[0]
+        numbers["sanitizer_reports"] = len(reports)
+        return found.violated(worst.sentence, *worst.lines, shape=sanitizer.SHAPE, **numbers)
     if run.expectation.ending is Ending.NOT_JUDGED:
         violation = _crashed(run) or _memory_damaged(run)
     else:

@@ -15,6 +15,8 @@ loaded.  The destination may fail too, or wait for another source, as QEMU does
 (migration/tls.c): whoever can connect could else end it.
 """
 
+import re
+
 from harness.check.assumptions import Assumption
 from harness.check.refusal import lost
 from harness.check.rule import Findings, Rule
@@ -31,8 +33,8 @@ CHANNEL_TYPE = "qio-channel-tls"
 """TYPE_QIO_CHANNEL_TLS in include/io/channel-tls.h."""
 _TOLD_BY = {Side.SOURCE: OUTGOING_CHANNELS, Side.DESTINATION: (INCOMING_CHANNEL,)}
 _BYE_FAILED = "qio_channel_tls_bye_fail"
-_NOT_TERMINATED = "Failed to terminate TLS connection"
-"""Of QEMU 10.0; 11.1 has no such warning."""
+_NOT_TERMINATED = re.compile(r"Failed to (?:gracefully )?terminate TLS connection.*")
+"""The warning of QEMU 10.0, and that of 10.2 and newer."""
 _ABOUT_TLS = ("tls", "certificate")
 """In what either side says of a refusal, of crypto/tls*.c and io/channel-tls.c.  The other one
 may say no more than that its connection was reset."""
@@ -79,10 +81,10 @@ def _on_all_channels(run: CheckedRun) -> Finding:
                 shape="channel-without-tls",
             )
     for record, text in (*run.endings.warnings(Side.SOURCE), *run.endings.texts(Side.SOURCE)):
-        if _NOT_TERMINATED in text:
+        if warning := _NOT_TERMINATED.search(text):
             return found.violated(
                 "the migration completed, but the source could not terminate TLS on its channels: "
-                + text[text.index(_NOT_TERMINATED) :],
+                + warning[0],
                 *run.trace(Side.SOURCE, _BYE_FAILED)[:3],
                 record,
                 shape="tls-not-terminated",

@@ -3,7 +3,9 @@
 With it, a device's configuration is loaded only once the state that other devices send while
 the guest runs has been loaded from the main channel; without it, as soon as it is next.  Both
 show where the main channel's stream is stalled while the packets go on: the load must end
-after the stall, or before it.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
+after the stall, or before it.  That it waited where it must not is said only of one that was
+next for SOON_NS and more before the stall's end: on a busy machine the data may come late, or
+the load thread wake late.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
 """
 
 from harness.check.assumptions import Assumption
@@ -15,6 +17,7 @@ from harness.model.expectation import Expectation
 from harness.scenario import Device, Scenario
 
 found = Findings("SET-7")
+SOON_NS = 200_000_000
 PROPERTY = "x-migration-load-config-after-iter"
 
 
@@ -42,6 +45,10 @@ def judge(run: CheckedRun) -> Finding:
         waited[device.id] = loaded[0].t_ns > resumed.t_ns
         must = must_wait(device)
         if waited[device.id] and not must:
+            if _next_since(run, device.id) + SOON_NS > resumed.t_ns:
+                return found.unknown(
+                    f"{device.id}'s configuration was next too late: the main channel went on"
+                )
             return found.violated(
                 f"{device.id}: {PROPERTY} is off, but its configuration waited for the main "
                 "channel",
@@ -59,6 +66,12 @@ def judge(run: CheckedRun) -> Finding:
             )
     return found.valid("each configuration waited for the main channel, or did not, as set",
                        waited=waited)  # fmt: skip
+
+
+def _next_since(run: CheckedRun, device: str) -> int:
+    """When all that comes before the configuration was loaded, and it had come itself."""
+    reception = run.reception(device)
+    return max(record.t_ns for record in (*reception.incoming.values(), *reception.ends.values()))
 
 
 def must_wait(device: Device) -> bool:

@@ -334,3 +334,10 @@ def test_times_are_those_of_the_records():
     history = run(buffer(250, "incoming", 0, channel=0), buffer(260, "load_start", 0))
     assert history.manifest.started_ns == START
     assert "252 ms" in drawn(history).text
+
+
+def test_run_that_was_left_out_says_why():
+    found = page(entry(valid_run()), lost("/qemu: this build has no TLS").as_left_out())
+    assert "left out" in found.text
+    assert "/qemu: this build has no TLS" in found.text
+    assert "LOST" not in found.text

@@ -56,3 +56,11 @@ def test_failure_before_any_run_is_a_document_too():
     assert (found["overall"], found["exit_status"], found["runs"]) == ("lost", 3, [])
     assert found["error"] == "no such file"
     assert found["missing"] is True
+
+
+def test_run_that_was_left_out_says_why():
+    left_out = lost("/qemu: this build has no TLS").as_left_out()
+    found = json.loads(json_report.document(report(entry(valid_run()), left_out)))
+    assert found["exit_status"] == 0
+    told = found["runs"][1]
+    assert (told["outcome"], told["left_out"]) == ("left out", "/qemu: this build has no TLS")

@@ -118,3 +118,12 @@ def test_nothing_stands_where_the_schemas_of_jenkins_and_surefire_have_it_not():
 def test_report_of_nothing_judged_is_not_green(made):
     root = ElementTree.fromstring(junit.render(made))
     assert int(root.get("errors")) >= 1
+
+
+def test_run_that_was_left_out_is_skipped_with_its_reason():
+    left_out = lost("/qemu: this build has no TLS").as_left_out()
+    root = ElementTree.fromstring(document(entry(valid_run()), left_out))
+    (case,) = [case for case in root.iter("testcase") if case.get("name") == "gone"]
+    (skipped,) = case
+    assert skipped.tag == "skipped"
+    assert skipped.get("message") == "left out: /qemu: this build has no TLS"

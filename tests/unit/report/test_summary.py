@@ -97,3 +97,30 @@ def test_nothing_judged_is_never_valid():
     found = row("ORD-1", KNOWN)
     assert found.outcome is None
     assert found.why_not == "a known deviation interrupted run 1, which asks"
+
+
+LEFT_OUT = lost("/qemu: this build has no TLS").as_left_out()
+
+
+@pytest.mark.parametrize(
+    ("entries", "status"),
+    [
+        ((VALID, LEFT_OUT), 0),
+        ((VIOLATED, LEFT_OUT), 1),
+        ((LEFT_OUT, lost()), LOST),
+        ((LEFT_OUT,), 2),
+    ],
+)
+def test_run_that_was_left_out_changes_no_exit_status_and_is_never_valid(entries, status):
+    made = report(*entries)
+    assert made.exit_status == status
+    assert LEFT_OUT not in made.lost
+
+
+def test_run_that_was_left_out_is_counted():
+    outcome, sentences = report(VALID, VALID, LEFT_OUT).conclusion()
+    assert outcome is Outcome.VALID
+    assert sentences == (
+        "Valid: all 1 that were asked, in 2 runs.",
+        "1 of 3 runs left out: it cannot be run here.",
+    )

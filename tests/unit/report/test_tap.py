@@ -82,3 +82,10 @@ def test_perls_harness_passes_it_exactly_if_the_exit_status_is_0(made, tmp_path)
     )
     assert "Parse errors" not in done.stdout, done.stdout
     assert (done.returncode == 0) == (made.exit_status == 0), done.stdout
+
+
+def test_run_that_was_left_out_is_skipped_with_its_reason():
+    left_out = lost("/qemu: this build has no TLS").as_left_out()
+    (line,) = [line for line in results(lines(entry(valid_run()), left_out)) if "gone" in line]
+    assert line.startswith("ok ")
+    assert line.endswith(" # SKIP /qemu: this build has no TLS")

@@ -239,3 +239,13 @@ def test_where_a_run_stands_that_did_not_end_is_told_behind_its_findings():
     assert "    vfio0 waits for packet 3: it never came\n" in text
     assert text.index("ORD-1 VIOLATED") < text.index("stands:") < text.index("all of it")
     assert "stands:" not in told(report(entry(violated_run())))
+
+
+def test_runs_that_were_left_out_are_named_with_the_reason_once(capsys):
+    left_out = lost("/qemu: this build has no TLS").as_left_out()
+    found = report(entry(valid_run()), left_out, replace(left_out, name="other"))
+    terminal.tell(terminal.console(is_plain=True), found, runs_told=False)
+    out = capsys.readouterr().out
+    assert "left out" in out.splitlines()[1]
+    assert "\nLeft out: gone, other\n    /qemu: this build has no TLS\n" in out
+    assert "LOST" not in out

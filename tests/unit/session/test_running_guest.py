@@ -12,7 +12,7 @@ from harness.history import Kind, Record, Side
 from harness.scenario import EmulatedDevice, Scenario
 from harness.session import running_guest
 from harness.session.log import Log
-from harness.vm import command_line, guest_image
+from harness.vm import command_line, guest_image, lacking
 from harness.vm.activity import Activity
 from tests.unit.vm.test_guest import Bus
 
@@ -38,7 +38,9 @@ def console():
 @pytest.fixture
 def peer(console):
     vm = SimpleNamespace(activity=Activity(), is_running=True, monitor=Bus())
-    return SimpleNamespace(console=console, vm=vm, events=[], side=Side.SOURCE)
+    return SimpleNamespace(
+        console=console, vm=vm, events=[], side=Side.SOURCE, binary=Path("/qemu")
+    )
 
 
 def later(peer, **said):
@@ -115,12 +117,15 @@ def test_without_a_guest_the_firmware_is_all(peer):
 
 def test_guest_is_booted_with_its_console(peer, monkeypatch):
     image = guest_image.GuestImage(Path("/c/vmlinuz"), Path("/c/initrd"))
+    asked: list[Path] = []
     monkeypatch.setattr(guest_image, "find", lambda: image)
+    monkeypatch.setattr(lacking, "of_firmware", asked.append)
     options, fds = running_guest.boot(peer, SCENARIO, FIRMWARE)
     assert options[:2] == ["-kernel", "/c/vmlinuz"]
     assert "console=ttyS0 quiet memory_kib=4096" in options
     assert options[-2:] == ["-serial", "chardev:console"]
     assert fds == [7]
+    assert asked == [peer.binary]
 
 
 def test_firmware_is_booted_with_its_console(peer, monkeypatch):
@@ -139,5 +144,6 @@ def test_where_no_firmware_is_the_guest_it_halts(scenario):
 def test_guest_that_is_not_built_is_missing(peer, monkeypatch, tmp_path):
     find = guest_image.find
     monkeypatch.setattr(guest_image, "find", lambda: find(tmp_path))
+    monkeypatch.setattr(lacking, "of_firmware", lambda _binary: None)
     with pytest.raises(PrerequisiteMissing, match="make guest"):
         running_guest.boot(peer, SCENARIO, FIRMWARE)

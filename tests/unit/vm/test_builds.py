@@ -21,6 +21,7 @@ ANSWERS = {
     "qom-get": "pc-q35-10.0-machine",
     "trace-event-get-state": [{"name": "vfio_load_bufs_thread_start", "state": "disabled"}],
     "query-machines": [{"name": "pc-q35-10.0", "alias": "q35"}, {"name": "none"}],
+    "qom-list-types": [{"name": "vfio-pci", "parent": "vfio-pci-base"}],
 }
 ARGUMENTS = {
     "device-list-properties": {"typename": "vfio-pci"},
@@ -372,12 +373,7 @@ async def test_probe_asks_the_running_build(new_qemu):
     assert probe.facts.capabilities == ("multifd", "xbzrle")
     assert probe.machines == ("none", "pc-q35-10.0", "q35")
     assert probe.has_log_backend
-    assert not probe.has_tls, "object-add was refused"
-
-
-@pytest.mark.usefixtures("with_tools")
-def test_build_that_makes_tls_credentials_has_tls(new_qemu):
-    assert builds.has_tls(new_qemu(answers={**ANSWERS, "object-add": {}}))
+    assert probe.types == {"vfio-pci"}
 
 
 @pytest.mark.usefixtures("with_tools")

@@ -100,6 +100,21 @@ def test_builds_come_in_the_order_of_the_names_and_others_behind(cache):
     assert fetched.names() == [*NAMES, "a", "z"]
 
 
+def test_variant_or_mutant_does_not_pass_for_a_qemu_of_its_version(cache):
+    """It is found by its name, and never taken where none is given."""
+    for name, more in {
+        "10.2.2": {"variant": "plain", "patch": ""},
+        "10.2.2-asan": {"variant": "asan", "patch": ""},
+        "10.2.2-mutant": {"variant": "plain", "patch": "ab"},
+        "debian-13": {},
+    }.items():
+        make(cache, name, {**MANIFEST, "name": name, **more})
+    make(cache, "z")
+    plain = [path.parent.name for path in fetched.binaries(is_plain=True)]
+    assert plain == ["debian-13", "10.2.2", "z"]
+    assert "10.2.2-asan" in fetched.names()
+
+
 def test_names_are_known_before_anything_is_fetched(cache):
     assert fetched.names() == list(NAMES)
     assert fetched.binaries() == []

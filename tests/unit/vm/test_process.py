@@ -14,6 +14,7 @@ import pytest
 
 from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Kind, Side
+from harness.vm import sanitizers
 from harness.vm.process import QemuProcess, launch_plain
 
 DEADLINE_S = 10.0
@@ -384,3 +385,26 @@ def test_killed_harness_takes_its_qemu_along(kind, tmp_path, pipe):
         signal.pidfd_send_signal(qemu, signal.SIGKILL)
     os.close(qemu)
     assert is_gone
+
+
+SAYS_LIMITS = (
+    "import os, resource; "
+    "print(resource.getrlimit(resource.RLIMIT_DATA)[0], os.environ.get('ASAN_OPTIONS'))"
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "has_kernels_limit", "has_options"),
+    [((), True, False), (("undefined",), True, True), (("address", "undefined"), False, True)],
+)
+async def test_sanitizers_build_has_the_limit_that_leaves_room_for_its_shadow(
+    start, tmp_path, monkeypatch, found, has_kernels_limit, has_options
+):
+    monkeypatch.setattr(sanitizers, "of", lambda _binary: found)
+    monkeypatch.delenv("ASAN_OPTIONS", raising=False)
+    # The limit is set right after the start: Python comes up later.
+    process = await start([sys.executable, "-c", SAYS_LIMITS])
+    assert await process.wait(DEADLINE_S)
+    limit, options = (tmp_path / "stderr").read_text().split(maxsplit=1)
+    assert (int(limit) == LIMIT) == has_kernels_limit
+    assert ("max_allocation_size_mb=1024" in options) == has_options

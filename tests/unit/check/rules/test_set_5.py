@@ -167,3 +167,14 @@ def test_failure_for_something_else_is_no_refusal():
     finding = find(replaced(run, answer, args={**answer.args, "value": value}), "SET-5")
     assert finding.outcome is Outcome.UNKNOWN
     assert "Broken pipe" in finding.sentence
+
+
+@pytest.mark.parametrize("manner", ["", "gracefully "])
+def test_each_versions_warning_is_known(manner):
+    """QEMU 10.0's, and that of 10.2 and 11.1."""
+    words = f"qemu: warning: Failed to {manner}terminate TLS connection: Broken pipe"
+    run = secured(completed(WITH_TLS))
+    said = Record(run.records[-1].t_ns, SRC, Kind.PROCESS, "stderr", {"line": words})
+    finding = find(changed(run, [*run.records, said]), "SET-5")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence.endswith(f"Failed to {manner}terminate TLS connection: Broken pipe")

@@ -1,16 +1,17 @@
 """SET-7: with x-migration-load-config-after-iter the configuration waits."""
 
+import msgspec
 import pytest
 
 from harness.check.judge import judge
-from harness.check.rules.set_7 import PROPERTY
-from harness.check.run import CONFIG_START, THREAD_START
+from harness.check.rules.set_7 import PROPERTY, SOON_NS
+from harness.check.run import CONFIG_START, LOAD_END, THREAD_START
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.history.records import Record
-from tests.unit.check.histories import changed, completed, find, only, without
+from tests.unit.check.histories import changed, completed, find, only, replaced, without
 from tests.unit.check.lives import stalled
-from tests.unit.check.story import device, scenario
+from tests.unit.check.story import MS, device, scenario
 
 
 def stall(setting, *, waits: bool):
@@ -38,10 +39,35 @@ def test_configuration_that_does_not_wait():
     assert [record.name for record in finding.evidence] == [CONFIG_START, "main_resumed"]
 
 
+def next_for(idle_ns):
+    """Off, and it waits: all that comes before it was loaded so long before the stall's end."""
+    run = stall("off", waits=True)
+    (resumed,) = only(run, "main_resumed")
+    moved = (
+        msgspec.structs.replace(record, t_ns=record.t_ns + idle_ns)
+        if record is resumed or record.t_ns > resumed.t_ns
+        else record
+        for record in run.records
+    )
+    return changed(run, list(moved))
+
+
 def test_configuration_that_waits_for_nothing():
-    finding = find(stall("off", waits=True), "SET-7")
+    finding = find(next_for(SOON_NS + MS), "SET-7")
     assert finding.outcome is Outcome.VIOLATED
     assert "is off, but its configuration waited" in finding.sentence
+
+
+@pytest.mark.parametrize("idle_ns", [0, SOON_NS - MS])
+def test_configuration_that_was_next_too_late_is_not_said_to_have_waited(idle_ns):
+    assert find(next_for(idle_ns), "SET-7").outcome is Outcome.UNKNOWN
+
+
+def test_data_that_comes_after_the_stall_tells_nothing_of_the_configuration():
+    run = next_for(SOON_NS + MS)
+    (resumed,) = only(run, "main_resumed")
+    last = max(only(run, LOAD_END), key=lambda record: record.t_ns)
+    assert find(replaced(run, last, t_ns=resumed.t_ns + 1), "SET-7").outcome is Outcome.UNKNOWN
 
 
 def test_without_the_property_it_is_not_asked():

@@ -1,0 +1,187 @@
+"""What a build or the machine lacks: said where it is certain, and nothing else is excused."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from harness.errors import CannotRunHere, QmpError
+from harness.history.builds import BuildFacts
+from harness.scenario import MIB, EmulatedDevice, Scenario, Tls
+from harness.vm import lacking
+
+QEMU = Path("/qemu")
+SCHEMA = [
+    {"name": "migrate-set-capabilities", "meta-type": "command", "arg-type": "0"},
+    {"name": "0", "meta-type": "object", "members": [{"name": "capabilities", "type": "[1]"}]},
+    {"name": "[1]", "meta-type": "array", "element-type": "1"},
+    {
+        "name": "1",
+        "meta-type": "object",
+        "members": [{"name": "capability", "type": "2"}, {"name": "state", "type": "bool"}],
+    },
+    {"name": "2", "meta-type": "enum", "values": ["multifd", "events"]},
+    {"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "3"},
+    {
+        "name": "3",
+        "meta-type": "object",
+        "members": [
+            {"name": "multifd-compression", "type": "4"},
+            {"name": "tls-creds", "type": "5"},
+            {"name": "downtime-limit", "type": "int"},
+        ],
+    },
+    {"name": "4", "meta-type": "enum", "values": ["none", "zlib"]},
+    {"name": "5", "meta-type": "alternate", "members": []},
+    {"name": "bool", "meta-type": "builtin"},
+    {"name": "int", "meta-type": "builtin"},
+]
+"""In the form of query-qmp-schema, which masks the names of types (qapi/introspect.json)."""
+
+
+class Monitor:
+    """Answers what is not recorded."""
+
+    def __init__(self, *, has_tls=True):
+        self.has_tls = has_tls
+        self.asked = []
+
+    async def ask(self, command, arguments=None):
+        self.asked.append(command)
+        if command == "query-qmp-schema":
+            return SCHEMA
+        if command == "object-add" and not self.has_tls:
+            raise QmpError(command, "GenericError", "requires GNUTLS")
+        return {}
+
+
+def why(scenario, **how):
+    """What is lacking; "": nothing, so that the refusal is QEMU's own."""
+    monitor = Monitor(**how)
+    words = ""
+    try:
+        asyncio.run(lacking.at_set_up(monitor, QEMU, scenario))
+    except CannotRunHere as error:
+        words = str(error)
+    assert "\n" not in words
+    return words
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"parameters": {"multifd-compression": "zstd"}}, "multifd-compression=zstd"),
+        ({"parameters": {"x-new": 1}}, "x-new"),
+        ({"capabilities": {"x-colo": True}}, "x-colo"),
+    ],
+)
+def test_what_the_schema_does_not_have_is_lacking(fields, what):
+    assert why(Scenario(name="asks", **fields)).startswith(
+        f"/qemu: this build has no {what}, which asks needs: "
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"parameters": {"multifd-compression": "zlib", "downtime-limit": 1, "tls-creds": "x"}},
+        {"capabilities": {"events": False}},
+        {"tls": Tls.PSK},
+    ],
+)
+def test_refusal_of_what_the_build_has_is_its_own(fields):
+    assert why(Scenario(name="asks", **fields)) == ""
+
+
+def test_build_without_tls_lacks_it_only_where_it_is_wanted():
+    assert "this build has no TLS, which secret needs" in why(
+        Scenario(name="secret", tls=Tls.X509), has_tls=False
+    )
+    assert why(Scenario(name="plain"), has_tls=False) == ""
+
+
+# -- start ----------------------------------------------------------------------------
+
+FACTS = BuildFacts(
+    path="/qemu",
+    version=(10, 2, 2),
+    version_text="10.2.2",
+    vfio_pci_properties=("enable-migration", "x-migration-multifd-transfer"),
+)
+TYPES = frozenset({"vfio-pci", "iommufd", "tcg-accel", "memory-backend-ram"})
+ARGV = ["qemu", "-object", "iommufd,id=iommufd0,fd=3", "-device", "vfio-pci,id=vfio0"]
+
+
+@pytest.mark.parametrize(
+    ("types", "words", "what"),
+    [
+        (TYPES - {"vfio-pci"}, "not a valid device model name", "this build has no vfio-pci"),
+        (TYPES - {"iommufd"}, "invalid object type", "this build has no iommufd"),
+        (TYPES - {"tcg-accel"}, "invalid accelerator", "this build has no TCG"),
+        (
+            TYPES,
+            "cannot set up guest memory 'pc.ram': Cannot allocate memory",
+            "this machine has not 64 MiB of memory for the guest",
+        ),
+    ],
+)
+def test_start_refused_for_lack_of_something(types, words, what):
+    with pytest.raises(CannotRunHere, match=what):
+        lacking.at_launch(FACTS, types, ARGV, Scenario(name="starts"), words)
+
+
+def test_start_refused_for_another_reason_is_judged():
+    words = "vfio0: VFIO migration is not supported in kernel"
+    lacking.at_launch(FACTS, TYPES, ARGV, Scenario(name="starts"), words)
+
+
+def test_property_that_the_builds_devices_do_not_have():
+    device = EmulatedDevice(id="vfio0", properties={"x-new": "on"})
+    with pytest.raises(CannotRunHere, match="this build's vfio-pci has no property x-new"):
+        lacking.at_launch(FACTS, TYPES, ARGV, Scenario(name="starts", devices=(device,)), "no")
+
+
+# -- firmware -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def qemu(tmp_path):
+    """A QEMU whose data folders are these."""
+
+    def make(*folders):
+        path = tmp_path / "qemu"
+        path.write_text(
+            f"#!/bin/sh\n[ \"$*\" = '-L help' ] && printf '%s\\n' {' '.join(folders)}\n"
+        )
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+def test_firmware_may_lie_in_any_of_the_folders(qemu, tmp_path):
+    for folder, name in zip("ab", lacking.LINUX_FILES, strict=True):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    binary = qemu(f"{tmp_path}/none", f"{tmp_path}/a", f"{tmp_path}/b")
+    lacking.of_firmware(binary)
+    (tmp_path / "b" / lacking.LINUX_FILES[1]).unlink()
+    with pytest.raises(CannotRunHere, match=r"has no linuxboot_dma\.bin, which boots a guest"):
+        lacking.of_firmware(binary)
+
+
+def test_build_that_cannot_be_asked_is_one_line(tmp_path):
+    with pytest.raises(CannotRunHere, match="-L help"):
+        lacking.of_firmware(tmp_path / "none")
+
+
+# -- memory ---------------------------------------------------------------------------
+
+
+def test_states_must_fit_into_what_is_free(tmp_path):
+    proc = tmp_path / "meminfo"
+    proc.write_text("MemTotal: 9 kB\nMemAvailable: 2048 kB\nSwapFree: 1024 kB\n")
+    lacking.of_memory(3 * MIB, Scenario(name="fits"), proc)
+    with pytest.raises(CannotRunHere, match=r"large keeps 3 MiB .* this machine has 3 MiB free"):
+        lacking.of_memory(3 * MIB + 1, Scenario(name="large"), proc)
