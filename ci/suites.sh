@@ -66,15 +66,19 @@ trap 'rm -rf -- "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-command -v make >/dev/null || ci/apt-install.sh make || exit 3
-make -s .venv/set-up || exit 3 # takes no time, and no network, where it is done
+set_up() { # takes no time, and no network, where it is done
+    command -v make >/dev/null || ci/apt-install.sh make || exit 3
+    make -s .venv/set-up || exit 3
+}
 
 # located WHAT OPTION: what the harness takes for it, in $found.
 located() {
     local what=$1 option=$2 folder binary
     found=$what
     if [[ $what != */* && ! -e $called_in/$what ]]; then
-        command -v "$what" >/dev/null || .venv/bin/vfio-multifd qemu fetch "$what" >/dev/null || exit
+        command -v "$what" >/dev/null && return
+        set_up
+        .venv/bin/vfio-multifd qemu fetch "$what" >/dev/null || exit
         return
     fi
     case $what in /*) ;; *) found=$called_in/$what ;; esac
@@ -101,6 +105,7 @@ if [ -n "$qemu_dst" ]; then
     located "$qemu_dst" --qemu-dst
     qemus+=(--qemu-dst "$found")
 fi
+set_up # what was given can be used: a mistake does not take the time of a set-up
 
 run_scenarios() { # SUITE [SCENARIO]
     local suite=$1
