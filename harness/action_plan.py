@@ -6,6 +6,8 @@ record of the run's history (``harness.history.records`` has the words), and is 
 """
 
 import enum
+import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -61,15 +63,45 @@ class _Action(_Frozen, frozen=True, kw_only=True, tag_field="action"):
         raise NotImplementedError
 
 
+_SHORT = {"c": "cont", "q": "quit", "s": "stop"}
+"""Names of HMP commands (hmp-commands.hx) that are shorter than those of QMP."""
+PAUSES = {"stop": True, "cont": False}
+"""Commands that pause the guest (True) or let it run (False)."""
+
+
+def effect_of(command: str, arguments: dict[str, Any] | None) -> str:
+    """The QMP command that ``command`` amounts to, also where the human monitor is given it."""
+    if command != "human-monitor-command":
+        return command
+    line = str((arguments or {}).get("command-line", "")).split()
+    name = line[0] if line else ""
+    return _SHORT.get(name, name)
+
+
 class Execute(_Action, frozen=True, kw_only=True, tag="execute"):
-    """A QMP command."""
+    """A QMP command, which QEMU must accept; or refuse, where ``refused_with`` says so."""
 
     target: Target
     command: str
     arguments: dict[str, Any] = {}
+    refused_with: str | None = None
+    """Regular expression (``re.search``) for the ``CLASS: description`` of QEMU's error; "" fits
+    any.  None: the command must be accepted.  What comes otherwise makes the run UNKNOWN."""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.refused_with or "")
+        except re.error as error:
+            raise ValueError(f"refused_with {self.refused_with!r}: {error}") from error
+
+    @property
+    def effect(self) -> str:
+        """The QMP command that it amounts to."""
+        return effect_of(self.command, self.arguments)
 
     def describe(self) -> str:
-        return f"{self.command} to the {self.target} {self.when.describe()}"
+        refused = "" if self.refused_with is None else ", which it must refuse"
+        return f"{self.command} to the {self.target} {self.when.describe()}{refused}"
 
 
 class Storm(_Action, frozen=True, kw_only=True, tag="storm"):
@@ -80,6 +112,10 @@ class Storm(_Action, frozen=True, kw_only=True, tag="storm"):
         "query-migrate", "query-status", "query-cpus-fast", "query-memory-devices",
         "query-block", "query-pci", "query-iothreads", "x-query-numa",
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not self.commands:
+            raise ValueError("a storm needs commands")
 
     def describe(self) -> str:
         return (
@@ -108,3 +144,36 @@ class Tell(_Action, frozen=True, kw_only=True, tag="tell"):
 
 Action = Execute | Storm | Kill | Tell
 ActionPlan = tuple[Action, ...]
+
+
+def needs_of_events(
+    plan: ActionPlan, awaited: Iterable[tuple[str, str, int, bool]]
+) -> Iterator[tuple[bool, str]]:
+    """Whether each event that a fault waits for comes, and each ``tell`` is heard; and what is
+    wrong otherwise.
+
+    :param awaited: as ``fault_plan.awaited`` gives it
+    """
+    events, tells = list(awaited), [action for action in plan if isinstance(action, Tell)]
+    for fault, name, value, comes_anyway in events:
+        comes = any(tell.name == name and tell.value >= value for tell in tells)
+        what = f"{name} {value}" if value else name
+        yield comes or comes_anyway, f"{fault}: {what} never comes, since no tell action has it"
+    for tell in tells:
+        heard = any(name == tell.name and value <= tell.value for _, name, value, _ in events)
+        yield heard, f"{tell.describe()}: no fault waits for it"
+
+
+def may_end(action: Action) -> bool:
+    """Whether QEMU may end with status 0 because of ``action``.
+
+    Besides ``quit`` this is what a guest may answer by switching itself off, or by a panic,
+    on which QEMU ends as well (``-action`` of qemu-options.hx).
+    """
+    ending = ("quit", "system_powerdown", "inject-nmi", "nmi")
+    return isinstance(action, Execute) and action.effect in ending
+
+
+def is_quit(action: Action) -> bool:
+    """Whether ``action`` ends QEMU by its monitor."""
+    return isinstance(action, Execute) and action.effect == "quit"

@@ -7,7 +7,7 @@ delivers is what the next sees arrive.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -467,6 +467,23 @@ Fault = (
     | StallMain
 )
 FaultPlan = tuple[Fault, ...]
+
+
+OWN_EVENTS = frozenset({"loaded", "opened", "switchover", "switchover_passed"})
+"""Events that come without an action (``harness.proxy.events``, ``harness.session.link``)."""
+
+
+def awaited(plan: Sequence[Fault]) -> Iterator[tuple[str, str, int, bool]]:
+    """Each outside event that a fault waits for: the fault in words, the event's name, its least
+    value, whether it comes without an action.
+    """
+    for fault in plan:
+        until: Until | None = getattr(fault, "until", None)
+        events = [(until.told, until.value)] if until is not None and until.told else []
+        if isinstance(fault, StallMain) and fault.since:
+            events.append((fault.since, 0))
+        for name, value in events:
+            yield fault.describe(), name, value, name in OWN_EVENTS
 
 
 def describe(plan: Sequence[Fault]) -> str:

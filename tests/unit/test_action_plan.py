@@ -3,7 +3,19 @@
 import msgspec
 import pytest
 
-from harness.action_plan import ActionPlan, Execute, Kill, Storm, Target, Tell, When, status
+from harness.action_plan import (
+    ActionPlan,
+    Execute,
+    Kill,
+    Storm,
+    Target,
+    Tell,
+    When,
+    is_quit,
+    may_end,
+    needs_of_events,
+    status,
+)
 
 ACTIVE = status(Target.SOURCE, "active")
 PLAN: ActionPlan = (
@@ -45,3 +57,77 @@ def test_moment_that_never_comes_is_refused():
 def test_field_that_nobody_knows_is_refused():
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.json.decode(b'{"cuont": 1}', type=When)
+
+
+def test_refusal_that_is_expected_is_said():
+    action = Execute(
+        when=ACTIVE, target=Target.SOURCE, command="device_del", refused_with="hot-?plug"
+    )
+    assert action.describe() == (
+        "device_del to the source at source MIGRATION status=active, which it must refuse"
+    )
+    assert msgspec.json.decode(msgspec.json.encode(action), type=Execute) == action
+
+
+def test_refusal_that_is_no_regular_expression_is_refused():
+    with pytest.raises(ValueError, match=r"refused_with '\('"):
+        Execute(when=ACTIVE, target=Target.SOURCE, command="stop", refused_with="(")
+
+
+def test_storm_without_commands_is_refused():
+    with pytest.raises(ValueError, match="a storm needs commands"):
+        Storm(when=ACTIVE, target=Target.SOURCE, commands=())
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "effect"),
+    [
+        ("stop", None, "stop"),
+        ("human-monitor-command", "stop", "stop"),
+        ("human-monitor-command", " s ", "stop"),
+        ("human-monitor-command", "q", "quit"),
+        ("human-monitor-command", "c", "cont"),
+        ("human-monitor-command", "info migrate", "info"),
+        ("human-monitor-command", "", ""),
+        ("query-status", None, "query-status"),
+    ],
+)
+def test_command_of_the_human_monitor_amounts_to_one_of_qmp(command, line, effect):
+    arguments = {} if line is None else {"command-line": line}
+    action = Execute(when=ACTIVE, target=Target.SOURCE, command=command, arguments=arguments)
+    assert action.effect == effect
+
+
+@pytest.mark.parametrize(
+    ("command", "ends", "quits"),
+    [
+        ("quit", True, True), ("system_powerdown", True, False), ("inject-nmi", True, False),
+        ("stop", False, False), ("migrate_cancel", False, False),
+    ],
+)  # fmt: skip
+def test_commands_that_may_end_a_qemu(command, ends, quits):
+    action = Execute(when=ACTIVE, target=Target.SOURCE, command=command)
+    assert (may_end(action), is_quit(action)) == (ends, quits)
+    assert not may_end(Kill(when=ACTIVE, target=Target.SOURCE))
+
+
+GO = Tell(when=ACTIVE, name="go", value=3)
+
+
+@pytest.mark.parametrize(
+    ("plan", "awaited", "wrong"),
+    [
+        ((GO,), [("hold", "go", 0, False)], None),
+        ((GO,), [("hold", "go", 3, False), ("stall", "go", 9, False)], "stall: go 9 never comes"),
+        ((GO,), [("hold", "go", 4, False)], "hold: go 4 never comes"),
+        ((GO,), [], "tell the faults go at source MIGRATION status=active: no fault waits for it"),
+        ((), [("hold", "og", 0, False)], "hold: og never comes, since no tell action has it"),
+        ((), [("hold", "switchover", 0, True)], None),
+        ((), [], None),
+    ],
+)
+def test_events_meet_those_who_wait(plan, awaited, wrong):
+    found = [what for is_right, what in needs_of_events(plan, awaited) if not is_right]
+    assert found[:1] == ([] if wrong is None else [found[0]])
+    if wrong is not None:
+        assert found[0].startswith(wrong)
