@@ -117,8 +117,17 @@ def last_status(events: list[Record]) -> str:
 
 def is_stopped(events: list[Record]) -> bool:
     """Whether the VM's last word is that it was stopped."""
-    words = [event.name for event in events if event.name in ("STOP", "RESUME")]
-    return bool(words) and words[-1] == "STOP"
+    return _last_word(events) == "STOP"
+
+
+def is_resumed(events: list[Record]) -> bool:
+    """Whether the VM's last word is that it runs."""
+    return _last_word(events) == "RESUME"
+
+
+def _last_word(events: list[Record]) -> str:
+    words = (event.name for event in reversed(events) if event.name in ("STOP", "RESUME"))
+    return next(words, "")
 
 
 def source_end(events: list[Record]) -> str | None:
@@ -127,10 +136,15 @@ def source_end(events: list[Record]) -> str | None:
 
 
 def destination_end(events: list[Record]) -> str | None:
-    """Likewise of the destination, whose end is that its VM runs, or that it failed."""
-    if any(event.name == "RESUME" for event in events):
+    """The status with which the destination's side ended; None: it goes on.
+
+    A guest that runs is resumed a moment before the status is ``completed``; one that arrives
+    paused is not resumed (process_incoming_migration_bh() in migration/migration.c).
+    """
+    end = source_end(events)
+    if end is None and any(event.name == "RESUME" for event in events):
         return "completed"
-    return next((status for status in statuses(events) if status in {"failed", "cancelled"}), None)
+    return end
 
 
 def listens_on(source: list[Record], destination: list[Record]) -> bool:

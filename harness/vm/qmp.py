@@ -23,6 +23,7 @@ from qemu.qmp import (
     StateError,
 )
 
+from harness.action_plan import PAUSES, effect_of
 from harness.errors import LostVM, QmpError, QmpTimeout
 from harness.history import Kind, Record, Side
 
@@ -48,6 +49,8 @@ class Monitor:
     """QEMU's monitor; every command, reply and event becomes a record.
 
     :ivar events: all events so far, as QEMU sent them
+    :ivar is_paused: whether the last command about it was to pause the guest, or to let it run;
+        None if there was none
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Monitor:
     ) -> None:
         self.side = side
         self.events: list[Record] = []
+        self.is_paused: bool | None = None
         self._record = record
         self._notify = notify
         self._client = _Client(str(side))
@@ -110,6 +114,7 @@ class Monitor:
             self._note("error", args)
             raise
         self._note("return", {"command": command, "value": value})
+        self.is_paused = PAUSES.get(effect_of(command, arguments), self.is_paused)
         return value
 
     async def ask(self, command: str, arguments: dict[str, Any] | None = None) -> Any:

@@ -121,10 +121,12 @@ class Vm:
         """Its memory while it migrates."""
         self.record_memory("migrating")
 
-    def kill(self) -> None:
-        """SIGKILL, as a scenario wants it."""
-        if self.process is not None:
-            self.process.signal(signal.SIGKILL)
+    def kill(self) -> bool:
+        """SIGKILL, as a scenario wants it; whether the process was still there."""
+        if self.process is None or not self.is_running:
+            return False
+        self.process.signal(signal.SIGKILL)
+        return True
 
     async def shutdown(self) -> None:
         """``quit``, then SIGTERM, then SIGKILL; when this returns the process is gone."""

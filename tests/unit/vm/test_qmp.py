@@ -398,3 +398,24 @@ async def test_closing_again_or_before_there_was_a_connection_does_nothing(talk)
     never = Monitor(Side.SOURCE, lambda _record: None, lambda: None)
     await never.close()
     assert not await never.is_answering(oob=False)
+
+
+async def test_last_command_about_it_says_whether_the_guest_is_paused(talk):
+    """Wrong if a command that was refused counts, or one that is about something else."""
+    monitor, server = talk
+    seen = [monitor.is_paused]
+    for command, arguments in (
+        ("query-status", None), ("stop", None), ("query-status", None), ("cont", None),
+        ("human-monitor-command", {"command-line": "stop"}),
+    ):  # fmt: skip
+        await both(monitor.execute(command, arguments), server.answer({}))
+        seen.append(monitor.is_paused)
+    assert seen == [None, None, True, True, False, True]
+
+    async def refuse():
+        message = await server.next()
+        server.send(error={"class": "GenericError", "desc": "no"}, id=message["id"])
+
+    with pytest.raises(ExceptionGroup):
+        await both(monitor.execute("cont"), refuse())
+    assert monitor.is_paused is True
