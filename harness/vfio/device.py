@@ -272,6 +272,9 @@ class PciFunction:
             self.loading.keep_head(config_space.SCRATCH_SIZE + self.spec.bar_size)
         if before is DeviceState.RESUMING and self.loading is not None:
             self._put_head(self.loading.finish())
+            if lie := self.spec.load.lie:
+                args = {"lie": lie, "at": self.spec.load.lie_at, "changed": self.loading.has_lied}
+                self._observe("lie", args)
         if state in arcs.SAVING and before not in arcs.SAVING:
             return True
         return False if state is DeviceState.RESUMING else None

@@ -108,10 +108,12 @@ class Loading:
 
     :ivar expected: gives the state that the source device held out, once that is known
     :ivar memory: the memfd that QEMU writes; None: single writes are committed
+    :ivar has_lied: whether a lie has changed the state
     """
 
     def __init__(self, spec: EmulatedDevice, expected: Callable[[], StateBytes | None]) -> None:
         self.memory: StateMemory | None = None
+        self.has_lied = False
         self.position = 0
         self._expected = expected
         self._spec = spec
@@ -152,7 +154,7 @@ class Loading:
         if self.memory is None:
             return bytes(self._head)
         if self._spec.load.lie is not None:
-            self._tell_lie(self.memory, self._spec.load.lie)
+            self.has_lied = self._tell_lie(self.memory, self._spec.load.lie)
         return self.memory.read(self._spec.precopy_size, self._head_size)
 
     def report(self, go_on: GoOn = to_the_end) -> dict[str, Any]:
@@ -182,7 +184,8 @@ class Loading:
             else min(self.position, wanted),
         }
 
-    def _tell_lie(self, memory: StateMemory, lie: Lie) -> None:
+    def _tell_lie(self, memory: StateMemory, lie: Lie) -> bool:
+        """Whether anything is another now."""
         total = memory.size()
         size = min(
             MIB,
@@ -190,9 +193,9 @@ class Loading:
             *self._spec.save.read_sizes[:1],
         )
         start = self._spec.load.lie_at * size
-        if start >= total:
-            return
-        buffer = memory.read(start, min(size, total - start))
+        buffer = memory.read(start, min(size, max(0, total - start)))
+        if not buffer:
+            return False
         rest_at = start + len(buffer)
         match lie:
             case Lie.WRONG_BYTE:
@@ -202,4 +205,7 @@ class Loading:
                 memory.write(start, memory.read(rest_at, total - rest_at))
                 memory.truncate(total - len(buffer))
             case Lie.SWAPPED_BUFFERS:
-                memory.write(start, memory.read(rest_at, size) + buffer)
+                rest = memory.read(rest_at, size)
+                memory.write(start, rest + buffer)
+                return rest + buffer != buffer + rest
+        return True

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.scenario import EmulatedDevice, LoadBehaviour, SaveBehaviour
+from harness.scenario import EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
 from harness.vfio import config_space, uapi
 from harness.vfio.answer import UNKNOWN, InstallDataFd
 from harness.vfio.device import PciFunction
@@ -17,6 +17,7 @@ from harness.vfio.state_bytes import StateBytes
 from harness.vfio.transfer import Loading, Saving
 from harness.vfio.uapi import DeviceState as S
 from harness.vfio.uapi import Feature, Irq, Region, Vfio
+from tests.unit.vfio.test_transfer import File
 
 ARGUMENT_AT = 0x7FFF_0000_1000
 DATA_AT = ARGUMENT_AT + 8  # behind the header of VFIO_DEVICE_FEATURE
@@ -772,3 +773,20 @@ def test_settings_are_not_changed_by_any_of_it(pair):
     before = msgspec.json.encode(src.device.spec)
     migrate(src, dst)
     assert msgspec.json.encode(src.device.spec) == before
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_what_became_of_a_lie_is_recorded(pair, size):
+    src, dst = pair(size=size, load=LoadBehaviour(lie=Lie.WRONG_BYTE))
+    src.go(S.RUNNING_P2P, S.STOP, S.STOP_COPY)
+    dst.go(S.STOP, S.RESUMING)
+    dst.device.loading.memory = File(src.read_all())
+    dst.go(S.STOP)
+    args = {"lie": "wrong_byte", "at": 0, "changed": size > 0}
+    assert ("lie", args) in dst.observed
+
+
+def test_device_that_does_not_lie_records_none(pair):
+    src, dst = pair(size=100)
+    migrate(src, dst)
+    assert "lie" not in [name for name, _ in dst.observed]

@@ -361,6 +361,7 @@ def told(lie, *, size, lie_at=0, **more):
     loading.memory = File(whole(expected))
     loading.finish()
     changed = bytes(loading.memory.data)
+    assert loading.has_lied is (changed != whole(expected))
     return whole(expected), changed, loading.report()
 
 
@@ -422,6 +423,17 @@ def test_lie_about_a_buffer_that_there_is_not_is_not_told(lie):
 def test_buffer_is_what_one_read_of_the_source_gave(size, more, buffer):
     before, after, _ = told(Lie.LOST_BUFFER, size=size, **more)
     assert after == before[buffer:]
+
+
+def test_last_buffer_that_has_none_to_be_swapped_with_is_left_alone():
+    before, after, _ = told(Lie.SWAPPED_BUFFERS, size=90, lie_at=2, reported_size=30)
+    assert after == before
+
+
+@pytest.mark.parametrize("lie", Lie)
+def test_lie_about_buffers_of_no_bytes_is_not_told(lie):
+    before, after, _ = told(lie, size=100, reported_size=0)
+    assert after == before
 
 
 @pytest.mark.parametrize("lie", Lie)
