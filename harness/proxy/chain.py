@@ -30,6 +30,8 @@ class Fired:
     fault: str
     """The fault in words."""
     times: int
+    keeps_back: bool = False
+    """Whether it keeps back something whose moment has not come."""
 
 
 class Chain:
@@ -69,7 +71,7 @@ class Chain:
     @property
     def fired(self) -> list[Fired]:
         """One for each fault, in order."""
-        return [Fired(fault.spec.describe(), fault.fired) for fault in self._faults]
+        return [Fired(f.spec.describe(), f.fired, f.keeps_back) for f in self._faults]
 
     def name_of(self, position: int) -> str:
         """The kind of the fault at ``position``."""

@@ -53,6 +53,11 @@ class Fault(Generic[Spec]):
         self.channels: set[int] = set()
         """Multifd channels that the source has open."""
 
+    @property
+    def keeps_back(self) -> bool:
+        """Whether it keeps back something whose moment has not come."""
+        return self.is_holding
+
     def handle(self, event: Event) -> Iterator[Command]:
         """What to do about ``event``."""
         match event:

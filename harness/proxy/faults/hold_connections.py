@@ -17,6 +17,10 @@ class HoldConnections(Fault[plan.HoldConnections]):
         self.lets_in = spec.accepted
         self._moment = Moment(spec.until, None, Tallies(), 0)
 
+    @property
+    def keeps_back(self) -> bool:
+        return self.fired > 0 and self.lets_in is not None
+
     def handle(self, event: Event) -> Iterator[Command]:
         if self._moment.see(event):
             self.lets_in = None

@@ -28,6 +28,10 @@ class StallMain(Fault[plan.StallMain]):
         self._tallies = Tallies()
         self._moment: Moment | None = None
 
+    @property
+    def keeps_back(self) -> bool:
+        return self._moment is not None and not self._moment.is_reached
+
     def handle(self, event: Event) -> Iterator[Command]:
         if isinstance(event, Arrived):
             self._tallies.see(event.packet)

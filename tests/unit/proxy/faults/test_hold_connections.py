@@ -41,3 +41,12 @@ def test_told_before_any_waits_it_never_holds(play) -> None:
     book >> Told("go") >> Waiting(0)
     assert book.handler.lets_in is None
     assert book.handler.fired == 0
+
+
+def test_keeps_back_what_it_has_held_until_it_lets_in(play) -> None:
+    book = play(plan.HoldConnections(until=Until(told="go")))
+    assert not book.handler.keeps_back
+    book >> Waiting(0)
+    assert book.handler.keeps_back
+    book >> Told("go")
+    assert not book.handler.keeps_back

@@ -56,3 +56,12 @@ def test_source_that_ends_is_not_waited_for(play, until: Until, goes_on: bool) -
     book << deliver(0) >> Ended(0)
     if goes_on:
         book << ResumeMain()
+
+
+def test_keeps_back_the_stream_while_it_is_stalled(play) -> None:
+    book = play(plan.StallMain(until=Until(told="go")))
+    assert not book.handler.keeps_back
+    book >> arrived(0) << StallMain() << deliver(0)
+    assert book.handler.keeps_back
+    book >> Told("go") << ResumeMain()
+    assert not book.handler.keeps_back
