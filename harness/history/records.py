@@ -28,6 +28,8 @@ device     ``created``                 an mdev instance: ``uuid``, ``type``, ``p
 device     ``abilities``               what the kernel says of it: ``stop_copy``, ``p2p``,
                                        ``pre_copy``, ``dma_logging``, ``iommu_tracking``
 device     ``reset``                   --
+device     ``lie``                     of a device with a lie, once its state is loaded: ``lie``,
+                                       ``at`` (which buffer), ``changed`` (whether anything was)
 device     ``ioctl``                   ``ioctl``, ``count``: tally of one ioctl that was answered
 device     ``unknown_ioctl``           ``number``, ``errno`` it was answered with
 process    ``launched``                ``argv``, ``pid``
@@ -51,14 +53,23 @@ session    ``guest_config``            ``registers``: offset -> value, as a gues
 session    ``guest_bar``               ``words``: first words of BAR 0, as a guest reads them
 session    ``guest_serial``            ``port`` (first I/O port of a serial port), ``registers``:
                                        name -> value, as a guest has written or reads them
-session    ``deadline``                ``waiting_for``, ``deadline_s``
+session    ``deadline``                ``waiting_for``, ``deadline_s`` of the scenario, ``waited_s``
+                                       (None: ``waiting_for`` says it).  What QEMU does from here on
+                                       is the harness's doing, which ends both
 session    ``not_converged``           ``deadline_s``: the source still went on with its pre-copy
                                        when its time was over; it was cancelled for that
-session    ``action``                  ``action`` (in words), ``position`` in the scenario's actions
-session    ``faults``                  ``fired``: how often each fault of the plan changed anything
+session    ``action``                  ``action`` (in words), ``position`` in the scenario's
+                                       actions: its moment has come
+session    ``action_ended``            ``position``; ``how``: done | refused (with ``class`` and
+                                       ``desc``) | unanswered | lost (there was no QEMU); of a storm
+                                       ``sent``, and ``refused``: command -> why, of those that were
+                                       refused each time
+session    ``faults``                  ``fired``: how often each fault of the plan changed anything;
+                                       ``holding``: whether it still kept anything back at the end
 session    ``actions``                 ``done``: whether each action of the plan was done
 session    ``continued``               ``after``: status with which the migration before this one
-                                       ended; the source was already there
+                                       ended; ``is_paused``: whether the guest was; the source was
+                                       already there
 session    ``not_captured``            ``why``
 session    ``replayed``                ``capture``: there is no source; its records are those of the
                                        captured run, their times moved to this one

@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Any, Self
 
 from harness.action_plan import Action, ActionPlan, Execute, Kill, Storm, Target, Tell
-from harness.errors import VMError
+from harness.errors import LostVM, QmpError, QmpTimeout, VMError
 from harness.session.log import Log, Watch
 from harness.vm.vm import Vm
 
 AT_ONCE = 6
 """Commands of a storm on their way at a time: QEMU's monitor stops reading at 8."""
+DONE, REFUSED, UNANSWERED, LOST = "done", "refused", "unanswered", "lost"
+"""What came of an action (``how`` of the record ``action_ended``): QEMU has accepted it; has
+refused it; has not answered; was not there, or went away meanwhile."""
 
 
 class Actions:
@@ -20,14 +23,14 @@ class Actions:
     waits for commands that were sent; an action whose moment has not come is not done.
     Which were done is recorded.
 
-    :param tell: tells the faults of an outside event
+    :param tell: notifies the faults of an outside event; None if there are no faults
     """
 
     def __init__(
         self,
         plan: ActionPlan,
         vms: Mapping[Target, Vm],
-        tell: Callable[[str, int], None],
+        tell: Callable[[str, int], None] | None,
         log: Log,
     ) -> None:
         self._plan = plan
@@ -58,30 +61,56 @@ class Actions:
 
     async def _carry_out(self, position: int, action: Action, watch: Watch) -> None:
         await watch.wait()
-        self._done[position] = True
         self._log.note("action", {"action": action.describe(), "position": position})
-        # What a QEMU refuses, or does not answer, is in the records.
-        with contextlib.suppress(VMError):
+        result = await self._result(action)
+        self._done[position] = result["how"] in (DONE, UNANSWERED)
+        self._log.note("action_ended", {"position": position, **result})
+
+    async def _result(self, action: Action) -> dict[str, Any]:
+        """What came of it: arguments of the record ``action_ended``."""
+        try:
             match action:
                 case Execute():
                     monitor = self._vms[action.target].monitor
                     await monitor.execute(action.command, action.arguments)
                 case Kill():
-                    self._vms[action.target].kill()
+                    is_there = self._vms[action.target].kill()
+                    return {"how": DONE if is_there else LOST}
                 case Tell():
+                    if self._tell is None:
+                        return {"how": LOST}
                     self._tell(action.name, action.value)
                 case Storm():
-                    await self._storm(action)
+                    return {"how": DONE, **await self._storm(action)}
+        except QmpError as error:
+            return {"how": REFUSED, "class": error.error_class, "desc": error.desc}
+        except QmpTimeout:
+            return {"how": UNANSWERED}
+        except LostVM:
+            return {"how": LOST}
+        return {"how": DONE}
 
-    async def _storm(self, action: Storm) -> None:
+    async def _storm(self, action: Storm) -> dict[str, Any]:
+        """How many commands were ``sent``, and those that were always ``refused``, with why."""
         vm = self._vms[action.target]
         names = itertools.cycle(action.commands)
+        sent = 0
+        taken: set[str] = set()
+        refused: dict[str, str] = {}
 
         async def one_after_another() -> None:
+            nonlocal sent
             with contextlib.suppress(VMError):
                 while not self._is_over and vm.is_running:
-                    await vm.monitor.execute(next(names))
+                    name = next(names)
+                    sent += 1
+                    try:
+                        await vm.monitor.execute(name)
+                        taken.add(name)
+                    except QmpError as error:
+                        refused[name] = f"{error.error_class}: {error.desc}"
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(one_after_another())
+        return {"sent": sent, "refused": {n: w for n, w in refused.items() if n not in taken}}

@@ -1,9 +1,14 @@
 """What a QEMU is asked about its migration; the answers become records."""
 
 import asyncio
+import contextlib
 
 from harness.errors import QmpTimeout, VMError
 from harness.session.peer import Peer
+from harness.vm import migration
+
+SETTLE_S = 5.0
+"""For the other side to end once one has failed, and for a source to run again."""
 
 
 async def how_it_went(peer: Peer) -> None:
@@ -17,3 +22,23 @@ async def how_it_went(peer: Peer) -> None:
         await peer.vm.record_hang("query-status")
     except VMError:
         pass  # recorded as execute without return
+
+
+async def until_resumed(source: Peer, destination: Peer) -> None:
+    """A source that has failed runs its guest again, a moment after it said so; one that has
+    completed, for nothing, is made to.  One whose guest was paused stays so.
+    """
+    end, vm = migration.source_end(source.events), source.vm
+    if not vm.is_running or vm.is_stuck or end is None or source.is_paused:
+        return
+    if end == "completed":
+        if migration.destination_end(destination.events) != "completed":
+            with contextlib.suppress(VMError):
+                await vm.monitor.execute("cont")
+        return
+
+    def resumed() -> bool | None:
+        return True if not (vm.is_running and migration.is_stopped(source.events)) else None
+
+    with contextlib.suppress(TimeoutError):  # then query-status says that it stays stopped
+        await vm.activity.until(resumed, SETTLE_S)

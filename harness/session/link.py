@@ -51,6 +51,7 @@ class Link:
             tap=tap,
             reads_main=scenario.multifd,
         )
+        self._holding: list[bool] | None = None
         log.listen(self._hear)
         self._relay.start()
 
@@ -62,6 +63,13 @@ class Link:
     def tell(self, name: str, value: int = 0) -> None:
         """Tell the faults that something has happened."""
         self._relay.tell(name, value)
+
+    def end(self) -> None:
+        """The migration is over, or given up: which faults still keep something back is settled
+        now, before both QEMUs are ended.  Called again it does nothing.
+        """
+        if self._holding is None:
+            self._holding = [fault.keeps_back for fault in self._relay.fired]
 
     def close(self) -> None:
         """Close what is open, and record what the faults have done.
@@ -76,8 +84,9 @@ class Link:
             for idstr, device in self._ids.items():
                 args = self._delivered.of(idstr)
                 self._log(_wire("delivered", args, time.time_ns(), device))
+        self.end()
         fired = [fault.times for fault in self._relay.fired]
-        self._log.note("faults", {"fired": fired})
+        self._log.note("faults", {"fired": fired, "holding": self._holding})
 
     def abandon(self) -> None:
         """Close what is open; after ``close`` it does nothing."""

@@ -52,6 +52,7 @@ class Peer:
     _events_before: int = 0
     _defaults: dict[str, Any] | None = None
     """Its migration parameters at its start, where another migration follows."""
+    _was_paused: bool = False
 
     @classmethod
     def make(
@@ -128,6 +129,16 @@ class Peer:
         else:
             self.is_configured = True
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether its guest is paused: of a source by a command, or since an earlier migration;
+        of a destination that has completed, because nothing has resumed it.
+        """
+        if self.side is Side.DESTINATION:
+            return not migration.is_resumed(self.events)
+        commanded = self.vm.monitor.is_paused
+        return self._was_paused if commanded is None else commanded
+
     def listen(self) -> None:
         """Take in what its guest says from now on, if it has one; QEMU was started."""
         if self.console is not None:
@@ -144,6 +155,7 @@ class Peer:
             for record in self.voice.log.records
             if record.name == "launched" and record.side is self.side
         ]
+        self._was_paused, self.vm.monitor.is_paused = self.is_paused, None
         self.voice.log, self.voice.side = log, Side.SOURCE
         self._events_before = len(self.vm.monitor.events)
         for record in launched:

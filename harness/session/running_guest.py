@@ -84,7 +84,7 @@ async def until_it_goes_on(peer: Peer, scenario: Scenario) -> str:
     or "".  The end of its QEMU is recorded by itself.
     """
     console, guest = peer.console, scenario.guest
-    if console is None or guest is None or migration.is_stopped(peer.events):
+    if console is None or guest is None or peer.is_paused or migration.is_stopped(peer.events):
         return ""
     wanted = console.rounds + guest.rounds
 

@@ -41,8 +41,7 @@ from harness.vm.activity import Activity
 from harness.vm.credentials import Credentials
 from harness.vm.sockets import Sockets
 
-_SETTLE_S = 5.0  # for the other side to end once one has failed
-_QUIET_S = 1.0  # likewise, where it is right not to end
+_QUIET_S = 1.0  # for the other side, where it is right not to end once one has failed
 _SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
 _FIRMWARE = "firmware.bin"
 _STREAM = "migration.stream"
@@ -93,8 +92,9 @@ class Session:
             self.rundir.write_scenario(self.scenario)
             if self.origin is not None:
                 after = migration.last_status(self.origin.events)
+                is_paused = self.origin.is_paused
                 self.origin.take_over(self.log)
-                self.log.note("continued", {"after": after})
+                self.log.note("continued", {"after": after, "is_paused": is_paused})
             self.source = self.origin or self._peer(Side.SOURCE)
             undo.callback(self.source.release)
             self.destination = self._peer(Side.DESTINATION)
@@ -210,7 +210,9 @@ class Session:
         except QmpError:
             pass  # refused before anything was sent: it is in the records
         except (QmpTimeout, LostVM) as error:
-            await self._record_deadline(self._peers, str(error))
+            await self._record_deadline(self._peers, str(error), None)
+        if self._link is not None:
+            self._link.end()
         # What the devices hold is final: compare it while both QEMUs are asked and ended.
         loop = asyncio.get_running_loop()
         self._comparison = loop.run_in_executor(None, self._compare)
@@ -344,7 +346,7 @@ class Session:
             )
         except (QmpTimeout, LostVM) as error:
             # It came up and then hung or died: that is QEMU's doing, and judged.
-            await self._record_deadline((peer,), str(error))
+            await self._record_deadline((peer,), str(error), None)
             return
         peer.is_up = peer.is_configured
 
@@ -352,7 +354,7 @@ class Session:
 
     def _actions(self) -> Actions:
         vms = {Target(peer.side.value): peer.vm for peer in self._peers}
-        tell = self._link.tell if self._link else _tell_nobody
+        tell = self._link.tell if self._link else None
         return Actions(self.scenario.actions, vms, tell, self.log)
 
     async def _listen(self) -> dict[str, Any]:
@@ -373,13 +375,14 @@ class Session:
             "filename": str(self.rundir.folder / _STREAM),
             "offset": 0,
         }
-        await self.source.vm.monitor.execute("migrate", migration.channels(address))
-        if await self._until_ended(self.source) != "completed":
-            return
-        await self.destination.vm.monitor.execute(
-            "migrate-incoming", {**migration.channels(address), "exit-on-error": False}
-        )
-        await self._until_ended(self.destination)
+        async with self._actions():
+            await self.source.vm.monitor.execute("migrate", migration.channels(address))
+            if await self._until_ended(self.source) != "completed":
+                return
+            await self.destination.vm.monitor.execute(
+                "migrate-incoming", {**migration.channels(address), "exit-on-error": False}
+            )
+            await self._until_ended(self.destination)
 
     async def _until_ended(self, *peers: Peer) -> str | None:
         """Wait until every side has ended, or one has failed and the other had its time.
@@ -399,11 +402,13 @@ class Session:
             failed = any(end not in (None, "completed") for end in found)
             return found if failed or None not in found else None
 
+        waits_s, since = self.scenario.deadline_s, ""
         try:
-            found = await self._activity.until(one_failed_or_all_ended, self.scenario.deadline_s)
+            found = await self._activity.until(one_failed_or_all_ended, waits_s)
             if None in found:
-                settle_s = _QUIET_S if self.scenario.tls_mismatch else _SETTLE_S
-                found = await self._activity.until(all_ended, settle_s)
+                waits_s = _QUIET_S if self.scenario.tls_mismatch else asking.SETTLE_S
+                since = ", once the other side had ended,"
+                found = await self._activity.until(all_ended, waits_s)
         except TimeoutError:
             if self.scenario.tls_mismatch and migration.listens_on(
                 *(p.events for p in self._peers)
@@ -414,13 +419,19 @@ class Session:
             ):
                 return None
             waiting = [str(p.side) for p, end in zip(peers, ends(), strict=True) if end is None]
-            await self._record_deadline(peers, f"the end of {' and '.join(waiting)}")
+            waiting_for = f"the end of {' and '.join(waiting)}{since}"
+            await self._record_deadline(peers, waiting_for, waits_s)
             return None
         return found[-1]
 
-    async def _record_deadline(self, peers: tuple[Peer, ...], waiting_for: str) -> None:
+    async def _record_deadline(
+        self, peers: tuple[Peer, ...], waiting_for: str, waited_s: float | None
+    ) -> None:
+        """``waited_s``: how long was waited; None: ``waiting_for`` is a sentence that says it."""
         args = {"waiting_for": waiting_for, "deadline_s": self.scenario.deadline_s}
-        self.log.note("deadline", args)
+        self.log.note("deadline", {**args, "waited_s": waited_s})
+        if self._link is not None:
+            self._link.end()
         self._is_late = True
         self.progress("backtrace")
         async with asyncio.TaskGroup() as group:
@@ -445,32 +456,16 @@ class Session:
         """Let the guest show that it does, at whichever side runs it now."""
         heir = self.survivor() if self.scenario.guest else None
         if heir and (waiting_for := await running_guest.until_it_goes_on(heir, self.scenario)):
-            await self._record_deadline((heir,), waiting_for)
+            await self._record_deadline((heir,), waiting_for, self.scenario.deadline_s)
 
     async def _source_resumed(self) -> None:
-        """A source that has failed runs its guest again, a moment after it said so; one that
-        has completed, for nothing, is told to.
-        """
-        end, vm = migration.source_end(self.source.events), self.source.vm
-        if not vm.is_running or vm.is_stuck or end is None:
-            return
-        if end == "completed":
-            if migration.destination_end(self.destination.events) != "completed":
-                with contextlib.suppress(VMError):
-                    await vm.monitor.execute("cont")
-            return
-
-        def resumed() -> bool | None:
-            return (
-                True if not (vm.is_running and migration.is_stopped(self.source.events)) else None
-            )
-
-        with contextlib.suppress(TimeoutError):  # then query-status tells that it stays stopped
-            await self._activity.until(resumed, _SETTLE_S)
+        await asking.until_resumed(self.source, self.destination)
 
     def _compare(self) -> None:
         # After the deadline nobody asks for more than there is time for.
-        go_on = Limit(self._has_ended, _SETTLE_S if self._is_late else self.scenario.deadline_s)
+        go_on = Limit(
+            self._has_ended, asking.SETTLE_S if self._is_late else self.scenario.deadline_s
+        )
         # The destination first: where it got the same bytes, their digest is the source's.
         for peer in reversed(self._peers):
             peer.devices.report(go_on)
@@ -494,7 +489,3 @@ class Session:
         manifest = self.rundir.write_manifest(written)
         ordered = sorted(self.records, key=lambda record: record.t_ns)
         return History(self.scenario, manifest, ordered)
-
-
-def _tell_nobody(_name: str, _value: int) -> None:
-    """There is no relay, and so no fault that waits."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.action_plan import Execute, Kill, Storm, Target, Tell, When
-from harness.errors import LostVM, QmpError
+from harness.errors import LostVM, QmpError, QmpTimeout
 from harness.history import Kind, Record, Side
 from harness.session.actions import AT_ONCE, Actions
 from harness.session.log import Log
@@ -23,6 +23,7 @@ class Qemu:
         self.is_running = True
         self.error = error
         self.executed: list[tuple[str, Any]] = []
+        self.refuses: dict[str, Exception] = {}
         self.kills = 0
         self.in_flight = self.most_in_flight = 0
         self.has_enough = asyncio.Event()
@@ -35,11 +36,12 @@ class Qemu:
             self.has_enough.set()
         await asyncio.sleep(0)
         self.in_flight -= 1
-        if self.error:
-            raise self.error
+        if error := self.refuses.get(command, self.error):
+            raise error
 
     def kill(self):
-        self.kills += 1
+        self.kills += self.is_running
+        return self.is_running
 
 
 def now():
@@ -104,16 +106,61 @@ async def test_faults_are_told(carry_out, log):
     assert heard == [("go", 3)]
 
 
-@pytest.mark.parametrize("error", [QmpError("x", "GenericError", "no"), LostVM("gone")])
-async def test_refusal_is_left_to_the_records(carry_out, log, error):
-    vm = Qemu(error)
-    storm = Storm(when=NOW, target=Target.SOURCE)
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [
+        (None, {"how": "done"}),
+        (QmpError("x", "GenericError", "no"), {"how": "refused", "class": "GenericError",
+                                               "desc": "no"}),
+        (QmpTimeout("late"), {"how": "unanswered"}),
+        (LostVM("gone"), {"how": "lost"}),
+    ],
+)  # fmt: skip
+async def test_what_came_of_a_command_is_recorded(carry_out, log, error, result):
     plain = Execute(when=NOW, target=Target.SOURCE, command="migrate_cancel")
-    async with carry_out(vm, storm, plain):
+    async with carry_out(Qemu(error), plain):
         log(now())
         await until_idle()
-    assert ("migrate_cancel", {}) in vm.executed
-    assert noted(log, "actions") == [{"done": [True, True]}]
+    assert noted(log, "action_ended") == [{"position": 0, **result}]
+    assert noted(log, "actions") == [{"done": [result["how"] in ("done", "unanswered")]}]
+
+
+async def test_kill_of_a_qemu_that_is_gone_kills_nobody(carry_out, log):
+    vm = Qemu()
+    vm.is_running = False
+    async with carry_out(vm, Kill(when=NOW, target=Target.SOURCE)):
+        log(now())
+        await until_idle()
+    assert noted(log, "action_ended") == [{"position": 0, "how": "lost"}]
+
+
+async def test_tell_without_a_relay_reaches_nobody(carry_out, log):
+    async with carry_out(Qemu(), Tell(when=NOW, name="go"), tell=None):
+        log(now())
+        await until_idle()
+    assert noted(log, "action_ended") == [{"position": 0, "how": "lost"}]
+
+
+async def test_storm_names_the_commands_that_are_always_refused_and_goes_on(carry_out, log):
+    vm = Qemu()
+    vm.refuses = {"query-nothing": QmpError("query-nothing", "CommandNotFound", "not found")}
+    storm = Storm(when=NOW, target=Target.SOURCE, commands=("query-nothing", "query-status"))
+    async with asyncio.timeout(DEADLINE_S):
+        async with carry_out(vm, storm):
+            log(now())
+            await vm.has_enough.wait()
+    (ended,) = noted(log, "action_ended")
+    assert ended["refused"] == {"query-nothing": "CommandNotFound: not found"}
+    assert ended["sent"] == len(vm.executed)
+
+
+async def test_storm_into_a_dead_qemu_sends_nothing(carry_out, log):
+    vm = Qemu()
+    vm.is_running = False
+    async with carry_out(vm, Storm(when=NOW, target=Target.SOURCE)):
+        log(now())
+        await until_idle()
+    assert noted(log, "action_ended") == [{"position": 0, "how": "done", "sent": 0, "refused": {}}]
 
 
 async def test_storm_goes_on_until_the_end_with_several_on_their_way(carry_out, log):

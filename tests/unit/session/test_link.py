@@ -109,7 +109,22 @@ def test_faults_know_devices_by_their_ids_and_what_they_did_is_recorded(ends):
     assert here.received(len(packet(1))) == packet(1)
     here.link.close()
     (faults,) = here.named("faults")
-    assert faults.args == {"fired": [1, 0]}
+    assert faults.args == {"fired": [1, 0], "holding": [False, False]}
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_what_is_kept_back_is_settled_at_the_end_of_the_migration(ends, ends_first):
+    """What is let go by what the harness does afterwards was kept back all the same."""
+    here = ends(Hold(select=Select(idx=(0,)), until=Until(told="switchover")))
+    here.source.sendall(packet(0) + packet(1))
+    here.received(len(packet(1)))
+    if ends_first:
+        here.link.end()
+    here.link.tell("switchover")
+    here.received(len(packet(0)))
+    here.link.close()
+    (faults,) = here.named("faults")
+    assert faults.args == {"fired": [1], "holding": [ends_first]}
 
 
 def test_fault_for_a_device_that_is_not_there_is_refused():

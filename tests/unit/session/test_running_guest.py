@@ -39,7 +39,12 @@ def console():
 def peer(console):
     vm = SimpleNamespace(activity=Activity(), is_running=True, monitor=Bus())
     return SimpleNamespace(
-        console=console, vm=vm, events=[], side=Side.SOURCE, binary=Path("/qemu")
+        console=console,
+        vm=vm,
+        events=[],
+        side=Side.SOURCE,
+        binary=Path("/qemu"),
+        is_paused=False,
     )
 
 
