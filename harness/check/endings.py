@@ -2,12 +2,19 @@
 
 A side's migration status is seen as MIGRATION events and as answers to query-migrate
 (``MigrationStatus`` in qapi/migration.json).  The destination's RESUME comes when all
-state has been loaded, a moment before its status says so.
+state has been loaded, a moment before its status says so; a guest that arrives paused is not
+resumed.
+
+**Deadline.**  Once the harness has given up (``deadline``) it asks, and ends both QEMUs: what they
+and their devices do from then on is its own doing and no evidence of anything.
+``until_deadline`` leaves it out for all rules.  What stays is what the harness itself recorded
+then: answers to its questions, what a device holds, the ends of processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from harness.action_plan import Execute, may_end
 from harness.check import words
 from harness.history.records import Kind, Record, Side
 
@@ -27,14 +34,74 @@ _OF_MIGRATION = frozenset(
     }
 )
 """Commands whose refusal is about the migration; others are the scenario's actions, or ask."""
+_ANSWERS = ("execute", "return", "error")
+_DOINGS = ("arc", "read", "write", "reset")
+
+
+def until_deadline(records: Sequence[Record]) -> list[Record]:
+    """``records`` without what came of the harness's own doing, once it had given up."""
+    deadline = next((r for r in records if _is_deadline(r)), None)
+    if deadline is None:
+        return list(records)
+    said = _lines_said_by(records, deadline.t_ns)
+    return [
+        record
+        for record in records
+        if (
+            id(record) in said
+            if record.name == "stderr" and record.kind is Kind.PROCESS
+            else record.t_ns <= deadline.t_ns or not _is_doing(record)
+        )
+    ]
+
+
+def _is_deadline(record: Record) -> bool:
+    return record.name == "deadline" and record.kind is Kind.SESSION
+
+
+def _is_doing(record: Record) -> bool:
+    """Whether a QEMU, its device or the relay did something."""
+    match record.kind:
+        case Kind.TRACE:
+            return True
+        case Kind.QMP:
+            return record.name not in _ANSWERS
+        case Kind.DEVICE:
+            return record.name in _DOINGS
+        case Kind.WIRE:
+            return record.name != "delivered"  # a sum of what went out before
+        case _:
+            return False
+
+
+def _lines_said_by(records: Iterable[Record], t_ns: int) -> set[int]:
+    """Lines of standard error that were written by ``t_ns``: they are all recorded at the end.
+
+    A line without a time belongs to the one before it.
+    """
+    found: set[int] = set()
+    is_early = dict.fromkeys(PEERS, True)
+    for record in records:
+        if record.name == "stderr" and record.kind is Kind.PROCESS:
+            if said_ns := words.stamp_ns(str(record.args.get("line", ""))):
+                is_early[record.side] = said_ns <= t_ns
+            if is_early[record.side]:
+                found.add(id(record))
+    return found
 
 
 class Endings:
     """How one run ended; everything is looked up once."""
 
     def __init__(self, run: "CheckedRun") -> None:
+        self._run = run
+        self.deadline = _first(run.everywhere(Kind.SESSION, Side.HARNESS, "deadline"))
         self._qmp = {side: run.sequence(Kind.QMP, side) for side in PEERS}
-        self.statuses = {side: tuple(_statuses(self._qmp[side])) for side in PEERS}
+        self._own_qmp = {
+            side: [record for record in self._qmp[side] if self._is_before_deadline(record)]
+            for side in PEERS
+        }
+        self.statuses = {side: tuple(_statuses(self._own_qmp[side])) for side in PEERS}
         """Each status with the record that told it."""
         self.launched = {side: _first(run.named(Kind.PROCESS, side, "launched")) for side in PEERS}
         self.exited = {side: _end(run, side) for side in PEERS}
@@ -42,7 +109,6 @@ class Endings:
         self.hung = tuple(
             record for side in PEERS for record in run.named(Kind.PROCESS, side, "hung")
         )
-        self.deadline = _first(run.everywhere(Kind.SESSION, Side.HARNESS, "deadline"))
         self._resumed = _first(run.named(Kind.QMP, Side.DESTINATION, "RESUME"))
         self._stderr = {side: _lines(run, side) for side in PEERS}
 
@@ -71,16 +137,47 @@ class Endings:
         return all(self.status(side) == "completed" for side in PEERS)
 
     def crash(self, side: Side) -> Record | None:
-        """The process's end, if it was not the one that the harness had asked for.
+        """The process's end, if it was not the one that the harness had asked for, or that the
+        scenario wanted.
 
-        Asked for are status 0 and the signals that the harness itself sends.
+        Asked for are status 0 and the signals that the harness itself sends.  An end after the
+        deadline is none of its own: ``died_quitting``.
         """
+        record = self._unexpected_end(side)
+        return record if record is not None and self._is_before_deadline(record) else None
+
+    def died_quitting(self, side: Side) -> Record | None:
+        """The process's end by a signal that nobody sent, after the harness had given up."""
+        record = self._unexpected_end(side)
+        is_own = record is None or self._is_before_deadline(record) or not record.args["signal"]
+        return None if is_own else record
+
+    def _unexpected_end(self, side: Side) -> Record | None:
         record = self.exited[side]
         if record is None or record.name == "handed_over":
             return None
         signal, status = record.args.get("signal", 0), record.args.get("status", 0)
         is_expected = signal in (_SIGKILL, _SIGTERM) or (not signal and not status)
-        return None if record.args.get("asked") and is_expected else record
+        is_asked = record.args.get("asked") or (
+            not signal and not status and self._may_end_by_plan(side, record)
+        )
+        return None if is_asked and is_expected else record
+
+    def _may_end_by_plan(self, side: Side, end: Record) -> bool:
+        """Whether the scenario has done something to ``side`` that ends a QEMU with status 0."""
+        done = self._run.named(Kind.SESSION, Side.HARNESS, "action")
+        actions = [
+            self._run.scenario.actions[record.args["position"]]
+            for record in done
+            if record.t_ns <= end.t_ns
+        ]
+        return any(
+            isinstance(action, Execute) and action.target == side.value and may_end(action)
+            for action in actions
+        )
+
+    def _is_before_deadline(self, record: Record) -> bool:
+        return self.deadline is None or record.t_ns <= self.deadline.t_ns
 
     def commands(self, side: Side, command: str, name: str = "execute") -> list[Record]:
         """Records of the QMP command ``command``: its execute, return or error."""
@@ -101,12 +198,7 @@ class Endings:
         """
         found = []
         for peer in PEERS if side is None else (side,):
-            for record in self._qmp[peer]:
-                if record.name == "error" and record.args.get("command") in _OF_MIGRATION:
-                    found.append((record, str(record.args.get("desc", ""))))
-                value = record.args.get("value")
-                if record.name == "return" and isinstance(value, dict) and "error-desc" in value:
-                    found.append((record, str(value["error-desc"])))
+            found += list(self._errors(peer))
             found += [pair for pair in self._stderr[peer] if not words.is_warning(pair[1])]
         return found
 
@@ -130,6 +222,19 @@ class Endings:
             if text and at_ns >= since_ns:
                 found.certain.append((record, text))
         return found
+
+    def _errors(self, side: Side) -> Iterator[tuple[Record, str]]:
+        """What its monitor has answered.  After the deadline only why it had failed before."""
+        has_failed = self.status(side) in ("failed", "cancelled", "failing")
+        for record in self._qmp[side]:
+            if not self._is_before_deadline(record) and not has_failed:
+                return
+            is_own = record.args.get("command") in _OF_MIGRATION
+            if record.name == "error" and is_own and self._is_before_deadline(record):
+                yield record, str(record.args.get("desc", ""))
+            value = record.args.get("value")
+            if record.name == "return" and isinstance(value, dict) and "error-desc" in value:
+                yield record, str(value["error-desc"])
 
 
 def _lines(run: "CheckedRun", side: Side) -> list[tuple[Record, str]]:

@@ -4,11 +4,14 @@ Shared by the rules about runs that are cancelled, that lose a QEMU, or whose de
 """
 
 import errno
+from collections.abc import Callable
+from typing import TypeGuard
 
 import msgspec
 
-from harness.action_plan import Action, Execute, Kill
+from harness.action_plan import PAUSES, Action, Execute, Kill, Target, is_quit
 from harness.check import guest, shown
+from harness.check.planned import done
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
@@ -17,12 +20,35 @@ CANCEL = "migrate_cancel"
 _SAVING = ("PRE_COPY", "PRE_COPY_P2P", "STOP_COPY")
 
 
+def is_cancel(action: Action) -> bool:
+    """Whether ``action`` cancels the migration."""
+    return isinstance(action, Execute) and action.effect == CANCEL
+
+
+def ends_a_side(action: Action) -> TypeGuard[Kill | Execute]:
+    """Whether ``action`` ends a QEMU for good."""
+    return isinstance(action, Kill) or is_quit(action)
+
+
+def is_asked(run: CheckedRun, kind: Callable[[Action], bool]) -> bool:
+    """Whether an action of this kind was done, or was to be accepted."""
+    return any(kind(action) for action, _ in done(run)) or any(
+        kind(action) and getattr(action, "refused_with", None) is None
+        for action in run.scenario.actions
+    )
+
+
+def was_ended(run: CheckedRun, side: Side) -> bool:
+    """Whether the scenario has ended ``side`` for good."""
+    return any(ends_a_side(act) and act.target == side.value for act, _ in done(run))
+
+
 def may_stop(action: Action) -> bool:
     """Whether the migration need not complete once ``action`` was done.
 
     Whether it does depends on when that was: both ends are right.
     """
-    return isinstance(action, Kill) or (isinstance(action, Execute) and action.command == CANCEL)
+    return is_cancel(action) or ends_a_side(action)
 
 
 def allow_stop(run: CheckedRun) -> None:
@@ -79,12 +105,29 @@ def _noticed(run: CheckedRun, device: str, reset: Record) -> list[Record]:
     return [record for record in (*refused, *again) if record.t_ns > reset.t_ns][:1]
 
 
-def done(run: CheckedRun) -> list[tuple[Action, Record]]:
-    """The scenario's actions that were done, each with the record that tells so."""
-    return [
-        (run.scenario.actions[record.args["position"]], record)
-        for record in run.named(Kind.SESSION, Side.HARNESS, "action")
-    ]
+def is_paused(run: CheckedRun) -> bool:
+    """Whether the scenario had the guest paused when the migration ended, or might have.
+
+    Such a guest arrives paused, and stays so where the migration fails or is cancelled.  What
+    was done to either side counts: a destination may be paused before it has loaded all, too.
+    """
+    last = dict.fromkeys(Target, False)
+    last[Target.SOURCE] = _came_paused(run)
+    for action, _ in done(run):
+        if isinstance(action, Execute) and action.effect in PAUSES:
+            last[action.target] = PAUSES[action.effect]
+    return any(last.values())
+
+
+def is_seen_paused(run: CheckedRun, side: Side) -> bool:
+    """Whether ``side`` has answered that its guest does not run, as the scenario wants it."""
+    answer = running(run, side)
+    return is_paused(run) and answer is not None and not is_running(answer)
+
+
+def _came_paused(run: CheckedRun) -> bool:
+    before = run.named(Kind.SESSION, Side.HARNESS, "continued")
+    return bool(before and before[0].args.get("is_paused"))
 
 
 def status_at(run: CheckedRun, side: Side, t_ns: int) -> str:
@@ -111,9 +154,12 @@ def running(run: CheckedRun, side: Side) -> Record | None:
 
 def silent(run: CheckedRun, side: Side) -> list[Record]:
     """Records that tell that ``side`` left query-status unanswered; none: it answered each, or
-    was killed, and its end may be seen after it was asked.
+    was ended by the scenario, and its end may be seen after it was asked.
     """
-    if any(isinstance(action, Kill) and action.target == side.value for action, _ in done(run)):
+    if any(
+        isinstance(action, Execute | Kill) and ends_a_side(action) and action.target == side.value
+        for action, _ in done(run)
+    ):
         return []
     asked = run.endings.commands(side, "query-status")
     answers = [run.endings.commands(side, "query-status", name) for name in ("return", "error")]
@@ -130,9 +176,11 @@ def is_running(answer: Record) -> bool:
 def lost(run: CheckedRun) -> tuple[str, list[Record]] | None:
     """Why the source's guest does not run on with its devices, and the records that tell so.
 
-    None: it runs, as far as was seen.  What its devices do after it was told to quit is the
-    quitting's.
+    None: it runs, as far as was seen, or is to be paused.  What its devices do after it was told
+    to quit is the quitting's.
     """
+    if is_paused(run):
+        return None
     answer = running(run, Side.SOURCE)
     if answer is not None and not is_running(answer):
         status = answer.args["value"].get("status", "")
@@ -176,12 +224,3 @@ def stuck(run: CheckedRun, side: Side) -> list[Record]:
     """Records that tell that ``side`` did not come to an end; none: it did."""
     hung = [record for record in run.endings.hung if record.side is side]
     return [record for record in (run.endings.deadline, *hung) if record] if hung else []
-
-
-def told(run: CheckedRun, side: Side) -> str:
-    """The status with which ``side`` ended; "": it told none.
-
-    What it says after the deadline does not count: the harness ends both QEMUs then.
-    """
-    hung = stuck(run, side)
-    return status_at(run, side, hung[0].t_ns) if hung else run.endings.status(side)

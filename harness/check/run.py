@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.check.endings import Endings
+from harness.check.endings import Endings, until_deadline
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, Manifest
 from harness.model.expectation import Expectation
@@ -59,6 +59,8 @@ class CheckedRun:
     :ivar expectation: how it must end; where faults were on the way, by the prediction
     :ivar prediction: what must follow from what was delivered; None: no faults were on the way
     :ivar delivered: the packets that it is made from, by their numbers
+
+    What came of the harness's own doing after a deadline is not among the records.
     """
 
     def __init__(self, history: History, expectation: Expectation) -> None:
@@ -68,13 +70,14 @@ class CheckedRun:
         self.prediction: Prediction | None = None
         self.delivered: tuple[Record, ...] = ()
         self._records = history.records
+        records = until_deadline(history.records)
         self._groups: dict[Key, list[Record]] = defaultdict(list)
         groups = self._groups
-        for record in history.records:
+        for record in records:
             groups[record.kind, record.side, record.device].append(record)
         self._names: dict[Key, dict[str, list[Record]]] = {}
         self._wire: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
-        for record in history.records:
+        for record in records:
             if record.kind is Kind.WIRE:
                 self._wire[record.name, None].append(record)
                 self._wire[record.name, record.device].append(record)

@@ -220,9 +220,12 @@ def _unknown_actions(scenario: Scenario) -> Iterator[str]:
                 if not _is_known_command(command, {})
             )
         elif isinstance(action, Execute):
-            is_stop = action.command in ("migrate-continue", "migrate_cancel", "quit")
+            is_stop = action.effect in ("migrate-continue", "migrate_cancel", "quit")
             goes_on = goes_on or (is_stop and action.target is Target.SOURCE)
-            if not _is_known_command(action.command, action.arguments):
+            # One that must be refused changes nothing; where it is accepted RUN says so.
+            if action.refused_with is None and not _is_known_command(
+                action.effect, action.arguments
+            ):
                 names = f" of {', '.join(action.arguments)}" if action.arguments else ""
                 yield f"command {action.command}{names} to the {action.target}"
     if not goes_on:

@@ -3,11 +3,15 @@
 A source that survives fails the migration and runs its guest on, with its devices RUNNING;
 or it had completed, which with a return path needs the destination's word.  A destination
 that survives fails, or runs the guest where it had all of it, or still listens where nobody
-had come to it.
+had come to it.  A guest that the scenario has paused stays paused on either side.
+
+A QEMU that quits because the scenario wants it leaves the other one as a kill does.  What the relay
+keeps back from the destination, the end of a channel included, the destination waits for: that
+it does not end is nothing against it.
 """
 
-from harness.action_plan import Kill, Target
-from harness.check import interruption
+from harness.action_plan import Execute, Kill, Target, is_quit
+from harness.check import interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
 from harness.check.run import CheckedRun
@@ -18,46 +22,49 @@ found = Findings("LIF-3")
 
 
 def asked_by(run: CheckedRun) -> str:
-    is_planned = any(isinstance(action, Kill) for action in run.scenario.actions)
-    return "" if is_planned else "no QEMU was killed"
+    is_asked = interruption.is_asked(run, interruption.ends_a_side)
+    return "" if is_asked else "no QEMU was killed"
 
 
 def judge(run: CheckedRun) -> Finding:
-    killed = {
-        action.target: record
-        for action, record in interruption.done(run)
-        if isinstance(action, Kill)
-    }
+    killed: dict[Target, tuple[str, Record]] = {}
+    for action, record in planned.done(run):
+        if isinstance(action, Kill):
+            killed[action.target] = "was killed", record
+        elif isinstance(action, Execute) and is_quit(action):
+            killed.setdefault(action.target, ("quit as planned", record))
     if not killed:
-        return found.unknown("the moment of the kill did not come")
+        return found.unknown("no QEMU was killed, though it was planned")
     if len(killed) > 1:
         return found.unknown("both QEMUs were killed: nobody is left to judge")
-    ((target, kill),) = killed.items()
+    ((target, (how, kill)),) = killed.items()
     survivor = Side.DESTINATION if target is Target.SOURCE else Side.SOURCE
     end = run.endings.crash(survivor)
     if end is not None and (end.args["signal"] or survivor is Side.SOURCE):
         signal = end.args["signal"]
-        how = f"of signal {signal}" if signal else f"with status {end.args['status']}"
+        died = f"of signal {signal}" if signal else f"with status {end.args['status']}"
         said = [record for record, _ in run.endings.texts(survivor)][-1:]
         return found.violated(
-            f"the {target} was killed, and the {survivor}'s QEMU died {how}",
+            f"the {target} {how}, and the {survivor}'s QEMU died {died}",
             kill,
             *said,
             end,
             shape=f"{survivor}-died-after-kill",
         )
-    return _source(run, kill) if survivor is Side.SOURCE else _destination(run, kill, end)
+    if survivor is Side.SOURCE:
+        return _source(run, f"the destination {how}", kill)
+    return _destination(run, f"the source {how}", kill, end)
 
 
-def _source(run: CheckedRun, kill: Record) -> Finding:
+def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
     endings = run.endings
     at = interruption.status_at(run, Side.SOURCE, kill.t_ns)
-    told, end = interruption.told(run, Side.SOURCE), endings.last_status(Side.SOURCE)
+    told, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
     if told == "completed":
         arrived = endings.status(Side.DESTINATION) == "completed"
         if run.scenario.return_path and not arrived:
             return found.violated(
-                "the destination was killed before it had the guest, but the source completed",
+                f"{what} before it had the guest, but the source completed",
                 kill,
                 end,
                 shape="source-completed-after-kill",
@@ -68,7 +75,7 @@ def _source(run: CheckedRun, kill: Record) -> Finding:
         if not hung:
             return found.unknown(f"the source did not tell its end: {told or 'nothing'}", at=at)
         return found.violated(
-            f"the destination was killed, and the source did not end: it says {told}",
+            f"{what}, and the source did not end: it says {told}",
             kill,
             *hung,
             shape="source-did-not-end",
@@ -76,34 +83,35 @@ def _source(run: CheckedRun, kill: Record) -> Finding:
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
         return found.violated(
-            f"the destination was killed; the source says {told}, and does not answer",
+            f"{what}; the source says {told}, and does not answer",
             kill,
             *silent,
             shape="source-silent",
         )
     gone = interruption.lost(run)
     if gone is not None:
-        return found.violated(
-            f"the destination was killed, and {gone[0]}", kill, end, *gone[1], shape="source-lost"
-        )
+        return found.violated(f"{what}, and {gone[0]}", kill, end, *gone[1], shape="source-lost")
     if interruption.running(run, Side.SOURCE) is None:
         return found.unknown("whether the source runs on was not asked", at=at)
-    return found.valid(f"the source {told} the migration and runs on", at=at)
+    stays = "has its guest, paused" if interruption.is_seen_paused(run, Side.SOURCE) else "runs on"
+    return found.valid(f"the source {told} the migration and {stays}", at=at)
 
 
-def _destination(run: CheckedRun, kill: Record, exited: Record | None) -> Finding:
+def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None) -> Finding:
     endings = run.endings
     at = interruption.status_at(run, Side.SOURCE, kill.t_ns)
-    told, end = interruption.told(run, Side.DESTINATION), endings.last_status(Side.DESTINATION)
+    told, end = endings.status(Side.DESTINATION), endings.last_status(Side.DESTINATION)
     hung = interruption.stuck(run, Side.DESTINATION)
     if told == "completed":
         wrong = interruption.damaged(run)
         if wrong is None:
-            return found.valid("the destination had all of the guest, and runs it", at=at)
+            is_seen_paused = interruption.is_seen_paused(run, Side.DESTINATION)
+            runs = "has it, paused" if is_seen_paused else "runs it"
+            return found.valid(f"the destination had all of the guest, and {runs}", at=at)
         if not wrong[1]:
             return found.unknown(wrong[0], at=at)
         return found.violated(
-            f"the source was killed, and the destination completed, but {wrong[0]}",
+            f"{what}, and the destination completed, but {wrong[0]}",
             kill,
             end,
             *wrong[1],
@@ -112,10 +120,15 @@ def _destination(run: CheckedRun, kill: Record, exited: Record | None) -> Findin
     is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
     if told in ("", "setup") and hung and is_answering:
         return found.valid("nobody had come to the destination: it still listens", at=at)
+    if hung and (kept := planned.kept_back(run)):
+        return found.unknown(
+            "the destination did not end; the relay still kept something back: " + "; ".join(kept),
+            at=at,
+        )
     if hung:
-        still = "" if is_answering else ", and its main loop stands still"
+        still = "" if is_answering else ", and its main loop is blocked"
         return found.violated(
-            f"the source was killed, and the destination did not end: it says {told}{still}",
+            f"{what}, and the destination did not end: it says {told}{still}",
             kill,
             *hung,
             shape="destination-did-not-end" if is_answering else "main-loop-blocked-after-kill",
@@ -127,7 +140,7 @@ def _destination(run: CheckedRun, kill: Record, exited: Record | None) -> Findin
     silent = interruption.silent(run, Side.DESTINATION)
     if silent:
         return found.violated(
-            "the source was killed; the destination failed, and does not answer",
+            f"{what}; the destination failed, and does not answer",
             kill,
             *silent,
             shape="destination-silent",

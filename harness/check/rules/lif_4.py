@@ -1,17 +1,20 @@
-"""LIF-4: after a cancel the source runs on, and a second migration completes.
+"""LIF-4: after a cancel the source has its guest back, and may migrate it again.
 
 ``migrate_cancel`` ends a migration that is under way with the status ``cancelled``: the
-source's guest runs, its devices are RUNNING, and nobody else runs that guest.  A cancel that
-comes when both sides have completed, or the migration has failed, changes nothing, which is
-told as such.  The migration
-after it (``Scenario.then``) must complete with the whole state.
+source's guest runs, its devices are RUNNING, and nobody else runs that guest.  A guest that the
+scenario has paused stays paused.  A cancel that comes when both sides have completed, or the
+migration has failed, changes nothing.  The migration after it
+(``Scenario.then``) must complete with the whole state; where there is none, nothing is said of
+it.
+
+The destination ends too, or still listens where nobody had come to it, or waits for what the
+relay keeps back.  A slow device may keep it busy for longer than the harness waits: one that did
+not end is UNKNOWN.
 """
 
-from harness.action_plan import Execute
-from harness.check import hang, interruption
+from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.endings import OVER
-from harness.check.interruption import CANCEL
 from harness.check.rule import Findings, Rule
 from harness.check.run import SAVE_THREAD_END, CheckedRun
 from harness.check.verdict import Finding
@@ -21,10 +24,10 @@ found = Findings("LIF-4")
 
 
 def asked_by(run: CheckedRun) -> str:
-    planned = any(
-        isinstance(action, Execute) and action.command == CANCEL for action in run.scenario.actions
-    )
-    if planned or interruption.continued_after(run) == "cancelled":
+    if (
+        interruption.is_asked(run, interruption.is_cancel)
+        or interruption.continued_after(run) == "cancelled"
+    ):
         return ""
     return "nobody cancelled the migration"
 
@@ -32,13 +35,9 @@ def asked_by(run: CheckedRun) -> str:
 def judge(run: CheckedRun) -> Finding:
     if interruption.continued_after(run) == "cancelled":
         return _again(run)
-    sent = [
-        record
-        for action, record in interruption.done(run)
-        if isinstance(action, Execute) and action.command == CANCEL
-    ]
+    sent = [record for action, record in planned.done(run) if interruption.is_cancel(action)]
     if not sent:
-        return found.unknown("the moment of the cancel did not come")
+        return found.unknown("no cancel was done, though it was planned")
     cancel = sent[0]
     endings = run.endings
     crash = endings.crash(Side.SOURCE)
@@ -47,7 +46,7 @@ def judge(run: CheckedRun) -> Finding:
             "the source was cancelled, and its QEMU ended", cancel, crash, shape="source-died"
         )
     hung = interruption.stuck(run, Side.SOURCE)
-    if hung and interruption.told(run, Side.SOURCE) not in OVER:
+    if hung and run.endings.status(Side.SOURCE) not in OVER:
         shape = hang.cause(run, hung[0])
         why = f"; {shape[0]}" if shape else ""
         return found.violated(
@@ -62,7 +61,7 @@ def judge(run: CheckedRun) -> Finding:
 
 def _ended(run: CheckedRun, cancel: Record) -> Finding:
     endings = run.endings
-    told, end = interruption.told(run, Side.SOURCE), endings.last_status(Side.SOURCE)
+    told, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
     at = interruption.status_at(run, Side.SOURCE, cancel.t_ns)
     is_over_there = endings.status(Side.DESTINATION) == "completed"
     if told == "completed" and is_over_there:
@@ -88,6 +87,8 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
     answer = interruption.running(run, Side.SOURCE)
     if answer is None:
         return found.unknown("whether the source runs on was not asked", at=at)
+    if is_over_there and interruption.is_paused(run):
+        return found.unknown(f"the source says {told}, and the destination has the paused guest")
     if is_over_there:
         return found.violated(
             f"the source says {told} and runs on, but the destination completed: the guest "
@@ -103,11 +104,29 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
         return found.violated(
             f"the source was cancelled, but {gone[0]}", cancel, end, *gone[1], shape="source-lost"
         )
-    return found.valid(f"the source {told} and runs on", at=at, too_late=has_failed)
+    there, is_known = _there(run)
+    if not is_known:
+        return found.unknown(f"the source {told}, but {there}", at=at)
+    stays = "has its guest, paused" if interruption.is_seen_paused(run, Side.SOURCE) else "runs on"
+    return found.valid(f"the source {told} and {stays}{there}", at=at, too_late=has_failed)
+
+
+def _there(run: CheckedRun) -> tuple[str, bool]:
+    """What became of the destination, in words, and whether it is right."""
+    hung = interruption.stuck(run, Side.DESTINATION)
+    if not hung or run.endings.crash(Side.DESTINATION) is not None:
+        return "", True
+    is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
+    if run.endings.status(Side.DESTINATION) in ("", "setup") and is_answering:
+        return "; nobody had come to the destination, which still listens", True
+    if kept := planned.kept_back(run):
+        return f"; the destination waits for what the relay keeps back: {'; '.join(kept)}", True
+    shape = hang.cause(run, hung[0])
+    return f"the destination did not end: {shape.words if shape else 'nothing says why'}", False
 
 
 def _hold(run: CheckedRun) -> str:
-    told = interruption.told(run, Side.SOURCE)
+    told = run.endings.status(Side.SOURCE)
     alive = _is_alive(run)
     return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop stands still")
 
@@ -115,7 +134,7 @@ def _hold(run: CheckedRun) -> str:
 def _blocked(run: CheckedRun) -> str:
     """The shape of a source that stays in a status."""
     what = "did-not-end-in" if _is_alive(run) else "main-loop-blocked-in"
-    return f"{what}-{interruption.told(run, Side.SOURCE) or 'none'}"
+    return f"{what}-{run.endings.status(Side.SOURCE) or 'none'}"
 
 
 def _is_alive(run: CheckedRun) -> bool:
@@ -140,6 +159,8 @@ def _again(run: CheckedRun) -> Finding:
     endings = run.endings
     ends = {side: endings.status(side) for side in (Side.SOURCE, Side.DESTINATION)}
     if not endings.is_completed:
+        if excuse := planned.excuse(run):
+            return found.unknown(f"the migration after a cancelled one did not end: {excuse}")
         return found.violated(
             "the migration after a cancelled one did not complete: the source says "
             f"{ends[Side.SOURCE] or 'nothing'}, the destination "
@@ -150,7 +171,7 @@ def _again(run: CheckedRun) -> Finding:
         )
     wrong = interruption.damaged(run)
     if wrong is None:
-        return found.valid("the migration after a cancelled one completed, its state whole")
+        return found.valid("the migration after a cancelled one completed with all of the state")
     if not wrong[1]:
         return found.unknown(wrong[0])
     return found.violated(
@@ -160,7 +181,7 @@ def _again(run: CheckedRun) -> Finding:
 
 RULE = Rule(
     id="LIF-4",
-    title="After a cancel the source runs on, and a second migration completes",
+    title="After a cancel the source has its guest back",
     asks=lambda _scenario, _expectation: "",
     judge=judge,
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED),

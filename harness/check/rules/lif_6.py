@@ -6,7 +6,7 @@ Commands sent before the last configuration was loaded are those that met the lo
 """
 
 from harness.action_plan import Storm, Target
-from harness.check import hang, interruption
+from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
 from harness.check.run import CONFIG_END, CheckedRun
@@ -22,13 +22,15 @@ def asked_by(run: CheckedRun) -> str:
 
 
 def judge(run: CheckedRun) -> Finding:
-    storms = [(a, record) for a, record in interruption.done(run) if isinstance(a, Storm)]
+    storms = [(a, record) for a, record in planned.done(run) if isinstance(a, Storm)]
     if not storms:
         return found.unknown("the moment of the storm did not come")
     deadline = run.endings.deadline
     shape = hang.cause(run, deadline) if deadline is not None else None
     if shape is not None:
         return found.unknown(f"it did not end for another reason: {shape[0]}")
+    if excuse := planned.excuse(run):
+        return found.unknown(f"it did not end for another reason: {excuse}")
     sent = met = 0
     for storm, began in storms:
         side = Side.SOURCE if storm.target is Target.SOURCE else Side.DESTINATION

@@ -5,7 +5,7 @@ complete, each device holds the source's bytes, each index comes in once, and th
 of transferred bytes begins anew (migrate_init() in migration/migration.c).
 """
 
-from harness.check import hang, interruption
+from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule, completed
 from harness.check.run import CheckedRun
@@ -25,6 +25,8 @@ def asked_by(run: CheckedRun) -> str:
 
 def judge(run: CheckedRun) -> Finding:
     endings = run.endings
+    if excuse := planned.excuse(run):
+        return found.unknown(f"the migration after a completed one did not end: {excuse}")
     for side in (Side.SOURCE, Side.DESTINATION):
         if endings.status(side) != "completed":
             shape = hang.cause(run, endings.deadline) if endings.deadline else None

@@ -4,6 +4,7 @@ Asked where the destination refused what it was given.  The source learns of it 
 return path, without which it cannot know.
 """
 
+from harness.check import interruption
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.rule import Findings, Rule, with_faults
@@ -26,6 +27,8 @@ def asks(scenario: Scenario, expectation: Expectation) -> str:
 def asked_by(run: CheckedRun) -> str:
     if run.named(Kind.SESSION, Side.HARNESS, "replayed"):
         return "the source is a capture, which notices nothing"
+    if interruption.was_ended(run, Side.SOURCE):
+        return "the source was ended by the scenario, and reports nothing"
     if run.prediction is None:
         return "no fault changed what was delivered"
     if seen_end(run) is not Outcome.REFUSED:

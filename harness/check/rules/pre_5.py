@@ -57,7 +57,7 @@ def judge(run: CheckedRun) -> Finding:
         )
     if standing.pending <= standing.allowed:
         return found.unknown(f"{sentence}; that was so for less than a second", **numbers)
-    if interruption.told(run, Side.SOURCE) != "cancelled":
+    if run.endings.status(Side.SOURCE) != "cancelled":
         return found.unknown(f"{sentence}; whether it can be cancelled was not seen", **numbers)
     if interruption.running(run, Side.SOURCE) is None:
         return found.unknown(f"{sentence}; whether the guest runs was not asked", **numbers)
@@ -67,7 +67,7 @@ def judge(run: CheckedRun) -> Finding:
 def _not_cancelled(run: CheckedRun) -> tuple[str, list[Record]] | None:
     """That the cancel did not end the migration."""
     hung = interruption.stuck(run, Side.SOURCE)
-    if not hung or interruption.told(run, Side.SOURCE) in OVER:
+    if not hung or run.endings.status(Side.SOURCE) in OVER:
         return None
     cancels = run.endings.commands(Side.SOURCE, interruption.CANCEL)
     return "it could not be cancelled", [*cancels[-1:], *hung]

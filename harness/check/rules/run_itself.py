@@ -8,14 +8,14 @@ for a packet must not end by itself; whether it answers meanwhile is LIF-1's.
 Where a guest runs, it must go on from where it was with its memory whole; what it says of a
 device at the destination is ORD-1's.
 
-Faults that were planned and did nothing make the run UNKNOWN: it is not the one that was
-asked for.  So does a setting that the model does not know; then nothing but a QEMU that dies
-of a signal, or damaged memory of a guest, is a violation.
+What was planned and did not happen makes the run UNKNOWN (``check.planned``): it is not the one
+that was asked for.  So does a setting that the model does not know; then nothing but a QEMU that
+dies of a signal, or damaged memory of a guest, is a violation.
 """
 
 from typing import Any
 
-from harness.check import convergence, guest, hang, interruption, sanitizer, set_up
+from harness.check import convergence, guest, hang, interruption, planned, sanitizer, set_up
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
@@ -31,6 +31,8 @@ found = Findings("RUN")
 _KILLED = 9
 _NOTICED = 4
 """Records of a reset that the source came upon (interruption.reset_in_transfer)."""
+_NOT_STARTED = ("finish-migrate", "inmigrate", "paused", "postmigrate", "prelaunch")
+"""States of a VM (``RunState`` in qapi/run-state.json) that no guest brings itself into."""
 
 
 def judge(run: CheckedRun) -> Finding:
@@ -41,23 +43,30 @@ def judge(run: CheckedRun) -> Finding:
         worst = reports[0]
         numbers["sanitizer_reports"] = len(reports)
         return found.violated(worst.sentence, *worst.lines, shape=sanitizer.SHAPE, **numbers)
-    if run.expectation.ending is Ending.NOT_JUDGED:
-        violation = _crashed(run) or _memory_damaged(run)
-    else:
-        violation = _crashed(run) or _guest_damaged(run) or _hung(run) or _killed(run)
+    is_judged = run.expectation.ending is not Ending.NOT_JUDGED
+    missed, hung = planned.missed(run), _hung(run) if is_judged else None
+    excuse = planned.excuse(run) if hung is not None else ""
+    violation = _crashed(run) or _memory_damaged(run)
+    if is_judged:
+        violation = (
+            violation
+            or _guest_damaged(run)
+            or (None if excuse else hung)
+            or _killed(run)
+            or _not_resumed(run)
+        )
     if violation is not None:
         sentence, shape, *evidence = violation
         return found.violated(str(sentence), *_records(evidence), shape=str(shape), **numbers)
-    if run.expectation.ending is Ending.NOT_JUDGED:
-        return found.unknown(f"{not_judged(run.expectation)}; {_seen(run)}", **numbers)
-    if run.expectation.ending is Ending.LAUNCH_REFUSED:
-        return _not_launched(run)
-    if any(record is None for record in run.endings.launched.values()):
-        return found.unknown("not both QEMUs were started", **numbers)
+    if not is_judged:
+        seen = f"{missed}; {_seen(run)}" if missed else _seen(run)
+        return found.unknown(f"{not_judged(run.expectation)}; {seen}", **numbers)
+    if hung is not None:
+        return found.unknown(f"{hung[0]}; {excuse}", **numbers)
     finding = _ended(run, numbers)
-    idle = _idle_faults(run)
-    if idle and finding.outcome is Judged.VALID:
-        return found.unknown(f"faults of the plan changed nothing: {'; '.join(idle)}", **numbers)
+    if missed and finding.outcome is not Judged.VIOLATED:
+        known = f"; {finding.sentence}" if finding.outcome is Judged.UNKNOWN else ""
+        return found.unknown(f"{missed}{known}", **numbers)
     return finding
 
 
@@ -77,6 +86,10 @@ def _seen(run: CheckedRun) -> str:
 
 
 def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+    if run.expectation.ending is Ending.LAUNCH_REFUSED:
+        return _not_launched(run)
+    if any(record is None for record in run.endings.launched.values()):
+        return found.unknown("not both QEMUs were started", **numbers)
     if (finding := _refused_set_up(run, numbers)) is not None:
         return finding
     if run.expectation.ending is Ending.COMPLETED:
@@ -106,7 +119,7 @@ def _after_reset(
     run: CheckedRun, what: str, records: list[Record], numbers: dict[str, Any]
 ) -> Finding:
     """The rest of the state cannot be had any more: the migration fails, the source runs on."""
-    told = interruption.told(run, Side.SOURCE)
+    told = run.endings.status(Side.SOURCE)
     if told not in ("failed", "cancelled"):
         return found.unknown(f"{what}, and the source says {told or 'nothing'}", **numbers)
     lost = interruption.lost(run)
@@ -130,16 +143,6 @@ def _after_reset(
         )
     sentence = f"{what}, which ends its transfer: the migration {told}, and the source runs on"
     return found.valid(sentence, cause=what, **numbers)
-
-
-def _idle_faults(run: CheckedRun) -> list[str]:
-    """Faults of the plan that never changed anything, in any of the run's migrations."""
-    told = [record.args["fired"] for record in run.named(Kind.SESSION, Side.HARNESS, "faults")]
-    return [
-        fault.describe()
-        for position, fault in enumerate(run.scenario.faults)
-        if not any(fired[position] for fired in told)
-    ]
 
 
 def _waiting(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
@@ -205,9 +208,13 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
         return found.unknown("there is no record of how the migration ended", **numbers)
     if any(endings.exited[side] is None for side in PEERS):
         return found.unknown("there is no record of how both QEMUs ended", **numbers)
-    if run.scenario.guest is not None and not guest.rounds(run, Side.DESTINATION):
+    is_paused = interruption.is_seen_paused(run, Side.DESTINATION)
+    if run.scenario.guest is not None and not (is_paused or guest.rounds(run, Side.DESTINATION)):
         return found.unknown("the guest said nothing at the destination", **numbers)
-    return found.valid("both sides completed, and both QEMUs ended when told to", **numbers)
+    paused = "; the guest arrived paused" if is_paused else ""
+    return found.valid(
+        f"both sides completed, and both QEMUs ended when told to{paused}", **numbers
+    )
 
 
 def _cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
@@ -292,6 +299,11 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
         if signal or not may_exit:
             shape = f"{side}-signal-{signal}" if signal else f"{side}-exited"
             return f"the {side} QEMU ended {how}, unexpectedly", shape, record, *stderr[-2:]
+    for side in PEERS:
+        if (died := run.endings.died_quitting(side)) is not None:
+            number = died.args["signal"]
+            what = f"the {side} QEMU ended by signal {number} as it quit"
+            return what, f"{side}-signal-{number}-at-quit", died
     return None
 
 
@@ -333,9 +345,7 @@ def _hung(run: CheckedRun) -> tuple[object, ...] | None:
     if run.expectation.ending is Ending.WAITING:
         return _source_hung(run)
     if endings.deadline is not None:
-        args = endings.deadline.args
-        limit = f" within {args['deadline_s']:g} s" if "deadline_s" in args else ""
-        waited = f"{args.get('waiting_for', 'the end')} did not come{limit}"
+        waited = _waited(endings.deadline)
         shape = hang.cause(run, endings.deadline)
         if shape is not None:
             what = f"{waited}: {shape.words}"
@@ -349,6 +359,33 @@ def _hung(run: CheckedRun) -> tuple[object, ...] | None:
             return f"{waited}: {shape.words}", shape.shape, *shape.records, record
         return waited, f"{record.side}-hung", record
     return None
+
+
+def _waited(deadline: Record) -> str:
+    """For what, and for how long, in words."""
+    args = deadline.args
+    waiting_for = str(args.get("waiting_for", "the end"))
+    if "waited_s" in args and args["waited_s"] is None:
+        return waiting_for
+    waited_s = args.get("waited_s", args.get("deadline_s"))
+    limit = f" within {waited_s:g} s" if waited_s is not None else ""
+    return f"{waiting_for} did not come{limit}"
+
+
+def _not_resumed(run: CheckedRun) -> tuple[object, ...] | None:
+    """The destination has completed, and does not run a guest that nobody has paused."""
+    answer = interruption.running(run, Side.DESTINATION)
+    if (
+        not run.endings.is_completed
+        or answer is None
+        or answer.args["value"].get("status") not in _NOT_STARTED
+        or interruption.is_paused(run)
+        or run.named(Kind.SESSION, Side.HARNESS, "replayed")  # of a source that may be paused
+    ):
+        return None
+    status = answer.args["value"]["status"]
+    what = f"both sides completed, but the destination's guest does not run: {status}"
+    return what, "guest-not-resumed", answer
 
 
 def _source_hung(run: CheckedRun) -> tuple[object, ...] | None:

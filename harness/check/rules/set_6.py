@@ -33,7 +33,7 @@ def judge(run: CheckedRun) -> Finding:
     numbers = {"source": _version(source.version), "destination": _version(destination.version)}
     pair = f"from {numbers['source']} to {numbers['destination']}"
     for side in PEERS:
-        status, ended = interruption.told(run, side), run.endings.crash(side)
+        status, ended = run.endings.status(side), run.endings.crash(side)
         if status in ("failed", "cancelled") or (ended is not None and status != "completed"):
             reason, evidence = _reason(run)
             return found.violated(
@@ -43,7 +43,7 @@ def judge(run: CheckedRun) -> Finding:
                 shape=f"{side}-failed",
                 **numbers,
             )
-    if any(interruption.told(run, side) != "completed" for side in PEERS):
+    if any(run.endings.status(side) != "completed" for side in PEERS):
         return found.unknown(f"the migration {pair} did not come to an end", **numbers)
     if run.prediction is not None:
         return found.valid(f"the migration {pair} completed", **numbers)

@@ -23,6 +23,9 @@ STORM = Storm(
 )
 KILL_SOURCE = Kill(when=status(Target.SOURCE, "active"), target=Target.SOURCE)
 KILL_DESTINATION = Kill(when=status(Target.SOURCE, "active"), target=Target.DESTINATION)
+STOP = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="stop")
+CONT = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="cont")
+PAUSED = {"status": "paused", "running": False}
 
 
 class Life(Story):

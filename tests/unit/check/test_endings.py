@@ -4,14 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from harness.action_plan import Execute, Target, When
 from harness.check.damage import change, one, pick, swap
 from harness.check.endings import Endings
 from harness.check.run import CheckedRun
-from harness.history import Kind, Record
+from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
 from tests.unit.check.histories import (
     DST,
     FACTS,
+    MS,
     SRC,
     UNSUPPORTED,
     Story,
@@ -229,3 +231,153 @@ def test_error_of_an_earlier_migration_is_not_of_this_one():
     at = story.add("harness", Kind.SESSION, "continued", after="failed").t_ns
     lines = stamped(at - US, "earlier"), stamped(at + US, "now")
     assert texts(with_stderr(*lines, side=SRC, story=story).texts(SRC)) == ["now"]
+
+
+# -- what the harness does after the deadline ----------------------------------------------
+
+
+def given_up(status: str = "active") -> Story:
+    """The destination has this status when the harness gives up."""
+    story = Story()
+    story.boot(scenario())
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate")
+    story.status(SRC, "setup", "active")
+    story.status(DST, status)
+    story.add("harness", Kind.SESSION, "deadline", waiting_for="the end", deadline_s=15.0)
+    return story
+
+
+def line(story: Story, at_ns: int, words: str) -> Record:
+    """A line of the destination's stderr that it wrote at that time; recorded now."""
+    moment = datetime.fromtimestamp(at_ns // 10**9, UTC)
+    stamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ns % 10**9 // 1000:06d}Z"
+    return story.add(DST, Kind.PROCESS, "stderr", line=f"{stamp} qemu: {words}")
+
+
+def test_status_that_came_of_the_harness_s_quit_is_none():
+    story = given_up()
+    story.qmp(DST, "quit")
+    story.status(DST, "failed")
+    found = endings(history(scenario(), story.records))
+    assert found.status(DST) == "active"
+    assert last_of(found, DST).args == {"status": "active"}
+
+
+def test_answer_after_the_deadline_changes_no_status_and_says_why_a_side_had_failed():
+    """Wrong if an error of the harness's own quitting counts, or if an earlier one is lost."""
+    for status, texts in (("failed", ["no room"]), ("active", [])):
+        story = given_up(status)
+        story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "no room"})
+        story.qmp(DST, "cont", error="it is quitting")
+        found = endings(history(scenario(), story.records))
+        assert found.status(DST) == status
+        assert [text for _, text in found.texts(DST)] == texts
+
+
+def test_line_counts_by_the_time_at_which_it_was_written():
+    """All lines are recorded at the end of the process.  One without a time goes with the one
+    before it."""
+    story = given_up()
+    gave_up = story.records[-1].t_ns
+    story.add(DST, Kind.PROCESS, "stderr", line="first of all")
+    line(story, gave_up - MS, "early")
+    story.add(DST, Kind.PROCESS, "stderr", line="with it")
+    line(story, gave_up + MS, "late")
+    story.add(DST, Kind.PROCESS, "stderr", line="with that")
+    found = endings(history(scenario(), story.records))
+    said = [text.split(": ")[-1] for _, text in found.texts(DST)]
+    assert said == ["first of all", "early", "with it"]
+
+
+def test_without_a_deadline_every_line_counts():
+    story = Story()
+    story.boot(scenario())
+    line(story, story.at + 10**12, "late")
+    assert len(endings(history(scenario(), story.records)).texts(DST)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "died"),
+    [
+        ({"status": 1, "signal": 0, "asked": True}, False),
+        ({"status": 1, "signal": 0, "asked": False}, False),
+        ({"status": -1, "signal": 15, "asked": True}, False),
+        ({"status": -1, "signal": 11, "asked": True}, True),
+    ],
+)
+def test_end_after_the_deadline_is_none_of_its_own_unless_by_a_signal_that_nobody_sent(
+    fields, died
+):
+    story = given_up()
+    story.add(DST, Kind.PROCESS, "exited", **fields)
+    found = endings(history(scenario(), story.records))
+    assert found.crash(DST) is None
+    assert (found.died_quitting(DST) is not None) is died
+
+
+def test_end_before_the_deadline_is_its_own():
+    story = given_up()
+    story.add(DST, Kind.PROCESS, "exited", t=story.at - 1, status=1, signal=0, asked=False)
+    found = endings(history(scenario(), story.records))
+    assert found.crash(DST) is not None
+    assert found.died_quitting(DST) is None
+
+
+def test_doings_after_the_deadline_are_no_evidence_and_what_the_harness_records_is():
+    story = given_up()
+    story.trace(DST, "vfio_load_bufs_thread_end", "vfio0")
+    story.add(DST, Kind.DEVICE, "write", "vfio0", offset=0, asked=1, got=0, errno=5)
+    story.add("harness", Kind.WIRE, "packet_lost", "vfio0", idx=1)
+    story.add(DST, Kind.QMP, "RESUME")
+    story.add("harness", Kind.WIRE, "delivered", "vfio0", bytes=1, digest="")
+    story.add(DST, Kind.DEVICE, "received", "vfio0", bytes=1)
+    story.qmp(DST, "query-status", {"status": "paused", "running": False})
+    story.add(DST, Kind.PROCESS, "hung", waiting_for="the end")
+    run = CheckedRun(history(scenario(), story.records), expect(scenario(), FACTS, FACTS))
+    assert not run.trace(DST, "vfio_load_bufs_thread_end", "vfio0")
+    assert not run.seen("vfio0", "write", DST)
+    assert not run.wire("packet_lost")
+    assert not run.named(Kind.QMP, DST, "RESUME")
+    assert run.wire("delivered")
+    assert run.seen("vfio0", "received", DST)
+    assert run.endings.commands(DST, "query-status", "return")
+    assert run.endings.hung
+
+
+# -- ends that the scenario wants ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "is_crash"),
+    [
+        ("quit", {}, False),
+        ("system_powerdown", {}, False),
+        ("human-monitor-command", {}, False),
+        ("stop", {}, True),
+        ("quit", {"status": 1}, True),
+        ("quit", {"status": -1, "signal": 11}, True),
+    ],
+)
+@pytest.mark.parametrize("target", Target)
+def test_end_that_the_scenario_wants_is_no_crash(command, fields, is_crash, target):
+    """Wrong if it excuses the other side, or another status than 0."""
+    arguments = {"command-line": "quit"} if command.startswith("human") else {}
+    wanted = Execute(when=When(), target=target, command=command, arguments=arguments)
+    story, side = Story(), Side(target)
+    other = DST if side is SRC else SRC
+    story.add("harness", Kind.SESSION, "action", action="", position=0)
+    for each in (side, other):
+        end = {"status": 0, "signal": 0, "asked": False, **(fields if each is side else {})}
+        story.add(each, Kind.PROCESS, "exited", **end)
+    found = endings(history(scenario(actions=(wanted,)), story.records))
+    assert (found.crash(side) is not None) is is_crash
+    assert found.crash(other) is not None
+
+
+def test_end_before_the_quit_that_the_scenario_wants_is_a_crash():
+    wanted = Execute(when=When(), target=Target.SOURCE, command="quit")
+    story = Story()
+    story.add(SRC, Kind.PROCESS, "exited", status=0, signal=0, asked=False)
+    story.add("harness", Kind.SESSION, "action", action="", position=0)
+    assert endings(history(scenario(actions=(wanted,)), story.records)).crash(SRC) is not None

@@ -3,16 +3,19 @@
 import pytest
 
 from harness.action_plan import Execute, Storm, Target, Tell, status
-from harness.check import interruption
+from harness.check import interruption, planned
 from harness.check.run import CheckedRun
 from harness.history import Kind
 from harness.model.expectation import Ending, expect
 from tests.unit.check.histories import completed, without
 from tests.unit.check.lives import (
     CANCEL,
+    CONT,
     KILL_DESTINATION,
     KILL_SOURCE,
+    PAUSED,
     RUNNING,
+    STOP,
     STOPPED,
     Life,
     cancelled,
@@ -78,7 +81,7 @@ def test_migration_that_must_be_blocked_must_be_so_with_a_cancel_too():
 def test_actions_that_were_done_come_with_their_records():
     life = Life(scenario(actions=(CANCEL, KILL_SOURCE)))
     life.act(1)
-    ((action, record),) = interruption.done(checked(life.history()))
+    ((action, record),) = planned.done(checked(life.history()))
     assert action is KILL_SOURCE
     assert record.name == "action"
 
@@ -182,12 +185,12 @@ def test_side_that_was_killed_owes_no_answer(side, is_silent):
 
 def test_end_is_the_last_status_and_of_a_side_that_hung_the_one_by_the_deadline():
     life = cancelled()
-    assert interruption.told(checked(life.history()), SRC) == "cancelled"
+    assert checked(life.history()).endings.status(SRC) == "cancelled"
     life = Life(scenario())
     life.hangs(SRC)
     life.status(SRC, "failed")
-    assert interruption.told(checked(life.history()), SRC) == "active"
-    assert interruption.told(checked(life.history()), DST) == ""
+    assert checked(life.history()).endings.status(SRC) == "active"
+    assert checked(life.history()).endings.status(DST) == ""
 
 
 # -- a guest's reset that ends a transfer -------------------------------------------------
@@ -224,3 +227,84 @@ def test_device_that_was_reset_is_running():
     life = reset()
     life.asked(SRC)
     assert interruption.lost(checked(life.history())) is None
+
+
+# -- a guest that the scenario pauses ------------------------------------------------------
+
+
+def paused(*actions, done=(), **fields):
+    life = Life(scenario(actions=actions, **fields))
+    for position in done:
+        life.act(position)
+    return life
+
+
+HMP_STOP = Execute(
+    when=WHEN,
+    target=Target.DESTINATION,
+    command="human-monitor-command",
+    arguments={"command-line": "stop"},
+)
+
+
+@pytest.mark.parametrize(
+    ("actions", "done", "is_paused"),
+    [
+        ((), (), False),
+        ((STOP,), (), False),
+        ((STOP,), (0,), True),
+        ((STOP, CONT), (0, 1), False),
+        ((STOP, CONT), (0,), True),
+        ((HMP_STOP,), (0,), True),
+        ((HMP_STOP, CONT), (0, 1), True),
+        ((CANCEL,), (0,), False),
+    ],
+)
+def test_guest_is_paused_where_the_scenario_has_paused_it_last(actions, done, is_paused):
+    """Wrong if a pause that was not done excuses a source that stays stopped."""
+    life = paused(*actions, done=done)
+    life.asked(SRC, PAUSED)
+    run = checked(life.history())
+    assert interruption.is_paused(run) is is_paused
+    assert (interruption.lost(run) is None) is is_paused
+    assert interruption.is_seen_paused(run, SRC) is is_paused
+
+
+def test_guest_that_was_to_be_paused_and_runs_is_not_seen_paused():
+    life = paused(STOP, done=(0,))
+    life.asked(SRC)
+    assert not interruption.is_seen_paused(checked(life.history()), SRC)
+    assert not interruption.is_seen_paused(checked(life.history()), DST)
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_guest_that_came_paused_from_the_migration_before(is_paused):
+    life = paused()
+    life.add("harness", Kind.SESSION, "continued", after="completed", is_paused=is_paused)
+    assert interruption.is_paused(checked(life.history())) is is_paused
+
+
+# -- what actions do to a migration --------------------------------------------------------
+
+
+def does(command):
+    return Execute(when=WHEN, target=Target.SOURCE, command=command)
+
+
+@pytest.mark.parametrize(
+    ("command", "stops"),
+    [("migrate_cancel", True), ("quit", True), ("system_reset", False), ("stop", False)],
+)
+def test_commands_that_may_stop_a_migration(command, stops):
+    assert interruption.may_stop(does(command)) is stops
+
+
+def test_command_that_must_be_refused_is_not_asked_about_unless_it_is_done():
+    refused = Execute(
+        when=WHEN, target=Target.SOURCE, command="migrate_cancel", refused_with="not now"
+    )
+    life = paused(refused)
+    assert not interruption.is_asked(checked(life.history()), interruption.is_cancel)
+    life.act()
+    assert interruption.is_asked(checked(life.history()), interruption.is_cancel)
+    assert interruption.is_asked(checked(paused(CANCEL).history()), interruption.is_cancel)

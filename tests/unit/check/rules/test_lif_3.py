@@ -2,11 +2,13 @@
 
 import pytest
 
+from harness.action_plan import Execute, Target, status
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Kind
+from harness.fault_plan import Hold, Until
+from harness.history import Kind, Side
 from tests.unit.check.histories import completed, find
-from tests.unit.check.lives import KILL_DESTINATION, KILL_SOURCE, STOPPED, Life
+from tests.unit.check.lives import KILL_DESTINATION, KILL_SOURCE, PAUSED, STOP, STOPPED, Life
 from tests.unit.check.story import DST, SRC, scenario
 
 SIZE = 4 << 20
@@ -75,7 +77,7 @@ def test_without_a_kill_it_is_not_asked():
 
 def test_kill_whose_moment_did_not_come_is_unknown():
     finding = find(completed(scenario(actions=(KILL_SOURCE,))), "LIF-3")
-    assert finding.sentence == "the moment of the kill did not come"
+    assert finding.sentence == "no QEMU was killed, though it was planned"
 
 
 def test_two_kills_leave_nobody_to_judge():
@@ -146,7 +148,7 @@ def test_destination_that_waits_for_a_dead_source(alive):
     life.hangs(DST, main_loop_alive=alive)
     finding = verdict(life, DST)
     assert finding.outcome is Outcome.VIOLATED
-    assert ("main loop stands still" in finding.sentence) is not alive
+    assert ("main loop is blocked" in finding.sentence) is not alive
 
 
 def test_listening_destination_whose_main_loop_stands_still():
@@ -192,3 +194,83 @@ def test_what_a_survivor_says_after_the_deadline_comes_too_late():
     life.hangs(SRC, main_loop_alive=False)
     life.status(SRC, "failed")
     assert "the source did not end: it says active" in verdict(life, SRC).sentence
+
+
+# -- a guest that is paused, a QEMU that is told to quit, a relay that keeps back ------------
+
+
+def test_source_whose_guest_was_paused_need_not_run():
+    life = Life(scenario(actions=(KILL_DESTINATION, STOP)))
+    life.act(1)
+    life.act(0)
+    life.killed(DST)
+    life.status(SRC, "failed")
+    life.asked(SRC, PAUSED)
+    finding = verdict(life, SRC)
+    assert finding.outcome is Outcome.VALID
+    assert finding.sentence == "the source failed the migration and has its guest, paused"
+
+
+def test_paused_guest_that_arrived_is_not_said_to_run():
+    life = Life(scenario(actions=(KILL_SOURCE, STOP)))
+    life.act(1)
+    life.act(0)
+    life.killed(SRC)
+    life.status(DST, "active", "completed")
+    life.received(SIZE)
+    life.asked(DST, PAUSED)
+    finding = verdict(life, DST)
+    assert finding.sentence == "the destination had all of the guest, and has it, paused"
+
+
+def leaves(target: Target, *reached: str) -> Life:
+    """``target`` quits as planned; what the other one does is the test's."""
+    action = Execute(when=status(Target.SOURCE, "active"), target=target, command="quit")
+    life = Life(scenario(actions=(action,)), reached or ("setup", "active"))
+    life.act()
+    life.died(Side(target), signal=0, status=0)
+    return life
+
+
+def test_planned_quit_leaves_the_other_side_as_a_kill_does():
+    life = leaves(Target.DESTINATION)
+    life.status(SRC, "failed")
+    life.asked(SRC)
+    assert verdict(life, SRC).outcome is Outcome.VALID
+    life = leaves(Target.DESTINATION)
+    life.status(SRC, "failed")
+    life.asked(SRC, STOPPED)
+    finding = verdict(life, SRC)
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence.startswith("the destination quit as planned, and the source's guest")
+
+
+def test_planned_quit_of_the_source_is_no_finding_of_run():
+    life = leaves(Target.SOURCE)
+    life.status(DST, "active", "failed")
+    life.asked(DST, {"status": "inmigrate", "running": False})
+    life.quit(DST)
+    assert find(life.history(), "LIF-3").outcome is Outcome.VALID
+    assert find(life.history(), "RUN").outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize(("holds", "outcome"), [(True, Outcome.UNKNOWN),
+                                                (False, Outcome.VIOLATED)])  # fmt: skip
+def test_destination_that_waits_for_what_the_relay_keeps_back(holds, outcome):
+    """Wrong if a relay that keeps nothing back excuses a destination that does not end."""
+    life = killed(SRC, faults=(Hold(until=Until(delay_s=60)),))
+    life.status(DST, "active")
+    life.hangs(DST)
+    life.add("harness", Kind.SESSION, "faults", fired=[1], holding=[holds])
+    finding = verdict(life, DST)
+    assert finding.outcome is outcome
+    assert ("hold every packet for 60 s" in finding.sentence) is holds
+
+
+def test_kill_of_a_qemu_that_was_gone_is_none():
+    life = Life(scenario(actions=(KILL_DESTINATION,)))
+    life.act()
+    life.add("harness", Kind.SESSION, "action_ended", position=0, how="lost")
+    life.status(SRC, "failed")
+    life.asked(SRC, STOPPED)
+    assert verdict(life, SRC, DST).outcome is Outcome.UNKNOWN

@@ -3,10 +3,12 @@
 import pytest
 
 from harness.check.judge import judge
+from harness.check.rules.lif_4 import RULE
 from harness.check.verdict import Outcome
+from harness.fault_plan import Hold, Until
 from harness.history import Kind
 from tests.unit.check.histories import completed, find, without
-from tests.unit.check.lives import CANCEL, STOPPED, Life, cancelled, continued
+from tests.unit.check.lives import CANCEL, CONT, PAUSED, STOP, STOPPED, Life, cancelled, continued
 from tests.unit.check.story import DST, SRC, device, scenario
 
 
@@ -31,7 +33,7 @@ def test_without_a_cancel_it_is_not_asked():
 def test_cancel_whose_moment_did_not_come_is_unknown():
     finding = find(completed(scenario(actions=(CANCEL,))), "LIF-4")
     assert finding.outcome is Outcome.UNKNOWN
-    assert finding.sentence == "the moment of the cancel did not come"
+    assert finding.sentence == "no cancel was done, though it was planned"
 
 
 def test_cancel_that_came_too_late_changes_nothing():
@@ -182,3 +184,86 @@ def test_second_migration_that_loses_bytes():
 def test_second_migration_whose_device_told_nothing_is_unknown():
     run = without(completed(scenario()), "received")
     assert find(continued(run, "cancelled"), "LIF-4").outcome is Outcome.UNKNOWN
+
+
+# -- only what was seen --------------------------------------------------------------------
+
+
+def test_title_and_words_claim_no_second_migration_where_there_was_none():
+    life = cancelled()
+    life.asked(SRC)
+    assert "second" not in verdict(life).sentence
+    assert "second" not in RULE.title
+
+
+def test_paused_source_need_not_run():
+    life = Life(scenario(actions=(CANCEL, STOP)))
+    life.act(1)
+    life.act(0)
+    life.cancelled()
+    life.asked(SRC, PAUSED)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VALID
+    assert finding.sentence == "the source cancelled and has its guest, paused"
+
+
+def test_paused_guest_at_both_sides_does_not_run_twice():
+    life = Life(scenario(actions=(CANCEL, STOP)))
+    life.act(1)
+    life.act(0)
+    life.status(SRC, "cancelling", "cancelled")
+    life.status(DST, "active", "completed")
+    life.asked(SRC, PAUSED)
+    assert verdict(life).outcome is Outcome.UNKNOWN
+
+
+def there(status: str, *, holds: bool = False, main_loop_alive: bool = True):
+    """The source was cancelled, and the destination did not end."""
+    life = Life(scenario(actions=(CANCEL,), faults=(Hold(until=Until(delay_s=60)),)))
+    life.act()
+    life.status(SRC, "cancelling", "cancelled")
+    if status:
+        life.status(DST, status)
+    life.hangs(DST, main_loop_alive=main_loop_alive)
+    life.asked(SRC)
+    life.add("harness", Kind.SESSION, "faults", fired=[1], holding=[holds])
+    return verdict(life)
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "outcome", "words"),
+    [
+        ("active", {"holds": True}, Outcome.VALID, "waits for what the relay keeps back: hold"),
+        ("active", {}, Outcome.UNKNOWN, "the destination did not end: nothing says why"),
+        ("setup", {}, Outcome.VALID, "nobody had come to the destination, which still listens"),
+        ("", {}, Outcome.VALID, "nobody had come to the destination, which still listens"),
+        ("setup", {"main_loop_alive": False}, Outcome.UNKNOWN, "the destination did not end"),
+    ],
+)
+def test_destination_that_did_not_end_is_said_or_unknown(status, fields, outcome, words):
+    finding = there(status, **fields)
+    assert finding.outcome is outcome
+    assert words in finding.sentence
+
+
+def test_cancel_that_qemu_refused_is_none():
+    """Wrong if LIF-4 is valid, or blames QEMU, for a cancel that there was not."""
+    life = Life(scenario(actions=(CANCEL,)))
+    life.act()
+    life.add("harness", Kind.SESSION, "action_ended", position=0, how="refused", desc="no",
+             **{"class": "GenericError"})  # fmt: skip
+    life.status(SRC, "failed")
+    life.asked(SRC, STOPPED)
+    assert verdict(life).outcome is Outcome.UNKNOWN
+
+
+def test_second_migration_that_a_refused_action_left_open_is_unknown():
+    life = Life(scenario(actions=(CONT,)))
+    life.act()
+    life.add("harness", Kind.SESSION, "action_ended", position=0, how="lost")
+    life.hangs(DST)
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(continued(life.history(), "cancelled"), "LIF-4")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "there was no QEMU to take it" in finding.sentence

@@ -1,11 +1,14 @@
 """LIF-9: the source does not report completed what the destination failed to load."""
 
+import msgspec
 import pytest
 
+from harness.action_plan import Kill, Target, When
 from harness.check.damage import pick, swap
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.records import Kind, Record
+from harness.history.rundir import History
 from tests.unit.check.histories import changed, find, good
 from tests.unit.check.relayed import Relayed
 from tests.unit.check.story import DST, SRC, scenario
@@ -48,3 +51,13 @@ def test_source_of_a_replay_is_not_asked():
     told = Record(run.records[0].t_ns, "harness", Kind.SESSION, "replayed", {"capture": "x"})
     verdict = judge(changed(run, [*run.records, told]))
     assert verdict.not_asked["LIF-9"] == "the source is a capture, which notices nothing"
+
+
+def test_source_that_the_scenario_has_ended_owes_no_word():
+    run = source_says("active")
+    kill = Kill(when=When(), target=Target.SOURCE)
+    acted = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "action",
+                   {"action": "", "position": 0})  # fmt: skip
+    killed = msgspec.structs.replace(run.scenario, actions=(kill,))
+    verdict = judge(History(killed, run.manifest, [*run.records, acted]))
+    assert verdict.not_asked["LIF-9"].startswith("the source was ended by the scenario")

@@ -85,7 +85,8 @@ def without_packet(run, idx: int):
 def test_stall_of_a_destination_that_failed_is_no_stall():
     run = good("multifd")
     stalled = load_thread_stalls(list(run.records))
-    failed = Record(stalled[-1].t_ns, DST, Kind.QMP, "MIGRATION", {"status": "failed"})
+    (gave_up,) = [record for record in stalled if record.name == "deadline"]
+    failed = Record(gave_up.t_ns - 1, DST, Kind.QMP, "MIGRATION", {"status": "failed"})
     assert find(changed(run, [*stalled, failed]), "ORD-2").outcome is Outcome.UNKNOWN
 
 

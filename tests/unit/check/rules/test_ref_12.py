@@ -118,7 +118,7 @@ def test_state_that_is_larger_and_completes_tells_nothing():
 def test_slow_device_that_meets_it_and_hangs():
     life = Life(scenario(device(properties={LIMIT: 2 * MIB})), ("setup", "active"))
     life.status(DST, "active")
-    life.add(DST, Kind.PROCESS, "stderr", line=f"2099-01-01T00:00:00Z qemu: {SLOW}")
+    life.add(DST, Kind.PROCESS, "stderr", line=f"2023-11-14T22:13:20.000001Z qemu: {SLOW}")
     life.hangs(DST)
     life.quit(SRC)
     life.quit(DST)

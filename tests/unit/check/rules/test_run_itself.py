@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from harness import fault_plan
+from harness.action_plan import Execute, Target
 from harness.check.broken import TWINS
 from harness.check.damage import change, one, pick, swap
 from harness.check.hang import SEND_END, SYNC_WAIT
@@ -28,7 +29,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
-from tests.unit.check.lives import RUNNING, STOPPED, reset
+from tests.unit.check.lives import CONT, RUNNING, STOP, STOPPED, Life, reset
 from tests.unit.check.relayed import Relayed, packet, whole
 
 
@@ -530,3 +531,115 @@ def test_destination_that_completed_all_the_same_after_a_reset():
 
 def test_source_that_goes_on_after_a_reset_is_unknown():
     assert after_reset(source="active").outcome is Outcome.UNKNOWN
+
+
+# -- paused guests, planned ends, deadlines ------------------------------------------------
+
+
+def arriving(status, *, actions=(), done=()):
+    """A migration that completes; the destination's guest is in this state at the end."""
+    run = completed(scenario(actions=actions))
+    records = [r for r in run.records if r.name != "RESUME"]
+    answer = one(records, "return", side=DST, command="query-status")
+    value = {"status": status, "running": status == "running"}
+    records = swap(records, [answer], value=value)
+    began = one(records, "MIGRATION", side=SRC, status="active").t_ns
+    return changed(run, [*records, *(
+        Record(began, "harness", Kind.SESSION, "action", {"action": "", "position": each})
+        for each in done
+    )])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "actions", "done", "outcome"),
+    [
+        ("paused", (STOP,), (0,), Outcome.VALID),
+        ("running", (STOP,), (0,), Outcome.VALID),
+        ("running", (), (), Outcome.VALID),
+        ("paused", (), (), Outcome.VIOLATED),
+        ("inmigrate", (), (), Outcome.VIOLATED),
+        ("paused", (STOP, CONT), (0, 1), Outcome.VIOLATED),
+        # A guest brings itself into these.
+        ("shutdown", (), (), Outcome.VALID),
+        ("guest-panicked", (), (), Outcome.VALID),
+    ],
+)
+def test_guest_arrives_as_the_scenario_left_it(status, actions, done, outcome):
+    """Wrong if a paused guest must run, or if one that nobody paused need not."""
+    finding = find(arriving(status, actions=actions, done=done), "RUN")
+    assert finding.outcome is outcome
+    if outcome is Outcome.VIOLATED:
+        assert f"the destination's guest does not run: {status}" in finding.sentence
+    assert ("the guest arrived paused" in finding.sentence) is (
+        status == "paused" and outcome is Outcome.VALID
+    )
+
+
+def test_guest_of_a_capture_may_have_been_paused():
+    run = arriving("paused")
+    record = Record(run.records[0].t_ns, "harness", Kind.SESSION, "replayed", {"capture": "x"})
+    assert find(changed(run, [*run.records, record]), "RUN").outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"waiting_for": "the end of source", "deadline_s": 15.0, "waited_s": 5.0},
+         "the end of source did not come within 5 s"),
+        ({"waiting_for": "the end of source", "deadline_s": 15.0, "waited_s": 15.0},
+         "the end of source did not come within 15 s"),
+        ({"waiting_for": "stop was not answered within 10 s", "deadline_s": 15.0,
+          "waited_s": None}, "stop was not answered within 10 s"),
+        ({"waiting_for": "the end of source", "deadline_s": 15.0},
+         "the end of source did not come within 15 s"),
+    ],
+)  # fmt: skip
+def test_deadline_says_how_long_was_waited(args, words):
+    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", **args)
+    assert find(run, "RUN").sentence == words
+
+
+def after_the_deadline(**fields):
+    life = Life(scenario())
+    life.hangs(DST)
+    life.quit(SRC)
+    life.add(DST, Kind.PROCESS, "exited", **fields)
+    return find(life.history(), "RUN")
+
+
+def test_signal_that_ends_a_qemu_as_it_quits_is_a_finding_and_a_status_is_none():
+    finding = after_the_deadline(status=-1, signal=11, asked=True)
+    assert finding.sentence == "the destination QEMU ended by signal 11 as it quit"
+    finding = after_the_deadline(status=1, signal=0, asked=True)
+    assert "did not come within 15 s" in finding.sentence
+
+
+def test_command_that_nobody_knows_and_that_was_not_done_is_named_besides():
+    """What it would do is not judged; that it was not done, is said."""
+    yank = Execute(when=STOP.when, target=Target.SOURCE, command="yank")
+    life = Life(scenario(actions=(yank,)))
+    life.status(SRC, "failed")
+    life.end("inmigrate")
+    finding = find(life.history(), "RUN")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "the model does not know command yank" in finding.sentence
+    assert "yank to the source at source MIGRATION status=active: it was" in finding.sentence
+
+
+def test_command_that_must_be_refused_leaves_the_run_judged():
+    wanted = Execute(when=STOP.when, target=Target.SOURCE, command="yank", refused_with="")
+    run = completed(scenario(actions=(wanted,)))
+    at = run.records[0].t_ns
+    args = {"action": "", "position": 0}
+    refused = {"position": 0, "how": "refused", "class": "GenericError", "desc": "no"}
+    acted = [Record(at, "harness", Kind.SESSION, "action", args),
+             Record(at, "harness", Kind.SESSION, "action_ended", refused)]  # fmt: skip
+    assert find(changed(run, [*run.records, *acted]), "RUN").outcome is Outcome.VALID
+
+
+def test_qemu_that_refused_to_start_and_was_to_be_stopped_is_unknown():
+    run = good("launch refused")
+    planned = msgspec.structs.replace(run.scenario, actions=(STOP,))
+    finding = find(History(planned, run.manifest, run.records), "RUN")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "it was never started" in finding.sentence

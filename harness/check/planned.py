@@ -1,0 +1,182 @@
+"""Whether what the scenario plans was seen to happen: its actions, its lies, its faults.
+
+A run whose plan did not happen is not the one that was asked for: RUN is UNKNOWN then, and says
+what did not.  It could be wrong in two ways.  It could miss something: an action without its
+record ``action_ended`` (histories that are older than that) counts as done once its moment had
+come.  It could name what is no loss: a fault that still holds a packet when a refusal has ended
+the run, or for a time that is longer than the run, has done what it was planned for.
+"""
+
+import re
+from collections.abc import Iterator
+
+from harness import fault_plan
+from harness.action_plan import Action, Execute, Storm, is_quit
+from harness.check import hang
+from harness.check.run import CheckedRun
+from harness.history.records import Kind, Record, Side
+from harness.model.expectation import Ending
+
+_WAITED_FOR = (Ending.COMPLETED, Ending.WAITING, Ending.OPEN)
+"""Endings that a moment which never came may have changed."""
+
+
+def done(run: CheckedRun) -> list[tuple[Action, Record]]:
+    """The scenario's actions that QEMU has accepted, or has not answered, each with the record
+    of its beginning.
+    """
+    return [
+        (run.scenario.actions[record.args["position"]], record)
+        for record in _begun(run)
+        if _was_done(run, record)
+    ]
+
+
+def missed(run: CheckedRun) -> str:
+    """What was planned and did not happen, in words; "" if all of it did."""
+    kinds = (
+        ("actions of the plan were not done as planned", _actions(run)),
+        ("lies of the plan changed nothing", _lies(run)),
+        ("faults of the plan changed nothing", _idle_faults(run)),
+        ("faults of the plan waited in vain", _holds(run)),
+    )
+    named = ((what, "; ".join(each)) for what, each in kinds)
+    return "; ".join(f"{what}: {each}" for what, each in named if each)
+
+
+def excuse(run: CheckedRun) -> str:
+    """Why a migration that did not end by the deadline is nothing against QEMU; "" if it is.
+
+    What the relay keeps back, QEMU waits for.  And where an action was to bring the end, and was
+    not done, only a QEMU that is known to be stuck is to blame.
+    """
+    deadline = run.endings.deadline
+    if deadline is None:
+        return ""
+    if kept := kept_back(run):
+        return f"the relay still kept something back: {'; '.join(kept)}"
+    is_stuck = hang.cause(run, deadline) is not None or any(
+        record.args.get("main_loop_alive") is False for record in run.endings.hung
+    )
+    return "" if is_stuck else missed(run)
+
+
+def _begun(run: CheckedRun) -> list[Record]:
+    return list(run.named(Kind.SESSION, Side.HARNESS, "action"))
+
+
+def _result(run: CheckedRun, position: int) -> Record | None:
+    ended = run.named(Kind.SESSION, Side.HARNESS, "action_ended")
+    return next((record for record in ended if record.args["position"] == position), None)
+
+
+def _was_done(run: CheckedRun, begun: Record) -> bool:
+    position = begun.args["position"]
+    result = _result(run, position)
+    return (
+        result is None
+        or result.args["how"] in ("done", "unanswered")
+        or _has_quit(run, run.scenario.actions[position], begun)
+    )
+
+
+def _has_quit(run: CheckedRun, action: Action, begun: Record) -> bool:
+    """Whether ``action`` is a quit whose answer was lost because QEMU ended on it."""
+    if not isinstance(action, Execute) or not is_quit(action):
+        return False
+    end = run.endings.exited[Side(action.target)]
+    return end is not None and end.name == "exited" and end.t_ns > begun.t_ns
+
+
+def _actions(run: CheckedRun) -> list[str]:
+    begun = {record.args["position"]: record for record in _begun(run)}
+    was_started = bool(begun) or bool(run.named(Kind.SESSION, Side.HARNESS, "actions"))
+    found = []
+    for position, action in enumerate(run.scenario.actions):
+        if not was_started:
+            why = "it was never started"
+        elif position not in begun:
+            why = "its moment did not come"
+        else:
+            why = _wrong(run, action, begun[position])
+        if why:
+            found.append(f"{action.describe()}: {why}")
+    return found
+
+
+def _wrong(run: CheckedRun, action: Action, begun: Record) -> str:
+    """What went otherwise with an action that was begun; "" if it went as planned."""
+    result = _result(run, begun.args["position"])
+    if result is None:
+        return ""
+    how, words = result.args["how"], f"{result.args.get('class')}: {result.args.get('desc')}"
+    wanted = action.refused_with if isinstance(action, Execute) else None
+    if how == "refused":
+        if wanted is not None and re.search(wanted, words):
+            return ""
+        other = "" if wanted is None else " with other words than planned"
+        return f"QEMU refused it{other}: {words}"
+    if how == "unanswered":
+        return "QEMU did not answer"
+    if how == "lost":
+        return "" if _has_quit(run, action, begun) else "there was no QEMU to take it"
+    if wanted is not None:
+        return "QEMU accepted it"
+    if isinstance(action, Storm):
+        if not result.args["sent"]:
+            return "no command was sent"
+        refused = result.args["refused"].items()
+        return ", ".join(f"QEMU refused {command}: {why}" for command, why in refused)
+    return ""
+
+
+def _lies(run: CheckedRun) -> Iterator[str]:
+    for device in run.scenario.emulated:
+        if device.load.lie is None:
+            continue
+        lies = run.seen(device.id, "lie", Side.DESTINATION)
+        if not any(record.args["changed"] for record in lies):
+            why = "there was no such buffer to change" if lies else "its state was never loaded"
+            yield f"{device.id}: {device.load.lie} of buffer {device.load.lie_at}: {why}"
+
+
+def _idle_faults(run: CheckedRun) -> list[str]:
+    """Faults of the plan that never changed anything, in any of the run's migrations."""
+    fired = [record.args["fired"] for record in run.named(Kind.SESSION, Side.HARNESS, "faults")]
+    return [
+        fault.describe()
+        for position, fault in enumerate(run.scenario.faults)
+        if not any(times[position] for times in fired)
+    ]
+
+
+def kept_back(run: CheckedRun) -> list[str]:
+    """Faults that still kept something from the destination when the migration was given up.
+
+    The destination waits for that, or for the end of a channel behind it: why it did not end
+    cannot be said.
+    """
+    return [fault.describe() for fault in _holding(run)]
+
+
+def _holds(run: CheckedRun) -> list[str]:
+    """Faults that kept something back until an event which never came."""
+    if run.expectation.ending not in _WAITED_FOR:
+        return []
+    return [fault.describe() for fault in _holding(run) if not _waits_for_time(fault)]
+
+
+def _holding(run: CheckedRun) -> list[fault_plan.Fault]:
+    records = run.named(Kind.SESSION, Side.HARNESS, "faults")
+    holding = [record.args["holding"] for record in records if "holding" in record.args]
+    return [
+        fault
+        for position, fault in enumerate(run.scenario.faults)
+        if any(holds[position] for holds in holding)
+    ]
+
+
+def _waits_for_time(fault: fault_plan.Fault) -> bool:
+    """Whether it keeps something back for a time, or until all has come; not until an event."""
+    until: fault_plan.Until | None = getattr(fault, "until", None)
+    return until is None or bool(until.delay_s)

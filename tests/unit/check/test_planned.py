@@ -1,0 +1,269 @@
+"""What was planned and did not happen is named; what happened is not.
+
+It is wrong if a run whose plan did not happen is valid, and if one is UNKNOWN whose plan did.
+"""
+
+import pytest
+
+from harness.action_plan import Execute, Kill, Storm, Target, Tell, When, status
+from harness.check import planned
+from harness.check.judge import judge
+from harness.check.run import CheckedRun
+from harness.check.verdict import Outcome
+from harness.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
+from harness.history import Kind, Record
+from harness.model.expectation import expect
+from harness.scenario import DataPath, Lie, LoadBehaviour
+from tests.unit.check.histories import completed, find
+from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
+from tests.unit.check.story import DST, FACTS, SRC, device, scenario
+
+NOT_FOUND = {"how": "refused", "class": "CommandNotFound", "desc": "The command x was not found"}
+ACTIVE = status(Target.SOURCE, "active")
+ASKS = Execute(when=ACTIVE, target=Target.SOURCE, command="query-status")
+
+
+def checked(run) -> CheckedRun:
+    return CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+
+
+def acted(action, *results, run=None):
+    """A run that completes, in which ``action`` came to these results; none: it was begun."""
+    run = run or completed(scenario(actions=(action,)))
+    at = run.records[len(run.records) // 2].t_ns
+    args = ({"action": "", "position": 0}, *({"position": 0, **each} for each in results))
+    names = ("action", "action_ended")
+    return added(
+        run,
+        *(
+            Record(at + n, "harness", Kind.SESSION, name, each)
+            for n, (name, each) in enumerate(zip(names, args, strict=False))
+        ),
+    )
+
+
+def expects(words: str | None) -> Execute:
+    return Execute(when=ACTIVE, target=Target.SOURCE, command="x", refused_with=words)
+
+
+# -- actions -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "result", "why"),
+    [
+        (ASKS, {"how": "done"}, ""),
+        (ASKS, NOT_FOUND, "QEMU refused it: CommandNotFound: The command x was not found"),
+        (ASKS, {"how": "unanswered"}, "QEMU did not answer"),
+        (ASKS, {"how": "lost"}, "there was no QEMU to take it"),
+        (KILL_SOURCE, {"how": "lost"}, "there was no QEMU to take it"),
+        (expects("NotFound"), NOT_FOUND, ""),
+        (expects(""), NOT_FOUND, ""),
+        (expects("x was .* found"), NOT_FOUND, ""),
+        (expects("busy"), NOT_FOUND, "QEMU refused it with other words than planned: Command"),
+        (expects(""), {"how": "done"}, "QEMU accepted it"),
+    ],
+)
+def test_result_of_an_action_is_as_planned_or_named(action, result, why):
+    missed = planned.missed(checked(acted(action, result)))
+    if not why:
+        assert missed == ""
+    else:
+        prefix = "actions of the plan were not done as planned: "
+        assert missed.startswith(f"{prefix}{action.describe()}: {why}")
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ({"sent": 9, "refused": {}}, ""),
+        ({"sent": 0, "refused": {}}, "no command was sent"),
+        ({"sent": 9, "refused": {"y": "CommandNotFound: no"}}, "QEMU refused y: CommandNotFound"),
+    ],
+)
+def test_storm_sends_its_commands_or_is_named(result, why):
+    storm = Storm(when=ACTIVE, target=Target.SOURCE, commands=("query-status", "y"))
+    missed = planned.missed(checked(acted(storm, {"how": "done", **result})))
+    assert bool(missed) is bool(why)
+    assert why in missed
+
+
+def test_action_that_began_and_whose_result_is_not_recorded_counts_as_done():
+    assert planned.missed(checked(acted(ASKS))) == ""
+
+
+def test_action_whose_moment_did_not_come_is_named():
+    run = completed(scenario(actions=(ASKS,)))
+    actions = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "actions", {"done": [False]})
+    missed = planned.missed(checked(added(run, actions)))
+    assert missed.endswith("query-status to the source at source MIGRATION status=active: "
+                           "its moment did not come")  # fmt: skip
+
+
+def test_action_that_was_never_started_is_named_and_the_run_is_unknown():
+    run = completed(scenario(actions=(ASKS,)))
+    assert planned.missed(checked(run)).endswith(": it was never started")
+    verdict = judge(run)
+    assert verdict.overall is Outcome.UNKNOWN
+    assert verdict.finding("ORD-1").outcome is Outcome.VALID, "it rests on records of its own"
+
+
+def test_run_whose_actions_were_done_is_valid():
+    assert judge(acted(ASKS, {"how": "done"})).overall is Outcome.VALID
+
+
+def test_refused_action_makes_a_run_that_completed_unknown():
+    finding = find(acted(ASKS, NOT_FOUND), "RUN")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "QEMU refused it: CommandNotFound: The command x was not found" in finding.sentence
+
+
+def test_refused_action_is_not_done_and_an_unanswered_one_is():
+    assert planned.done(checked(acted(CANCEL, NOT_FOUND))) == []
+    ((action, _),) = planned.done(checked(acted(CANCEL, {"how": "unanswered"})))
+    assert action is CANCEL
+
+
+@pytest.mark.parametrize(("ends", "is_done"), [(True, True), (False, False)])
+def test_quit_whose_answer_was_lost_was_done_if_qemu_ended_then(ends, is_done):
+    """Wrong the other way round: a QEMU that was gone before has not quit."""
+    leave = Execute(when=ACTIVE, target=Target.SOURCE, command="quit")
+    life = Life(scenario(actions=(leave,)))
+    if not ends:
+        life.killed(SRC)
+    life.act()
+    life.add("harness", Kind.SESSION, "action_ended", position=0, how="lost")
+    if ends:
+        life.died(SRC, signal=0, status=0)
+    run = checked(life.history())
+    assert bool(planned.done(run)) is is_done
+    assert bool(planned.missed(run)) is not is_done
+
+
+# -- lies --------------------------------------------------------------------------------
+
+
+def lying(*changed: bool):
+    run = completed(scenario(device(load=LoadBehaviour(lie=Lie.WRONG_BYTE, lie_at=99))))
+    at = run.records[len(run.records) // 2].t_ns
+    args = {"lie": "wrong_byte", "at": 99}
+    return added(
+        run,
+        *(
+            Record(at, DST, Kind.DEVICE, "lie", {**args, "changed": each}, "vfio0")
+            for each in changed
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ((True,), ""),
+        ((False, True), ""),
+        ((False,), "there was no such buffer to change"),
+        ((), "its state was never loaded"),
+    ],
+)
+def test_lie_that_changed_nothing_is_named(changed, why):
+    missed = planned.missed(checked(lying(*changed)))
+    expected = f"lies of the plan changed nothing: vfio0: wrong_byte of buffer 99: {why}"
+    assert missed == (expected if why else "")
+
+
+# -- faults ------------------------------------------------------------------------------
+
+UNTIL_GO = Hold(select=Select(idx=(1,)), until=Until(told="go"))
+GO = Tell(when=When(name="never"), name="go")
+
+
+def holding(fault, *, holds: bool, actions=(), fired: int = 1):
+    run = completed(scenario(faults=(fault,), actions=actions))
+    faults = {"fired": [fired], "holding": [holds]}
+    return checked(added(run, Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults",
+                                     faults)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "holds", "is_named"),
+    [
+        (Duplicate(until=Until(loaded=True)), True, True),
+        (Duplicate(until=Until(loaded=True)), False, False),
+        (Hold(until=Until(packets=99)), True, True),
+        (StallMain(until=Until(others=True)), True, True),
+        # For a time: it did hold for as long as the run lasted.
+        (Hold(until=Until(delay_s=60)), True, False),
+        (StallMain(until=Until(delay_s=60)), True, False),
+    ],
+)
+def test_fault_that_waited_in_vain_for_an_event_is_named(fault, holds, is_named):
+    spec = {"data_path": DataPath.SUPERVISED} if fault.until.loaded else {}
+    run = completed(scenario(device(**spec), faults=(fault,)))
+    faults = {"fired": [1], "holding": [holds]}
+    record = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults", faults)
+    missed = planned.missed(checked(added(run, record)))
+    expected = f"faults of the plan waited in vain: {fault.describe()}" if is_named else ""
+    assert missed == expected
+
+
+def test_fault_that_a_refusal_left_waiting_is_not_named():
+    """The refusal ended the run before the moment could come."""
+    run = holding(Hold(until=Until(packets=99)), holds=True)
+    run.expectation = expect(scenario(multifd=False), FACTS, FACTS)
+    assert planned.missed(run) == ""
+
+
+def test_second_fault_that_selects_what_never_came_is_named():
+    faults = (Flip(select=Select(idx=(1,))), Flip(select=Select(channel=9)))
+    run = completed(scenario(faults=faults))
+    record = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults", {"fired": [1, 0]})
+    missed = planned.missed(checked(added(run, record)))
+    assert missed == f"faults of the plan changed nothing: {faults[1].describe()}"
+
+
+def test_all_that_did_not_happen_is_named():
+    run = holding(UNTIL_GO, holds=True, actions=(GO, KILL_SOURCE))
+    missed = planned.missed(run)
+    assert "tell the faults go" in missed
+    assert "kill the source" in missed
+    assert "waited in vain: hold packet 1 until go" in missed
+
+
+# -- whose fault it is that it did not end -----------------------------------------------
+
+
+def given_up(*, holds=False, refused=False, main_loop_alive=True):
+    life = Life(scenario(actions=(ASKS,), faults=(Hold(until=Until(delay_s=60)),)))
+    life.act()
+    life.add("harness", Kind.SESSION, "action_ended", position=0,
+             **(NOT_FOUND if refused else {"how": "done"}))  # fmt: skip
+    life.hangs(DST, main_loop_alive=main_loop_alive)
+    life.add("harness", Kind.SESSION, "faults", fired=[1], holding=[holds])
+    life.quit(SRC)
+    life.quit(DST)
+    return life.history()
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({}, Outcome.VIOLATED),
+        ({"refused": True}, Outcome.UNKNOWN),
+        ({"refused": True, "main_loop_alive": False}, Outcome.VIOLATED),
+        ({"holds": True}, Outcome.UNKNOWN),
+        ({"holds": True, "main_loop_alive": False}, Outcome.UNKNOWN),
+    ],
+)
+def test_run_that_did_not_end_blames_qemu_only_where_the_plan_happened(fields, outcome):
+    finding = find(given_up(**fields), "RUN")
+    assert finding.outcome is outcome
+    assert "did not come within 15 s" in finding.sentence
+    if outcome is Outcome.UNKNOWN:
+        why = "the relay still kept something back: hold every packet for 60 s"
+        assert (why if fields.get("holds") else "QEMU refused it") in finding.sentence
+
+
+def test_kill_is_done_like_any_action():
+    kill = Kill(when=ACTIVE, target=Target.DESTINATION)
+    ((action, _),) = planned.done(checked(acted(kill, {"how": "done"})))
+    assert action is kill
