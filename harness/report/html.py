@@ -23,7 +23,7 @@ from harness.history import Kind, Record, Side, rundir
 from harness.history.rundir import History, Manifest
 from harness.report.charts import Chart, charts, span_words
 from harness.report.measured import measured
-from harness.report.summary import Entry, Report
+from harness.report.summary import Entry, Report, Row
 from harness.report.timeline import Downtime, Timeline, Wait, timeline
 from harness.report.words import (
     LEFT_OUT,
@@ -129,10 +129,7 @@ def render(report: Report, histories: Mapping[Path, History], *, folder: Path) -
             version=harness.__version__,
             summary=_summary(report),
             builds=builds,
-            rows=[
-                (row, _cells(report, row.findings, row.requirement, builds))
-                for row in report.rows()
-            ],
+            rows=[(row, _cells(row, builds)) for row in report.rows()],
             runs=[_run(report, number, entry, folder) for number, entry in numbered],
             drawn=drawn,
         )
@@ -170,29 +167,25 @@ def _builds(entries: Iterable[Entry]) -> Iterator[_Build]:
             yield _Build(name, told, tuple(numbers))
 
 
-def _cells(
-    report: Report, findings: Mapping[int, Finding], requirement: str, builds: Iterable[_Build]
-) -> list[_Cell | None]:
+def _cells(row: Row, builds: Iterable[_Build]) -> list[_Cell | None]:
     """One for each column; None: no run with these builds asks."""
+    findings = row.findings
     cells: list[_Cell | None] = []
     for build in builds:
         runs = {outcome: _which(findings, build.runs, outcome) for outcome in Outcome}
         worst = next(
             (o for o in (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID) if runs[o]), None
         )
-        known = [
-            number
-            for number in build.runs
-            if (deviation := report.entries[number - 1].known) is not None
-            and deviation.requirement == requirement
-        ]
+        known = [number for number in build.runs if number in row.met]
         said = [(str(outcome), runs[outcome]) for outcome in Outcome if runs[outcome]]
-        said += [(_KNOWN, known)] if known else []
+        for name in dict.fromkeys(row.met[number].name for number in known):
+            runs_of = [number for number in known if row.met[number].name == name]
+            said.append((f"asked, not judged, met the {_KNOWN} {name}", runs_of))
         told = "; ".join(f"{what}: {_runs(numbers)}" for what, numbers in said)
         if worst is None and not known:
             cells.append(None)
         elif worst is None:
-            cells.append(_Cell("known", "unknown", told, known[0], False))
+            cells.append(_Cell("not judged", "unknown", told, known[0], False))
         else:
             is_all_valid = worst is Outcome.VALID and not known
             first = runs[worst][0]

@@ -11,13 +11,16 @@
                 "verdict": {"overall", "findings": [...], "not_asked": {...}},
                 "measured": {"downtime_ms", ...},
                 "repeat": [...], "recheck": [...]}],
-      "requirements": [{"id", "title", "outcome", "valid", "violated", "unknown", "why_not"}],
+      "requirements": [{"id", "title", "outcome", "valid", "violated", "unknown", "met_known",
+                        "why_not"}],
       "baseline": {"exit_status", "changes": [...], "pairs": [...], ...}
     }
 
 ``baseline`` is there where the runs were compared with one (``report.comparison``).  A verdict
 is as in verdict.json, ``measured`` as in ``report.measured``; ``valid``, ``violated`` and
-``unknown`` of a requirement hold numbers of runs, from 1.
+``unknown`` of a requirement hold numbers of runs, from 1; ``met_known`` those that ask and met a
+known deviation.  An ``outcome`` besides those of a finding is "not judged" (all that ask did so)
+and "not asked".
 ``known`` is the intermittent known deviation that interrupted the run, or null; ``deviations``
 has for each violation that is a known deviation the requirement under which it was seen, and
 the deviation's ``name``, ``case``, ``cause``, ``fixed_by`` (a commit, or empty) and ``repro``,
@@ -54,9 +57,10 @@ def document(report: Report, baseline: Comparison | None = None) -> bytes:
                 {
                     "id": row.requirement,
                     "title": row.title,
-                    "outcome": row.outcome or "not asked",
+                    "outcome": row.outcome or ("not judged" if row.met else "not asked"),
                     **{outcome.value: row.runs(outcome) for outcome in Outcome},
-                    "why_not": row.why_not,
+                    "met_known": list(row.met),
+                    "why_not": row.why_not or row.why_not_judged,
                 }
                 for row in report.rows()
             ],

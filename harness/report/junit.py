@@ -13,6 +13,7 @@ unknown             error     the check could not tell; skipped would be shown a
                               and the exit status is not 0
 lost                error     the harness or a machine failed, not QEMU
 known deviation     skipped   it is known, has a reason, and the exit status is 0
+asked, not judged   skipped   all runs that ask met known deviations
 not asked           skipped
 left out            skipped   this machine or build lacks what it needs
 ==================  ========  =========================================================
@@ -35,6 +36,7 @@ _RESULTS = {
     Kind.UNKNOWN: junitparser.Error,
     Kind.LOST: junitparser.Error,
     Kind.KNOWN: junitparser.Skipped,
+    Kind.NOT_JUDGED: junitparser.Skipped,
     Kind.NOT_ASKED: junitparser.Skipped,
     Kind.LEFT_OUT: junitparser.Skipped,
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.check.verdict import Finding, Outcome
-from harness.report.summary import Entry, Report, show_again
+from harness.report.summary import Entry, Report, Row, show_again
 from harness.report.words import build_words, moment, record_words
 
 _HARNESS: Final = "harness"
@@ -26,6 +26,7 @@ class Kind(enum.StrEnum):
     UNKNOWN = "unknown"
     LOST = "lost"
     KNOWN = "known deviation"
+    NOT_JUDGED = "asked, not judged"
     NOT_ASKED = "not asked"
     LEFT_OUT = "left out"
 
@@ -69,12 +70,13 @@ def points(report: Report) -> Iterator[Point]:
                 seconds=_seconds(entry) if number not in timed else 0.0,
             )
             timed.add(number)
-        if not row.findings:
+        if not row.findings and not _is_known_itself(row):
+            kind = Kind.NOT_JUDGED if row.met else Kind.NOT_ASKED
             yield Point(
-                kind=Kind.NOT_ASKED,
+                kind=kind,
                 requirement=row.requirement,
                 title=row.title,
-                sentence=row.why_not or "no run was judged",
+                sentence=row.why_not_judged or row.why_not or "no run was judged",
                 details={},
             )
     for number, entry in entries.items():
@@ -111,6 +113,11 @@ def points(report: Report) -> Iterator[Point]:
         yield _whole(Kind.LOST, "all runs were made", f"interrupted: {report.interrupted}")
     elif not report.lost and not any(row.findings for row in rows):
         yield _whole(Kind.UNKNOWN, "something was judged", "nothing was judged")
+
+
+def _is_known_itself(row: Row) -> bool:
+    """Whether all runs that ask met a deviation of this very requirement: it has points then."""
+    return bool(row.met) and all(k.requirement == row.requirement for k in row.met.values())
 
 
 def _whole(kind: Kind, title: str, sentence: str) -> Point:

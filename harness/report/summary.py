@@ -9,6 +9,7 @@ from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import LOST, USAGE, CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import SCENARIO, Manifest
 from harness.report.measured import Measured
+from harness.report.words import ranges
 from harness.scenario import Scenario
 
 PROGRAM = "vfio-multifd"
@@ -113,6 +114,7 @@ class Row:
 
     :ivar outcome: the worst that any run says; None: none asks about it
     :ivar findings: by the run's number, from 1
+    :ivar met: known deviations that kept a run from judging it, by the run's number
     :ivar why_not: why the first run does not ask, where none does
     """
 
@@ -120,11 +122,25 @@ class Row:
     title: str
     outcome: Outcome | None
     findings: dict[int, Finding] = field(default_factory=dict)
+    met: dict[int, Deviation] = field(default_factory=dict)
     why_not: str = ""
 
     def runs(self, outcome: Outcome) -> list[int]:
         """Numbers of the runs that say ``outcome``."""
         return [number for number, found in self.findings.items() if found.outcome is outcome]
+
+    @property
+    def why_not_judged(self) -> str:
+        """Known deviations that all runs which ask have met; "" if none asks, or one judged it."""
+        if self.findings:
+            return ""
+        runs: dict[str, list[int]] = {}
+        for number, known in self.met.items():
+            runs.setdefault(known.name, []).append(number)
+        return " and ".join(
+            f"met the known deviation {name} in run{'s' * (len(numbers) > 1)} {ranges(numbers)}"
+            for name, numbers in runs.items()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +193,8 @@ class Report:
         more = [f"{known} {of} met a known deviation: {', '.join(names)}."] if known else []
         left_out = sum(bool(entry.left_out) for entry in self.entries)
         more += [f"{left_out} {of} left out: it cannot be run here."] if left_out else []
+        left = [row.requirement for row in rows if row.why_not_judged]
+        more += [f"Asked, not judged: {', '.join(left)}."] if left else []
         outcome: Outcome | None = None
         if self.interrupted:
             told = f"INTERRUPTED: {self.interrupted}."
@@ -190,9 +208,9 @@ class Report:
             outcome, told = Outcome.UNKNOWN, f"Unknown: {ids[Outcome.UNKNOWN]}."
         elif ids[Outcome.VALID]:
             valid = sum(row.outcome is Outcome.VALID for row in rows)
-            judged = count - left_out
+            judged, what = count - left_out, "judged" if left else "asked"
             runs = f"{judged} run{'s' if judged != 1 else ''}"
-            outcome, told = Outcome.VALID, f"Valid: all {valid} that were asked, in {runs}."
+            outcome, told = Outcome.VALID, f"Valid: all {valid} that were {what}, in {runs}."
         else:
             outcome, told = Outcome.UNKNOWN, "Nothing was judged."
         return outcome, (told, *more)
@@ -225,13 +243,14 @@ class Report:
         """Each requirement, in order."""
         for requirement, title in self.titles.items():
             findings: dict[int, Finding] = {}
+            met: dict[int, Deviation] = {}
             why_not = ""
             for number, entry in enumerate(self.entries, 1):
                 if entry.verdict is None:
                     continue
                 found = entry.verdict.finding(requirement)
                 if found is not None and entry.known is not None:
-                    why_not = f"a known deviation interrupted run {number}, which asks"
+                    met[number] = entry.known
                 elif found is not None:
                     findings[number] = found
                 else:
@@ -242,5 +261,6 @@ class Report:
                 title=title,
                 outcome=next((o for o in _WORST_FIRST if o in outcomes), None),
                 findings=findings,
-                why_not="" if findings else why_not,
+                met=met,
+                why_not="" if findings or met else why_not,
             )

@@ -1,9 +1,10 @@
 """The report as TAP version 13, the Test Anything Protocol (testanything.org).
 
 What ``meson test`` and ``prove`` read.  A violated, unknown or lost point is ``not ok``,
-a known deviation ``not ok`` with ``# TODO``, a requirement that no run asks about and a run
-that was left out ``ok`` with ``# SKIP``; so a consumer passes it exactly if the exit status
-is 0.  The diagnostics under a point are YAML of one level: strings, and lists of them.
+a known deviation ``not ok`` with ``# TODO``, a requirement that no run asks about, or whose runs
+all met known deviations, and a run that was left out ``ok`` with ``# SKIP``; so a consumer passes
+it exactly if the exit status is 0.  The diagnostics under a point are YAML of one level: strings,
+and lists of them.
 """
 
 import json
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 from harness.report.points import Kind, Point, points
 from harness.report.summary import Report
 
-_SKIPPED = (Kind.NOT_ASKED, Kind.LEFT_OUT)
+_SKIPPED = (Kind.NOT_ASKED, Kind.NOT_JUDGED, Kind.LEFT_OUT)
+_OK = (Kind.VALID, *_SKIPPED)
 
 
 def render(report: Report) -> str:
@@ -50,7 +52,8 @@ def _directive(point: Point) -> str:
     if point.kind is Kind.KNOWN:
         return f" # TODO known deviation: {_plain(point.sentence)}"
     if point.kind in _SKIPPED:
-        return f" # SKIP {_plain(point.sentence)}"
+        what = f"{point.kind}: " if point.kind is Kind.NOT_JUDGED else ""
+        return f" # SKIP {_plain(what + point.sentence)}"
     return ""
 
 

@@ -6,7 +6,7 @@ paths and commands never do, so that they can be copied.
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -149,13 +149,20 @@ def _tell_requirements(out: Console, report: Report) -> None:
             verdict = Text(WORDS[row.outcome], _STYLES[row.outcome])
             table.add_row(row.requirement, words, verdict, *(() if is_single else (_where(row),)))
     _print(out, table)
+    _tell_others(out, "Asked, not judged", {r.requirement: r.why_not_judged for r in rows})
+    left = [row for row in rows if row.outcome is None and not row.why_not_judged]
+    _tell_others(out, "Not asked", {row.requirement: row.why_not for row in left})
+
+
+def _tell_others(out: Console, what: str, reasons: Mapping[str, str]) -> None:
+    """Requirements without an outcome, those with the same reason together; none without one."""
     others: dict[str, list[str]] = {}
-    for row in rows:
-        if row.outcome is None:
-            others.setdefault(row.why_not, []).append(row.requirement)
+    for requirement, why in reasons.items():
+        if why:
+            others.setdefault(why, []).append(requirement)
     if others:
-        told = "; ".join(f"{', '.join(ids)} ({why})" for why, ids in others.items())
-        _print(out, Text(f"Not asked: {told}.", _DIM))
+        named = "; ".join(f"{', '.join(ids)} ({why})" for why, ids in others.items())
+        _print(out, Text(f"{what}: {named}.", _DIM))
 
 
 def _measured(row: Row) -> Text:

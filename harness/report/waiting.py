@@ -73,10 +73,12 @@ def _answers(record: Record) -> str:
 
 
 def _statuses(records: Iterable[Record]) -> Iterator[str]:
-    """Each side's last word about the migration, before it was told to quit."""
+    """Each side's last word about the migration, before the harness ended both."""
     last: dict[Side, str] = {}
+    is_given_up = False
     for record in records:
-        if record.name == "execute" and record.args["command"] == "quit":
+        is_given_up |= record.name == "deadline" and record.kind is Kind.SESSION
+        if is_given_up and record.name == "execute" and record.args["command"] == "quit":
             break
         value = record.args.get("value")
         if record.name == "MIGRATION":

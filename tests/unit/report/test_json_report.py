@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.check.verdict import from_json
 from harness.report import json_report
+from tests.unit.report.test_points import known
 from tests.unit.saved_runs import entry, lost, report, valid_run, violated_run
 
 PATH = Path("runs/liar-0001")
@@ -64,3 +65,12 @@ def test_run_that_was_left_out_says_why():
     assert found["exit_status"] == 0
     told = found["runs"][1]
     assert (told["outcome"], told["left_out"]) == ("left out", "/qemu: this build has no TLS")
+
+
+def test_requirement_that_met_a_known_deviation_is_asked_and_not_judged():
+    found = document(known(entry(violated_run())))
+    ord_1 = next(row for row in found["requirements"] if row["id"] == "ORD-1")
+    assert (ord_1["outcome"], ord_1["met_known"]) == ("not judged", [1])
+    assert ord_1["why_not"] == "met the known deviation set-4-it-competes in run 1"
+    set_3 = next(row for row in found["requirements"] if row["id"] == "SET-3")
+    assert (set_3["outcome"], set_3["met_known"]) == ("not asked", [])

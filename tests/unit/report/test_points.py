@@ -100,3 +100,12 @@ def test_violated_point_has_records_where_it_stands_and_how_to_repeat_it():
     assert details["run again"] == "vfio-multifd run 'runs/liar 1/scenario.json'"
     assert details["judge again"] == "vfio-multifd recheck 'runs/liar 1'"
     assert "where it stands" not in found[Kind.VALID].details
+
+
+def test_requirement_that_only_met_a_known_deviation_was_asked_and_not_judged():
+    """Wrong if it counts as not asked, or as judged once another run has judged it."""
+    (point,) = [p for p in of(known(entry(violated_run()))) if p.requirement == "ORD-1"]
+    assert point.kind is Kind.NOT_JUDGED
+    assert point.sentence == "met the known deviation set-4-it-competes in run 1"
+    both = of(known(entry(violated_run())), entry(valid_run()))
+    assert [p.kind for p in both if p.requirement == "ORD-1"] == [Kind.VALID]

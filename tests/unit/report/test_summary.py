@@ -96,7 +96,7 @@ def test_nothing_judged_is_never_valid():
     assert report(KNOWN).exit_status == 2
     found = row("ORD-1", KNOWN)
     assert found.outcome is None
-    assert found.why_not == "a known deviation interrupted run 1, which asks"
+    assert found.why_not_judged == f"met the known deviation {KNOWN.known.name} in run 1"
 
 
 LEFT_OUT = lost("/qemu: this build has no TLS").as_left_out()
@@ -124,3 +124,21 @@ def test_run_that_was_left_out_is_counted():
         "Valid: all 1 that were asked, in 2 runs.",
         "1 of 3 runs left out: it cannot be run here.",
     )
+
+
+def test_requirement_whose_only_run_met_a_known_deviation_was_asked_and_is_not_counted():
+    """Wrong if it is listed as not asked, or "all" counts it; or if one is listed that another
+    run has judged."""
+    other = judged(finding("SET-3", Outcome.VALID), ORD_1="not here")
+    found = report(KNOWN, other, KNOWN)
+    rows = {row.requirement: row for row in found.rows()}
+    assert rows["ORD-1"].why_not == ""
+    assert rows["ORD-1"].why_not_judged.endswith("in runs 1, 3")
+    assert found.conclusion()[1] == (
+        "Valid: all 1 that were judged, in 3 runs.",
+        "2 of 3 runs met a known deviation: set-4-a-race.",
+        "Asked, not judged: ORD-1.",
+    )
+    both = report(KNOWN, VALID)
+    assert not row("ORD-1", KNOWN, VALID).why_not_judged
+    assert both.conclusion()[1][0] == "Valid: all 1 that were asked, in 2 runs."

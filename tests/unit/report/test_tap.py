@@ -89,3 +89,12 @@ def test_run_that_was_left_out_is_skipped_with_its_reason():
     (line,) = [line for line in results(lines(entry(valid_run()), left_out)) if "gone" in line]
     assert line.startswith("ok ")
     assert line.endswith(" # SKIP /qemu: this build has no TLS")
+
+
+def test_requirement_that_met_a_known_deviation_is_skipped_with_its_name():
+    found = results(lines(known(entry(violated_run()))))
+    (skipped,) = [line for line in found if "ORD-1:" in line]
+    assert skipped.startswith("ok ")
+    assert skipped.endswith(
+        " # SKIP asked, not judged: met the known deviation set-4-it-competes in run 1"
+    )

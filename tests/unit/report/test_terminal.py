@@ -224,6 +224,20 @@ def test_commit_that_fixed_a_known_deviation_is_named():
     assert "    cause: it lies; fixed by 0123456789ab\n" in text
 
 
+def test_requirement_whose_only_run_met_a_known_deviation_is_listed_as_not_judged():
+    """Wrong if it stands under "not asked", or is counted among all that were judged."""
+    known = Deviation(
+        requirement="SET-4", case="a race", versions=">=10.0", shape="x", cause="it forgets"
+    )
+    other = judged(finding("SET-3", Outcome.VALID), ORD_1="no")
+    text = flat(told(report(replace(entry(violated_run(), PATH), known=known), other)))
+    left = text[text.index("Asked, not judged: ") : text.index("Not asked: ")]
+    assert "ORD-1" in left
+    assert "(met the known deviation set-4-a-race in run 1)" in left
+    assert "ORD-1" not in text[text.index("Not asked: ") : text.index("SET-4 known")]
+    assert "Valid: all 1 that were judged, in 2 runs." in text
+
+
 def test_requirements_that_are_not_asked_for_one_reason_stand_together():
     text = flat(told(report(entry(valid_run()))))
     assert re.search(r"Not asked: .*SET-2 \(", text)

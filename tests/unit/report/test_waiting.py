@@ -105,3 +105,15 @@ def test_what_each_side_still_answers_and_said_last():
         "the source's last status is device",
         "the destination's last status is active",
     )
+
+
+def test_quit_that_the_scenario_wants_hides_no_status():
+    """It comes before the deadline; what comes after the harness's own does not count."""
+    found = told(
+        Record(1, Side.SOURCE, Kind.QMP, "execute", {"command": "quit"}),
+        Record(1, Side.DESTINATION, Kind.QMP, "MIGRATION", {"status": "active"}),
+        DEADLINE,
+        Record(1, Side.DESTINATION, Kind.QMP, "execute", {"command": "quit"}),
+        Record(1, Side.DESTINATION, Kind.QMP, "MIGRATION", {"status": "failed"}),
+    )
+    assert found == ("the destination's last status is active",)
