@@ -119,6 +119,13 @@ def is_paused(run: CheckedRun) -> bool:
     return any(last.values())
 
 
+def was_stopped_by_plan(run: CheckedRun) -> bool:
+    """Whether the scenario has paused the guest at any time."""
+    return _came_paused(run) or any(
+        isinstance(action, Execute) and PAUSES.get(action.effect, False) for action, _ in done(run)
+    )
+
+
 def is_seen_paused(run: CheckedRun, side: Side) -> bool:
     """Whether ``side`` has answered that its guest does not run, as the scenario wants it."""
     answer = running(run, side)

@@ -6,7 +6,7 @@ With enable-migration=on QEMU does not even start with such a device
 other than those that the model expects may be about something else: they are unknown.
 """
 
-from harness.check import set_up
+from harness.check import interruption, set_up
 from harness.check.assumptions import Assumption
 from harness.check.endings import PEERS
 from harness.check.rule import Findings, Rule
@@ -108,7 +108,12 @@ def _begun(run: CheckedRun) -> Record | None:
 
 
 def _stopped(run: CheckedRun, refused: Record) -> tuple[Record, Record] | None:
-    """The source's VM stopped after the refusal, and before the harness told it to quit."""
+    """The source's VM stopped after the refusal, and before the harness told it to quit.
+
+    One that the scenario has paused was stopped all the time.
+    """
+    if interruption.is_paused(run):
+        return None
     for record in run.endings.commands(Side.SOURCE, "query-status", "return"):
         if record.t_ns > refused.t_ns and not record.args["value"].get("running", True):
             return refused, record

@@ -11,7 +11,7 @@ from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule, completed
 from harness.check.run import MAIN_DATA, CheckedRun
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Side
+from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
@@ -50,8 +50,8 @@ def judge(run: CheckedRun) -> Finding:
 
 
 def _acknowledged(run: CheckedRun) -> Finding:
-    stopped = run.named(Kind.QMP, Side.SOURCE, "STOP")
-    if not stopped:
+    stopped = _switchover(run)
+    if stopped is None:
         return found.unknown("the source's stop was not seen")
     initial = 0
     for device in run.scenario.emulated:
@@ -60,18 +60,28 @@ def _acknowledged(run: CheckedRun) -> Finding:
         loaded = sum(
             record.args["data_size"]
             for record in run.trace(Side.DESTINATION, MAIN_DATA, device.id)
-            if record.t_ns < stopped[0].t_ns
+            if record.t_ns < stopped.t_ns
         )
         if loaded < device.precopy_initial_bytes:
             return found.violated(
                 f"{device.id}: the source stopped when the destination had loaded {loaded} of "
                 f"{device.precopy_initial_bytes} initial bytes",
                 *run.trace(Side.DESTINATION, MAIN_DATA, device.id)[-1:],
-                stopped[0],
+                stopped,
                 shape="stopped-before-initial-bytes",
             )
         initial += device.precopy_initial_bytes
     return found.valid("the source stopped once the initial bytes were loaded", initial=initial)
+
+
+def _switchover(run: CheckedRun) -> Record | None:
+    """The source's stop.  A guest that the scenario has stopped before is not stopped again, or
+    for the second time: there it is the status ``device``, which follows the stop.
+    """
+    if not interruption.was_stopped_by_plan(run):
+        return next(iter(run.named(Kind.QMP, Side.SOURCE, "STOP")), None)
+    statuses = run.endings.statuses[Side.SOURCE]
+    return next((record for status, record in statuses if status == "device"), None)
 
 
 RULE = Rule(

@@ -1,11 +1,13 @@
 """SET-8: a device that cannot migrate blocks migration, with a reason, before all else."""
 
+import msgspec
 import pytest
 
 from harness.check.damage import one, swap
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from harness.history.rundir import History
 from harness.scenario import OnOffAuto
 from tests.unit.check.histories import (
     DISABLED,
@@ -22,6 +24,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+from tests.unit.check.lives import STOP
 
 OFF, AUTO = OnOffAuto.OFF, OnOffAuto.AUTO
 
@@ -110,6 +113,18 @@ def test_source_that_stopped():
     finding = find(changed(run, stopped), "SET-8")
     assert finding.outcome is Outcome.VIOLATED
     assert "the source's VM stopped" in finding.sentence
+
+
+def test_source_that_the_scenario_has_paused_was_stopped_all_the_time():
+    run = good("blocked")
+    records = list(run.records)
+    answer = one(records, "return", side=SRC, command="query-status")
+    records = swap(records, [answer], value={"status": "paused", "running": False})
+    acted = Record(run.records[0].t_ns, "harness", Kind.SESSION, "action",
+                   {"action": "", "position": 0})  # fmt: skip
+    planned = msgspec.structs.replace(run.scenario, actions=(STOP,))
+    found = find(History(planned, run.manifest, [*records, acted]), "SET-8")
+    assert found.outcome is Outcome.VALID
 
 
 def test_source_that_nobody_asked_about_is_unknown():

@@ -10,7 +10,7 @@ from harness.history import Kind
 from harness.history.records import Record
 from harness.scenario import MIB
 from tests.unit.check.histories import changed, completed, find, only, without
-from tests.unit.check.lives import Life
+from tests.unit.check.lives import STOP, Life
 from tests.unit.check.story import DST, SRC, US, device, scenario
 
 ACK = {"switchover-ack": True}
@@ -91,3 +91,13 @@ def test_migration_that_fails_is_unknown():
     life.quit(SRC)
     life.quit(DST)
     assert find(life.history(), "SET-9").outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("is_done", "outcome"), [(True, Outcome.VALID), (False, Outcome.VIOLATED)])
+def test_stop_that_the_scenario_wants_is_no_switchover(is_done, outcome):
+    """Wrong if a pause in pre-copy is taken for it; or if a pause that was not done hides it."""
+    run = stopped(completed(scenario(PRECOPY, capabilities=ACK, actions=(STOP,))), after=False)
+    acted = Record(run.records[0].t_ns, "harness", Kind.SESSION, "action",
+                   {"action": "", "position": 0})  # fmt: skip
+    finding = find(changed(run, [*run.records, acted] if is_done else list(run.records)), "SET-9")
+    assert finding.outcome is outcome
