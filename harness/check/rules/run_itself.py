@@ -57,6 +57,7 @@ def judge(run: CheckedRun) -> Finding:
         )
     if violation is not None:
         sentence, shape, *evidence = violation
+        sentence = f"{sentence}; {missed}" if missed else sentence
         return found.violated(str(sentence), *_records(evidence), shape=str(shape), **numbers)
     if not is_judged:
         seen = f"{missed}; {_seen(run)}" if missed else _seen(run)

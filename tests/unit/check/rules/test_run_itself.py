@@ -637,6 +637,15 @@ def test_command_that_must_be_refused_leaves_the_run_judged():
     assert find(changed(run, [*run.records, *acted]), "RUN").outcome is Outcome.VALID
 
 
+def test_violation_names_what_was_planned_and_did_not_happen_too():
+    run = ending(good("multifd"), SRC, signal=11, status=-1, asked=False)
+    planned = msgspec.structs.replace(run.scenario, actions=(STOP,))
+    finding = find(History(planned, run.manifest, run.records), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.sentence.startswith("the source QEMU ended by signal 11, unexpectedly; actions")
+    assert finding.sentence.endswith("it was never started")
+
+
 def test_qemu_that_refused_to_start_and_was_to_be_stopped_is_unknown():
     run = good("launch refused")
     planned = msgspec.structs.replace(run.scenario, actions=(STOP,))
