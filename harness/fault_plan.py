@@ -469,21 +469,12 @@ Fault = (
 FaultPlan = tuple[Fault, ...]
 
 
-OWN_EVENTS = frozenset({"loaded", "opened", "switchover", "switchover_passed"})
-"""Events that come without an action (``harness.proxy.events``, ``harness.session.link``)."""
-
-
 def awaited(plan: Sequence[Fault]) -> Iterator[tuple[str, str, int, bool]]:
-    """Each outside event that a fault waits for: the fault in words, the event's name, its least
-    value, whether it comes without an action.
-    """
+    """Events that faults wait for: fault in words, name, least value, whether it comes anyway."""
     for fault in plan:
-        until: Until | None = getattr(fault, "until", None)
-        events = [(until.told, until.value)] if until is not None and until.told else []
-        if isinstance(fault, StallMain) and fault.since:
-            events.append((fault.since, 0))
-        for name, value in events:
-            yield fault.describe(), name, value, name in OWN_EVENTS
+        until, since = getattr(fault, "until", None), getattr(fault, "since", "")
+        events = ((until.told, until.value) if until else ("", 0), (since, 0))
+        yield from ((fault.describe(), n, v, n in (*TOLD, OPENED)) for n, v in events if n)
 
 
 def describe(plan: Sequence[Fault]) -> str:
