@@ -7,7 +7,6 @@ record of the run's history (``harness.history.records`` has the words), and is 
 
 import enum
 import re
-from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -144,24 +143,6 @@ class Tell(_Action, frozen=True, kw_only=True, tag="tell"):
 
 Action = Execute | Storm | Kill | Tell
 ActionPlan = tuple[Action, ...]
-
-
-def needs_of_events(
-    plan: ActionPlan, awaited: Iterable[tuple[str, str, int, bool]]
-) -> Iterator[tuple[bool, str]]:
-    """Whether each event that a fault waits for comes, and each ``tell`` is heard; and what is
-    wrong otherwise.
-
-    :param awaited: as ``fault_plan.awaited`` gives it
-    """
-    events, tells = list(awaited), [action for action in plan if isinstance(action, Tell)]
-    for fault, name, value, comes_anyway in events:
-        comes = any(tell.name == name and tell.value >= value for tell in tells)
-        what = f"{name} {value}" if value else name
-        yield comes or comes_anyway, f"{fault}: {what} never comes, since no tell action has it"
-    for tell in tells:
-        heard = any(name == tell.name and value <= tell.value for _, name, value, _ in events)
-        yield heard, f"{tell.describe()}: no fault waits for it"
 
 
 def may_end(action: Action) -> bool:

@@ -7,7 +7,7 @@ delivers is what the next sees arrive.
 """
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -467,14 +467,6 @@ Fault = (
     | StallMain
 )
 FaultPlan = tuple[Fault, ...]
-
-
-def awaited(plan: Sequence[Fault]) -> Iterator[tuple[str, str, int, bool]]:
-    """Events that faults wait for: fault in words, name, least value, whether it comes anyway."""
-    for fault in plan:
-        until, since = getattr(fault, "until", None), getattr(fault, "since", "")
-        events = ((until.told, until.value) if until else ("", 0), (since, 0))
-        yield from ((fault.describe(), n, v, n in (*TOLD, OPENED)) for n, v in events if n)
 
 
 def describe(plan: Sequence[Fault]) -> str:

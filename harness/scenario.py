@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from harness import fault_plan, ranges, strict_json
-from harness.action_plan import ActionPlan, needs_of_events
+from harness.action_plan import ActionPlan
 from harness.errors import UsageError
 from harness.fault_plan import FaultPlan
 from harness.guest_plan import Guest
@@ -321,7 +321,6 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             ),
             *_guest_needs(self),
             *(self._needs_of(fault) for fault in self.faults),
-            *needs_of_events(self.actions, fault_plan.awaited(self.faults)),
             *self._needs_of_tls(),
             *(check for device in self.devices for check in _checks(device)),
             (not twice, f"PCI function {twice} is there twice; one QEMU at a time can have it"),

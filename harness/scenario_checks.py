@@ -59,6 +59,8 @@ def problems(scenario: Scenario) -> Iterator[str]:
     for number, action in enumerate(scenario.actions):
         for words in when_problems(action.when):
             yield f"actions[{number}].when.{words}"
+        if isinstance(action, Tell) and not _is_heard(scenario, action):
+            yield f"actions[{number}]: {action.describe()}: no fault waits for it"
     yield from _deadline(scenario)
     if scenario.then is not None:
         yield from (f"then: {words}" for words in problems(scenario.then))
@@ -155,9 +157,30 @@ def _fault(scenario: Scenario, fault: Fault) -> Iterator[str]:
     if until is not None and until.told and until.told not in reported:
         near = did_you_mean(until.told, reported)
         yield f"until.told is {until.told!r}: nothing reports it{near}"
+    elif until is not None and until.told and not _comes(scenario, until):
+        yield f"until.value is {until.value}: no action tells {until.told} with so much"
     since: str = getattr(fault, "since", "")
     if since and since not in (starts := {*reported, fault_plan.OPENED}):
         yield f"since is {since!r}: nothing reports it{did_you_mean(since, starts)}"
+
+
+def _comes(scenario: Scenario, until: Until) -> bool:
+    """Whether the event comes with its value: the relay's own may."""
+    return until.told in fault_plan.TOLD or any(
+        tell.name == until.told and tell.value >= until.value
+        for tell in scenario.actions
+        if isinstance(tell, Tell)
+    )
+
+
+def _is_heard(scenario: Scenario, tell: Tell) -> bool:
+    """Whether a fault waits for what the action reports."""
+    for fault in scenario.faults:
+        until: Until | None = getattr(fault, "until", None)
+        is_awaited = until is not None and until.told == tell.name and until.value <= tell.value
+        if is_awaited or getattr(fault, "since", "") == tell.name:
+            return True
+    return False
 
 
 def _selected(scenario: Scenario, select: Select) -> Iterator[str]:

@@ -14,7 +14,6 @@ from harness.report.points import Kind, Point, points
 from harness.report.summary import Report
 
 _SKIPPED = (Kind.NOT_ASKED, Kind.NOT_JUDGED, Kind.LEFT_OUT)
-_OK = (Kind.VALID, *_SKIPPED)
 
 
 def render(report: Report) -> str:

@@ -13,7 +13,6 @@ from harness.action_plan import (
     When,
     is_quit,
     may_end,
-    needs_of_events,
     status,
 )
 
@@ -109,25 +108,3 @@ def test_commands_that_may_end_a_qemu(command, ends, quits):
     action = Execute(when=ACTIVE, target=Target.SOURCE, command=command)
     assert (may_end(action), is_quit(action)) == (ends, quits)
     assert not may_end(Kill(when=ACTIVE, target=Target.SOURCE))
-
-
-GO = Tell(when=ACTIVE, name="go", value=3)
-
-
-@pytest.mark.parametrize(
-    ("plan", "awaited", "wrong"),
-    [
-        ((GO,), [("hold", "go", 0, False)], None),
-        ((GO,), [("hold", "go", 3, False), ("stall", "go", 9, False)], "stall: go 9 never comes"),
-        ((GO,), [("hold", "go", 4, False)], "hold: go 4 never comes"),
-        ((GO,), [], "tell the faults go at source MIGRATION status=active: no fault waits for it"),
-        ((), [("hold", "og", 0, False)], "hold: og never comes, since no tell action has it"),
-        ((), [("hold", "switchover", 0, True)], None),
-        ((), [], None),
-    ],
-)
-def test_events_meet_those_who_wait(plan, awaited, wrong):
-    found = [what for is_right, what in needs_of_events(plan, awaited) if not is_right]
-    assert found[:1] == ([] if wrong is None else [found[0]])
-    if wrong is not None:
-        assert found[0].startswith(wrong)

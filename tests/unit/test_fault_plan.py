@@ -211,16 +211,3 @@ def test_moment_that_nobody_tells_is_refused(make, words):
 
 def test_data_packets_can_wait_for_their_load():
     assert plan.Duplicate(select=Select(config=False), until=Until(loaded=True))
-
-
-def test_outside_events_that_faults_wait_for() -> None:
-    hold = plan.Hold(until=plan.Until(told="go", value=3))
-    stall = plan.StallMain(since="stopped", until=plan.Until(told="loaded", value=9))
-    early = plan.StallMain(since="opened", until=plan.Until(delay_s=1))
-    drop = plan.Drop()
-    assert list(plan.awaited((hold, stall, early, drop))) == [
-        (hold.describe(), "go", 3, False),
-        (stall.describe(), "loaded", 9, True),
-        (stall.describe(), "stopped", 0, False),
-        (early.describe(), "opened", 0, True),
-    ]

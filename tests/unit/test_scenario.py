@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.action_plan import Kill, Target, Tell, When
+from harness.action_plan import Kill, Target, When
 from harness.errors import UsageError
 from harness.fault_plan import Drop, Duplicate, Hold, HoldConnections, Select, StallMain, Until
 from harness.guest_plan import LINUX_RAM_MIB, Guest
@@ -348,9 +348,6 @@ def test_faults_need_a_relay(fields, has_relay):
     assert Scenario(name="a", **fields).has_relay is has_relay
 
 
-GO = Tell(when=When(name="now"), name="go")
-
-
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -363,18 +360,11 @@ GO = Tell(when=When(name="now"), name="go")
             {"faults": (Duplicate(until=Until(told="loaded", value=1)),)},
             "only a device with data_path=supervised",
         ),
-        ({"faults": (Hold(until=Until(told="og")),)}, "hold every packet until og: og never comes"),
-        ({"actions": (GO,)}, "tell the faults go at now: no fault waits for it"),
     ],
 )
 def test_what_can_never_come_is_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         Scenario(name="a", **fields)
-
-
-def test_event_that_an_action_brings_is_waited_for():
-    faults = (Hold(until=Until(told="go")), HoldConnections(until=Until(told="switchover")))
-    assert Scenario(name="a", faults=faults, actions=(GO,)).faults == faults
 
 
 @pytest.mark.parametrize(

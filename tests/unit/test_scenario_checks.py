@@ -248,6 +248,24 @@ def test_event_that_an_action_reports():
     assert problems(faults=(f.Hold(until=Until(told="goo")),), actions=(tell,))
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (f.Hold(until=Until(told="go", value=3)), None),
+        (f.StallMain(since="go", until=Until(delay_s=1)), None),
+        (
+            f.Hold(until=Until(told="go", value=4)),
+            "faults[0].until.value is 4: no action tells go with so much",
+        ),
+        (f.Drop(), "actions[0]: tell the faults go at MIGRATION: no fault waits for it"),
+    ],
+)
+def test_event_meets_the_fault_that_waits_for_it(fault, words):
+    """Wrong if a run begins in which a tell is not heard, or a fault waits for ever."""
+    found = problems(faults=(fault,), actions=(Tell(when=When(), name="go", value=3),))
+    assert (words in found) if words else not found
+
+
 def test_name_that_a_fault_before_has_made():
     rename = f.Rewrite(fields=Fields(idstr="nobody"))
     assert not problems(faults=(rename, f.Drop(select=Select(device="nobody"))))
