@@ -41,5 +41,6 @@ def make_folders(path: Path) -> None:
     :raise OSError: one cannot be made, or is a file
     """
     if not path.is_dir():
-        make_folders(path.parent)
+        if not path.parent.exists():
+            make_folders(path.parent)
         path.mkdir(_FOLDER, exist_ok=True)

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.action_plan import Tell, When
 from harness.fault_plan import Hold, HoldConnections, Select, Until
 from harness.history import Kind, rundir
 from harness.history.rundir import RunDir
-from harness.scenario import MIB, EmulatedDevice, Scenario, Tls, Transport, to_json
+from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls, Transport, to_json
 from harness.session.session import Session
 from harness.vm.sockets import DESTINATION, FOLDER, RELAY
 
@@ -267,10 +268,12 @@ async def test_no_socket_of_a_run_has_an_abstract_name(results_dir: Path, qemu_s
 def test_all_that_a_run_makes_is_private_and_a_report_is_as_the_user_shares(
     umask: None, tmp_path: Path, qemu_src: Path, transport: Transport
 ) -> None:
-    wanted = Scenario(name="x", qemu=str(qemu_src), devices=(DEVICE,), transport=transport)
+    has_capture = transport is not Transport.FILE
+    over: dict[str, Any] = {"multifd": has_capture, "return_path": has_capture}
+    device = msgspec.structs.replace(DEVICE, multifd_transfer=OnOffAuto.AUTO)
+    wanted = Scenario(name="x", qemu=str(qemu_src), devices=(device,), transport=transport, **over)
     path, report, runs = tmp_path / "x.json", tmp_path / "report.html", tmp_path / "new" / "runs"
     path.write_bytes(to_json(wanted))
-    has_capture = transport is not Transport.FILE
     argv = ["run", path, "--runs", runs, "--report", report, *["--capture"] * has_capture]
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", *map(str, argv)],

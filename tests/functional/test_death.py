@@ -16,7 +16,7 @@ from harness.vm.sockets import FOLDER
 
 DEADLINE_S = 30.0
 # A destination that takes its time keeps the migration going until somebody ends it.
-SLOW = EmulatedDevice(id="vfio0", load=LoadBehaviour(write_delay_s=5.0), size=4 * MIB)
+SLOW = EmulatedDevice(id="vfio0", load=LoadBehaviour(write_delay_s=2.0), size=4 * MIB)
 
 
 def _descendants(pid: int) -> list[int]:

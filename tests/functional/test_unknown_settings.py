@@ -60,7 +60,6 @@ async def test_refusal_at_set_up_is_valid_and_about_nothing_else(judged, fields,
         ({"parameters": {"x-checkpoint-delay": 1}}, "x-checkpoint-delay=1", "says completed"),
         ({"parameters": {"mode": "cpr-transfer"}}, "mode=cpr-transfer", "the source refused"),
         ({"parameters": {"xbzrle-cache-size": 5}}, "xbzrle-cache-size=5", "power of two"),
-        ({"parameters": {"tls-creds": "mine"}}, "tls-creds=mine", "no tls credentials"),
         (_on("pause-before-switchover", deadline_s=1.0), "pause-before-switchover", "did not come"),
     ],
 )
