@@ -199,21 +199,41 @@ def _device(device: Device, settings: Settings, number: int) -> Device:
 def with_builds(original: Scenario, settings: Settings) -> Scenario:
     """``original`` with paths of the QEMUs that will run, so that it can be repeated.
 
-    Where they differ, the machine type is one that both know (``builds.common_machine``).
+    A second migration goes to the first one's destination QEMU where it names none.  Where the
+    QEMUs of all its migrations differ, the machine type is one that they all know
+    (``builds.common_machine``).
 
     :raise PrerequisiteMissing: there is no such QEMU
     """
-    source = builds.find(settings.qemu or original.qemu)
+    found = _with_binaries(original, settings, "")
+    binaries = list(dict.fromkeys(map(Path, _binaries(found))))
+    if len(binaries) > 1:
+        binaries.sort(key=builds.version_of)
+    return _on_machine(found, builds.common_machine(found.machine, binaries[0], binaries[-1]))
+
+
+def _with_binaries(original: Scenario, settings: Settings, default: str) -> Scenario:
+    source = builds.find(settings.qemu or original.qemu or default)
     given = settings.qemu_dst or ("" if settings.qemu else original.qemu_dst)
     destination = builds.find(given) if given else source
-    then = with_builds(original.then, settings) if original.then else None
+    then = original.then
     return msgspec.structs.replace(
         original,
         qemu=str(source),
         qemu_dst=str(destination),
-        machine=builds.common_machine(original.machine, source, destination),
-        then=then,
+        then=_with_binaries(then, settings, str(destination)) if then else None,
     )
+
+
+def _binaries(wanted: Scenario) -> Iterator[str]:
+    yield from (wanted.qemu, wanted.qemu_dst)
+    if wanted.then is not None:
+        yield from _binaries(wanted.then)
+
+
+def _on_machine(original: Scenario, machine: str) -> Scenario:
+    then = _on_machine(original.then, machine) if original.then else None
+    return msgspec.structs.replace(original, machine=machine, then=then)
 
 
 def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:

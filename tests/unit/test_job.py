@@ -233,6 +233,23 @@ def test_one_build_keeps_the_machine_alias(build):
 
 
 @pytest.mark.usefixtures("machines")
+def test_second_migration_goes_to_the_first_ones_destination(build):
+    old, new = str(build("10.0.3")), str(build("11.1.0"))
+    then = msgspec.structs.replace(THREE, name="then")
+    both = msgspec.structs.replace(THREE, qemu=old, qemu_dst=new, then=then)
+    found = job.with_builds(both, Settings())
+    assert (found.qemu, found.qemu_dst) == (old, new)
+    assert (found.then.qemu, found.then.qemu_dst) == (new, new)
+    assert found.machine == found.then.machine == "pc-q35-10.0", "one guest has one machine"
+    one = msgspec.structs.replace(THREE, qemu=new, then=then)
+    found = job.with_builds(one, Settings())
+    assert (found.then.qemu, found.then.qemu_dst) == (new, new), "not the machine's own build"
+    own = msgspec.structs.replace(one, then=msgspec.structs.replace(then, qemu=old))
+    found = job.with_builds(own, Settings())
+    assert (found.then.qemu, found.then.qemu_dst) == (old, old), "a build that it names is kept"
+
+
+@pytest.mark.usefixtures("machines")
 def test_main_job_of_two_versions_goes_both_ways(build):
     old, new = build("10.0.3"), build("11.1.0")
     pairs = {
