@@ -1,13 +1,14 @@
 """What the model does not know is not judged; what QEMU refuses at set-up is a verdict."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.action_plan import Execute, Target, status
 from harness.check.verdict import Outcome
-from harness.errors import PrerequisiteMissing
-from harness.run import Run
+from harness.errors import CannotRunHere
+from harness.run import Run, run_scenario
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls
 
 PLAIN = EmulatedDevice(id="vfio0", size=3 * MIB, multifd_transfer=OnOffAuto.AUTO)
@@ -100,9 +101,12 @@ async def test_setting_that_the_model_knows_is_judged(judged, kept, fields) -> N
 @pytest.mark.parametrize(
     "fields", [_on("no-such-capability"), {"parameters": {"no-such-parameter": 1}}]
 )
-async def test_what_the_build_lacks_cannot_run_here(judged, fields) -> None:
-    with pytest.raises(PrerequisiteMissing, match="this build cannot do it"):
-        await judged(_scenario(**fields))
+async def test_what_the_build_lacks_cannot_run_here(
+    results_dir: Path, qemu_src: Path, fields
+) -> None:
+    wanted = _scenario(qemu=str(qemu_src), qemu_dst=str(qemu_src), **fields)
+    with pytest.raises(CannotRunHere, match="this build has no no-such-"):
+        await run_scenario(wanted, results_dir)
 
 
 async def test_settings_of_a_migration_do_not_last_into_the_next(judged, kept) -> None:

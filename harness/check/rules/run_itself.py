@@ -298,7 +298,7 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
             ending is not Ending.COMPLETED and side is Side.DESTINATION
         )
         if signal or not may_exit:
-            shape = f"{side}-signal-{signal}" if signal else f"{side}-exited"
+            shape = f"{side}-signal-{signal}{_in_phase(run, side)}" if signal else f"{side}-exited"
             return f"the {side} QEMU ended {how}, unexpectedly", shape, record, *stderr[-2:]
     for side in PEERS:
         if (died := run.endings.died_quitting(side)) is not None:
@@ -306,6 +306,12 @@ def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
             what = f"the {side} QEMU ended by signal {number} as it quit"
             return what, f"{side}-signal-{number}-at-quit", died
     return None
+
+
+def _in_phase(run: CheckedRun, side: Side) -> str:
+    """The last status of ``side`` before it failed, as a part of a shape; empty if it had none."""
+    statuses = [status for status, _ in run.endings.statuses[side] if not status.startswith("fail")]
+    return f"-in-{statuses[-1]}" if statuses else ""
 
 
 def _guest_damaged(run: CheckedRun) -> tuple[object, ...] | None:

@@ -70,6 +70,23 @@ def test_death_by_signal_is_never_right(side, name):
     assert finding.sentence == f"the {side} QEMU ended by signal 11, unexpectedly"
 
 
+@pytest.mark.parametrize(
+    ("statuses", "shape"),
+    [
+        ((), "source-signal-11"),
+        (("setup", "failing", "failed"), "source-signal-11-in-setup"),
+        (("setup", "active", "failed"), "source-signal-11-in-active"),
+    ],
+)
+def test_shape_of_a_crash_says_where_the_migration_was(statuses, shape):
+    """Else a crash that is known would excuse one that nobody has seen yet."""
+    run = without(good("multifd"), "MIGRATION", "return", side=SRC)
+    at = run.records[0].t_ns
+    events = [Record(at, SRC, Kind.QMP, "MIGRATION", {"status": status}) for status in statuses]
+    crashed = ending(changed(run, [*events, *run.records]), SRC, signal=11, status=-1, asked=False)
+    assert find(crashed, "RUN").shape == shape
+
+
 def test_crash_while_it_quits_is_a_crash():
     finding = find(ending(good("multifd"), SRC, signal=6, status=-1, asked=True), "RUN")
     assert "by signal 6" in finding.sentence
