@@ -7,6 +7,7 @@ a known deviation is distinguished from a hang that is new.
 from typing import NamedTuple
 
 from harness.check.run import (
+    LOAD_END,
     SAVE_THREAD_END,
     SAVE_THREAD_START,
     STARVED,
@@ -23,6 +24,9 @@ RECV_SYNC_WAIT = "multifd_recv_sync_main_wait"
 RECV_SYNC_DONE = "multifd_recv_sync_main"
 RECV_END = "multifd_recv_thread_end"
 """Trace events of migration/trace-events; migration/multifd.c has the functions."""
+
+MOVING_NS = 1_000_000_000
+"""A migration that has moved state in so much time before the deadline does not hang."""
 
 SHAPES = frozenset(
     {
@@ -54,6 +58,29 @@ def cause(run: CheckedRun, deadline: Record) -> Cause | None:
     )
 
 
+def goes_on(run: CheckedRun, deadline: Record) -> str:
+    """What says that state was still moved when the time was over; empty if none was.
+
+    That migration is slow, or its ``deadline_s`` short: nothing shows that it hangs.
+    """
+    if run.endings.is_completed:
+        return ""  # the time was for something after it
+    since_ns = deadline.t_ns - MOVING_NS
+    moved = sum(
+        since_ns <= record.t_ns < deadline.t_ns
+        for device in run.scenario.devices
+        for records in (
+            run.trace(Side.DESTINATION, LOAD_END, device.id),
+            run.seen(device.id, "read", Side.SOURCE),
+            run.seen(device.id, "write", Side.DESTINATION),
+        )
+        for record in records
+    )
+    if not moved:
+        return ""
+    return "device state was still transferred in the last second: give it a longer deadline_s"
+
+
 def _source_waits_for_ended(run: CheckedRun, deadline: Record) -> Cause | None:
     """The migration thread waits for each channel's SYNC, and one has ended without it: only
     a channel that fails wakes it, not those that end because of that.
@@ -80,7 +107,7 @@ def _source_waits_for_channels(run: CheckedRun, deadline: Record) -> Cause | Non
     """
     signals = _before(run, SYNC_SIGNAL, deadline)
     done = _before(run, SYNC_DONE, deadline)
-    if not signals or (done and done[-1].t_ns >= signals[-1].t_ns):
+    if not signals or (done and done[-1].t_ns >= signals[-1].t_ns) or goes_on(run, deadline):
         return None
     starts = [
         record

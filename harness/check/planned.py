@@ -47,7 +47,8 @@ def missed(run: CheckedRun) -> str:
 def excuse(run: CheckedRun) -> str:
     """Why a migration that did not end by the deadline is nothing against QEMU; "" if it is.
 
-    What the relay keeps back, QEMU waits for.  And where an action was to bring the end, and was
+    What the relay keeps back, QEMU waits for.  State that still moves is slow, and does not hang.
+    And where an action was to bring the end, and was
     not done, only a QEMU that is known to be stuck is to blame.
     """
     deadline = run.endings.deadline
@@ -55,6 +56,8 @@ def excuse(run: CheckedRun) -> str:
         return ""
     if kept := kept_back(run):
         return f"the relay still kept something back: {'; '.join(kept)}"
+    if moved := hang.goes_on(run, deadline):
+        return moved
     is_stuck = hang.cause(run, deadline) is not None or any(
         record.args.get("main_loop_alive") is False for record in run.endings.hung
     )

@@ -12,8 +12,10 @@ from harness.check.hang import (
     SYNC_SIGNAL,
     SYNC_WAIT,
     cause,
+    goes_on,
 )
 from harness.check.run import (
+    LOAD_END,
     SAVE_THREAD_END,
     SAVE_THREAD_START,
     STARVED,
@@ -43,6 +45,30 @@ def hung(*records: Record, devices=("vfio0",)):
 def told(*records: Record, devices=("vfio0",)):
     run = hung(*records, devices=devices)
     return cause(CheckedRun(run, expect(run.scenario, FACTS, FACTS)), DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "name"),
+    [
+        (SRC, Kind.DEVICE, "read"),
+        (Side.DESTINATION, Kind.DEVICE, "write"),
+        (Side.DESTINATION, Kind.TRACE, LOAD_END),
+    ],
+)
+def test_transfer_that_still_moves_state_is_slow_and_does_not_hang(side, kind, name):
+    def run(after_s: float):
+        args = {"idx": 7} if kind is Kind.TRACE else {"want": 1, "got": 1, "position": 0}
+        moved = Record(START + int(after_s * S), side, kind, name, args, "vfio0")
+        return hung(*STUCK, moved)
+
+    def checked(after_s: float):
+        saved = run(after_s)
+        return CheckedRun(saved, expect(saved.scenario, FACTS, FACTS))
+
+    assert "longer deadline_s" in goes_on(checked(29.5), DEADLINE)
+    assert cause(checked(29.5), DEADLINE) is None, "a slow link is no deadlock"
+    assert goes_on(checked(28.5), DEADLINE) == ""
+    assert cause(checked(28.5), DEADLINE) is not None
 
 
 STUCK = (trace(1, SAVE_THREAD_START, "vfio0"), trace(2, SYNC_SIGNAL))
