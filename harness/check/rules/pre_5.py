@@ -57,7 +57,11 @@ def judge(run: CheckedRun) -> Finding:
         )
     if standing.pending <= standing.allowed:
         return found.unknown(f"{sentence}; that was so for less than a second", **numbers)
-    if run.endings.status(Side.SOURCE) != "cancelled":
+    # Which of the two it reports after a cancel is LIF-4's; here it must have ended by it.
+    told, end = run.endings.status(Side.SOURCE), run.endings.last_status(Side.SOURCE)
+    cancels = run.endings.commands(Side.SOURCE, interruption.CANCEL)
+    was_cancelled = bool(cancels) and end is not None and end.t_ns >= cancels[0].t_ns
+    if told not in ("cancelled", "failed") or not was_cancelled:
         return found.unknown(f"{sentence}; whether it can be cancelled was not seen", **numbers)
     if interruption.running(run, Side.SOURCE) is None:
         return found.unknown(f"{sentence}; whether the guest runs was not asked", **numbers)

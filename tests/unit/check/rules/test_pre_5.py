@@ -7,7 +7,7 @@ from harness.check.convergence import ALLOWED, EXACT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind
-from tests.unit.check.histories import find, good, without
+from tests.unit.check.histories import changed, find, good, only, without
 from tests.unit.check.lives import STOPPED, called_off, not_converging
 from tests.unit.check.story import DST, SRC
 
@@ -33,6 +33,21 @@ def test_it_is_no_hang_and_nothing_else_is_asked():
     assert [finding.requirement for finding in found.findings] == ["RUN", "PRE-5"]
     assert found.overall is Outcome.VALID
     assert "67108864 bytes pending, 5242880 allowed" in found.findings[0].sentence
+
+
+def test_status_with_which_a_cancel_ends_it_is_another_requirement():
+    """QEMU may report a cancelled migration as failed (LIF-4); one that failed by itself is not
+    shown to be one that can be cancelled.
+    """
+    run = good("not converging")
+    (end,) = only(run, "MIGRATION", side=SRC, args={"status": "cancelled"})
+    failed = msgspec.structs.replace(end, args={"status": "failed"})
+    after = changed(run, [failed if record is end else record for record in run.records])
+    assert find(after, "PRE-5").outcome is Outcome.VALID
+    early = msgspec.structs.replace(failed, t_ns=run.records[0].t_ns)
+    rest = [record for record in run.records if record is not end]
+    before = without(changed(run, [early, *rest]), "return", args={"command": "query-migrate"})
+    assert find(before, "PRE-5").outcome is Outcome.UNKNOWN
 
 
 def test_migration_that_ended_does_not_ask():
