@@ -45,6 +45,17 @@ class _Client(QMPClient):
         return msg
 
 
+def _drop_ends(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Ignore the end of a connection in a future of qemu.qmp that nobody waits for any more.
+
+    A call of ours that was cancelled leaves one (``AsyncProtocol._bh_disconnect``), and asyncio
+    would print its traceback; QEMU's end is recorded by the process.
+    """
+    is_end = isinstance(context.get("exception"), EOFError | ConnectionError)
+    if not (is_end and "never retrieved" in context.get("message", "")):
+        loop.default_exception_handler(context)
+
+
 class Monitor:
     """QEMU's monitor; every command, reply and event becomes a record.
 
@@ -70,6 +81,7 @@ class Monitor:
 
         :raise LostVM: QEMU said no greeting within ``timeout_s``, or ended
         """
+        asyncio.get_running_loop().set_exception_handler(_drop_ends)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._client.connect(sock)

@@ -419,3 +419,22 @@ async def test_last_command_about_it_says_whether_the_guest_is_paused(talk):
     with pytest.raises(ExceptionGroup):
         await both(monitor.execute("cont"), refuse())
     assert monitor.is_paused is True
+
+
+# -- what asyncio would print ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "is_printed"),
+    [
+        (EOFError(), "_GatheringFuture exception was never retrieved", False),
+        (ConnectionResetError(), "Future exception was never retrieved", False),
+        (ValueError("ours"), "Task exception was never retrieved", True),
+        (EOFError(), "Unhandled exception in client_connected_cb", True),
+    ],
+)
+async def test_only_the_end_of_a_connection_that_was_given_up_is_not_printed(
+    talk, caplog, error, message, is_printed
+):
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+    assert (message in caplog.text) is is_printed
