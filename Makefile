@@ -33,7 +33,7 @@ test: $(READY) qemu qemus tools guest ## the tests that need no rig: [QEMU=path]
 	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
-expected: $(READY) rig qemu qemus tools guest ## all tests, and write how many there are to tests/expected
+expected: $(READY) rig qemu qemus tools guest ## all tests, and write to tests/expected how many are skipped and show a known deviation
 	$(BIN)/python -m pytest tests/rig --expect-update $(QEMUS) $(ARGS)
 	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 

@@ -128,7 +128,7 @@ def _there(run: CheckedRun) -> tuple[str, bool]:
 def _hold(run: CheckedRun) -> str:
     told = run.endings.status(Side.SOURCE)
     alive = _is_alive(run)
-    return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop stands still")
+    return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop is blocked")
 
 
 def _blocked(run: CheckedRun) -> str:
