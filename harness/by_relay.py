@@ -1,5 +1,6 @@
 """The relay **by hand**: between any two QEMUs, also on two machines with real devices."""
 
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from harness.proxy.relay import Relay
 
 _LOOK_S = 1.0  # between two looks whether a fault has failed
 
+_PORT = re.compile(r"[0-9]{1,5}")
+
 ADDRESSES = "unix:PATH, or tcp:HOST:PORT, which every user of the machine can connect to"
 
 
@@ -31,7 +34,7 @@ def address(text: str) -> Address:
     if kind == "unix" and rest:
         return UnixAddress(rest)
     host, _, port = rest.rpartition(":")
-    if kind == "tcp" and host and port.isdecimal() and int(port) < 1 << 16:
+    if kind == "tcp" and host and _PORT.fullmatch(port) and int(port) < 1 << 16:
         return TcpAddress(host, int(port))
     raise UsageError(f"{text}: not an address: give {ADDRESSES}")
 
@@ -54,7 +57,7 @@ def serve(
     """Relay until the user interrupts it; what is seen goes to ``out``, a line of JSON each.
 
     :param idstrs: id of each device -> its idstr, so that faults can name it
-    :raise UsageError: the address cannot be listened at, or a fault names no device
+    :raise UsageError: the address cannot be listened at, or is both, or a fault names no device
     :raise VMError: a fault failed
     """
     lock = threading.Lock()
@@ -70,6 +73,8 @@ def serve(
             out.flush()
 
     chain = build(faults, seed, idstrs)
+    if listen == onward:
+        raise UsageError(f"{text_of(listen)}: the relay would connect to itself")
     try:
         relay = Relay(listen, onward, chain, tell, reads_main=True)
     except OSError as error:

@@ -36,6 +36,8 @@ ROUNDS = 25
 Say = Callable[[str], None]
 
 _KEYS = ("scenario", "transfer", "channels", "devices", "size", "trace", "qemu", "qemu-dst")
+_WORDS = {"transfer": ("on", "off", "auto"), "trace": ("on", "off")}
+"""Keys whose values are words, and these."""
 
 
 def wanted(texts: Sequence[str], settings: job.Settings, base: Scenario) -> dict[str, Scenario]:
@@ -74,26 +76,35 @@ def _series(text: str, settings: job.Settings, base: Scenario) -> Scenario:
     original = scenario.load(Path(given["scenario"])) if "scenario" in given else base
     if original.then is not None:
         raise UsageError(f"{text}: {original.name} has a second migration; measure takes one")
-    try:
-        fields: dict[str, Any] = {
-            key: int(given[key]) for key in ("channels", "devices") if key in given
-        }
-        if "size" in given:
+    for key, words in _WORDS.items():
+        if key in given and given[key] not in words:
+            raise UsageError(f"{text}: {key} is '{given[key]}', not one of {', '.join(words)}")
+    fields: dict[str, Any] = {}
+    for key in ("channels", "devices"):
+        if key in given:
+            fields[key] = _number(given[key], f"{text}: {key}")
+    if "size" in given:
+        try:
             fields["size"] = size_of(given["size"])
-        transfer = OnOffAuto(given["transfer"]) if "transfer" in given else None
-        trace = OnOffAuto(given.get("trace", "on"))
-    except ValueError as error:
-        raise UsageError(f"{text}: {error}") from error
+        except ValueError as error:
+            raise UsageError(f"{text}: {error}") from error
     fields["qemu"] = given.get("qemu", settings.qemu)
     fields["qemu_dst"] = given.get("qemu-dst", "" if "qemu" in given else settings.qemu_dst)
     own = replace(settings, **fields)
     each = job.applied(original, own)
-    if transfer is not None:
+    if "transfer" in given:
+        transfer = OnOffAuto(given["transfer"])
         devices = (msgspec.structs.replace(d, multifd_transfer=transfer) for d in each.devices)
         each = msgspec.structs.replace(each, devices=tuple(devices))
-    if trace is OnOffAuto.OFF:
+    if given.get("trace") == OnOffAuto.OFF:
         each = msgspec.structs.replace(each, trace=())
     return job.with_builds(each, own)
+
+
+def _number(text: str, what: str) -> int:
+    if re.fullmatch(r"-?[0-9]{1,30}", text) is None:
+        raise UsageError(f"{what} is '{text}', not a number")
+    return int(text)
 
 
 def _slug(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-_SIZE = re.compile(r"(\d+) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,30}) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 def size_of(text: str) -> int:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from harness import strict_json
 from harness.errors import UsageError
 from harness.fault_plan import Fault, FaultPlan
+from harness.ranges import Deadline
 from harness.sizes import size_of
 
 RUNS = Path("runs")
@@ -26,6 +29,15 @@ def size(text: str) -> int:
         return size_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def seconds(text: str) -> float:
+    """A time limit: above 0, at most a day."""
+    try:
+        return msgspec.convert(text, Deadline, strict=False)
+    except msgspec.ValidationError as error:
+        reason = f"{text!r} is not a number of seconds from 0.01 to 86400"
+        raise argparse.ArgumentTypeError(reason) from error
 
 
 def add_qemus(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from harness.commands.arguments import (
     add_fault,
     command_of,
     faults,
+    seconds,
 )
 from harness.errors import UsageError
 from harness.history import Side
@@ -32,7 +33,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "its monitor's socket too."
     )
     parser.add_argument("--scenario", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--side", choices=[Side.SOURCE, Side.DESTINATION], required=True)
+    parser.add_argument(
+        "--side", choices=[Side.SOURCE.value, Side.DESTINATION.value], required=True
+    )
     parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="QEMU ARGS...")
 
 
@@ -62,7 +65,7 @@ def _add_qmp(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("socket", type=Path, metavar="SOCKET", help="of -qmp unix:SOCKET,server=on")
     parser.add_argument("--until", action="append", default=[], metavar="EVENT[=STATUS]",
                         help="then wait for this event; given again: for any")  # fmt: skip
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS",
+    parser.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS",
                         help="of each command and of the wait (default: 60)")  # fmt: skip
 
 

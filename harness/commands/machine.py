@@ -8,6 +8,7 @@ from harness.commands.arguments import (
     Commands,
     add_json,
     command_of,
+    seconds,
 )
 from harness.report.summary import PROGRAM
 
@@ -30,7 +31,7 @@ def _add_rig(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--qemu", default="", metavar="NAME|PATH", help="runs the rig itself")
     run.add_argument("--writable", action="append", default=[], type=Path, metavar="DIR",
                      help="what the command may write to, beside the run directories")  # fmt: skip
-    run.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS",
+    run.add_argument("--timeout", type=seconds, default=600.0, metavar="SECONDS",
                      help="of the command, with the boot (default: 600)")  # fmt: skip
     run.add_argument("--runs", type=Path, default=RUNS, metavar="DIR",
                      help="where run directories go (default: runs/)")  # fmt: skip

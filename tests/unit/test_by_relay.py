@@ -33,7 +33,18 @@ def test_address_is_read_and_written(text, address):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tcp:4444", "tcp::4444", "tcp:a:b", "tcp:a:65536", "unix:", "unix", "x:y"]
+    "text",
+    [
+        "",
+        "tcp:4444",
+        "tcp::4444",
+        "tcp:a:b",
+        "tcp:a:65536",
+        f"tcp:a:{'1' * 5000}",
+        "unix:",
+        "unix",
+        "x:y",
+    ],
 )
 def test_what_is_no_address_is_refused_with_those_that_are(text):
     with pytest.raises(UsageError, match="not an address: give unix:PATH, or tcp:HOST:PORT"):
@@ -124,7 +135,16 @@ def test_address_that_is_taken_is_told():
     taken = new_address()
     why = f"{taken.path}: cannot listen there: Address already in use"
     with taken.listen(), pytest.raises(UsageError, match=why):
-        by_relay.serve(taken, taken, (), 0, {}, io.StringIO())
+        by_relay.serve(taken, new_address(), (), 0, {}, io.StringIO())
+
+
+@pytest.mark.parametrize("text", ["unix:a", "tcp:127.0.0.1:4444"])
+def test_relay_that_would_connect_to_itself_is_refused(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = by_relay.address(text)
+    with pytest.raises(UsageError, match=f"{text}: the relay would connect to itself"):
+        by_relay.serve(there, there, (), 0, {}, io.StringIO())
+    assert not list(tmp_path.iterdir())
 
 
 def test_fault_about_a_device_that_is_not_known_is_refused():

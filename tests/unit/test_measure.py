@@ -75,8 +75,10 @@ def test_all_series_have_a_machine_type_that_the_oldest_and_newest_build_know(bu
     [
         ("transfer", "a series is KEY=VALUE"),
         ("chanels=4", "keys are scenario, transfer, channels"),
-        ("transfer=yes", "'yes' is not a valid OnOffAuto"),
-        ("channels=x", "invalid literal"),
+        ("transfer=yes", "transfer is 'yes', not one of on, off, auto"),
+        ("trace=auto", "trace is 'auto', not one of on, off"),
+        ("channels=x", "channels is 'x', not a number"),
+        (f"devices={'1' * 5000}", "devices is '1*', not a number"),
         ("channels=0", "channels is 0"),
         ("size=1X", "'1X' is not a size"),
         ("scenario=/nowhere.json", "/nowhere.json: cannot read"),

@@ -57,3 +57,9 @@ def test_scenario_without_tls_asks_for_no_credentials(call, scenario_with, tmp_p
     status, _, err = call("credentials", "--scenario", scenario_with(Tls.NONE), tmp_path / "tls")
     assert status == 4
     assert "tls is none: it asks for no credentials" in one_line(err)
+
+
+def test_side_that_is_none_is_refused_with_those_that_are(call, tmp_path):
+    status, _, err = call("serve", "--scenario", tmp_path, "--side", "up", "--", "x")
+    assert status == 4
+    assert "(choose from 'source', 'destination')" in one_line(err)
