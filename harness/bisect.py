@@ -112,10 +112,9 @@ class Step:
         :raise PrerequisiteMissing: a tool or a QEMU that is not the tree's is not there
         """
         if self.requirement not in TITLES:
-            names = ", ".join(TITLES)
+            names = ", ".join((*TITLES, *(each.name for each in known_deviations())))
             raise UsageError(
-                f"bisect: {self.asked}: neither a requirement ({names}) nor a finding "
-                "(vfio-multifd repro tells them)"
+                f"bisect: {self.asked}: neither a requirement nor a finding; there are: {names}"
             )
         if not self.build:
             if not (self.tree / "configure").is_file():
