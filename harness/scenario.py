@@ -21,6 +21,7 @@ from harness.pci_address import full_address, repeated
 MIB = 1 << 20
 SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
 MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
+LONGEST = 16 << 20  # bytes of a scenario's file: /dev/zero has no end
 
 
 class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -483,6 +484,10 @@ def load(path: Path) -> Scenario:
     :raise UsageError: it cannot be read or is not a scenario
     """
     try:
-        return from_json(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            data = file.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise UsageError(f"{path}: not a scenario: it is longer than {LONGEST >> 20} MiB")
+        return from_json(data, str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the scenario: {error.strerror}") from error

@@ -42,7 +42,7 @@ def _words(path: Path, options: argparse.Namespace) -> tuple[str, bool]:
     try:
         wanted = scenario.load(file)
     except UsageError as error:
-        return str(error).removeprefix(f"{file}: "), False
+        return str(error).removeprefix(f"{path}: "), False
     found = list(scenario_checks.problems(wanted))
     not_asked = ""
     try:

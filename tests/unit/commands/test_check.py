@@ -111,6 +111,19 @@ def test_file_that_is_not_there_is_one_line(call, tmp_path):
     assert out == f"{tmp_path}/gone.json: cannot read the scenario: No such file or directory\n"
 
 
+def test_file_without_an_end_is_one_line(call):
+    status, out, _ = call("check", "/dev/zero")
+    assert status == 4
+    assert out == "/dev/zero: not a scenario: it is longer than 16 MiB\n"
+
+
+def test_folder_without_a_scenario_is_one_line(call, tmp_path):
+    status, out, _ = call("check", tmp_path)
+    assert status == 4
+    why = "cannot read the scenario: No such file or directory"
+    assert out == f"{tmp_path}: {tmp_path}/scenario.json: {why}\n"
+
+
 def test_both_builds_are_asked(call, qemu, file, monkeypatch):
     """Of two builds the machine is the newest that both know, so its name is not the alias."""
     seen = []
