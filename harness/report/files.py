@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from harness import private
 from harness.errors import UsageError, refusal
 from harness.history import rundir
 from harness.history.rundir import History
@@ -57,7 +56,7 @@ def write(path: Path, report: Report) -> None:
     """
     rendered = _rendered(path, report)
     try:
-        private.make_folders(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(rendered)
     except OSError as error:
         raise refusal(f"{path}: cannot write the report", error) from error

@@ -1,6 +1,7 @@
 """A report file is of the kind that its name tells."""
 
 import json
+import os
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -47,6 +48,17 @@ def test_folder_that_is_not_there_is_made_when_it_is_written_unless_a_file_is_in
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file is no folder"):
         files.check(tmp_path / "file" / "report.tap")
+
+
+def test_folder_that_is_made_can_be_read_by_whom_the_umask_lets(tmp_path, told):
+    """A report is meant to be shared; a folder of it that only its owner enters hides it."""
+    old = os.umask(0o022)
+    try:
+        files.write(tmp_path / "a" / "b" / "report.tap", told)
+    finally:
+        os.umask(old)
+    made = (tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "report.tap")
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o755, 0o755, 0o644]
 
 
 def test_file_that_cannot_be_written_is_told(tmp_path, told):
