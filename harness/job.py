@@ -213,9 +213,10 @@ def with_builds(original: Scenario, settings: Settings) -> Scenario:
 
 
 def _with_binaries(original: Scenario, settings: Settings, default: str) -> Scenario:
-    source = builds.find(settings.qemu or original.qemu or default)
-    given = settings.qemu_dst or ("" if settings.qemu else original.qemu_dst)
-    destination = builds.find(given) if given else source
+    source = _build(settings.qemu, original.qemu or default, "qemu")
+    of_scenario = "" if settings.qemu else original.qemu_dst
+    is_given = settings.qemu_dst or of_scenario
+    destination = _build(settings.qemu_dst, of_scenario, "qemu-dst") if is_given else source
     then = original.then
     return msgspec.structs.replace(
         original,
@@ -234,6 +235,12 @@ def _binaries(wanted: Scenario) -> Iterator[str]:
 def _on_machine(original: Scenario, machine: str) -> Scenario:
     then = _on_machine(original.then, machine) if original.then else None
     return msgspec.structs.replace(original, machine=machine, then=then)
+
+
+def _build(given: str, of_scenario: str, option: str) -> Path:
+    if given or not of_scenario:
+        return builds.find(given, f"--{option}")
+    return builds.find(of_scenario, f"the scenario's QEMU (another: --{option})")
 
 
 def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:

@@ -33,15 +33,16 @@ DEFAULT = next(iter(fetched.NAMES))
 _PROBE_TIMEOUT_S = 20.0
 
 
-def find(given: str = "") -> Path:
+def find(given: str = "", origin: str = "--qemu") -> Path:
     """The QEMU to use: ``given``, else the environment's, else one on PATH, else a fetched one.
 
     :param given: a binary, a folder or a build tree that has one, or a name of ``fetched``
+    :param origin: who gave it, for the words of an error
     :raise PrerequisiteMissing: there is none, or it cannot be executed
     """
-    for name, origin in ((given, "--qemu"), (os.environ.get(ENVIRONMENT, ""), ENVIRONMENT)):
+    for name, giver in ((given, origin), (os.environ.get(ENVIRONMENT, ""), ENVIRONMENT)):
         if name:
-            return _executable(_named(name, origin) or Path(shutil.which(name) or name), origin)
+            return _executable(_named(name, giver) or Path(shutil.which(name) or name), giver)
     on_path = shutil.which(BINARY)
     there = fetched.binaries(is_plain=True)
     if on_path and (version_of(Path(on_path)) >= MINIMUM or not there):

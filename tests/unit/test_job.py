@@ -59,6 +59,21 @@ def saved(tmp_path):
 # -- which scenarios ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("fields", "settings", "who"),
+    [
+        ({"qemu": "/gone"}, Settings(), r"the scenario's QEMU \(another: --qemu\)"),
+        ({"qemu_dst": "/gone"}, Settings(), r"the scenario's QEMU \(another: --qemu-dst\)"),
+        ({"qemu": "/there"}, Settings(qemu="/gone"), "--qemu"),
+        ({"qemu_dst": "/there"}, Settings(qemu_dst="/gone"), "--qemu-dst"),
+    ],
+)
+def test_who_named_a_qemu_that_is_not_there_is_said(build, fields, settings, who):
+    wanted = Scenario(name="x", **{"qemu": str(build()), **fields})
+    with pytest.raises(PrerequisiteMissing, match=f"^{who}: /gone: there is no such QEMU$"):
+        job.with_builds(wanted, settings)
+
+
 def test_without_a_scenario_it_is_the_main_job(build):
     found = job.scenarios([], Settings(qemu=str(build())))
     assert [each.name for each in found] == [each.name for each in main_job.SCENARIOS]
