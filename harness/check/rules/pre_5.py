@@ -23,7 +23,7 @@ _ACK = "switchover-ack"
 def asked_by(run: CheckedRun) -> str:
     if convergence.not_converged(run) is not None:
         return ""
-    return "the source was not in pre-copy any more when its time was over"
+    return "no migration was still in pre-copy when its time was over"
 
 
 def judge(run: CheckedRun) -> Finding:
