@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
+
 from harness import interrupt
 from harness.devices.attachments import Attachments
-from harness.errors import LostVM, PrerequisiteMissing, QmpError, UsageError, of_a_part
+from harness.errors import LostVM, PrerequisiteMissing, QmpError, UsageError, in_words, of_a_part
 from harness.history import Record, Side
 from harness.proxy.address import within_reach
 from harness.scenario import Scenario
@@ -154,6 +156,9 @@ class _Conversation:
         lines, number, all_done = _lines(commands), 0, True
         while (line := await lines.get()) is not None:
             number += 1
+            if isinstance(line, Exception):
+                why = "not UTF-8" if isinstance(line, UnicodeError) else in_words(line)
+                raise UsageError(f"standard input cannot be read after line {number - 1}: {why}")
             if not line.strip():
                 continue
             command, arguments = _command(line, number)
@@ -231,21 +236,23 @@ async def _connect(path: Path) -> socket.socket:
     raise LostVM(f"{path}: no monitor is there: did QEMU end?")
 
 
-def _lines(commands: TextIO) -> asyncio.Queue[str | None]:
-    """The lines of ``commands`` as they come in, then None.
+def _lines(commands: TextIO) -> asyncio.Queue[str | Exception | None]:
+    """The lines of ``commands`` as they come in, then None, or why no more can be read.
 
     Read by a daemon thread, so that neither events nor the end wait for a terminal.
     """
-    queue: asyncio.Queue[str | None] = asyncio.Queue()
+    queue: asyncio.Queue[str | Exception | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        try:
-            for line in commands:
-                loop.call_soon_threadsafe(queue.put_nowait, line)
-            loop.call_soon_threadsafe(queue.put_nowait, None)
-        except RuntimeError:
-            return  # the loop has ended before the input did
+        last: Exception | None = None
+        with contextlib.suppress(RuntimeError):  # the loop has ended before the input did
+            try:
+                for line in commands:
+                    loop.call_soon_threadsafe(queue.put_nowait, line)
+            except (OSError, UnicodeError) as error:
+                last = error
+            loop.call_soon_threadsafe(queue.put_nowait, last)
 
     threading.Thread(target=read, daemon=True).start()
     return queue
@@ -254,11 +261,15 @@ def _lines(commands: TextIO) -> asyncio.Queue[str | None]:
 def _command(line: str, number: int) -> tuple[str, dict[str, Any]]:
     """Name and arguments of ``{"execute": NAME, "arguments": {...}}``, or of ``NAME`` alone."""
     text = line.strip()
+    if any("\ud800" <= character <= "\udfff" for character in text):  # undecodable bytes
+        raise UsageError(f"line {number}: not UTF-8")
     if not text.startswith("{"):
         return text, {}
     try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
+        found = msgspec.json.decode(text)
+    except RecursionError as error:
+        raise UsageError(f"line {number}: not JSON that can be read: nested too deeply") from error
+    except msgspec.DecodeError as error:
         raise UsageError(f"line {number}: not JSON: {error}") from error
     command, arguments = found.get("execute"), found.get("arguments", {})
     if not isinstance(command, str) or not isinstance(arguments, dict):

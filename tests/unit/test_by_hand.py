@@ -1,5 +1,6 @@
 """Work by hand: any program under the supervisor, and QMP one line at a time."""
 
+import errno
 import io
 import json
 import os
@@ -237,10 +238,38 @@ def test_qemu_that_goes_away_while_waiting_is_told_at_once(ask):
         ask("migrate", "RESUME", timeout_s=60, migrate=[{"return": {}}, {"bye": True}])
 
 
-@pytest.mark.parametrize("line", ['{"execute": ', '{"arguments": {}}', '{"execute": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"execute": ',
+        '{"arguments": {}}',
+        '{"execute": 3}',
+        "\udcff",
+        '{"execute": "x", "arguments": {"a": NaN}}',
+        '{"execute": "x", "arguments": {"a": 1e999}}',
+        '{"execute": "\\ud800"}',
+        '{"a":' * 100_000,
+    ],
+)
 def test_line_that_is_no_command_is_named(ask, line):
     with pytest.raises(UsageError, match="line 2"):
         ask(f"query-status\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "not UTF-8"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory"), "Is a directory"),
+    ],
+)
+def test_input_that_cannot_be_read_is_told_and_not_waited_for(tmp_path, error, why):
+    class Broken(io.StringIO):
+        def __next__(self) -> str:
+            raise error
+
+    with pytest.raises(UsageError, match=f"cannot be read after line 0: {why}"):
+        by_hand.converse(Qemu(tmp_path).path, Broken(), (), 5.0)
 
 
 def test_path_of_any_length_is_a_monitors(tmp_path):
