@@ -1,6 +1,7 @@
 """Commands for a migration by hand: serve, relay, qmp, credentials."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def _add_relay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", type=Path, metavar="FILE",
                         help="take faults, seed and devices' ids from it")  # fmt: skip
     add_fault(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of faults")
+    parser.add_argument("--seed", type=int, metavar="N",
+                        help="of faults (default: the scenario's, or 0)")  # fmt: skip
 
 
 def _add_qmp(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +65,8 @@ def _add_qmp(parser: argparse.ArgumentParser) -> None:
         "replies and events.  Exit status 1: a command was refused."
     )
     parser.add_argument("socket", type=Path, metavar="SOCKET", help="of -qmp unix:SOCKET,server=on")
-    parser.add_argument("--until", action="append", default=[], metavar="EVENT[=STATUS]",
-                        help="then wait for this event; given again: for any")  # fmt: skip
+    parser.add_argument("--until", type=_event, action="append", default=[],
+                        metavar="EVENT[=STATUS]", help="then wait for this event; given again: for any")  # fmt: skip
     parser.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS",
                         help="of each command and of the wait (default: 60)")  # fmt: skip
 
@@ -80,6 +82,12 @@ def _add_credentials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
 
 
+def _event(text: str) -> str:
+    if re.fullmatch(r"[^\s=]+(=[^\s=]+)?", text) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not like MIGRATION or MIGRATION=completed")
+    return text
+
+
 def _serve(options: argparse.Namespace) -> int:
     from harness import by_hand, scenario  # noqa: PLC0415
 
@@ -93,11 +101,12 @@ def _relay(options: argparse.Namespace) -> int:
     from harness.session.link import idstrs_of  # noqa: PLC0415
 
     wanted = scenario.load(options.scenario) if options.scenario else None
+    seed = wanted.seed if wanted else 0
     return by_relay.serve(
         by_relay.address(options.listen),
         by_relay.address(options.to),
         faults(options.fault) or (wanted.faults if wanted else ()),
-        wanted.seed if wanted else options.seed,
+        seed if options.seed is None else options.seed,
         idstrs_of(wanted) if wanted else {},
         sys.stdout,
     )

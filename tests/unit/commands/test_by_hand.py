@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import cli
+from harness import by_relay, cli
 from harness.scenario import Scenario, Tls, to_json
 from tests.unit.called import one_line
 
@@ -63,3 +63,25 @@ def test_side_that_is_none_is_refused_with_those_that_are(call, tmp_path):
     status, _, err = call("serve", "--scenario", tmp_path, "--side", "up", "--", "x")
     assert status == 4
     assert "(choose from 'source', 'destination')" in one_line(err)
+
+
+@pytest.mark.parametrize("text", ["", "=completed", "MIGRATION=", "a b"])
+def test_what_names_no_event_is_refused(call, text):
+    status, _, err = call("qmp", "nowhere", f"--until={text}")
+    assert status == 4
+    assert f"'{text}' is not like MIGRATION or MIGRATION=completed" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("argv", "scenario", "seed"), [((), None, 0), ((), 7, 7), (("--seed", 0), 7, 0)]
+)
+def test_seed_of_the_command_line_goes_before_the_scenarios(
+    call, monkeypatch, tmp_path, argv, scenario, seed
+):
+    seen = []
+    monkeypatch.setattr(by_relay, "serve", lambda *args: seen.append(args[3]) or 0)
+    if scenario is not None:
+        (tmp_path / "a.json").write_bytes(to_json(Scenario(name="x", seed=scenario)))
+        argv = (*argv, "--scenario", tmp_path / "a.json")
+    assert call("relay", "--listen", "unix:a", "--to", "unix:b", *argv)[0] == 0
+    assert seen == [seed]
