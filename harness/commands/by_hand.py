@@ -66,7 +66,8 @@ def _add_qmp(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("socket", type=Path, metavar="SOCKET", help="of -qmp unix:SOCKET,server=on")
     parser.add_argument("--until", type=_event, action="append", default=[],
-                        metavar="EVENT[=STATUS]", help="then wait for this event; given again: for any")  # fmt: skip
+                        metavar="EVENT[=STATUS]",
+                        help="then wait for this event; given again: for any")  # fmt: skip
     parser.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS",
                         help="of each command and of the wait (default: 60)")  # fmt: skip
 
