@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.commands.arguments import Commands, add_qemus, add_trace_events
 from harness.commands.output import say
-from harness.errors import USAGE, PrerequisiteMissing, UsageError
+from harness.errors import USAGE, PrerequisiteMissing, UsageError, in_words
 
 
 def add(commands: Commands) -> None:
@@ -26,7 +26,10 @@ def add(commands: Commands) -> None:
 def _check(options: argparse.Namespace) -> int:
     status = 0
     for path in options.scenario:
-        words, is_right = _words(path, options)
+        try:
+            words, is_right = _words(path, options)
+        except OSError as error:  # a name that is too long; the others are checked all the same
+            words, is_right = error.strerror or in_words(error), False
         say(f"{path}: {' '.join(words.split())}")
         status = status if is_right else USAGE
     return status

@@ -117,6 +117,13 @@ def test_file_without_an_end_is_one_line(call):
     assert out == "/dev/zero: not a scenario: it is longer than 16 MiB\n"
 
 
+def test_name_that_is_too_long_keeps_no_other_from_being_checked(call, qemu, file):
+    right, long = file(to_json(Scenario(name="x"))), "x" * 5000
+    status, out, _ = call("check", long, right, "--qemu", qemu)
+    assert status == 4
+    assert out == f"{long}: File name too long\n{right}: ok\n"
+
+
 def test_folder_without_a_scenario_is_one_line(call, tmp_path):
     status, out, _ = call("check", tmp_path)
     assert status == 4
