@@ -140,6 +140,7 @@ def test_both_builds_are_asked(call, qemu, file, monkeypatch):
         return iter(())
 
     monkeypatch.setattr(fits, "problems", remember)
+    monkeypatch.setattr(builds, "version_of", lambda _binary: (10, 0, 0))
     path = file(
         to_json(Scenario(name="x", machine="pc-q35-10.0", devices=(EmulatedDevice(id="a"),)))
     )

@@ -90,7 +90,7 @@ def test_file_that_is_not_there_is_one_line(tmp_path):
 
 
 def test_each_scenario_gets_the_cells_devices_and_channels(matrix, monkeypatch):
-    monkeypatch.setattr(builds, "find", lambda name: Path("/builds") / name)
+    monkeypatch.setattr(builds, "find", lambda name, *_: Path("/builds") / name)
     monkeypatch.setattr(builds, "version_of", lambda _path: (10, 0, 0))
     plain, rechunked = cells.scenarios(matrix(), Cell("a", "a", "small", 3, 2))
     assert (plain.name, rechunked.name) == ("plain", "rechunked")
