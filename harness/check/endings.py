@@ -110,6 +110,7 @@ class Endings:
             record for side in PEERS for record in run.named(Kind.PROCESS, side, "hung")
         )
         self._resumed = _first(run.named(Kind.QMP, Side.DESTINATION, "RESUME"))
+        self._of_actions = set(_refused_actions(run))
         self._stderr = {side: _lines(run, side) for side in PEERS}
 
     def status(self, side: Side) -> str:
@@ -187,6 +188,11 @@ class Endings:
             if record.name == name and record.args.get("command") == command
         ]
 
+    def refusals(self, side: Side, command: str) -> list[Record]:
+        """Errors that answer the harness's own ``command``, not that of an action."""
+        errors = self.commands(side, command, "error")
+        return [record for record in errors if id(record) not in self._of_actions]
+
     def quit_ns(self, side: Side) -> int | None:
         """When the harness told ``side`` to quit; None: it did not."""
         told = self.commands(side, "quit")
@@ -229,12 +235,32 @@ class Endings:
         for record in self._qmp[side]:
             if not self._is_before_deadline(record) and not has_failed:
                 return
-            is_own = record.args.get("command") in _OF_MIGRATION
+            is_own = (
+                record.args.get("command") in _OF_MIGRATION and id(record) not in self._of_actions
+            )
             if record.name == "error" and is_own and self._is_before_deadline(record):
                 yield record, str(record.args.get("desc", ""))
             value = record.args.get("value")
             if record.name == "return" and isinstance(value, dict) and "error-desc" in value:
                 yield record, str(value["error-desc"])
+
+
+def _refused_actions(run: "CheckedRun") -> Iterator[int]:
+    """Errors with which QEMU refused an action, by ``id()``.
+
+    An action may be a command that the harness has sent, too: a second ``migrate``.
+    """
+    begun = {r.args["position"]: r for r in run.named(Kind.SESSION, Side.HARNESS, "action")}
+    for ended in run.named(Kind.SESSION, Side.HARNESS, "action_ended"):
+        position = ended.args["position"]
+        action = run.scenario.actions[position]
+        if ended.args["how"] != "refused" or not isinstance(action, Execute):
+            continue
+        for record in run.named(Kind.QMP, Side(action.target), "error"):
+            is_meanwhile = begun[position].t_ns <= record.t_ns <= ended.t_ns
+            is_same = record.args.get("desc") == ended.args.get("desc")
+            if is_meanwhile and is_same and record.args.get("command") == action.command:
+                yield id(record)
 
 
 def _lines(run: "CheckedRun", side: Side) -> list[tuple[Record, str]]:

@@ -45,11 +45,7 @@ def refusal(run: CheckedRun) -> Record | None:
         for side in PEERS
         for record in (
             refused(run, side, *SETTINGS, CREDENTIALS),
-            *(
-                error
-                for command in _BEGUN
-                for error in run.endings.commands(side, command, "error")
-            ),
+            *(error for command in _BEGUN for error in run.endings.refusals(side, command)),
         )
         if record is not None
     ]

@@ -31,6 +31,7 @@ found = Findings("RUN")
 _KILLED = 9
 _NOTICED = 4
 """Records of a reset that the source came upon (interruption.reset_in_transfer)."""
+_BEGINS = ("migrate", "migrate-incoming")
 _NOT_STARTED = ("finish-migrate", "inmigrate", "paused", "postmigrate", "prelaunch")
 """States of a VM (``RunState`` in qapi/run-state.json) that no guest brings itself into."""
 
@@ -188,9 +189,7 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     endings = run.endings
     for side in PEERS:
         status, record = endings.status(side), endings.last_status(side)
-        refusal = next(iter(endings.commands(side, "migrate", "error")), None) or next(
-            iter(endings.commands(side, "migrate-incoming", "error")), None
-        )
+        refusal = next((error for name in _BEGINS for error in endings.refusals(side, name)), None)
         if status in ("failed", "cancelled") or refusal is not None:
             cause, other = _cause(run, side), _other_cause(run, side)
             why = f": {cause[1]}" if cause else ""

@@ -32,7 +32,7 @@ def asks(_scenario: Scenario, expectation: Expectation) -> str:
 def judge(run: CheckedRun) -> Finding:
     if run.expectation.ending is Ending.LAUNCH_REFUSED:
         return _not_launched(run)
-    refusals = run.endings.commands(Side.SOURCE, "migrate", "error")
+    refusals = run.endings.refusals(Side.SOURCE, "migrate")
     begun = _begun(run)
     if begun is not None:
         return found.violated(

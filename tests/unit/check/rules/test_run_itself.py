@@ -669,3 +669,39 @@ def test_qemu_that_refused_to_start_and_was_to_be_stopped_is_unknown():
     finding = find(History(planned, run.manifest, run.records), "RUN")
     assert finding.outcome is Outcome.UNKNOWN
     assert "it was never started" in finding.sentence
+
+
+# -- a refused action that is a command of the harness, too -------------------------------
+
+AGAIN = "There's a migration process in progress"
+
+
+def migrates_again(answered: str, ended: str):
+    """A run that completes, and ``migrate`` of an action, which is refused meanwhile.
+
+    :param answered: the words that the error has
+    :param ended: those that the record of the action's end has
+    """
+    action = Execute(
+        when=CONT.when, target=Target.SOURCE, command="migrate", refused_with="in progress"
+    )
+    run = completed(scenario(actions=(action,)))
+    at = one(run.records, "MIGRATION", side=SRC, status="active").t_ns
+    result = {"position": 0, "how": "refused", "class": "GenericError", "desc": ended}
+    error = {"command": "migrate", "class": "GenericError", "desc": answered}
+    return changed(run, [
+        *run.records,
+        Record(at + 1, "harness", Kind.SESSION, "action", {"action": "", "position": 0}),
+        Record(at + 2, SRC, Kind.QMP, "error", error),
+        Record(at + 3, "harness", Kind.SESSION, "action_ended", result),
+    ])  # fmt: skip
+
+
+def test_refused_action_is_no_refusal_of_the_migration():
+    assert judge(migrates_again(AGAIN, AGAIN)).overall is Outcome.VALID
+
+
+def test_refusal_with_other_words_than_the_action_got_is_of_the_migration():
+    finding = find(migrates_again("No space", AGAIN), "RUN")
+    assert finding.outcome is Outcome.VIOLATED
+    assert "No space" in finding.sentence
