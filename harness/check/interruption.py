@@ -17,7 +17,11 @@ from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
 
 CANCEL = "migrate_cancel"
-_SAVING = ("PRE_COPY", "PRE_COPY_P2P", "STOP_COPY")
+_TRANSFERS = {
+    Side.SOURCE: ("PRE_COPY", "PRE_COPY_P2P", "STOP_COPY"),
+    Side.DESTINATION: ("RESUMING",),
+}
+"""States of a device in which its state is moved."""
 
 
 def is_cancel(action: Action) -> bool:
@@ -71,37 +75,43 @@ def allow_stop(run: CheckedRun) -> None:
 
 
 def reset_in_transfer(run: CheckedRun) -> tuple[str, list[Record]] | None:
-    """That the guest's reset took a source device out of the state that it was saved in, and
-    the records that show it; None if there was no such reset.
+    """That the guest's reset, on either side, took a device out of the state in which it was saved
+    or loaded, and the records that show it; None if there was no such reset.
 
-    The driver then disables the data_fd: each read fails with ENODEV, and nothing that is
-    left of the state can be had (mlx5vf_state_mutex_unlock(), mtty_state_mutex_unlock()).
+    The driver then disables the data_fd: each read or write fails with ENODEV, and nothing that
+    is left of the state can be moved (mlx5vf_state_mutex_unlock(), mtty_state_mutex_unlock()).
     """
-    guests = run.named(Kind.QMP, Side.SOURCE, "RESET")
+    return _reset(run, Side.SOURCE) or _reset(run, Side.DESTINATION)
+
+
+def _reset(run: CheckedRun, side: Side) -> tuple[str, list[Record]] | None:
+    guests = run.named(Kind.QMP, side, "RESET")
     if not guests:  # a device that QEMU resets by itself is its own doing
         return None
+    whose = "guest" if side is Side.SOURCE else "destination's guest"
     for device in run.devices:
         state, arc = "", None
-        for record in run.sequence(Kind.DEVICE, Side.SOURCE, device.id):
+        for record in run.sequence(Kind.DEVICE, side, device.id):
             if record.name == "arc" and not record.args["errno"]:
                 state, arc = record.args["state"], record
             elif record.name == "reset":
                 after = next((event for event in guests if event.t_ns >= record.t_ns), None)
-                if after is not None and arc is not None and state in _SAVING:
-                    words = f"the guest was reset while {device.id} was in {state}"
-                    return words, [arc, record, after, *_noticed(run, device.id, record)]
+                if after is not None and arc is not None and state in _TRANSFERS[side]:
+                    words = f"the {whose} was reset while {device.id} was in {state}"
+                    return words, [arc, record, after, *_noticed(run, side, device.id, record)]
                 state = "RUNNING"
     return None
 
 
-def _noticed(run: CheckedRun, device: str, reset: Record) -> list[Record]:
-    """How QEMU came upon the reset: a read that fails, or a second data_fd."""
+def _noticed(run: CheckedRun, side: Side, device: str, reset: Record) -> list[Record]:
+    """How QEMU came upon the reset: a read or write that fails, or a second data_fd."""
     refused = [
         record
-        for record in run.seen(device, "read", Side.SOURCE)
+        for name in ("read", "write")
+        for record in run.seen(device, name, side)
         if record.args["errno"] == errno.ENODEV
     ]
-    again = run.seen(device, "data_fd", Side.SOURCE)
+    again = run.seen(device, "data_fd", side)
     return [record for record in (*refused, *again) if record.t_ns > reset.t_ns][:1]
 
 

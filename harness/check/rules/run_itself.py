@@ -30,7 +30,7 @@ from harness.model.prediction import Outcome
 found = Findings("RUN")
 _KILLED = 9
 _NOTICED = 4
-"""Records of a reset that the source came upon (interruption.reset_in_transfer)."""
+"""Records of a reset that QEMU came upon (interruption.reset_in_transfer)."""
 _BEGINS = ("migrate", "migrate-incoming")
 _NOT_STARTED = ("finish-migrate", "inmigrate", "paused", "postmigrate", "prelaunch")
 """States of a VM (``RunState`` in qapi/run-state.json) that no guest brings itself into."""

@@ -102,6 +102,20 @@ def reset(state: str = "PRE_COPY", *, event: bool = True, noticed: bool = True) 
     return life
 
 
+def reset_destination(*, noticed: bool = True) -> Life:
+    """The destination's guest is reset while its device is loaded."""
+    life = Life(scenario(device()), ("setup", "active", "device"))
+    life.arc(DST, "vfio0", "RESUMING")
+    life.add(DST, Kind.DEVICE, "reset", "vfio0")
+    life.add(DST, Kind.QMP, "RESET", guest=False, reason="host-qmp-system-reset")
+    if noticed:
+        args = {"offset": 0, "asked": 9, "got": 0, "errno": errno.ENODEV}
+        life.add(DST, Kind.DEVICE, "write", "vfio0", **args)
+    life.status(DST, "active", "failed")
+    life.status(SRC, "failed")
+    return life
+
+
 def killed_destination() -> History:
     """The destination is killed; the source fails the migration and runs on."""
     life = Life(scenario(actions=(KILL_DESTINATION,)))

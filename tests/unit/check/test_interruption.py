@@ -21,6 +21,7 @@ from tests.unit.check.lives import (
     cancelled,
     continued,
     reset,
+    reset_destination,
 )
 from tests.unit.check.story import DST, FACTS, SRC, device, scenario
 
@@ -221,6 +222,16 @@ def test_reset_that_did_no_harm_owes_a_whole_state():
     life.status(SRC, "completed")
     life.status(DST, "completed")
     assert ending(life.history()) is Ending.COMPLETED
+
+
+def test_reset_at_the_destination_takes_a_device_out_of_its_load():
+    run = reset_destination().history()
+    found = interruption.reset_in_transfer(checked(run))
+    assert found is not None
+    words, records = found
+    assert words == "the destination's guest was reset while vfio0 was in RESUMING"
+    assert [record.name for record in records] == ["arc", "reset", "RESET", "write"]
+    assert ending(run) is Ending.STOPPED
 
 
 def test_device_that_was_reset_is_running():

@@ -29,7 +29,7 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
-from tests.unit.check.lives import CONT, RUNNING, STOP, STOPPED, Life, reset
+from tests.unit.check.lives import CONT, RUNNING, STOP, STOPPED, Life, reset, reset_destination
 from tests.unit.check.relayed import Relayed, packet, whole
 
 
@@ -524,6 +524,16 @@ def test_reset_is_named_as_the_cause():
     finding = after_reset()
     assert finding.outcome is Outcome.VALID
     assert finding.numbers["cause"] == "the guest was reset while vfio0 was in PRE_COPY"
+
+
+def test_reset_of_the_destination_is_named_as_the_cause():
+    life = reset_destination()
+    life.asked(SRC)
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(life.history(), "RUN")
+    assert finding.outcome is Outcome.VALID
+    assert "the destination's guest was reset" in finding.numbers["cause"]
 
 
 def test_reset_that_the_source_did_not_come_upon_is_no_cause():
