@@ -11,6 +11,7 @@ import msgspec
 
 from harness.action_plan import PAUSES, Action, Execute, Kill, Target, is_quit
 from harness.check import guest, shown
+from harness.check.endings import OVER
 from harness.check.planned import done
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
@@ -238,6 +239,13 @@ def damaged(run: CheckedRun) -> tuple[str, list[Record]] | None:
 
 
 def stuck(run: CheckedRun, side: Side) -> list[Record]:
-    """Records that tell that ``side`` did not come to an end; none: it did."""
+    """Records that show that ``side`` did not come to an end; none if it did.
+
+    A hang is recorded of both sides when one of them does not end: one that has ended, and whose
+    main loop answers, is not the one.
+    """
     hung = [record for record in run.endings.hung if record.side is side]
+    is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
+    if run.endings.status(side) in OVER and is_answering:
+        return []
     return [record for record in (run.endings.deadline, *hung) if record] if hung else []

@@ -12,7 +12,7 @@ Where a fault had changed something before, the error may be about that.
 
 import errno
 
-from harness.check import interruption, words
+from harness.check import hang, interruption, words
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
 from harness.check.run import CheckedRun
@@ -46,9 +46,7 @@ def judge(run: CheckedRun) -> Finding:
             )
         hung = interruption.stuck(run, peer)
         if hung:
-            return found.violated(
-                f"{what}, and the {peer} did not end", failed, *hung, shape=f"{peer}-did-not-end"
-            )
+            return _stuck(run, what, failed, hung, f"{peer}-did-not-end")
     for peer in (Side.DESTINATION, Side.SOURCE):
         told = endings.status(peer)
         if told == "completed":
@@ -80,6 +78,18 @@ def judge(run: CheckedRun) -> Finding:
     if interruption.running(run, Side.SOURCE) is None:
         return found.unknown(f"{what}; whether the source runs on was not asked")
     return found.valid(f"{what}: both sides failed, and the source runs on", said=naming[-1])
+
+
+def _stuck(run: CheckedRun, what: str, failed: Record, hung: list[Record], shape: str) -> Finding:
+    cause = hang.cause(run, hung[0])
+    why = f": {cause.words}" if cause else ""
+    return found.violated(
+        f"{what}, and the {hung[-1].side} did not end{why}",
+        failed,
+        *hung,
+        *(cause.records if cause else ()),
+        shape=cause.shape if cause else shape,
+    )
 
 
 def _failure(run: CheckedRun) -> Record | None:

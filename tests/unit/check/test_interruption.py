@@ -165,6 +165,23 @@ def test_side_that_hung_is_stuck_and_the_other_is_not():
     assert not interruption.stuck(run, SRC)
 
 
+@pytest.mark.parametrize(
+    ("status", "main_loop_alive", "is_stuck"),
+    [("failed", True, False), ("failed", False, True), ("active", True, True)],
+)
+def test_side_that_has_ended_and_answers_is_not_the_one_that_hung(
+    status, main_loop_alive, is_stuck
+):
+    """A hang of one side is recorded of both."""
+    life = Life(scenario())
+    life.status(SRC, status)
+    life.hangs(DST)
+    life.hangs(SRC, main_loop_alive=main_loop_alive)
+    run = checked(life.history())
+    assert bool(interruption.stuck(run, SRC)) is is_stuck
+    assert interruption.stuck(run, DST)
+
+
 def test_question_without_an_answer_is_silence_and_an_error_is_none():
     life = cancelled()
     life.asked(SRC)

@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from harness.check.hang import RECV_END, RECV_SYNC_WAIT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind
@@ -132,6 +133,30 @@ def test_side_that_hangs():
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
     assert "the destination did not end" in finding.sentence
+
+
+def test_side_that_hangs_is_named_and_not_the_one_that_has_ended():
+    life = fails(SRC)
+    life.status(SRC, "failed")
+    life.status(DST, "active")
+    life.hangs(SRC)
+    life.hangs(DST)
+    finding = verdict(life)
+    assert finding.outcome is Outcome.VIOLATED
+    assert "and the destination did not end" in finding.sentence
+    assert finding.shape == "destination-did-not-end"
+
+
+def test_hang_says_who_waits_for_what():
+    life = fails(SRC)
+    life.add(DST, Kind.TRACE, RECV_END, id=2, packets=3)
+    life.trace(DST, RECV_SYNC_WAIT, id=2)
+    life.status(SRC, "failed")
+    life.status(DST, "active")
+    life.hangs(DST)
+    finding = verdict(life)
+    assert "the destination did not end: the destination's main thread waits" in finding.sentence
+    assert finding.shape == "recv-sync-waits-for-ended-channel"
 
 
 def test_side_that_told_no_end_is_unknown():
