@@ -2,7 +2,8 @@
 
 Asked when the scenario's device fails at a byte that is reached.  The side whose device it is
 names it in its error, by its id, by its name in the trace, or by the name of its section
-in the stream; the source's guest runs on with its devices RUNNING.
+in the stream; the source's guest runs on with its devices RUNNING.  Without a return path the
+source does not learn that the destination's device failed, and may complete.
 
 Only an error that was said after the device had failed counts: QEMU names its devices in
 warnings at start-up, too.  ENOMSG is no failure: it ends a device's pre-copy (``vfio.h``).
@@ -47,9 +48,10 @@ def judge(run: CheckedRun) -> Finding:
         hung = interruption.stuck(run, peer)
         if hung:
             return _stuck(run, what, failed, hung, f"{peer}-did-not-end")
+    is_blind = side is Side.DESTINATION and not run.scenario.return_path
     for peer in (Side.DESTINATION, Side.SOURCE):
         told = endings.status(peer)
-        if told == "completed":
+        if told == "completed" and not (is_blind and peer is Side.SOURCE):
             return found.violated(
                 f"{what}, but the {peer} reports the migration completed",
                 failed,
@@ -57,13 +59,16 @@ def judge(run: CheckedRun) -> Finding:
                 shape=f"{peer}-completed-after-device-error",
             )
         has_exited = peer is Side.DESTINATION and endings.crash(peer) is not None
-        if told != "failed" and not has_exited:
+        if told not in ("failed", "completed") and not has_exited:
             return found.unknown(f"{what}; the {peer} says {told or 'nothing'}")
     said = endings.errors_since(side, failed.t_ns)
     names = _names(run, side)
     naming = [text for _, text in said.certain if words.is_named(text, names)]
     if not naming:
         return _unnamed(run, what, failed, said)
+    if endings.status(Side.SOURCE) == "completed":
+        sentence = f"{what}: the destination failed; no return path reports it to the source"
+        return found.valid(sentence, said=naming[-1])
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
         return found.violated(

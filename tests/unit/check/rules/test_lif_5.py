@@ -2,6 +2,7 @@
 
 import errno
 
+import msgspec
 import pytest
 
 from harness.check.hang import RECV_END, RECV_SYNC_WAIT
@@ -99,6 +100,27 @@ def test_side_that_reports_completed(side):
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
     assert f"the {side} reports the migration completed" in finding.sentence
+
+
+def without_return_path(side, said: str = NAMED):
+    """The device of ``side`` fails; the source completes, to which nothing reports the failure."""
+    life = fails(side)
+    life.scenario = msgspec.structs.replace(life.scenario, return_path=False)
+    life.status(DST, "active", "failed")
+    life.qmp(side, "query-migrate", {"status": "failed", "error-desc": said})
+    life.status(SRC, "completed")
+    return verdict(life)
+
+
+def test_source_may_complete_where_no_return_path_reports_the_failure():
+    finding = without_return_path(DST)
+    assert finding.outcome is Outcome.VALID
+    assert "no return path" in finding.sentence
+
+
+@pytest.mark.parametrize(("side", "said"), [(SRC, NAMED), (DST, "Input/output error")])
+def test_without_a_return_path_the_own_failure_is_known_and_the_device_is_named(side, said):
+    assert without_return_path(side, said).outcome is Outcome.VIOLATED
 
 
 def test_source_that_does_not_run_on():
