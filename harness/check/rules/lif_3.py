@@ -7,7 +7,8 @@ had come to it.  A guest that the scenario has paused stays paused on either sid
 
 A QEMU that quits because the scenario wants it leaves the other one as a kill does.  What the relay
 keeps back from the destination, the end of a channel included, the destination waits for: that
-it does not end is nothing against it.
+it does not end is nothing against it.  Nor is it against a source that waits in pre-switchover for
+``migrate-continue``.
 """
 
 from harness.action_plan import Execute, Kill, Target, is_quit
@@ -74,6 +75,13 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
         hung = interruption.stuck(run, Side.SOURCE)
         if not hung:
             return found.unknown(f"the source did not tell its end: {told or 'nothing'}", at=at)
+        is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
+        if told == "pre-switchover" and is_answering and not _was_continued(run):
+            return found.unknown(
+                f"{what}; the source waits in pre-switchover for migrate-continue, which nobody "
+                "sent, and notices it then",
+                at=at,
+            )
         return found.violated(
             f"{what}, and the source did not end: it says {told}",
             kill,
@@ -95,6 +103,17 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
         return found.unknown("whether the source runs on was not asked", at=at)
     stays = "has its guest, paused" if interruption.is_seen_paused(run, Side.SOURCE) else "runs on"
     return found.valid(f"the source {told} the migration and {stays}", at=at)
+
+
+def _was_continued(run: CheckedRun) -> bool:
+    """Whether a source that pauses before the switchover was let go on.
+
+    Until then its migration thread waits for nothing else (migration_maybe_pause()).
+    """
+    return any(
+        isinstance(action, Execute) and action.effect == "migrate-continue"
+        for action, _ in planned.done(run)
+    )
 
 
 def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None) -> Finding:

@@ -106,6 +106,34 @@ def test_source_that_does_not_end():
     assert "the source did not end: it says active" in finding.sentence
 
 
+CONTINUE = Execute(
+    when=status(Target.SOURCE, "pre-switchover"), target=Target.SOURCE, command="migrate-continue"
+)
+
+
+@pytest.mark.parametrize(
+    ("is_continued", "main_loop_alive", "outcome"),
+    [
+        (False, True, Outcome.UNKNOWN),
+        (True, True, Outcome.VIOLATED),
+        (False, False, Outcome.VIOLATED),
+    ],
+)
+def test_source_in_pre_switchover_ends_once_it_is_let_go_on(is_continued, main_loop_alive, outcome):
+    life = Life(
+        scenario(
+            actions=(KILL_DESTINATION, CONTINUE), capabilities={"pause-before-switchover": True}
+        ),
+        ("setup", "active", "pre-switchover"),
+    )
+    life.act()
+    life.killed(DST)
+    if is_continued:
+        life.act(1)
+    life.hangs(SRC, main_loop_alive=main_loop_alive)
+    assert verdict(life, SRC).outcome is outcome
+
+
 def test_source_that_told_no_end_is_unknown():
     assert verdict(killed(DST), SRC).outcome is Outcome.UNKNOWN
 
