@@ -46,7 +46,12 @@ def found_whole(run: CheckedRun, device: str) -> bool:
 
 
 def went_back(run: CheckedRun) -> tuple[Record, Record] | None:
-    """A round of the source, and one that is no later though told at the destination."""
+    """A round of the source, and one that is no later though told at the destination.
+
+    Not where either side was reset: the guest began anew then.
+    """
+    if any(run.named(Kind.QMP, side, "RESET") for side in PEERS):
+        return None
     before, after = rounds(run, Side.SOURCE), rounds(run, Side.DESTINATION)
     if before and after and after[0].args["round"] <= before[-1].args["round"]:
         return before[-1], after[0]

@@ -97,6 +97,13 @@ def test_guest_that_runs_on_at_the_source_runs_twice(plain):
     assert "to round 5 at the source, and to round 4 at the destination" in finding.sentence
 
 
+@pytest.mark.parametrize("side", [SRC, DST])
+def test_guest_that_was_reset_has_not_gone_back(plain, side):
+    run = late(plain, SRC, 5)
+    reset = Record(run.records[-1].t_ns, side, Kind.QMP, "RESET", {"guest": False})
+    assert guest.went_back(checked(changed(run, [*run.records, reset]))) is None
+
+
 def test_round_that_the_switchover_cut_in_two_is_not_missed(plain):
     run = with_guest(plain)
     first = next(r for r in run.records if r.kind is Kind.GUEST and r.side is DST)
