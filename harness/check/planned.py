@@ -1,4 +1,4 @@
-"""Whether what the scenario plans was seen to happen: its actions, its lies, its faults.
+"""Whether what the scenario plans was seen to happen: actions, lies, errors, faults, ``then``.
 
 A run whose plan did not happen is not the one that was asked for: RUN is UNKNOWN then, and says
 what did not.  It could be wrong in two ways.  It could miss something: an action without its
@@ -7,8 +7,9 @@ come.  It could name what is no loss: a fault that still holds a packet when a r
 the run, or for a time that is longer than the run, has done what it was planned for.
 """
 
+import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from harness import fault_plan
 from harness.action_plan import Action, Execute, Storm, is_quit
@@ -19,6 +20,12 @@ from harness.model.expectation import Ending
 
 _WAITED_FOR = (Ending.COMPLETED, Ending.WAITING, Ending.OPEN)
 """Endings that a moment which never came may have changed."""
+_REACHES_DEVICES = (
+    Ending.COMPLETED,
+    Ending.STOPPED,
+    Ending.NOT_CONVERGED,
+)
+"""Endings of a migration that gets to its devices; of one that a device ends LIF-5 says more."""
 
 
 def done(run: CheckedRun) -> list[tuple[Action, Record]]:
@@ -32,14 +39,32 @@ def done(run: CheckedRun) -> list[tuple[Action, Record]]:
     ]
 
 
+def was_taken(run: CheckedRun, storm: Storm, begun: Record) -> bool:
+    """Whether QEMU has accepted a command of ``storm``; so it is where no record says otherwise."""
+    result = _result(run, begun.args["position"])
+    return result is None or bool(set(storm.commands) - set(result.args.get("refused", ())))
+
+
 def missed(run: CheckedRun) -> str:
     """What was planned and did not happen, in words; "" if all of it did."""
-    kinds = (
+    return _named(
+        *_kept_from_an_end(run),
+        ("errors of the plan did not come", _errors(run)),
+        ("the second migration was not made", _not_continued(run)),
+    )
+
+
+def _kept_from_an_end(run: CheckedRun) -> tuple[tuple[str, Iterable[str]], ...]:
+    """What may have kept the migration from its end."""
+    return (
         ("actions of the plan were not done as planned", _actions(run)),
         ("lies of the plan changed nothing", _lies(run)),
         ("faults of the plan changed nothing", _idle_faults(run)),
         ("faults of the plan waited in vain", _holds(run)),
     )
+
+
+def _named(*kinds: tuple[str, Iterable[str]]) -> str:
     named = ((what, "; ".join(each)) for what, each in kinds)
     return "; ".join(f"{what}: {each}" for what, each in named if each)
 
@@ -61,7 +86,7 @@ def excuse(run: CheckedRun) -> str:
     is_stuck = hang.cause(run, deadline) is not None or any(
         record.args.get("main_loop_alive") is False for record in run.endings.hung
     )
-    return "" if is_stuck else missed(run)
+    return "" if is_stuck else _named(*_kept_from_an_end(run))
 
 
 def _begun(run: CheckedRun) -> list[Record]:
@@ -141,6 +166,34 @@ def _lies(run: CheckedRun) -> Iterator[str]:
         if not any(record.args["changed"] for record in lies):
             why = "there was no such buffer to change" if lies else "its state was never loaded"
             yield f"{device.id}: {device.load.lie} of buffer {device.load.lie_at}: {why}"
+
+
+def _errors(run: CheckedRun) -> list[str]:
+    """Device errors that never came, unless another one ended the migration before."""
+    if run.expectation.ending not in _REACHES_DEVICES:
+        return []
+    found = []
+    for device in run.scenario.emulated:
+        for side, call, at in (
+            (Side.SOURCE, "read", device.save.error_at),
+            (Side.DESTINATION, "write", device.load.error_at),
+        ):
+            calls = run.seen(device.id, call, side)
+            if any(record.args["errno"] == errno.EIO for record in calls):
+                return []
+            if at is not None:
+                found.append(f"{device.id}: no {call} came to byte {at}")
+    return found
+
+
+def _not_continued(run: CheckedRun) -> list[str]:
+    """A second migration that no QEMU was left to make, but for one that hangs."""
+    records = run.named(Kind.SESSION, Side.HARNESS, "not_continued")
+    return [
+        f"{record.args['with']}: no QEMU runs the guest, or its migration goes on"
+        for record in records
+        if not run.endings.hung
+    ]
 
 
 def _idle_faults(run: CheckedRun) -> list[str]:

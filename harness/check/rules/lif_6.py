@@ -2,7 +2,8 @@
 
 Each command that was sent is answered, by a return or an error; one that is not answered
 within the monitor's time limit leaves no record of an answer.  The migration completes.
-Commands sent before the last configuration was loaded are those that met the load.
+A storm of which QEMU refuses each command meets no lock.  A migration that the scenario ends
+otherwise need not complete.  Commands sent before the last configuration was loaded are those that met the load.
 """
 
 from harness.action_plan import Storm, Target
@@ -12,6 +13,7 @@ from harness.check.rule import Findings, Rule
 from harness.check.run import CONFIG_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
+from harness.model.expectation import Ending
 
 found = Findings("LIF-6")
 
@@ -31,6 +33,8 @@ def judge(run: CheckedRun) -> Finding:
         return found.unknown(f"it did not end for another reason: {shape[0]}")
     if excuse := planned.excuse(run):
         return found.unknown(f"it did not end for another reason: {excuse}")
+    if not any(planned.was_taken(run, storm, record) for storm, record in storms):
+        return found.unknown("QEMU has refused each command of the storm")
     sent = met = 0
     for storm, began in storms:
         side = Side.SOURCE if storm.target is Target.SOURCE else Side.DESTINATION
@@ -56,6 +60,11 @@ def judge(run: CheckedRun) -> Finding:
             sent += len(asked)
             met += sum(record.t_ns < _loaded_ns(run) for record in asked)
     numbers = {"commands": sent, "before_all_was_loaded": met}
+    if not run.endings.is_completed and run.expectation.ending is not Ending.COMPLETED:
+        return found.unknown(
+            f"the migration did not complete for another reason: {run.expectation.ending}",
+            **numbers,
+        )
     if not run.endings.is_completed:
         return found.violated(
             "the migration did not complete in a storm of commands",

@@ -3,6 +3,8 @@
 It is wrong if a run whose plan did not happen is valid, and if one is UNKNOWN whose plan did.
 """
 
+import errno
+
 import pytest
 
 from harness.action_plan import Execute, Kill, Storm, Target, Tell, When, status
@@ -13,7 +15,7 @@ from harness.check.verdict import Outcome
 from harness.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
 from harness.history import Kind, Record
 from harness.model.expectation import expect
-from harness.scenario import DataPath, Lie, LoadBehaviour
+from harness.scenario import DataPath, Lie, LoadBehaviour, SaveBehaviour
 from tests.unit.check.histories import completed, find
 from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
 from tests.unit.check.story import DST, FACTS, SRC, device, scenario
@@ -169,6 +171,53 @@ def test_lie_that_changed_nothing_is_named(changed, why):
     missed = planned.missed(checked(lying(*changed)))
     expected = f"lies of the plan changed nothing: vfio0: wrong_byte of buffer 99: {why}"
     assert missed == (expected if why else "")
+
+
+# -- errors of a device ------------------------------------------------------------------
+
+READ = {"save": SaveBehaviour(error_at=30 << 20)}
+WRITE = {"load": LoadBehaviour(error_at=4 << 20)}
+
+
+@pytest.mark.parametrize(("fields", "call"), [(READ, "read"), (WRITE, "write")])
+@pytest.mark.parametrize("number", [0, errno.ENOMSG, errno.EIO])
+def test_error_that_never_came_is_named(fields, call, number):
+    """It lies behind the last byte; what ends a pre-copy is none."""
+    run = completed(scenario(device(**fields)))
+    side = SRC if call == "read" else DST
+    args = {"offset": 0, "asked": 9, "got": 0, "errno": number}
+    record = Record(run.records[-1].t_ns, side, Kind.DEVICE, call, args, "vfio0")
+    missed = planned.missed(checked(added(run, record)))
+    at = (30 if call == "read" else 4) << 20
+    expected = f"errors of the plan did not come: vfio0: no {call} came to byte {at}"
+    assert missed == ("" if number == errno.EIO else expected)
+
+
+def test_error_that_another_error_forestalls_is_not_named():
+    life = Life(scenario(device(**READ), device("vfio1", **WRITE)))
+    life.add(SRC, Kind.DEVICE, "read", "vfio0", offset=0, asked=9, got=0, errno=errno.EIO)
+    assert planned.missed(checked(life.history())) == ""
+
+
+def test_error_of_a_migration_that_is_refused_is_not_named():
+    life = Life(scenario(device(**WRITE), multifd=False))
+    assert planned.missed(checked(life.history())) == ""
+
+
+# -- a second migration ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_hung", [False, True])
+def test_second_migration_that_was_not_made_is_named(is_hung):
+    """Wrong the other way round: a QEMU that hangs is to blame, and no plan."""
+    life = Life(scenario(then=scenario()))
+    if is_hung:
+        life.hangs(DST)
+    life.add("harness", Kind.SESSION, "not_continued", **{"with": "again"})
+    run = checked(life.history())
+    words = "the second migration was not made: again: no QEMU runs the guest"
+    assert planned.missed(run).startswith(words) is not is_hung
+    assert planned.excuse(run) == ""
 
 
 # -- faults ------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history.records import Record
+from harness.history.records import Kind, Record
 from tests.unit.check.histories import changed, completed, find
-from tests.unit.check.lives import STORM, Life, stormy
+from tests.unit.check.lives import CANCEL, STORM, Life, stormy
 from tests.unit.check.story import DST, SRC, scenario
 
 STORMY = scenario(actions=(STORM,))
@@ -51,6 +51,36 @@ def test_error_is_an_answer():
         for r in run.records
     ]
     assert find(changed(run, records), "LIF-6").outcome is Outcome.VALID
+
+
+def storm_with(refused):
+    run = storm()
+    began = next(record for record in run.records if record.name == "action")
+    args = {"position": 0, "how": "done", "sent": 3, "refused": refused}
+    end = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "action_ended", args)
+    assert end.t_ns > began.t_ns
+    return find(changed(run, [*run.records, end]), "LIF-6")
+
+
+def test_storm_of_refused_commands_met_nothing():
+    """Wrong the other way round: one that is accepted meets the load."""
+    refused = {name: "CommandNotFound: no" for name in STORM.commands}
+    assert storm_with(refused).outcome is Outcome.UNKNOWN
+    del refused["query-pci"]
+    assert storm_with(refused).outcome is Outcome.VALID
+
+
+def test_migration_that_the_scenario_cancels_need_not_complete_in_a_storm():
+    life = Life(scenario(actions=(STORM, CANCEL)))
+    life.act()
+    life.act(1)
+    life.cancelled()
+    life.asked(SRC)
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(life.history(), "LIF-6")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "stopped by an action" in finding.sentence
 
 
 def failing() -> Life:
