@@ -26,8 +26,10 @@ _TRANSFERS = {
 
 
 def is_cancel(action: Action) -> bool:
-    """Whether ``action`` cancels the migration."""
-    return isinstance(action, Execute) and action.effect == CANCEL
+    """Whether ``action`` cancels the migration; a destination has none that it could cancel."""
+    return (
+        isinstance(action, Execute) and action.effect == CANCEL and action.target is Target.SOURCE
+    )
 
 
 def ends_a_side(action: Action) -> TypeGuard[Kill | Execute]:

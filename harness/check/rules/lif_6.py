@@ -3,7 +3,8 @@
 Each command that was sent is answered, by a return or an error; one that is not answered
 within the monitor's time limit leaves no record of an answer.  The migration completes.
 A storm of which QEMU refuses each command meets no lock.  A migration that the scenario ends
-otherwise need not complete.  Commands sent before the last configuration was loaded are those that met the load.
+otherwise need not complete.  Commands sent before the last configuration was loaded are those that
+met the load.
 """
 
 from harness.action_plan import Storm, Target

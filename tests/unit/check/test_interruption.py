@@ -327,6 +327,13 @@ def test_commands_that_may_stop_a_migration(command, stops):
     assert interruption.may_stop(does(command)) is stops
 
 
+@pytest.mark.parametrize(("target", "is_one"), [(Target.SOURCE, True), (Target.DESTINATION, False)])
+def test_cancel_of_the_destination_cancels_nothing(target, is_one):
+    cancel = Execute(when=WHEN, target=target, command="migrate_cancel")
+    assert interruption.is_cancel(cancel) is is_one
+    assert interruption.may_stop(cancel) is is_one
+
+
 def test_command_that_must_be_refused_is_not_asked_about_unless_it_is_done():
     refused = Execute(
         when=WHEN, target=Target.SOURCE, command="migrate_cancel", refused_with="not now"

@@ -64,7 +64,7 @@ def storm_with(refused):
 
 def test_storm_of_refused_commands_met_nothing():
     """Wrong the other way round: one that is accepted meets the load."""
-    refused = {name: "CommandNotFound: no" for name in STORM.commands}
+    refused = dict.fromkeys(STORM.commands, "CommandNotFound: no")
     assert storm_with(refused).outcome is Outcome.UNKNOWN
     del refused["query-pci"]
     assert storm_with(refused).outcome is Outcome.VALID
