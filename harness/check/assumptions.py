@@ -1,10 +1,38 @@
 """What has to hold before a requirement can be judged.  Checked first, told by name."""
 
 import enum
+from fnmatch import fnmatchcase
 
+from harness.check import run as seen
 from harness.check.endings import PEERS
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Side
+
+_READ = {
+    Side.SOURCE: (
+        seen.SAVE_SETUP,
+        seen.SAVE_BLOCK,
+        seen.SAVE_THREAD_START,
+        seen.SAVE_THREAD_END,
+        seen.SAVE_MAIN_START,
+        "vfio_migration_set_device_state",
+    ),
+    Side.DESTINATION: (
+        seen.INCOMING,
+        seen.STARVED,
+        seen.LOAD_START,
+        seen.LOAD_END,
+        seen.THREAD_START,
+        seen.THREAD_END,
+        seen.CONFIG_START,
+        seen.CONFIG_END,
+        seen.MAIN_DATA,
+        "multifd_recv_thread_start",
+        "multifd_recv_thread_end",
+        "multifd_recv_unfill",
+    ),
+}
+"""Trace events whose absence means something to the rules."""
 
 
 class Assumption(enum.Enum):
@@ -59,6 +87,8 @@ def _traced(run: CheckedRun, side: Side) -> str:
     facts = run.manifest.source if side is Side.SOURCE else run.manifest.destination
     if not run.scenario.trace:
         return "the scenario enables no trace events"
+    if absent := [event for event in _READ[side] if not _is_enabled(event, run.scenario.trace)]:
+        return f"the scenario's trace patterns leave out {absent[0]} of the {side} QEMU"
     if not facts.trace_events:
         return f"the {side} QEMU was built without the log trace backend"
     if not run.has_trace(side):
@@ -68,3 +98,12 @@ def _traced(run: CheckedRun, side: Side) -> str:
         if "vfio_" in line or "multifd_" in line:
             return f"the trace of the {side} QEMU has a line that cannot be read: {line[:80]!r}"
     return ""
+
+
+def _is_enabled(event: str, patterns: tuple[str, ...]) -> bool:
+    """Whether QEMU traces ``event``; a pattern behind ``-`` disables again (``-trace``)."""
+    is_enabled = False
+    for pattern in patterns:
+        if fnmatchcase(event, pattern.removeprefix("-")):
+            is_enabled = not pattern.startswith("-")
+    return is_enabled

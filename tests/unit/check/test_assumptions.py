@@ -7,6 +7,7 @@ from harness.check.assumptions import Assumption, check
 from harness.check.damage import one, swap
 from harness.check.run import CheckedRun
 from harness.history import Kind, Record
+from harness.history.rundir import History
 from harness.model.expectation import expect
 from tests.unit.check.histories import (
     DST,
@@ -90,6 +91,27 @@ def test_trace_that_was_not_asked_for():
     found = broken(completed(scenario(trace=())))
     assert found[A.SOURCE_TRACE] == "the scenario enables no trace events"
     assert found[A.DESTINATION_TRACE] == "the scenario enables no trace events"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "absent"),
+    [
+        (("vfio_*", "multifd_*"), {}),
+        (("*",), {}),
+        (("multifd_*",), {A.SOURCE_TRACE: "vfio_save_setup", A.DESTINATION_TRACE: "vfio_load_"}),
+        (("vfio_*",), {A.DESTINATION_TRACE: "multifd_recv_thread_start"}),
+        (("*", "-vfio_load_bufs_*"), {A.DESTINATION_TRACE: "vfio_load_bufs_thread_start"}),
+        (("*", "-vfio_load_bufs_*", "vfio_*"), {}),
+    ],
+)
+def test_trace_that_leaves_out_events_which_the_rules_read(patterns, absent):
+    """Wrong the other way round: with all of them enabled, an absent event did not happen."""
+    run = good("multifd")
+    of = msgspec.structs.replace(run.scenario, trace=patterns)
+    found = broken(History(of, run.manifest, run.records))
+    assert set(found) == set(absent)
+    for assumption, event in absent.items():
+        assert f"patterns leave out {event}" in found[assumption]
 
 
 def test_trace_that_the_build_cannot_write():
