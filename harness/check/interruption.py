@@ -63,6 +63,7 @@ def allow_stop(run: CheckedRun) -> None:
     ending = run.expectation.ending
     if ending not in (
         Ending.COMPLETED,
+        Ending.HANDSHAKE_REFUSED,
         Ending.DEVICE_ERROR,
         Ending.REFUSED_IN_LOAD,
         Ending.WAITING,

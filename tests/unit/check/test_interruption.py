@@ -7,6 +7,7 @@ from harness.check import interruption, planned
 from harness.check.run import CheckedRun
 from harness.history import Kind
 from harness.model.expectation import Ending, expect
+from harness.scenario import Tls, TlsMismatch
 from tests.unit.check.histories import completed, without
 from tests.unit.check.lives import (
     CANCEL,
@@ -325,6 +326,15 @@ def does(command):
 )
 def test_commands_that_may_stop_a_migration(command, stops):
     assert interruption.may_stop(does(command)) is stops
+
+
+def test_action_that_stops_a_handshake_leaves_nothing_to_refuse():
+    """Without the action the handshake must be refused."""
+    life = Life(scenario(actions=(CANCEL,), tls=Tls.PSK, tls_mismatch=TlsMismatch.KEY), ("setup",))
+    assert ending(life.history()) is Ending.HANDSHAKE_REFUSED
+    life.act()
+    life.cancelled()
+    assert ending(life.history()) is Ending.STOPPED
 
 
 @pytest.mark.parametrize(("target", "is_one"), [(Target.SOURCE, True), (Target.DESTINATION, False)])
