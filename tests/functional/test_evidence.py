@@ -13,6 +13,7 @@ from harness.model.expectation import expect
 from harness.run import Run
 from harness.scenario import (
     MIB,
+    DataPath,
     EmulatedDevice,
     LoadBehaviour,
     OnOffAuto,
@@ -90,6 +91,24 @@ async def test_guest_that_is_reset_in_pre_copy_ends_the_migration(judged, kept) 
     assert cause == "the guest was reset while vfio0 was in PRE_COPY"
     errors = {r.args["errno"] for r in run.history.records if r.name == "read"}
     assert 9 not in errors, "EBADF: the harness has taken the descriptor away"
+
+
+@pytest.mark.requirement("RUN")
+async def test_guest_that_is_reset_while_it_is_loaded_may_end_the_migration(judged) -> None:
+    reset = Execute(
+        when=status(Target.SOURCE, "device"), target=Target.DESTINATION, command="system_reset"
+    )
+    slow = _device(data_path=DataPath.SUPERVISED, save=SaveBehaviour(read_delay_s=0.1))
+    run = await judged(Scenario(name="reset", devices=(slow,), actions=(reset,)))
+    finding = run.verdict.finding("RUN")
+    assert finding.outcome is not Outcome.VIOLATED
+    assert "the destination's guest was reset while vfio0 was in RESUMING" in finding.sentence
+
+
+@pytest.mark.requirement("LIF-5")
+async def test_source_does_not_learn_of_a_failed_write_without_a_return_path(judged, kept) -> None:
+    failing = _device(load=LoadBehaviour(error_at=MIB))
+    kept(await judged(Scenario(name="blind", devices=(failing,), return_path=False)), "LIF-5")
 
 
 @pytest.mark.requirement("ORD-4")

@@ -299,3 +299,36 @@ async def test_cancel_over_a_stuck_network_says_what_was_seen(judged, kept) -> N
     assert deadline.kind is Kind.SESSION
     assert deadline.args["waited_s"] == 5.0
     assert deadline.args["waiting_for"].startswith("the end of destination, once the other side")
+
+
+# -- what the harness does too, and what nobody can reach ----------------------------------
+
+
+@pytest.mark.requirement("RUN")
+async def test_second_migrate_that_is_refused_is_no_refusal_of_the_first(judged) -> None:
+    again = on_source("migrate", arguments={"uri": "unix:nowhere"}, refused_with="in progress")
+    run = await judged(scenario(again))
+    assert "both sides completed" in sentence(run)
+
+
+@pytest.mark.requirement("RUN")
+async def test_read_error_behind_the_last_byte_does_not_come(judged) -> None:
+    device = EmulatedDevice(id="vfio0", size=MIB, save=SaveBehaviour(error_at=2 * MIB))
+    run = await judged(scenario(devices=(device,)))
+    assert "no read came to byte 2097152" in sentence(run, outcome=Outcome.UNKNOWN)
+
+
+@pytest.mark.requirement("RUN")
+async def test_second_migration_of_a_guest_that_is_gone_is_not_made(judged) -> None:
+    leave = on_source("quit")
+    run = await judged(
+        scenario(leave, parameters=STAYS_ACTIVE, then=Scenario(name="again", devices=(PLAIN,)))
+    )
+    assert "the second migration was not made" in sentence(run, outcome=Outcome.UNKNOWN)
+
+
+@pytest.mark.requirement("ORD-4", "ORD-5", "SET-4", "STA-3")
+async def test_events_that_are_not_traced_are_not_missed(judged) -> None:
+    run = await judged(scenario(trace=("multifd_*",)))
+    for requirement in ("ORD-1", "ORD-4", "ORD-5", "SET-4", "STA-3"):
+        assert "patterns leave out vfio_" in sentence(run, requirement, Outcome.UNKNOWN)
