@@ -51,6 +51,8 @@ def judge(run: CheckedRun) -> Finding:
             asked = _since(run, side, command, "execute", began)
             answered = [*_since(run, side, command, "return", began),
                         *_since(run, side, command, "error", began)]  # fmt: skip
+            if len(answered) < len(asked) and interruption.was_ended(run, side):
+                return found.unknown(f"the scenario has ended the {side} in the storm")
             if len(answered) < len(asked):
                 return found.violated(
                     f"the {side} did not answer {command} {len(asked) - len(answered)} times",

@@ -4,7 +4,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.records import Kind, Record
 from tests.unit.check.histories import changed, completed, find
-from tests.unit.check.lives import CANCEL, STORM, Life, stormy
+from tests.unit.check.lives import CANCEL, KILL_DESTINATION, STORM, Life, stormy
 from tests.unit.check.story import DST, SRC, scenario
 
 STORMY = scenario(actions=(STORM,))
@@ -40,6 +40,19 @@ def test_command_that_is_not_answered():
     assert finding.outcome is Outcome.VIOLATED
     assert finding.sentence == "the destination did not answer query-pci 3 times"
     assert finding.evidence[-1].name == "execute"
+
+
+def test_command_that_a_planned_end_leaves_unanswered():
+    life = Life(scenario(actions=(STORM, KILL_DESTINATION)))
+    life.act()
+    life.add(DST, Kind.QMP, "execute", command="query-pci", arguments={})
+    life.act(1)
+    life.killed(DST)
+    life.status(SRC, "failed")
+    life.quit(SRC)
+    finding = find(life.history(), "LIF-6")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence == "the scenario has ended the destination in the storm"
 
 
 def test_error_is_an_answer():
