@@ -24,6 +24,9 @@ _OWNED = frozenset({"id", "addr", "bus", "fd", "iommufd", "host", "sysfsdev", "m
 """Properties of vfio-pci that say which device it is and where: the harness sets them."""
 _OF_TLS = frozenset({"tls-creds", "tls-hostname", "tls-authz"})
 _QUEUE_LIMIT = "x-migration-max-queued-buffers-size"
+_QEMU_MIB = 128
+"""What a QEMU needs besides RAM and state: with 64 MiB of RAM it started within 200 MiB, and
+aborted within 140 (10.0.13 and 11.1.3)."""
 _ON = frozenset({"on", "true", "yes", "y"})
 _OFF = frozenset({"off", "false", "no", "n"})
 
@@ -130,6 +133,12 @@ def _settings(scenario: Scenario) -> Iterator[str]:
         yield (
             f"parameters.multifd-channels is {channels!r} and channels is {scenario.channels}: "
             "give channels alone"
+        )
+    needed_mib = scenario.ram_mib + _QEMU_MIB + -(-scenario.state_size // MIB)
+    if 0 < scenario.memory_limit_mib < needed_mib:
+        yield (
+            f"memory_limit_mib is {scenario.memory_limit_mib}: with RAM and state of its devices a "
+            f"QEMU needs {needed_mib}, or it ends as it starts"
         )
     has_return_path = scenario.capabilities.get("return-path", scenario.return_path)
     if scenario.transport is Transport.FILE and has_return_path:

@@ -174,6 +174,7 @@ def test_property_and_field_say_the_same(fields, is_right):
         ({"parameters": {"tls-creds": "x"}}, "parameters.tls-creds is 'x': the harness sets it"),
         ({"parameters": {"tls-hostname": "x"}}, "parameters.tls-hostname is 'x'"),
         ({"transport": Transport.FILE}, "return_path is true and transport is 'file'"),
+        ({"memory_limit_mib": 100}, "memory_limit_mib is 100: with RAM and state of its devices"),
     ],
 )
 def test_setting_that_contradicts_another(fields, words):
@@ -190,6 +191,8 @@ def test_setting_that_contradicts_another(fields, words):
         {"parameters": {"multifd-channels": 4, "max-bandwidth": 1, "downtime-limit": 0}},
         {"transport": Transport.FILE, "return_path": False},
         {"return_path": False},
+        {"memory_limit_mib": 0},
+        {"memory_limit_mib": 256},
     ],
 )
 def test_setting_that_contradicts_nothing(fields):
