@@ -233,18 +233,28 @@ def _deadline(scenario: Scenario) -> Iterator[str]:
         if not _completes(device):
             return
     for device in scenario.emulated:
-        total = device.total_size
-        ask = min(MIB, device.reported_size or MIB)
-        for what, sizes, delay_s in (
-            ("read", device.save.read_sizes, device.save.read_delay_s),
-            ("write", device.load.write_sizes, device.load.write_delay_s),
-        ):
-            calls = _least_calls(total, sizes, ask)
+        for what, calls, delay_s in _delays(device):
             if calls * delay_s > scenario.deadline_s:
                 yield (
                     f"deadline_s is {scenario.deadline_s:g}: {device.id} needs "
                     f"{calls * delay_s:g} s for {calls} {what}s with {what}_delay_s {delay_s:g}"
                 )
+
+
+def delays_s(scenario: Scenario) -> float:
+    """Seconds that a device of ``scenario`` needs for all of its state, on one side."""
+    needs = [calls * delay for device in scenario.emulated for _, calls, delay in _delays(device)]
+    return max(needs, default=0.0)
+
+
+def _delays(device: EmulatedDevice) -> Iterator[tuple[str, int, float]]:
+    """Read or write, how many of them there are at least, and the delay of each in seconds."""
+    ask = min(MIB, device.reported_size or MIB)
+    for what, sizes, delay_s in (
+        ("read", device.save.read_sizes, device.save.read_delay_s),
+        ("write", device.load.write_sizes, device.load.write_delay_s),
+    ):
+        yield what, _least_calls(device.total_size, sizes, ask), delay_s
 
 
 def _completes(device: EmulatedDevice) -> bool:

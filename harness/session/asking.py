@@ -3,12 +3,20 @@
 import asyncio
 import contextlib
 
+from harness import scenario_checks
 from harness.errors import QmpTimeout, VMError
+from harness.scenario import Scenario
 from harness.session.peer import Peer
 from harness.vm import migration
 
 SETTLE_S = 5.0
 """For the other side to end once one has failed, and for a source to run again."""
+
+
+def settle_s(scenario: Scenario) -> float:
+    """Seconds for the other side to end: a device that is slow may still be read or written."""
+    most_s = SETTLE_S + scenario_checks.delays_s(scenario)
+    return max(SETTLE_S, min(most_s, scenario.deadline_s))
 
 
 async def how_it_went(peer: Peer) -> None:

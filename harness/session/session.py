@@ -406,7 +406,8 @@ class Session:
         try:
             found = await self._activity.until(one_failed_or_all_ended, waits_s)
             if None in found:
-                waits_s = _QUIET_S if self.scenario.tls_mismatch else asking.SETTLE_S
+                is_mismatch = self.scenario.tls_mismatch is not None
+                waits_s = _QUIET_S if is_mismatch else asking.settle_s(self.scenario)
                 since = ", once the other side had ended,"
                 found = await self._activity.until(all_ended, waits_s)
         except TimeoutError:

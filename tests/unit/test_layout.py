@@ -15,7 +15,6 @@ MAX_LINES = 600  # one thought is not split for a number: most files have a quar
 # test file takes the line out, and nobody adds one.
 UNTESTED: set[str] = {
     # All of these needs QEMU: tests/functional.
-    "harness/session/asking.py",
     "harness/session/peer.py",
     "harness/session/replay.py",
     "harness/session/session.py",
