@@ -408,7 +408,7 @@ class Session:
             if None in found:
                 is_mismatch = self.scenario.tls_mismatch is not None
                 waits_s = _QUIET_S if is_mismatch else asking.settle_s(self.scenario)
-                since = ", once the other side had ended,"
+                since = " after the other side had ended"
                 found = await self._activity.until(all_ended, waits_s)
         except TimeoutError:
             if self.scenario.tls_mismatch and migration.listens_on(

@@ -299,7 +299,7 @@ async def test_cancel_over_a_stuck_network_says_what_was_seen(judged, kept) -> N
     (deadline,) = [r for r in run.history.records if r.name == "deadline"]
     assert deadline.kind is Kind.SESSION
     assert deadline.args["waited_s"] == asking.settle_s(run.history.scenario)
-    assert deadline.args["waiting_for"].startswith("the end of destination, once the other side")
+    assert deadline.args["waiting_for"].startswith("the end of destination after the other side")
 
 
 # -- what the harness does too, and what nobody can reach ----------------------------------

@@ -101,7 +101,7 @@ def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     if run.expectation.ending is Ending.STOPPED:
         if (reset := interruption.reset_in_transfer(run)) is not None:
             return _after_reset(run, *reset, numbers)
-        return found.valid("no QEMU died unasked; how it ended is LIF-3's and LIF-4's", **numbers)
+        return found.valid("neither QEMU crashed; see LIF-3 or LIF-4", **numbers)
     if run.expectation.ending in (Ending.WAITING, Ending.OPEN):
         return _waiting(run, numbers)
     return _failed(run, numbers)

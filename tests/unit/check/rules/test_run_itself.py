@@ -388,7 +388,7 @@ def test_hang_where_only_completion_and_refusal_are_open():
 def test_run_that_was_stopped_is_judged_by_the_rules_of_what_stopped_it():
     finding = find(good("cancelled"), "RUN")
     assert finding.outcome is Outcome.VALID
-    assert finding.sentence == "no QEMU died unasked; how it ended is LIF-3's and LIF-4's"
+    assert finding.sentence == "neither QEMU crashed; see LIF-3 or LIF-4"
 
 
 def test_qemu_that_dies_of_being_stopped_is_a_crash():
