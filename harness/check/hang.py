@@ -48,6 +48,11 @@ class Cause(NamedTuple):
     shape: str
 
 
+def side_of(found: Cause) -> Side:
+    """Which QEMU hangs in it."""
+    return Side.SOURCE if found.shape.startswith("send-") else Side.DESTINATION
+
+
 def cause(run: CheckedRun, deadline: Record) -> Cause | None:
     """Who waits for what at ``deadline``; None: it is no known shape."""
     return (

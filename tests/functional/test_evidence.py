@@ -108,7 +108,12 @@ async def test_guest_that_is_reset_while_it_is_loaded_may_end_the_migration(judg
 @pytest.mark.requirement("LIF-5")
 async def test_source_does_not_learn_of_a_failed_write_without_a_return_path(judged, kept) -> None:
     failing = _device(load=LoadBehaviour(error_at=MIB))
-    kept(await judged(Scenario(name="blind", devices=(failing,), return_path=False)), "LIF-5")
+    run = await judged(Scenario(name="blind", devices=(failing,), return_path=False))
+    finding = run.verdict.finding("LIF-5")
+    if finding.outcome is Outcome.UNKNOWN:  # the source may end the stream first
+        assert "may be about the end of the stream" in finding.sentence
+        return
+    kept(run, "LIF-5")
 
 
 @pytest.mark.requirement("ORD-4")

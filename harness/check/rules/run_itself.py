@@ -419,6 +419,10 @@ def _killed(run: CheckedRun) -> tuple[object, ...] | None:
             and not any(signal.t_ns < asked[0].t_ns for signal in signals)
         ):
             what = f"the {side} QEMU did not quit when told to; SIGKILL ended it"
+            stuck = [each for each in run.endings.hung if each.side is side]
+            cause = hang.cause(run, stuck[0]) if stuck else None
+            if cause is not None and hang.side_of(cause) is side:
+                return f"{what}: {cause.words}", cause.shape, *cause.records, asked[0], record
             return what, f"{side}-did-not-quit", asked[0], record
     return None
 

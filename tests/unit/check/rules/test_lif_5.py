@@ -112,6 +112,18 @@ def without_return_path(side, said: str = NAMED):
     return verdict(life)
 
 
+def test_end_of_the_stream_may_come_before_the_destination_names_its_device():
+    """Without a return path the source ends by itself; with one it waits for the destination."""
+    words = "Unexpected end-of-file before all data were read"
+    finding = without_return_path(DST, words)
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "may be about the end of the stream" in finding.sentence
+    life = both_fail(DST, words)
+    life.add(DST, Kind.TRACE, "vfio_load_bufs_thread_start", "vfio0", name="VFIO_FD9")
+    life.asked(SRC)
+    assert verdict(life).outcome is Outcome.VIOLATED
+
+
 def test_source_may_complete_where_no_return_path_reports_the_failure():
     finding = without_return_path(DST)
     assert finding.outcome is Outcome.VALID

@@ -168,6 +168,23 @@ def test_kill_of_a_qemu_that_was_not_asked_to_quit_says_nothing():
     assert find(ending(run, DST, signal=9, status=-1), "RUN").outcome is Outcome.VALID
 
 
+def test_quit_that_meets_a_known_hang_is_that_hang():
+    """Else a hang that is known has another shape for each thing that it keeps from ending."""
+    run = good("multifd")
+    quit_ns = one(run.records, "execute", side=SRC, command="quit").t_ns
+    shown = [
+        Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
+        Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
+    ]
+    hung = Record(quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "the end"})
+    killed = ending(changed(run, [*run.records, *shown, hung]), SRC, signal=9, status=-1)
+    assert find(killed, "RUN").shape == "send-sync-waits-for-ended-channel"
+    other = msgspec.structs.replace(hung, side=DST)
+    killed = ending(changed(run, [*run.records, *shown, other]), DST, signal=9, status=-1)
+    words = find(killed, "RUN")
+    assert words.outcome is Outcome.VIOLATED
+
+
 # -- migrations that must complete -------------------------------------------------------
 
 
