@@ -67,7 +67,7 @@ enter() { # ROOT COMMAND
         mount -t tmpfs -o mode=755 tmpfs "$1/run"
         root=$1 command=$2
         shift 2
-        exec chroot "$root" env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+        exec chroot "$root" env --default-signal=INT,QUIT --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
             LANG=C.UTF-8 CI=true "$@" sh -c "cd /harness && exec $command"' \
         sh "$root" "$2" "${keep[@]}" </dev/null
 }
