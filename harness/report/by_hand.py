@@ -26,7 +26,7 @@ _DEVICES = '"${devices[@]}"'
 # would not do (unix(7)).
 _SOCKET = {"transport": "socket", "type": "unix", "path": "sockets/migration"}
 _TO_RELAY = {**_SOCKET, "path": "sockets/relay"}
-_RELAY = """vfio-multifd relay --scenario "$here/scenario.json" \\
+_RELAY = """tied vfio-multifd relay --scenario "$here/scenario.json" \\
     --listen unix:sockets/relay --to unix:sockets/migration >"$work/relay.jsonl" &
 pid[relay]=$!
 until grep -qs listening "$work/relay.jsonl"; do

@@ -43,7 +43,9 @@ command -v vfio-multifd >/dev/null || {
 }
 
 devices=(@devices@) # `vfio-multifd serve` puts the devices in this place
-serve() { exec vfio-multifd serve --scenario "$here/scenario.json" --side "$1" -- "${@:2}"; }
+# Should this script be killed, what it has started ends, too.
+tied() { exec setpriv --pdeathsig TERM -- "$@"; }
+serve() { tied vfio-multifd serve --scenario "$here/scenario.json" --side "$1" -- "${@:2}"; }
 
 # shellcheck disable=SC2054 # the commas are those of QEMU's options
 source=(

@@ -116,3 +116,37 @@ def test_interrupted_harness_cleans_up_and_says_so(
     assert all(_has_ended(pidfd) for pidfd in pidfds)
     assert _are_gone(sockets)
     assert not list(results_dir.rglob(FOLDER))
+
+
+def test_sigkill_of_a_by_hand_script_ends_what_it_has_started(
+    results_dir: Path, qemu_src: Path, tmp_path: Path
+) -> None:
+    """Its children are told by the kernel: the script itself cannot any more."""
+    path = tmp_path / "scenario.json"
+    slow = EmulatedDevice(id="vfio0", load=LoadBehaviour(write_delay_s=0.5), size=4 * MIB)
+    path.write_bytes(to_json(Scenario(name="slow", qemu=str(qemu_src), devices=(slow,))))
+    made = [sys.executable, "-m", "harness.cli", "run", str(path), "--runs", str(results_dir)]
+    subprocess.run(made, check=False, capture_output=True, timeout=DEADLINE_S)
+    (run,) = results_dir.iterdir()
+    tools = Path(sys.executable).parent
+    with subprocess.Popen(
+        ["bash", str(run / "by-hand.sh"), str(tmp_path / "by-hand")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
+    ) as script:
+        assert script.stdout is not None
+        said = []
+        for line in script.stdout:  # the answer to a command: both QEMUs are up
+            said.append(line)
+            if '"return"' in line:
+                break
+        pids = _descendants(script.pid)
+        qemus = [pid for pid in pids if "-machine" in Path(f"/proc/{pid}/cmdline").read_text()]
+        assert len(qemus) >= 2, "".join(said)
+        pidfds = [os.pidfd_open(pid) for pid in qemus]
+        script.kill()
+        assert all(_has_ended(pidfd) for pidfd in pidfds)
+        for pidfd in pidfds:
+            os.close(pidfd)
