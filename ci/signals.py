@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import harness
 from harness.fault_plan import Order, Reorder
 from harness.scenario import MIB, EmulatedDevice, Scenario, Tls, Transport, to_json
 from harness.vm import builds
@@ -38,6 +39,9 @@ _PYTHON = (sys.executable, "-m", "harness.cli")
 _ROOT = Path(__file__).resolve().parents[1]
 _WAIT_S = 60.0
 _ENDED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+_PACKAGE = Path(harness.__file__).parent
+"""A traceback without a line of it is of Python's own start."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ def signalled(place: Place, name: str, moment_s: float, chance: random.Random) -
     if is_after:
         return Try(number, moment_s, 0.0, "after", tuple(wrong), said)
     is_before = process.returncode == -number or (
-        number is signal.SIGINT and "Traceback" in said and "/harness/" not in said
+        number is signal.SIGINT and "Traceback" in said and f'File "{_PACKAGE}/' not in said
     )
     if not has_ended:
         wrong.append(f"it did not end within {_WAIT_S:g} s")

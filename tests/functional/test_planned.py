@@ -84,6 +84,8 @@ def last_answer(run: Run, side: Side) -> str:
 async def test_guest_that_was_paused_in_pre_copy_arrives_paused(judged, kept, return_path) -> None:
     planned = scenario(STOP, COMPLETE, parameters=STAYS_ACTIVE, return_path=return_path)
     run = await judged(planned)
+    if "SET-9" in run.verdict.with_outcome(Outcome.VIOLATED):  # what was queued may be lost
+        kept(run, "SET-9", case="no return path")
     kept(run, "RUN", "ORD-1")
     assert sentence(run).endswith("; the guest arrived paused")
     assert last_answer(run, Side.DESTINATION) == "paused"

@@ -100,7 +100,9 @@ def test_cancel_that_is_told_as_a_failure():
     assert "reports that the migration failed" in finding.sentence
 
 
-@pytest.mark.parametrize(("alive", "words"), [(True, ""), (False, ", and its main loop stands")])
+@pytest.mark.parametrize(
+    ("alive", "words"), [(True, ""), (False, ", and its main loop is blocked")]
+)
 def test_source_that_does_not_end(alive, words):
     life = Life(scenario(actions=(CANCEL,)))
     life.act()
