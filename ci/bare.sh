@@ -59,7 +59,7 @@ enter() { # ROOT COMMAND
         esac
     done < <(env)
     # unshare ignores SIGTERM while it waits; with it all in the root are killed.
-    trap 'kill -KILL "$child" 2>/dev/null; clean_up' EXIT
+    trap 'kill -KILL "$child" 2>/dev/null || true; clean_up' EXIT
     # shellcheck disable=SC2016  # the inner shell expands these
     killable unshare --mount --pid --fork --kill-child=KILL sh -c '
         set -eu
