@@ -51,7 +51,7 @@ def judge(run: CheckedRun) -> Finding:
         hung = interruption.stuck(run, peer)
         if hung:
             return _stuck(run, what, failed, hung, f"{peer}-did-not-end")
-    is_blind = side is Side.DESTINATION and not run.scenario.return_path
+    is_blind = _is_blind(run, side)
     for peer in (Side.DESTINATION, Side.SOURCE):
         told = endings.status(peer)
         if told == "completed" and not (is_blind and peer is Side.SOURCE):
@@ -111,6 +111,11 @@ def _failures(run: CheckedRun, side: Side) -> list[Record]:
     return [record for record in calls if record.args["errno"] not in _NO_FAILURE]
 
 
+def _is_blind(run: CheckedRun, side: Side) -> bool:
+    """Whether the source cannot learn of a failure of ``side``."""
+    return side is Side.DESTINATION and not run.scenario.return_path
+
+
 def _unnamed(run: CheckedRun, what: str, failed: Record, said: words.Errors) -> Finding:
     """No error that was said after the failure names the device."""
     side, names = failed.side, _names(run, failed.side)
@@ -123,8 +128,7 @@ def _unnamed(run: CheckedRun, what: str, failed: Record, said: words.Errors) -> 
     if any(record.t_ns < failed.t_ns for record in run.wire("fault")):
         return found.unknown(f"{what}; the {side}'s error may be about the fault before it")
     record, text = said.certain[-1]
-    is_blind = side is Side.DESTINATION and not run.scenario.return_path
-    if is_blind and _END_OF_STREAM.search(text):
+    if _is_blind(run, side) and _END_OF_STREAM.search(text):
         # The source ends without the destination's word, and the stream with it.
         return found.unknown(f'{what}; "{text}" may be about the end of the stream')
     return found.violated(
