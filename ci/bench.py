@@ -25,11 +25,11 @@ from like_qemu_test import BareQemu
 from harness.check.judge import judge
 from harness.history import Record, Side
 from harness.history.rundir import CAPTURE, RunDir
+from harness.job.run import run_scenario
 from harness.proxy.address import UnixAddress
 from harness.proxy.capture import Capture
 from harness.proxy.chain import Chain
 from harness.proxy.relay import Relay
-from harness.run import run_scenario
 from harness.scenario import EmulatedDevice, Scenario, to_json
 from harness.session.replay import scenario_of
 from harness.session.session import Session

@@ -10,7 +10,7 @@
 # nobody knows, a missing file, Ctrl-C, a bug of the harness) ends with 255, at which git
 # stops the bisection.  Options: `vfio-multifd bisect --help`.
 #
-# Known deviations: a violation that harness/known_deviations.toml describes for that version
+# Known deviations: a violation that harness/check/known_deviations.toml describes for that version
 # of QEMU says nothing about a requirement (125 if nothing else was seen), so that an old
 # trouble does not hide the new one.  To bisect such a trouble give its name, as
 # `vfio-multifd repro` tells it.

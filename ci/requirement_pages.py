@@ -10,14 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import main_job
 from harness.check.deviations import Deviation
 from harness.check.judge import RULES
 from harness.check.rule import Rule, always
 from harness.history.builds import BuildFacts
+from harness.job.run import known_deviations
 from harness.model.expectation import expect
-from harness.run import known_deviations
-from harness.scenario import Scenario
+from harness.scenario import Scenario, main_job
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "requirements"

@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import harness
-from harness.fault_plan import Order, Reorder
 from harness.scenario import MIB, EmulatedDevice, Scenario, Tls, Transport, to_json
+from harness.scenario.fault_plan import Order, Reorder
 from harness.vm import builds
 
 LIMIT_S = 2.0

@@ -23,16 +23,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import findings, interrupt, main_job, private, scenario, scenario_checks
+from harness import interrupt, scenario
 from harness.check.deviations import Deviation
 from harness.check.judge import RULES, TITLES
 from harness.check.verdict import Outcome
 from harness.errors import HarnessError, PrerequisiteMissing, UsageError
-from harness.job import Settings, with_builds
+from harness.history import private
+from harness.job import findings, scenario_checks
+from harness.job.job import Settings, with_builds
+from harness.job.repro import migrations
+from harness.job.run import Run, known_deviations, run_scenario
 from harness.model.expectation import expect
-from harness.repro import migrations
-from harness.run import Run, known_deviations, run_scenario
-from harness.scenario import Scenario
+from harness.scenario import Scenario, main_job
 from harness.vm import builds
 from harness.vm.process import GUARD
 

@@ -9,12 +9,12 @@ from typing import TextIO
 import msgspec
 
 from harness.errors import UsageError, in_words, of_a_part
-from harness.fault_plan import FaultPlan
 from harness.proxy.address import Address, TcpAddress, UnixAddress
 from harness.proxy.build import build
 from harness.proxy.events import MAIN
 from harness.proxy.observer import Seen
 from harness.proxy.relay import Relay
+from harness.scenario.fault_plan import FaultPlan
 
 _LOOK_S = 1.0  # between two looks whether a fault has failed
 

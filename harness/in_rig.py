@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness import private
 from harness.devices.mdev_bus import MdevBus
 from harness.errors import LostVM, PrerequisiteMissing
+from harness.history import private
 from harness.history.rundir import RunDir
 from harness.rig import by_command, image, rig
 from harness.scenario import MdevDevice, Scenario, to_json

@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args
 import msgspec
 from allpairspy import AllPairs
 
-from harness import job, main_job, scenario
+from harness import scenario
 from harness.errors import UsageError
-from harness.scenario import Device, Scenario
+from harness.job import job
+from harness.scenario import Device, Scenario, main_job
 
 ALL_OF = "all"
 KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Device))

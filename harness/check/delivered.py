@@ -14,7 +14,6 @@ from typing import get_args
 import msgspec
 
 from harness.check.run import CONFIG_START, INCOMING, CheckedRun
-from harness.fault_plan import Fault
 from harness.history.records import Kind, Record, Side
 from harness.model.delivery import (
     CONFIG_STATE,
@@ -28,6 +27,7 @@ from harness.model.delivery import (
 from harness.model.expectation import DeviceExpectation, Ending, Expectation
 from harness.model.prediction import Outcome, Prediction, predict
 from harness.scenario import EmulatedDevice
+from harness.scenario.fault_plan import Fault
 
 LIMIT = "x-migration-max-queued-buffers-size"
 """Property of vfio-pci from QEMU 10.1, bytes."""

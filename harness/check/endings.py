@@ -14,9 +14,9 @@ then: answers to its questions, what a device holds, the ends of processes.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from harness.action_plan import Execute, may_end
 from harness.check import words
 from harness.history.records import Kind, Record, Side
+from harness.scenario.action_plan import Execute, may_end
 
 if TYPE_CHECKING:
     from harness.check.run import CheckedRun

@@ -9,13 +9,13 @@ from typing import TypeGuard
 
 import msgspec
 
-from harness.action_plan import PAUSES, Action, Execute, Kill, Target, is_quit
 from harness.check import guest, shown
 from harness.check.endings import OVER
 from harness.check.planned import done
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
+from harness.scenario.action_plan import PAUSES, Action, Execute, Kill, Target, is_quit
 
 CANCEL = "migrate_cancel"
 _TRANSFERS = {

@@ -11,12 +11,12 @@ import errno
 import re
 from collections.abc import Iterable, Iterator
 
-from harness import fault_plan
-from harness.action_plan import Action, Execute, Storm, is_quit
 from harness.check import hang
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
+from harness.scenario import fault_plan
+from harness.scenario.action_plan import Action, Execute, Storm, is_quit
 
 _WAITED_FOR = (Ending.COMPLETED, Ending.WAITING, Ending.OPEN)
 """Endings that a moment which never came may have changed."""

@@ -7,11 +7,11 @@ from typing import Protocol
 
 import msgspec
 
-from harness import strict_json
 from harness.errors import UsageError
-from harness.fault_plan import Fault, FaultPlan
-from harness.ranges import Deadline
-from harness.sizes import size_of
+from harness.scenario import strict_json
+from harness.scenario.fault_plan import Fault, FaultPlan
+from harness.scenario.ranges import Deadline
+from harness.scenario.sizes import size_of
 
 RUNS = Path("runs")
 

@@ -37,8 +37,9 @@ def _check(options: argparse.Namespace) -> int:
 
 def _words(path: Path, options: argparse.Namespace) -> tuple[str, bool]:
     """What is to be said of the scenario at ``path``, and whether it can be run."""
-    from harness import job, scenario, scenario_checks  # noqa: PLC0415
+    from harness import scenario  # noqa: PLC0415
     from harness.history import rundir  # noqa: PLC0415
+    from harness.job import job, scenario_checks  # noqa: PLC0415
     from harness.vm import fits  # noqa: PLC0415
 
     file = path / rundir.SCENARIO if path.is_dir() else path

@@ -25,6 +25,6 @@ def add(commands: Commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from harness import job  # noqa: PLC0415
+    from harness.job import job  # noqa: PLC0415
 
     return job.compare(options.before, options.after, is_json=options.json, complain=complain)

@@ -44,7 +44,8 @@ def add(commands: Commands) -> None:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from harness import job, measure, scenario  # noqa: PLC0415
+    from harness import scenario  # noqa: PLC0415
+    from harness.job import job, measure  # noqa: PLC0415
     from harness.report import measurement  # noqa: PLC0415
 
     rounds = measure.ROUNDS if options.rounds is None else options.rounds

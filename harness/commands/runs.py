@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from harness import device_argument
+from harness.commands import device_argument
 from harness.commands.arguments import (
     Commands,
     add_how_to_run,
@@ -94,7 +94,8 @@ def _add_recheck(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness import in_rig, job  # noqa: PLC0415
+    from harness import in_rig  # noqa: PLC0415
+    from harness.job import job  # noqa: PLC0415
 
     settings = job.Settings(
         qemu=options.qemu,
@@ -137,7 +138,7 @@ def _again(options: argparse.Namespace) -> list[str]:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from harness import job  # noqa: PLC0415
+    from harness.job import job  # noqa: PLC0415
 
     return job.replay(
         options.capture,
@@ -148,14 +149,14 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _repro(options: argparse.Namespace) -> int:
-    from harness import job, repro  # noqa: PLC0415
+    from harness.job import job, repro  # noqa: PLC0415
 
     settings = job.Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
     return repro.repro(options.name, settings, options.runs, options.trace_events, say)
 
 
 def _recheck(options: argparse.Namespace) -> int:
-    from harness import job  # noqa: PLC0415
+    from harness.job import job  # noqa: PLC0415
 
     return job.recheck(options.dir, is_json=options.json, complain=complain, reports=options.report)
 

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from harness.errors import HistoryError
-from harness.fault_plan import Fault
 from harness.history.records import Kind, Record
 from harness.scenario import Scenario
+from harness.scenario.fault_plan import Fault
 
 _IDX = {"idx": int}
 _NUMBERED = {"id": int}

@@ -17,7 +17,7 @@
                         SIGKILL leaves them
       migration.capture  what the source sent, if that was wanted (harness.proxy.capture)
 
-Nobody but its owner enters it or reads a file of it (harness.private): it holds a guest's
+Nobody but its owner enters it or reads a file of it (harness.history.private): it holds a guest's
 RAM and registers.  It is the working directory of its QEMUs.
 
 Judging reads the first three only.  Everything that can be wrong with them is a
@@ -34,10 +34,9 @@ from pathlib import Path
 import msgspec
 import xxhash
 
-from harness import private
 from harness import scenario as scenarios
 from harness.errors import HistoryError, UsageError, in_words, is_bad_path, refusal
-from harness.history import contract
+from harness.history import contract, private
 from harness.history.builds import BuildFacts
 from harness.history.records import Record
 from harness.scenario import Scenario

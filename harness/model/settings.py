@@ -11,8 +11,8 @@ hw/vfio/migration.c of QEMU 10.0.13 and 10.2.2, and seen on 10.0.13 and 11.1.3.
 from collections.abc import Iterator
 from typing import Any
 
-from harness.action_plan import Execute, Kill, Storm, Target
 from harness.scenario import Device, Scenario
+from harness.scenario.action_plan import Execute, Kill, Storm, Target
 
 TRANSFER = "x-migration-multifd-transfer"
 LIMIT = "x-migration-max-queued-buffers-size"

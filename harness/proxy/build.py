@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from harness import fault_plan as plan
 from harness.errors import UsageError
 from harness.proxy.chain import Chain
 from harness.proxy.faults.base import Fault
@@ -28,6 +27,7 @@ from harness.proxy.faults.reorder import Reorder
 from harness.proxy.faults.rewrite import Rewrite
 from harness.proxy.faults.stall_main import StallMain
 from harness.proxy.faults.truncate import Truncate
+from harness.scenario import fault_plan as plan
 
 FAULTS: dict[type[Any], type[Fault[Any]]] = {
     plan.CloseChannel: CloseChannel,

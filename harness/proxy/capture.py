@@ -24,9 +24,9 @@ from typing import IO, Final, Self
 import msgspec
 import xxhash
 
-from harness import private
 from harness import scenario as scenarios
 from harness.errors import HistoryError, UsageError, refusal
+from harness.history import private
 from harness.history.builds import BuildFacts
 from harness.proxy.events import MAIN
 from harness.scenario import Scenario

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.history import Side
-from harness.report.timeline import Buffer, DeviceStory, Memory, Span, Timeline
+from harness.measure.timeline import Buffer, DeviceStory, Memory, Span, Timeline
 
 _COLUMNS = 500
 """What lies within one of so many parts of the width is drawn as one; fewer where there are

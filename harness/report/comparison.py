@@ -18,7 +18,7 @@ import msgspec
 
 from harness.check.verdict import Outcome
 from harness.errors import LOST, HistoryError
-from harness.report.measured import Measured
+from harness.measure.measured import Measured
 from harness.report.summary import Entry
 from harness.report.words import build_words
 

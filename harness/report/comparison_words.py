@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from harness.measure.measured import Measured
 from harness.report.comparison import Change, Comparison, Pair, State
-from harness.report.measured import Measured
 
 _KIB = 1024
 

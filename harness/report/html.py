@@ -21,10 +21,10 @@ import harness
 from harness.check.verdict import Finding, Outcome
 from harness.history import Kind, Record, Side, rundir
 from harness.history.rundir import History, Manifest
+from harness.measure.measured import measured
+from harness.measure.timeline import Downtime, Timeline, Wait, timeline
 from harness.report.charts import Chart, charts, span_words
-from harness.report.measured import measured
 from harness.report.summary import Entry, Report, Row
-from harness.report.timeline import Downtime, Timeline, Wait, timeline
 from harness.report.words import (
     LEFT_OUT,
     WORDS,

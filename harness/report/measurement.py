@@ -7,9 +7,9 @@ import msgspec
 
 import harness
 from harness.errors import LOST
-from harness.report import series as stats
-from harness.report.measured import Measured
-from harness.report.series import Summary
+from harness.measure import series as stats
+from harness.measure.measured import Measured
+from harness.measure.series import Summary
 from harness.report.summary import INTERRUPTED
 from harness.scenario import EmulatedDevice, Scenario
 

@@ -17,7 +17,7 @@ import msgspec
 
 from harness.history import Kind, Record, Side
 from harness.history.rundir import History
-from harness.report.timeline import DeviceStory, Span, Timeline, timeline
+from harness.measure.timeline import DeviceStory, Span, Timeline, timeline
 
 Event = dict[str, Any]
 

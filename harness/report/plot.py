@@ -12,7 +12,7 @@ from typing import Final
 
 import jinja2
 
-from harness.report import series as stats
+from harness.measure import series as stats
 from harness.report.measurement import Measurement, Metric, metrics
 
 _TEMPLATE: Final = Path(__file__).with_suffix(".svg.j2")

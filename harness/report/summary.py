@@ -8,7 +8,7 @@ from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import LOST, USAGE, CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import SCENARIO, Manifest
-from harness.report.measured import Measured
+from harness.measure.measured import Measured
 from harness.report.words import ranges
 from harness.scenario import Scenario
 

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness import private
 from harness.errors import LostVM, UsageError
+from harness.history import private
 from harness.rig import command_line, image
 from harness.rig.accelerator import can_kvm_boot
 from harness.rig.follow import Pipe, follow

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from harness.action_plan import Action, ActionPlan, Execute, Kill, Storm, Target, Tell
 from harness.errors import LostVM, QmpError, QmpTimeout, VMError
+from harness.scenario.action_plan import Action, ActionPlan, Execute, Kill, Storm, Target, Tell
 from harness.session.log import Log, Watch
 from harness.vm.vm import Vm
 

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 
-from harness import scenario_checks
 from harness.errors import QmpTimeout, VMError
 from harness.scenario import Scenario
+from harness.scenario.delays import delays_s
 from harness.session.peer import Peer
 from harness.vm import migration
 
@@ -15,7 +15,7 @@ SETTLE_S = 5.0
 
 def settle_s(scenario: Scenario) -> float:
     """Seconds for the other side to end: a device that is slow may still be read or written."""
-    most_s = SETTLE_S + scenario_checks.delays_s(scenario)
+    most_s = SETTLE_S + delays_s(scenario)
     return max(SETTLE_S, min(most_s, scenario.deadline_s))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from harness.action_plan import When
 from harness.history import Kind, Record, Side
+from harness.scenario.action_plan import When
 
 Progress = Callable[[str], None]
 """Told each step of a session as it begins."""

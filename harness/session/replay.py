@@ -8,7 +8,6 @@ import msgspec
 
 from harness.devices.emulated import EmulatedDevices
 from harness.errors import HistoryError, LaunchError, of_a_part
-from harness.fault_plan import FaultPlan
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import History
@@ -16,6 +15,7 @@ from harness.proxy.address import from_qmp
 from harness.proxy.capture import Capture
 from harness.proxy.replay import Replayer
 from harness.scenario import Scenario
+from harness.scenario.fault_plan import FaultPlan
 from harness.session.link import idstrs_of
 from harness.session.peer import Peer
 from harness.session.session import Session

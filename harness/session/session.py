@@ -10,8 +10,7 @@ from typing import Any, Self
 import msgspec
 
 import harness
-from harness import interrupt, private
-from harness.action_plan import Target
+from harness import interrupt
 from harness.devices.emulated import expect_from
 from harness.errors import (
     LaunchError,
@@ -22,11 +21,12 @@ from harness.errors import (
     VMError,
     first_of,
 )
-from harness.history import Record, Side
+from harness.history import Record, Side, private
 from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
 from harness.proxy.capture import CaptureWriter
 from harness.scenario import MIB, Scenario, Transport
+from harness.scenario.action_plan import Target
 from harness.session import asking, capturing, convergence, guest_side, running_guest
 from harness.session.actions import Actions
 from harness.session.limit import Limit

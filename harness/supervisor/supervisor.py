@@ -18,9 +18,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any
 
-from harness import private
 from harness.errors import NotifError
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, private
 from harness.supervisor import seccomp
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.memory import Memfd, ProcessMemory

@@ -2,8 +2,8 @@
 
 Two folders, one for each side, with the files that QEMU's ``tls-creds-psk`` and
 ``tls-creds-x509`` read (docs/system/tls.rst, crypto/tlscredspsk.c, crypto/tlscredsx509.c).
-All are private (``harness.private``).  QEMU reads the server's key file of PSK again for each
-connection, so they have to stay as long as the migration goes on.
+All are private (``harness.history.private``).  QEMU reads the server's key file of PSK again
+for each connection, so they have to stay as long as the migration goes on.
 """
 
 import secrets
@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import private
 from harness.errors import VMError
-from harness.history import Side
+from harness.history import Side, private
 from harness.scenario import Scenario, Tls, TlsMismatch, Transport
 
 HOSTNAME = "localhost"

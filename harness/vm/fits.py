@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from harness.action_plan import When
 from harness.errors import PrerequisiteMissing, UsageError
 from harness.history.records import NAMES, Kind
 from harness.scenario import Scenario
-from harness.strict_json import did_you_mean
+from harness.scenario.action_plan import When
+from harness.scenario.strict_json import did_you_mean
 from harness.trace import catalogue
 from harness.vm import builds
 

@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from harness import private
 from harness.errors import LaunchError, PrerequisiteMissing
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, private
 from harness.vm import sanitizers
 from harness.vm.activity import Activity
 

@@ -23,9 +23,9 @@ from qemu.qmp import (
     StateError,
 )
 
-from harness.action_plan import PAUSES, effect_of
 from harness.errors import LostVM, QmpError, QmpTimeout
 from harness.history import Kind, Record, Side
+from harness.scenario.action_plan import PAUSES, effect_of
 
 COMMAND_TIMEOUT_S = 10.0
 

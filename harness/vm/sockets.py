@@ -9,8 +9,8 @@ most 107 bytes (unix(7)).
 import shutil
 from pathlib import Path
 
-from harness import private
 from harness.errors import PrerequisiteMissing
+from harness.history import private
 from harness.proxy.address import UnixAddress
 from harness.scenario import Scenario, Transport
 

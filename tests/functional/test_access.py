@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.action_plan import Tell, When
-from harness.fault_plan import Hold, HoldConnections, Select, Until
 from harness.history import Kind, rundir
 from harness.history.rundir import RunDir
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls, Transport, to_json
+from harness.scenario.action_plan import Tell, When
+from harness.scenario.fault_plan import Hold, HoldConnections, Select, Until
 from harness.session.session import Session
 from harness.vm.sockets import DESTINATION, FOLDER, RELAY
 

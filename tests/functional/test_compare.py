@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 
-from harness import job, measure
-from harness.job import Settings
+from harness.job import job, measure
+from harness.job.job import Settings
+from harness.job.run import run_scenario
 from harness.report import measurement
-from harness.run import run_scenario
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario
 
 

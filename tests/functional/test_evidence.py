@@ -2,15 +2,12 @@
 
 import pytest
 
-from harness.action_plan import Execute, Target, When, status
 from harness.check.endings import Endings
 from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
-from harness.fault_plan import HoldConnections, Until
 from harness.history import Kind, Side
-from harness.main_job import STAYS_ACTIVE
+from harness.job.run import Run
 from harness.model.expectation import expect
-from harness.run import Run
 from harness.scenario import (
     MIB,
     DataPath,
@@ -21,6 +18,9 @@ from harness.scenario import (
     Scenario,
     Transport,
 )
+from harness.scenario.action_plan import Execute, Target, When, status
+from harness.scenario.fault_plan import HoldConnections, Until
+from harness.scenario.main_job import STAYS_ACTIVE
 from harness.vm.migration import DOWNTIME_LIMIT_MS, UNLIMITED_BYTES_PER_S
 
 FAST = {

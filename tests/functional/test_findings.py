@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import repro
 from harness.check.deviations import Deviation
-from harness.job import Settings
-from harness.run import known_deviations
+from harness.job import repro
+from harness.job.job import Settings
+from harness.job.run import known_deviations
 
 ALWAYS = [deviation for deviation in known_deviations() if not deviation.intermittent]
 

@@ -14,9 +14,9 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.errors import PrerequisiteMissing
-from harness.guest_plan import Guest
 from harness.history import Kind, Side
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario
+from harness.scenario.guest_plan import Guest
 from harness.vm import guest_image
 
 RAM_MIB = 192

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import findings, scenario
-from harness.fault_plan import Fields, Inject, Select
+from harness import scenario
+from harness.job import findings
+from harness.scenario.fault_plan import Fields, Inject, Select
 
 NAME = "ref-7-data-after-the-configuration"
 PROGRAM = Path(sysconfig.get_path("scripts")) / "vfio-multifd"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest_plan import Guest
 from harness.scenario import DataPath, EmulatedDevice, Scenario, to_json
+from harness.scenario.guest_plan import Guest
 from harness.vm import builds, fetched
 
 

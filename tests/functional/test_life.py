@@ -7,11 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.action_plan import Storm, Target, status
 from harness.check.verdict import Outcome
-from harness.fault_plan import Pace
 from harness.history import Kind, Side
-from harness.run import Run
+from harness.job.run import Run
 from harness.scenario import (
     MIB,
     DataPath,
@@ -21,6 +19,8 @@ from harness.scenario import (
     SaveBehaviour,
     Scenario,
 )
+from harness.scenario.action_plan import Storm, Target, status
+from harness.scenario.fault_plan import Pace
 from harness.vm import builds, fetched
 
 BUFFER = MIB  # QEMU's VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE

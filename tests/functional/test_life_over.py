@@ -2,12 +2,12 @@
 
 import pytest
 
-from harness.action_plan import Execute, Target, status
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Side
-from harness.main_job import STAYS_ACTIVE
 from harness.scenario import MIB, EmulatedDevice, SaveBehaviour
+from harness.scenario.action_plan import Execute, Target, status
+from harness.scenario.main_job import STAYS_ACTIVE
 from harness.session.session import Session
 from harness.vm import migration
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from harness.fault_plan import Pace, StallMain, Until
 from harness.history import Side
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario
+from harness.scenario.fault_plan import Pace, StallMain, Until
 
 AFTER_ITER = "x-migration-load-config-after-iter"
 STALL_S = 0.7

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.action_plan import Execute, Kill, Target, When
 from harness.check.judge import judge
 from harness.history import Record
+from harness.job.run import Run
 from harness.pytest_plugin.counting import interrupted
-from harness.run import Run
 from harness.scenario import MIB, EmulatedDevice
+from harness.scenario.action_plan import Execute, Kill, Target, When
 from harness.session.session import Session
 
 HELD = When(kind="session", name="held")

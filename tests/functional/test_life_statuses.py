@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.action_plan import Action, Execute, Kill, Target, When, status
-from harness.fault_plan import CloseChannel, Which
 from harness.history import Kind, Side
-from harness.main_job import STAYS_ACTIVE
+from harness.job.run import Run
 from harness.pytest_plugin.fixtures import Judged, Kept
-from harness.run import Run
 from harness.scenario import MIB, EmulatedDevice, LoadBehaviour, SaveBehaviour, Scenario
+from harness.scenario.action_plan import Action, Execute, Kill, Target, When, status
+from harness.scenario.fault_plan import CloseChannel, Which
+from harness.scenario.main_job import STAYS_ACTIVE
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
 PAUSED = {"pause-before-switchover": True}

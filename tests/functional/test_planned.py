@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.action_plan import Execute, Kill, Storm, Target, Tell, When, status
 from harness.check.verdict import Outcome
-from harness.fault_plan import Drop, Flip, Hold, HoldConnections, Select, StallMain, Until
 from harness.history import Kind, Side
-from harness.main_job import STAYS_ACTIVE
-from harness.run import Run
+from harness.job.run import Run
 from harness.scenario import (
     MIB,
     DataPath,
@@ -23,6 +20,9 @@ from harness.scenario import (
     Scenario,
     Transport,
 )
+from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
+from harness.scenario.fault_plan import Drop, Flip, Hold, HoldConnections, Select, StallMain, Until
+from harness.scenario.main_job import STAYS_ACTIVE
 from harness.session import asking
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION

@@ -12,11 +12,9 @@ from uuid import UUID
 
 import pytest
 
-from harness import fault_plan as f
 from harness.check.verdict import Outcome
-from harness.fault_plan import Fields, Select, Until, Which
 from harness.history import Kind, Record
-from harness.run import Run
+from harness.job.run import Run
 from harness.scenario import (
     MIB,
     DataPath,
@@ -27,6 +25,8 @@ from harness.scenario import (
     Scenario,
     Transport,
 )
+from harness.scenario import fault_plan as f
+from harness.scenario.fault_plan import Fields, Select, Until, Which
 from harness.session.link import idstr_of
 
 BUFFERS = 4

@@ -11,13 +11,13 @@ import pytest
 
 from harness.check.verdict import Outcome
 from harness.errors import HistoryError
-from harness.fault_plan import Fault, Flip, MoveToChannel, Order, Rechunk, Reorder, Select
 from harness.history import Kind, Record, Side
 from harness.history.rundir import CAPTURE
+from harness.job.run import Run, run_scenario
 from harness.proxy.capture import Capture
 from harness.pytest_plugin.counting import interrupted
-from harness.run import Run, run_scenario
 from harness.scenario import MIB, EmulatedDevice, Scenario, Transport
+from harness.scenario.fault_plan import Fault, Flip, MoveToChannel, Order, Rechunk, Reorder, Select
 from harness.session.replay import scenario_of
 
 SMALL = EmulatedDevice(id="vfio0", size=4 * MIB)

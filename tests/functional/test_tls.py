@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.action_plan import Execute, Target, status
 from harness.check.verdict import Outcome
-from harness.fault_plan import HoldConnections, Until
-from harness.main_job import STAYS_ACTIVE
-from harness.run import Run
+from harness.job.run import Run
 from harness.scenario import (
     MIB,
     MISMATCHES,
@@ -25,6 +22,9 @@ from harness.scenario import (
     TlsMismatch,
     Transport,
 )
+from harness.scenario.action_plan import Execute, Target, status
+from harness.scenario.fault_plan import HoldConnections, Until
+from harness.scenario.main_job import STAYS_ACTIVE
 
 pytestmark = pytest.mark.requirement("SET-5")
 

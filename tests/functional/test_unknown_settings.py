@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from harness.action_plan import Execute, Target, status
 from harness.check.verdict import Outcome
 from harness.errors import CannotRunHere
-from harness.run import Run, run_scenario
+from harness.job.run import Run, run_scenario
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls
+from harness.scenario.action_plan import Execute, Target, status
 
 PLAIN = EmulatedDevice(id="vfio0", size=3 * MIB, multifd_transfer=OnOffAuto.AUTO)
 NO_MULTIFD = {"multifd": False}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.fault_plan import MoveToChannel, Order, Reorder
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario
+from harness.scenario.fault_plan import MoveToChannel, Order, Reorder
 from harness.vm import builds, fetched
 
 SMALL = 3 * MIB + 17

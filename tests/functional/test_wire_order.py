@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness import fault_plan as f
-from harness.fault_plan import Order, Select, Until
 from harness.history import Kind, Record
-from harness.run import Run
+from harness.job.run import Run
 from harness.scenario import (
     MIB,
     DataPath,
@@ -17,6 +15,8 @@ from harness.scenario import (
     SaveBehaviour,
     Scenario,
 )
+from harness.scenario import fault_plan as f
+from harness.scenario.fault_plan import Order, Select, Until
 
 ORDER = ("ORD-1", "ORD-2", "ORD-3", "ORD-4")
 EVERYTHING = (*ORDER, "ORD-5", "STA-1", "STA-2", "STA-3")

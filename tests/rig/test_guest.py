@@ -5,9 +5,9 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.devices.vfio_pci import slot_of
-from harness.guest_plan import Guest
 from harness.history import Side
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario
+from harness.scenario.guest_plan import Guest
 from harness.vm import guest
 from tests.functional.test_guest import said
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness import fault_plan as f
-from harness.fault_plan import Order, Select, Until
-from harness.run import Run
+from harness.job.run import Run
 from harness.scenario import EmulatedDevice, MdevDevice, OnOffAuto, Scenario
+from harness.scenario import fault_plan as f
+from harness.scenario.fault_plan import Order, Select, Until
 
 BYTES = {"mtty-1": 36, "mtty-2": 72}
 """Of stop-copy; 24 more, the header, go before in pre-copy (samples/vfio-mdev/mtty.c)."""

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import bisect, findings
+from harness import bisect
 from harness.bisect import Answer, Step, Unbuilt
 from harness.check.deviations import Deviation
 from harness.check.judge import judge
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import PrerequisiteMissing, UsageError, VMError
-from harness.run import Run
+from harness.job import findings
+from harness.job.run import Run
 from harness.scenario import Scenario, to_json
 from harness.vm.builds import BINARY, Probe
 from tests.unit.check.histories import FACTS, good
@@ -28,7 +29,7 @@ RARE = Deviation(
 def known(monkeypatch):
     deviations = (KNOWN, OTHERS, RARE)
     monkeypatch.setattr(bisect, "known_deviations", lambda: deviations)
-    monkeypatch.setattr("harness.run.known_deviations", lambda: deviations)
+    monkeypatch.setattr("harness.job.run.known_deviations", lambda: deviations)
 
 
 @pytest.fixture
@@ -307,7 +308,7 @@ def test_other_side_may_be_another_qemu(one_scenario, outcomes, told, tmp_path, 
     outcomes.be(VALID)
     named = {"source": "", "destination": "", side: str(other)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.job.builds.common_machine", lambda *_: "pc-q35-10.0")
+        patch.setattr("harness.job.job.builds.common_machine", lambda *_: "pc-q35-10.0")
         bisect.bisect(replace(one_scenario, **named), told.append)
     (ran,) = outcomes.ran
     tree = str(one_scenario.tree / "build" / BINARY)

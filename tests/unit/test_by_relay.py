@@ -11,8 +11,8 @@ import pytest
 
 from harness import by_relay
 from harness.errors import UsageError
-from harness.fault_plan import Drop, Select
 from harness.proxy.address import TcpAddress, UnixAddress
+from harness.scenario.fault_plan import Drop, Select
 from tests.unit.proxy.streams import hello, new_address
 
 DEADLINE_S = 10.0

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from harness import job
 from harness.errors import VMError
+from harness.job import job
 from tests.unit.called import one_line
 from tests.unit.saved_runs import save, valid_run
 

@@ -11,13 +11,13 @@ it does not end is nothing against it.  Nor is it against a source that waits in
 ``migrate-continue``.
 """
 
-from harness.action_plan import Execute, Kill, Target, is_quit
 from harness.check import interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
+from harness.scenario.action_plan import Execute, Kill, Target, is_quit
 
 found = Findings("LIF-3")
 

@@ -7,7 +7,6 @@ otherwise need not complete.  Commands sent before the last configuration was lo
 met the load.
 """
 
-from harness.action_plan import Storm, Target
 from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule
@@ -15,6 +14,7 @@ from harness.check.run import CONFIG_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
+from harness.scenario.action_plan import Storm, Target
 
 found = Findings("LIF-6")
 

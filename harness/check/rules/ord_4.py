@@ -16,13 +16,13 @@ configuration on its way, there is nothing that they must be.
 
 from collections.abc import Sequence
 
-from harness.action_plan import Execute, Storm
 from harness.check.assumptions import Assumption
 from harness.check.endings import PEERS
 from harness.check.rule import Findings, Rule, completed
 from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
+from harness.scenario.action_plan import Execute, Storm
 
 found = Findings("ORD-4")
 

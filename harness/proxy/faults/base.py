@@ -3,7 +3,6 @@
 from collections.abc import Iterator, MutableSequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from harness import fault_plan as plan
 from harness.proxy.events import (
     Arrived,
     Command,
@@ -18,6 +17,7 @@ from harness.proxy.events import (
     Told,
     Waiting,
 )
+from harness.scenario import fault_plan as plan
 from harness.wire.packets import DeviceStatePacket
 
 Spec = TypeVar("Spec", bound=plan.Fault)

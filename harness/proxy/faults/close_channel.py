@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
-from harness.fault_plan import Which
 from harness.proxy.events import MAIN, Arrived, Close, Command, Deliver
 from harness.proxy.faults.base import Fault, Random
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Which
 
 
 class CloseChannel(Fault[plan.CloseChannel]):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Close, Command, Deliver, DeliverRaw
 from harness.proxy.faults.base import Fault
+from harness.scenario import fault_plan as plan
 
 
 class CutStream(Fault[plan.CutStream]):

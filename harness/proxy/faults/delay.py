@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import After, Arrived, Command, Deliver, Due
 from harness.proxy.faults.base import Fault, Random
+from harness.scenario import fault_plan as plan
 
 FULL = 16 << 20
 

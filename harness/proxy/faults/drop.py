@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Command
 from harness.proxy.faults.base import Fault
+from harness.scenario import fault_plan as plan
 
 
 class Drop(Fault[plan.Drop]):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.waiting import WaitingFault
+from harness.scenario import fault_plan as plan
 
 
 class Duplicate(WaitingFault[plan.Duplicate]):

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.base import Fault
 from harness.proxy.faults.inject import FILL
+from harness.scenario import fault_plan as plan
 
 
 class Extend(Fault[plan.Extend]):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from harness.fault_plan import Fields
+from harness.scenario.fault_plan import Fields
 from harness.wire.packets import IDSTR_SIZE, DeviceStatePacket
 
 

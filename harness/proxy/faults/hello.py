@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from harness import fault_plan as plan
 from harness.proxy.events import Command, Greet, Greeted
 from harness.proxy.faults.base import Fault
+from harness.scenario import fault_plan as plan
 from harness.wire.packets import MultiFDInit
 
 

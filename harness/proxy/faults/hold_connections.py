@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import MAIN, Command, Event, Waiting
 from harness.proxy.faults.base import Fault, Random
 from harness.proxy.faults.moment import Moment
 from harness.proxy.faults.tally import Tallies
+from harness.scenario import fault_plan as plan
 
 
 class HoldConnections(Fault[plan.HoldConnections]):

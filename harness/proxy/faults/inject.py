@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.base import Fault
 from harness.proxy.faults.fields import with_fields, with_payload
+from harness.scenario import fault_plan as plan
 from harness.wire.packets import DeviceStatePacket
 
 FILL = b"\xa5"

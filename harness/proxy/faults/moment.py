@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from harness.fault_plan import Until
 from harness.proxy.events import After, Arrived, Command, Due, Event, Told
 from harness.proxy.faults.tally import Tallies
+from harness.scenario.fault_plan import Until
 from harness.wire.packets import DeviceStatePacket
 
 

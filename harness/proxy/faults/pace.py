@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import After, Arrived, Command, Deliver, Due
 from harness.proxy.faults.base import Fault, Random
+from harness.scenario import fault_plan as plan
 from harness.wire.packets import DEVICE_STATE_HEAD_SIZE
 
 FULL = 16 << 20

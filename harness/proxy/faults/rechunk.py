@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.base import Fault, Random
 from harness.proxy.faults.tally import Key, key_of
+from harness.scenario import fault_plan as plan
 from harness.wire.packets import DeviceStatePacket
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
-from harness.fault_plan import Order
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.base import Fault, Random
 from harness.proxy.faults.tally import Key, Tallies, key_of
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Order
 
 
 class Reorder(Fault[plan.Reorder]):

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.base import Fault
 from harness.proxy.faults.fields import with_fields
+from harness.scenario import fault_plan as plan
 
 
 class Rewrite(Fault[plan.Rewrite]):

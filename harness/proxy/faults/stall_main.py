@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from harness import fault_plan as plan
 from harness.proxy.events import (
     MAIN,
     Arrived,
@@ -18,6 +17,7 @@ from harness.proxy.events import (
 from harness.proxy.faults.base import Fault, Random
 from harness.proxy.faults.moment import Moment
 from harness.proxy.faults.tally import Tallies
+from harness.scenario import fault_plan as plan
 
 
 class StallMain(Fault[plan.StallMain]):

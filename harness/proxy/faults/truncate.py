@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness import fault_plan as plan
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.base import Fault
+from harness.scenario import fault_plan as plan
 from harness.wire.packets import DEVICE_STATE_HEAD_SIZE, DeviceStatePacket, stated_payload_size
 
 

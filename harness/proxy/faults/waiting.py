@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
-from harness import fault_plan as plan
 from harness.errors import UsageError
-from harness.fault_plan import Until
 from harness.proxy.events import Arrived, Command, Due, Event, Told
 from harness.proxy.faults.base import Fault, Random
 from harness.proxy.faults.moment import Moment
 from harness.proxy.faults.tally import Tallies
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Until
 
 Spec = TypeVar("Spec", bound=plan.Hold | plan.Duplicate)
 

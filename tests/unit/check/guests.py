@@ -1,9 +1,9 @@
 """SYNTHETIC histories of migrations with a guest that tells rounds on its console."""
 
-from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
 from tests.unit.check.story import DST, MS, SRC, history, scenario
 
 

@@ -3,12 +3,12 @@
 import errno
 from typing import Any
 
-from harness.action_plan import Execute, Kill, Storm, Target, status
 from harness.check.convergence import ALLOWED, ESTIMATE, EXACT
 from harness.check.run import CONFIG_START, THREAD_START
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import LoadBehaviour, Scenario
+from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
 from tests.unit.check.story import DST, SRC, US, Story, device, history, scenario
 
 RUNNING = {"status": "running", "running": True}

@@ -10,12 +10,11 @@ from typing import Any
 
 import msgspec
 
-from harness import fault_plan
 from harness.check.delivered import LIMIT
 from harness.check.run import INCOMING, STARVED, THREAD_START
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
-from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario
+from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, fault_plan
 from tests.unit.check.story import CONFIG_BLOB, DST, SRC, US, Story, device, history, scenario
 
 MARKER = "ffffffffef100002"

@@ -4,11 +4,11 @@ import pytest
 
 from harness.check.delivered import KINDS, delivery, follow, seen_end
 from harness.check.run import CONFIG_START, CheckedRun
-from harness.fault_plan import CloseChannel, Drop
 from harness.history.records import Kind, Record
 from harness.model.expectation import Ending, expect
 from harness.model.prediction import Outcome
 from harness.scenario import MIB
+from harness.scenario.fault_plan import CloseChannel, Drop
 from tests.unit.check.histories import changed, completed, good, only, replaced, without
 from tests.unit.check.relayed import Relayed, config, missing_packet, packet, refused, whole
 from tests.unit.check.story import CONFIG_BLOB, DST, FACTS, SECOND, SRC, device, scenario

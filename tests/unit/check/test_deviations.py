@@ -13,7 +13,7 @@ from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import UsageError
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
-from harness.run import known_deviations
+from harness.job.run import known_deviations
 
 TEXT = """
 [[deviation]]
@@ -300,7 +300,7 @@ def test_no_two_of_one_requirement_are_told_by_the_same_on_the_same_version() ->
 
 
 def test_bug_that_breaks_several_requirements_is_one_entry() -> None:
-    path = Path(harness.__file__).with_name("known_deviations.toml")
+    path = Path(harness.__file__).with_name("check") / "known_deviations.toml"
     requirements: dict[str, set[tuple[str, ...]]] = {}
     for entry in tomllib.loads(path.read_text())["deviation"]:
         requirements.setdefault(entry["cause"], set()).add(tuple(entry["requirements"]))

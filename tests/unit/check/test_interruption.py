@@ -2,12 +2,12 @@
 
 import pytest
 
-from harness.action_plan import Execute, Storm, Target, Tell, status
 from harness.check import interruption, planned
 from harness.check.run import CheckedRun
 from harness.history import Kind
 from harness.model.expectation import Ending, expect
 from harness.scenario import Tls, TlsMismatch
+from harness.scenario.action_plan import Execute, Storm, Target, Tell, status
 from tests.unit.check.histories import completed, without
 from tests.unit.check.lives import (
     CANCEL,

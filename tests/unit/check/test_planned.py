@@ -7,15 +7,15 @@ import errno
 
 import pytest
 
-from harness.action_plan import Execute, Kill, Storm, Target, Tell, When, status
 from harness.check import planned
 from harness.check.judge import judge
 from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
-from harness.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
 from harness.history import Kind, Record
 from harness.model.expectation import expect
 from harness.scenario import DataPath, Lie, LoadBehaviour, SaveBehaviour
+from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
+from harness.scenario.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
 from tests.unit.check.histories import completed, find
 from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
 from tests.unit.check.story import DST, FACTS, SRC, device, scenario

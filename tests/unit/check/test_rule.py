@@ -8,10 +8,10 @@ from harness.check.assumptions import Assumption
 from harness.check.rule import Findings, Rule, completed, not_judged, over_multifd, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
-from harness.fault_plan import Drop
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
 from harness.scenario import OnOffAuto
+from harness.scenario.fault_plan import Drop
 from tests.unit.check.histories import FACTS, device, good, scenario
 
 found = Findings("ORD-1")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness import job
 from harness.commands.arguments import faults
 from harness.errors import UsageError, VMError
-from harness.fault_plan import Drop, Hold, Until
+from harness.job import job
+from harness.scenario.fault_plan import Drop, Hold, Until
 from tests.unit.called import one_line
 
 

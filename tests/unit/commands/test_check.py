@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness import job
 from harness.history.rundir import SCENARIO
+from harness.job import job
 from harness.scenario import EmulatedDevice, Scenario, to_json
 from harness.vm import builds, fits
 from harness.vm.builds import Probe

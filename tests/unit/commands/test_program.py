@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from harness import job
 from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError, VMError
+from harness.job import job
 from tests.unit.called import one_line
 
 

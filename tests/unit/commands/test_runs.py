@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import in_rig, job
+from harness import in_rig
+from harness.job import job
 from harness.vm import fits
 from tests.unit.called import one_line
 from tests.unit.saved_runs import save, valid_run, violated_run

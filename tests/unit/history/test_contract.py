@@ -14,8 +14,8 @@ from harness.check.judge import judge
 from harness.errors import HistoryError
 from harness.history import Kind, Record, Side, contract
 from harness.history.rundir import HISTORY, History, load
+from harness.measure.measured import measured
 from harness.report import waiting
-from harness.report.measured import measured
 from tests.unit.check.histories import GOOD, changed, good, scenario
 from tests.unit.saved_runs import save
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.action_plan import Execute, Kill, Storm, Target, status
 from harness.model import settings
 from harness.model.expectation import Ending, expect
 from harness.scenario import EmulatedDevice, Scenario, Tls
+from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
 from tests.unit.model.test_expectation import FACTS
 
 NEW = (10, 1, 0)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness import fault_plan as plan
 from harness.proxy.build import FAULTS
 from harness.proxy.events import Opened
+from harness.scenario import fault_plan as plan
 from tests.unit.proxy.flow_ends import Ends
 from tests.unit.proxy.playbook import Playbook
 from tests.unit.proxy.wires import Wire

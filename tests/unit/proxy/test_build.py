@@ -5,11 +5,11 @@ import typing
 
 import pytest
 
-from harness import fault_plan as plan
 from harness.errors import UsageError
-from harness.fault_plan import Order, Select
 from harness.proxy.build import FAULTS, build
 from harness.proxy.events import Deliver
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Order, Select
 from tests.unit.proxy.playbook import arrived, config, packet
 
 

@@ -6,8 +6,6 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import fault_plan as plan
-from harness.fault_plan import Order, Select, Until
 from harness.proxy.build import build
 from harness.proxy.chain import Chain, Fired
 from harness.proxy.events import (
@@ -27,6 +25,8 @@ from harness.proxy.events import (
     Waiting,
 )
 from harness.proxy.faults.base import Fault
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Order, Select, Until
 from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import Playbook, arrived, config, deliver, packet
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import fault_plan as plan
 from harness.errors import UsageError
-from harness.fault_plan import Fields, Order, Select, Until
 from harness.proxy import relay as relay_module
 from harness.proxy.build import build
 from harness.proxy.events import MAIN
 from harness.proxy.observer import Seen
 from harness.proxy.outlet import LIMIT
 from harness.proxy.relay import Relay
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Fields, Order, Select, Until
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import (
     SYNC,

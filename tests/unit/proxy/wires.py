@@ -5,11 +5,11 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from harness import fault_plan as plan
 from harness.proxy.address import Address, TcpAddress
 from harness.proxy.build import build
 from harness.proxy.observer import Seen
 from harness.proxy.relay import Relay
+from harness.scenario import fault_plan as plan
 from tests.unit.proxy.streams import TIMEOUT_S, new_address, receive
 
 

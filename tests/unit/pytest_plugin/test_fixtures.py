@@ -11,7 +11,7 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.history.rundir import load
-from harness.run import Run
+from harness.job.run import Run
 
 def saved(name):
     history = load(Path({str(DATA)!r}) / name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from harness.report.measured import Measured
+from harness.measure.measured import Measured
 from harness.report.measurement import Measurement, Run, Series
 from harness.scenario import Scenario
 

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.history import Side
+from harness.measure.timeline import timeline
 from harness.report.charts import charts, span_words
-from harness.report.timeline import timeline
 from tests.unit.report.moments import MS, START, arc, buffer, loaded, memory, qmp, run, wire
 
 SRC, DST = Side.SOURCE, Side.DESTINATION

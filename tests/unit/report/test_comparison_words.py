@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from harness.check.verdict import Outcome
+from harness.measure.measured import Measured
 from harness.report import comparison_words
 from harness.report.comparison import compare
-from harness.report.measured import Measured
 from tests.unit.saved_runs import finding, judged, lost
 
 VALID, VIOLATED, UNKNOWN = Outcome.VALID, Outcome.VIOLATED, Outcome.UNKNOWN

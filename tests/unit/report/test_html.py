@@ -9,13 +9,13 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from harness.action_plan import Execute, Target, status
 from harness.check.verdict import Outcome
-from harness.fault_plan import Drop, Select
 from harness.history import Kind, Side
 from harness.history.rundir import History
 from harness.report import html
 from harness.report.summary import Entry
+from harness.scenario.action_plan import Execute, Target, status
+from harness.scenario.fault_plan import Drop, Select
 from tests.unit.report.moments import START, at, buffer, loaded, qmp, run
 from tests.unit.report.test_points import KNOWN, known
 from tests.unit.saved_runs import (

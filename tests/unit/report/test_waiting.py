@@ -2,12 +2,12 @@
 
 import pytest
 
-from harness.fault_plan import Drop, Select
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import History, Manifest
 from harness.report.waiting import describe
 from harness.scenario import Scenario
+from harness.scenario.fault_plan import Drop, Select
 
 DROP = Drop(select=Select(idx=(3,)))
 BUILD = BuildFacts(path="", version=(10, 0, 0), version_text="")

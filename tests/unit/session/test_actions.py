@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from harness.action_plan import Execute, Kill, Storm, Target, Tell, When
 from harness.errors import LostVM, QmpError, QmpTimeout
 from harness.history import Kind, Record, Side
+from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When
 from harness.session.actions import AT_ONCE, Actions
 from harness.session.log import Log
 

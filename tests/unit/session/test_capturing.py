@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.proxy.capture import Capture, CaptureWriter
@@ -15,6 +14,7 @@ from harness.scenario import (
     Tls,
     Transport,
 )
+from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
 from harness.session import capturing
 
 SCENARIO = Scenario(name="two", devices=(EmulatedDevice(id="a"), EmulatedDevice(id="b")))

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.guest_plan import LINUX_RAM_MIB, Guest
 from harness.history import Kind, Record, Side
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario
+from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
 from harness.session import guest_side
 from harness.session.log import Log
 from tests.unit.vm.mtty_port import Ports

@@ -5,11 +5,11 @@ import threading
 import pytest
 
 from harness.errors import UsageError, VMError
-from harness.fault_plan import Drop, Flip, Hold, Select, Until
 from harness.history import Kind, Record, Side
 from harness.proxy.address import TcpAddress, UnixAddress, from_qmp
 from harness.proxy.observer import digest_of
 from harness.scenario import DataPath, EmulatedDevice, Scenario
+from harness.scenario.fault_plan import Drop, Flip, Hold, Select, Until
 from harness.session.link import Link, idstr_of
 from harness.session.log import Log
 from harness.vm.sockets import DESTINATION, Sockets

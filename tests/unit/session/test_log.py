@@ -3,8 +3,8 @@
 import asyncio
 import threading
 
-from harness.action_plan import Target, When, status
 from harness.history import Kind, Record, Side
+from harness.scenario.action_plan import Target, When, status
 from harness.session.log import Log, Voice
 
 DEADLINE_S = 5.0

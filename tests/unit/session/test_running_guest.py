@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from harness.errors import LostVM, PrerequisiteMissing
-from harness.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
 from harness.history import Kind, Record, Side
 from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
 from harness.session import running_guest
 from harness.session.log import Log
 from harness.vm import command_line, guest_image, lacking

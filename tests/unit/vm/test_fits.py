@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.action_plan import Kill, Target, When
 from harness.errors import PrerequisiteMissing, UsageError
 from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario.action_plan import Kill, Target, When
 from harness.vm import builds, fits
 from harness.vm.builds import Probe
 from tests.unit.check.histories import FACTS

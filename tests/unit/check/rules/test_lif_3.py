@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.action_plan import Execute, Target, status
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.fault_plan import Hold, Until
 from harness.history import Kind, Side
+from harness.scenario.action_plan import Execute, Target, status
+from harness.scenario.fault_plan import Hold, Until
 from tests.unit.check.histories import completed, find
 from tests.unit.check.lives import KILL_DESTINATION, KILL_SOURCE, PAUSED, STOP, STOPPED, Life
 from tests.unit.check.story import DST, SRC, scenario

@@ -5,8 +5,8 @@ import pytest
 from harness.check.judge import judge
 from harness.check.rules.lif_4 import RULE
 from harness.check.verdict import Outcome
-from harness.fault_plan import Hold, Until
 from harness.history import Kind
+from harness.scenario.fault_plan import Hold, Until
 from tests.unit.check.histories import completed, find, without
 from tests.unit.check.lives import CANCEL, CONT, PAUSED, STOP, STOPPED, Life, cancelled, continued
 from tests.unit.check.story import DST, SRC, device, scenario

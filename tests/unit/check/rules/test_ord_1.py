@@ -7,10 +7,10 @@ from harness.check.damage import change, one, pick, swap
 from harness.check.judge import judge
 from harness.check.run import INCOMING, LOAD_END, LOAD_START
 from harness.check.verdict import Outcome
-from harness.fault_plan import Drop
 from harness.history import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import MIB
+from harness.scenario.fault_plan import Drop
 from tests.unit.check.histories import (
     DST,
     SRC,

@@ -3,8 +3,6 @@
 import msgspec
 import pytest
 
-from harness import fault_plan
-from harness.action_plan import Execute, Target
 from harness.check.broken import TWINS
 from harness.check.damage import change, one, pick, swap
 from harness.check.hang import SEND_END, SYNC_WAIT
@@ -12,7 +10,8 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.history.rundir import History
-from harness.scenario import MIB, LoadBehaviour, SaveBehaviour
+from harness.scenario import MIB, LoadBehaviour, SaveBehaviour, fault_plan
+from harness.scenario.action_plan import Execute, Target
 from tests.unit.check.histories import (
     DST,
     SRC,

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select
 from harness.proxy.events import Due, Ended, Note, Opened, Told
 from harness.proxy.faults.base import Fault
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select
 from tests.unit.proxy.playbook import Playbook, arrived, config, deliver, packet
 
 EVERY = Select()

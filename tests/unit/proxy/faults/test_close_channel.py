@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select, Which
 from harness.proxy.events import MAIN, Close
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select, Which
 from tests.unit.proxy.playbook import arrived, deliver
 
 SECOND = Select(idx=(1,))

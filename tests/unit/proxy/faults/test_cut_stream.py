@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select
 from harness.proxy.events import Close, DeliverRaw
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select
 from tests.unit.proxy.playbook import arrived, deliver, packet
 
 

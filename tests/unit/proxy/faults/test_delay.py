@@ -1,9 +1,9 @@
 """A long link: packets are on their way at once, and come in order."""
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select
 from harness.proxy.events import After, Due
 from harness.proxy.faults.delay import FULL
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select
 from tests.unit.proxy.playbook import arrived, deliver, packet
 
 

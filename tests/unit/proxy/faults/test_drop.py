@@ -1,7 +1,7 @@
 """Packets are not delivered."""
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select
 from tests.unit.proxy.playbook import arrived, config, deliver
 
 

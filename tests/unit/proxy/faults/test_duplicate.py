@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness import fault_plan as plan
 from harness.errors import UsageError
-from harness.fault_plan import Select, Until
 from harness.proxy.events import After, Due, Told
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select, Until
 from tests.unit.proxy.playbook import arrived, config, deliver
 
 SECOND = Select(idx=(1,))

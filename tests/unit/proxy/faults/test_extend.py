@@ -1,7 +1,7 @@
 """Payloads are longer than they were."""
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select
 from harness.wire.packets import DEVICE_STATE_HEAD_SIZE, stated_payload_size
 from tests.unit.proxy.playbook import arrived, config, deliver, packet
 

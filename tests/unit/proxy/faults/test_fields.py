@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.fault_plan import Fields
 from harness.proxy.faults.fields import with_fields, with_payload
+from harness.scenario.fault_plan import Fields
 from tests.unit.proxy.playbook import packet
 
 # Offsets in multifd.h's MultiFDPacketDeviceState_t and in VFIODeviceStatePacket behind it.

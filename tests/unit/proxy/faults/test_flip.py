@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import fault_plan as plan
+from harness.scenario import fault_plan as plan
 from tests.unit.proxy.playbook import arrived, deliver, packet
 
 

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select
 from harness.proxy.events import Greet, Greeted
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select
 from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import arrived, deliver
 

@@ -1,8 +1,8 @@
 """Packets are delivered later, or never."""
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select, Until
 from harness.proxy.events import After, Due, Ended, Told
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select, Until
 from tests.unit.proxy.playbook import arrived, config, deliver, packet
 
 FIRST = Select(idx=(0,))

@@ -1,8 +1,8 @@
 """Connections wait to be let in."""
 
-from harness import fault_plan as plan
-from harness.fault_plan import Until
 from harness.proxy.events import After, Due, Told, Waiting
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Until
 
 
 def test_held_until_told(play) -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from harness import fault_plan as plan
-from harness.fault_plan import Fields, Select
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Fields, Select
 from tests.unit.proxy.playbook import arrived, deliver, packet
 
 AT = Select(idx=(1,))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.fault_plan import Until
 from harness.proxy.events import After, Due, Event, Told
 from harness.proxy.faults.moment import Moment
 from harness.proxy.faults.tally import Tallies
+from harness.scenario.fault_plan import Until
 from tests.unit.proxy.playbook import arrived, config, packet
 
 DEVICE, OTHER = "0000:00:02.0/vfio", "0000:00:03.0/vfio"

@@ -1,8 +1,8 @@
 """A slow link: a packet at a time, each as long as its bytes take."""
 
-from harness import fault_plan as plan
 from harness.proxy.events import After, Due
 from harness.proxy.faults.pace import FULL
+from harness.scenario import fault_plan as plan
 from tests.unit.proxy.playbook import arrived, deliver, packet
 
 HEAD = 276

@@ -6,9 +6,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import fault_plan as plan
 from harness.proxy.events import Ended
 from harness.proxy.faults.rechunk import Rechunk
+from harness.scenario import fault_plan as plan
 from tests.unit.proxy.playbook import Playbook, arrived, config, deliver, packet
 
 

@@ -6,10 +6,10 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import fault_plan as plan
-from harness.fault_plan import Order, Select
 from harness.proxy.events import Ended
 from harness.proxy.faults.reorder import Reorder
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Order, Select
 from tests.unit.proxy.playbook import Playbook, arrived, config, deliver, packet
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness import fault_plan as plan
-from harness.fault_plan import Select, Until
 from harness.proxy.events import MAIN, After, Due, Ended, Opened, ResumeMain, StallMain, Told
+from harness.scenario import fault_plan as plan
+from harness.scenario.fault_plan import Select, Until
 from tests.unit.proxy.playbook import arrived, config, deliver, packet
 
 

@@ -1,0 +1,84 @@
+"""Show a finding again: run its scenario, and check that what it shows is that finding."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness import interrupt
+from harness.check.deviations import Deviation
+from harness.check.verdict import Outcome
+from harness.errors import HarnessError, UsageError
+from harness.job import findings
+from harness.job.job import Settings, with_builds
+from harness.job.run import Run, run_scenario
+
+TRIES = 100
+"""Runs of a finding that does not show in each."""
+
+SHOWN, ELSE, NOT_ASKED, LOST = 0, 1, 2, 3
+"""Exit statuses: it was shown; it was not, or something else was; this QEMU is not one of
+those that have it; the harness was lost."""
+
+Tell = Callable[[str], None]
+
+
+def repro(
+    names: Sequence[str], settings: Settings, runs_dir: Path, trace_events: str, tell: Tell
+) -> int:
+    """Show each finding of ``names`` (none: all that are known); the worst exit status.
+
+    :param tell: prints a line
+    :raise UsageError: one is not known
+    :raise PrerequisiteMissing: there is no such QEMU
+    """
+    worst = SHOWN
+    for deviation in findings.named(tuple(names)):
+        status, words = _show(deviation, settings, runs_dir, trace_events)
+        tell(f"{deviation.name}: {words}")
+        worst = max(worst, status)
+    return worst
+
+
+def _show(
+    deviation: Deviation, settings: Settings, runs_dir: Path, trace_events: str
+) -> tuple[int, str]:
+    wanted = with_builds(findings.scenario_of(deviation), settings)
+    wanted = msgspec.structs.replace(wanted, name=deviation.name)
+    tries = TRIES if deviation.intermittent else 1
+    others = ""
+    for number in range(1, tries + 1):
+        try:
+            run = interrupt.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
+        except UsageError:
+            raise  # of no scenario: the others would meet it too
+        except HarnessError as error:
+            return LOST, f"LOST: {error}"
+        manifest = run.history.manifest
+        if not deviation.affects(manifest.source, manifest.destination):
+            versions = {manifest.source.version_text, manifest.destination.version_text}
+            return NOT_ASKED, f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}"
+        for migration in migrations(run):
+            shown = deviation.shown_in(migration.verdict)
+            if shown is not None:
+                after = f" in run {number}" if deviation.intermittent else ""
+                return SHOWN, f"shown{after}: {shown.sentence}\n    see {migration.rundir}/"
+            if migration.verdict.overall is not Outcome.VALID:
+                others = f", but {_else(migration)}\n    see {migration.rundir}/"
+    in_runs = f" in {tries} runs" if deviation.intermittent else ""
+    return ELSE, f"NOT shown{in_runs}{others or ': valid'}"
+
+
+def migrations(run: Run) -> Iterator[Run]:
+    """The run, and those that followed it."""
+    following: Run | None = run
+    while following is not None:
+        yield following
+        following = following.next
+
+
+def _else(run: Run) -> str:
+    told = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED] or [
+        f for f in run.verdict.findings if f.outcome is Outcome.UNKNOWN
+    ]
+    return "; ".join(f"{f.requirement} {f.outcome}: {f.sentence}" for f in told[:3])

@@ -1,0 +1,119 @@
+"""What one run measured, as numbers that can be held against those of another run.
+
+Nothing is judged, and what was not recorded is None or missing.  Times are in ms.
+
+- ``downtime``: from the source's STOP to the destination's RESUME, as QEMU stamps its own
+  events; None where the destination never ran the guest.
+- ``qemu_downtime``: what the source answers to ``query-migrate`` (``downtime``, whole ms:
+  migration_downtime_end() of migration/migration.c).
+- ``parts``: of the downtime, by what they last until (``report.timeline``; needs the trace).
+- ``throughput``: bytes of all devices' state by the time from the first device's STOP_COPY to
+  the end of the last configuration's load, in MiB/s: the time for which state that is read in
+  stop-copy is under way, over multifd and over the main channel alike (needs the trace).  State
+  that went ahead in pre-copy would be counted without its time, and so there is no number then.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from harness.history import Kind, Record, Side
+from harness.history.rundir import History
+from harness.measure.timeline import timeline
+from harness.scenario import EmulatedDevice
+
+_MIB = 1 << 20
+_CONFIG_END = "vfio_load_device_config_state_end"
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one run.
+
+    :ivar channels: packets that came in on each channel: number, as text -> packets
+    :ivar memory_kib: of each side, the high-water mark of its resident set (VmHWM), in KiB
+    """
+
+    downtime_ms: float | None = None
+    qemu_downtime_ms: float | None = None
+    parts_ms: dict[str, float] = {}
+    total_ms: float | None = None
+    """QEMU's ``total-time``."""
+    device_bytes: int | None = None
+    """State that the source's devices gave."""
+    throughput_mib_s: float | None = None
+    channels: dict[str, int] = {}
+    memory_kib: dict[str, int] = {}
+
+
+def measured(history: History) -> Measured:
+    """The numbers of ``history``."""
+    times = timeline(history)
+    migrated = _answer(history.records)
+    downtime, parts = None, {}
+    if (down := times.downtime) is not None and down.resumed is Side.DESTINATION and down.end_ns:
+        downtime = _ms(down.end_ns - down.begin_ns)
+        parts = {
+            part.what: _ms(part.end_ns - part.begin_ns)
+            for part in down.parts
+            if part.end_ns is not None
+        }
+    sent = [r.args["bytes"] for r in history.records if r.name == "sent" and r.side is Side.SOURCE]
+    return Measured(
+        downtime_ms=downtime,
+        qemu_downtime_ms=migrated.get("downtime"),
+        parts_ms=parts,
+        total_ms=migrated.get("total-time"),
+        device_bytes=sum(sent) if sent else None,
+        throughput_mib_s=_throughput(history, sum(sent)) if downtime is not None else None,
+        channels={str(channel): len(came) for channel, came in times.channels.items()},
+        memory_kib=_memory(history.records),
+    )
+
+
+def _ms(t_ns: int) -> float:
+    return round(t_ns / 1e6, 3)
+
+
+def _answer(records: Iterable[Record]) -> dict[str, Any]:
+    """The source's last answer to ``query-migrate`` once the migration had completed."""
+    found: dict[str, Any] = {}
+    for record in records:
+        if record.kind is not Kind.QMP or record.name != "return":
+            continue
+        if record.side is Side.SOURCE and record.args.get("command") == "query-migrate":
+            value = record.args.get("value")
+            if isinstance(value, dict) and value.get("status") == "completed":
+                found = value
+    return found
+
+
+def _throughput(history: History, size: int) -> float | None:
+    """MiB/s; None: there is nothing to divide, or no time to divide it by."""
+    devices = history.scenario.devices
+    if any(isinstance(device, EmulatedDevice) and device.precopy_size for device in devices):
+        return None
+    begun = [
+        record.t_ns
+        for record in history.records
+        if record.name == "arc"
+        and record.side is Side.SOURCE
+        and "STOP_COPY" in record.args.get("path", ())
+    ]
+    loaded = [
+        record.t_ns
+        for record in history.records
+        if record.name == _CONFIG_END and record.side is Side.DESTINATION
+    ]
+    if not begun or not loaded or not size or max(loaded) <= min(begun):
+        return None
+    return round(size / _MIB / ((max(loaded) - min(begun)) / 1e9), 1)
+
+
+def _memory(records: Iterable[Record]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for record in records:
+        if record.kind is Kind.PROCESS and record.name == "memory":
+            highest = int(record.args["hwm_kib"])
+            found[str(record.side)] = max(highest, found.get(str(record.side), 0))
+    return found

@@ -1,0 +1,492 @@
+"""The **fault plan** of a scenario: what is done to device-state packets on their way.
+
+Plain frozen data, like the scenario that holds it: each fault is one tagged struct that
+round-trips to JSON and describes itself in a line.  ``harness.proxy.faults`` has a file of
+the same name for each, which carries it out.  The faults of a plan form a chain: what one
+delivers is what the next sees arrive.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from harness.scenario import ranges
+from harness.scenario.fault_traits import Changing, Closing, Holding, Plain, Traits
+
+SHORTEST_IDSTR_WITHOUT_END = 256
+"""From this length on an idstr has no room for its NUL."""
+
+TOLD = ("loaded", "switchover", "switchover_passed")
+"""Outside events that every relay reports (``harness.proxy.events.Told``)."""
+OPENED = "opened"
+"""The main channel's start, from which ``StallMain`` can stall it."""
+
+
+class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen, keyword only, and a field that nobody knows is an error."""
+
+
+class Select(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
+    """Which packets a fault is about; what is left out selects all."""
+
+    device: str = ""
+    """Id of the scenario's device, or an idstr."""
+    idx: tuple[ranges.Uint32, ...] = ()
+    config: bool | None = None
+    """True: the configuration only; False: data only."""
+    channel: ranges.Channel | None = None
+    """The multifd channel on which it arrives."""
+
+    def describe(self) -> str:
+        """In words, as the object of a sentence."""
+        kind = {True: "configuration ", False: "data ", None: ""}[self.config]
+        if self.idx:
+            what = f"{kind}packet{'s' * (len(self.idx) > 1)} {', '.join(map(str, self.idx))}"
+        else:
+            what = f"the {kind}packet" if self.config else f"every {kind}packet"
+        of = f" of {self.device}" if self.device else ""
+        on = f" on channel {self.channel}" if self.channel is not None else ""
+        return what + of + on
+
+
+class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
+    """A moment that a fault waits for, counted from the packet it is about; one field is set.
+
+    ``told`` of ``switchover`` or ``switchover_passed`` counts also where it was told before.
+    """
+
+    told: str = ""
+    """This outside event (``harness.proxy.events.Told``) with ``value`` or more."""
+    value: ranges.Value = 0
+    packets: ranges.Number = 0
+    """So many more packets have arrived."""
+    others: bool = False
+    """All other packets of the device have arrived, and so were delivered."""
+    loaded: bool = False
+    """The destination's device has taken the packet's data (told by the session); of a data
+    packet only: a configuration is written to registers, which nobody watches."""
+    delay_s: ranges.Delay = 0.0
+
+    def __post_init__(self) -> None:
+        given = (self.told, self.packets, self.others, self.loaded, self.delay_s)
+        if sum(map(bool, given)) != 1 or self.packets < 0 or self.delay_s < 0:
+            raise ValueError("until needs one of told, packets, others, loaded, delay_s")
+        if self.told == "config_loaded":
+            raise ValueError("until config_loaded: QEMU loads it without telling the device")
+
+    def describe(self) -> str:
+        """In words, behind a verb."""
+        if self.told:
+            return f"until {self.told}" + (f" {self.value}" if self.value else "")
+        if self.packets:
+            return f"until {self.packets} more packet{'s' * (self.packets > 1)}"
+        if self.delay_s:
+            return f"for {self.delay_s:g} s"
+        return "until all others went" if self.others else "until it was loaded"
+
+
+class Fields(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
+    """Header fields to set; None: left as they are."""
+
+    magic: ranges.Uint32 | None = None
+    version: ranges.Uint32 | None = None
+    flags: ranges.Uint32 | None = None
+    idstr: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    """Padded with NULs; of 256 characters and more it has no end."""
+    instance_id: ranges.Uint32 | None = None
+    next_packet_size: ranges.Uint32 | None = None
+    state_version: ranges.Uint32 | None = None
+    idx: ranges.Uint32 | None = None
+    state_flags: ranges.Uint32 | None = None
+
+    def describe(self) -> str:
+        """``idx = 7, flags = 0x41``."""
+        names = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        return ", ".join(f"{name} = {_value(name, getattr(self, name))}" for name in names)
+
+
+class _Fault(_Frozen, Traits, frozen=True, kw_only=True, tag_field="fault"):
+    """What every fault has."""
+
+    select: Select = Select()
+
+    def describe(self) -> str:
+        """One readable line."""
+        raise NotImplementedError
+
+
+class Order(enum.StrEnum):
+    """Named orders of one device's packets."""
+
+    REVERSED = "reversed"
+    CONFIG_FIRST = "config_first"
+    INDEX_0_LAST = "index_0_last"
+    SHUFFLED = "shuffled"
+    """By the plan's seed."""
+    ONE_CHANNEL_DELAYED = "one_channel_delayed"
+    """What arrives on ``channel`` goes after everything else."""
+
+
+class Reorder(_Fault, Plain, frozen=True, kw_only=True, tag="reorder"):
+    """Deliver each device's packets in another order, on the channels they came on.
+
+    Channels race; for a strict order let ``MoveToChannel`` put all on one.
+    """
+
+    order: Order | tuple[ranges.Uint32, ...]
+    """A name, or the idx in the order wanted (what it leaves out goes last)."""
+    channel: ranges.Channel = 0
+
+    def describe(self) -> str:
+        name = self.order.value if isinstance(self.order, Order) else _short(self.order)
+        if self.order is Order.ONE_CHANNEL_DELAYED:
+            name += f" ({self.channel})"
+        return f"reorder {self.select.describe()}: {name}"
+
+
+class MoveToChannel(_Fault, Plain, frozen=True, kw_only=True, tag="move_to_channel"):
+    """Deliver on another channel: on ``channel``, or (None) on each in turn."""
+
+    channel: ranges.Channel | None = None
+
+    def describe(self) -> str:
+        where = "each channel in turn" if self.channel is None else f"channel {self.channel}"
+        return f"move {self.select.describe()} to {where}"
+
+
+class Duplicate(_Fault, Plain, frozen=True, kw_only=True, tag="duplicate"):
+    """Deliver again: right behind the packet, or at a later moment."""
+
+    until: Until | None = None
+    """None: right behind it."""
+    channel: ranges.Channel | None = None
+    """None: the packet's own."""
+    copies: ranges.Count = 1
+
+    def __post_init__(self) -> None:
+        _refuse_loaded_configuration(self.select, self.until)
+
+    def describe(self) -> str:
+        when = "at once" if self.until is None else f"waiting {self.until.describe()}"
+        where = "" if self.channel is None else f" on channel {self.channel}"
+        times = "" if self.copies == 1 else f" {self.copies} times"
+        return f"duplicate {self.select.describe()}{times}{where}, {when}"
+
+
+class Drop(_Fault, Plain, frozen=True, kw_only=True, tag="drop"):
+    """Do not deliver."""
+
+    def describe(self) -> str:
+        return f"drop {self.select.describe()}"
+
+
+class Hold(_Fault, Holding, frozen=True, kw_only=True, tag="hold"):
+    """Deliver at a later moment."""
+
+    until: Until
+
+    def __post_init__(self) -> None:
+        _refuse_loaded_configuration(self.select, self.until)
+
+    def describe(self) -> str:
+        return f"hold {self.select.describe()} {self.until.describe()}"
+
+
+class Delay(_Fault, Holding, frozen=True, kw_only=True, tag="delay"):
+    """Deliver each packet ``delay_s`` after it came."""
+
+    delay_s: ranges.Delay
+
+    def describe(self) -> str:
+        return f"delay {self.select.describe()} by {self.delay_s:g} s"
+
+
+class Pace(_Fault, Plain, frozen=True, kw_only=True, tag="pace"):
+    """Let the packets through one by one, as over a link of ``bytes_per_s``."""
+
+    bytes_per_s: ranges.Rate
+
+    def __post_init__(self) -> None:
+        if self.bytes_per_s <= 0:
+            raise ValueError(f"bytes_per_s is {self.bytes_per_s}, not above 0")
+
+    def describe(self) -> str:
+        return f"pace {self.select.describe()} to {self.bytes_per_s:g} bytes/s"
+
+
+class Rewrite(_Fault, Changing, frozen=True, kw_only=True, tag="rewrite"):
+    """Set fields of either header."""
+
+    fields: Fields
+
+    def __post_init__(self) -> None:
+        if self.fields == Fields():
+            raise ValueError("rewrite needs a field to set")
+
+    def describe(self) -> str:
+        return f"rewrite {self.select.describe()}: {self.fields.describe()}"
+
+
+class Flip(_Fault, Changing, frozen=True, kw_only=True, tag="flip"):
+    """Invert bits of the data (what is behind VFIO's 12-byte header)."""
+
+    offset: ranges.Offset = 0
+    """Below 0: counted from the end."""
+    mask: ranges.Mask = 0xFF
+    length: ranges.Piece = 1
+    """Bytes that are changed."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.mask <= 0xFF and self.length > 0):
+            raise ValueError("flip needs a mask of 1 to 255 and a length above 0")
+
+    def describe(self) -> str:
+        where = f"byte {self.offset}" + (f" and {self.length - 1} more" if self.length > 1 else "")
+        return f"flip {where} of {self.select.describe()} by {self.mask:#04x}"
+
+
+class Truncate(_Fault, Changing, frozen=True, kw_only=True, tag="truncate"):
+    """Cut the payload (VFIO's header and data) to ``size`` bytes."""
+
+    size: ranges.Bytes
+    is_stale: bool = False
+    """``next_packet_size`` still states the true length, so that what follows is eaten."""
+
+    def describe(self) -> str:
+        stale = ", its length as before" if self.is_stale else ""
+        return f"truncate {self.select.describe()} to {self.size} bytes{stale}"
+
+
+class Extend(_Fault, Changing, frozen=True, kw_only=True, tag="extend"):
+    """Put made-up bytes behind the data; the stated length follows."""
+
+    size: ranges.Piece
+
+    def __post_init__(self) -> None:
+        if self.size <= 0:
+            raise ValueError(f"size is {self.size}, not above 0")
+
+    def describe(self) -> str:
+        return f"extend {self.select.describe()} by {self.size} bytes"
+
+
+class CutStream(_Fault, Closing, frozen=True, kw_only=True, tag="cut_stream"):
+    """Close the packet's channel once ``size`` of its bytes, heads included, have gone."""
+
+    size: ranges.Bytes
+    is_abrupt: bool = False
+
+    def describe(self) -> str:
+        how = " abruptly" if self.is_abrupt else ""
+        return f"cut the stream{how} {self.size} bytes into {self.select.describe()}"
+
+
+class Rechunk(_Fault, Plain, frozen=True, kw_only=True, tag="rechunk"):
+    """Split and merge data buffers to ``size`` bytes each, and renumber them."""
+
+    size: ranges.Piece
+
+    def __post_init__(self) -> None:
+        if self.size <= 0:
+            raise ValueError(f"size is {self.size}, not above 0")
+
+    def describe(self) -> str:
+        return f"rechunk {self.select.describe()} to {self.size} bytes"
+
+
+class Inject(_Fault, Changing, frozen=True, kw_only=True, tag="inject"):
+    """Deliver made-up packets before or behind the packet, which they are modelled on."""
+
+    fields: Fields = Fields()
+    data: bytes | None = None
+    """None: the packet's own."""
+    size: ranges.Bytes | None = None
+    """So many made-up bytes in place of ``data``."""
+    payload: bytes | None = None
+    """In place of VFIO's header and data."""
+    copies: ranges.Count = 1
+    idx_step: ranges.Step = 0
+    """Added to idx from copy to copy."""
+    is_before: bool = False
+    channel: ranges.Channel | None = None
+    """None: the packet's own."""
+
+    def describe(self) -> str:
+        fields = self.fields.describe()
+        parts = [
+            fields and f"with {fields}",
+            f"idx rising by {self.idx_step}" if self.idx_step else "",
+            f"{self.size} bytes of data" if self.size is not None else "",
+            f"{len(self.data)} bytes of data" if self.data is not None else "",
+            f"a payload of {len(self.payload)} bytes" if self.payload is not None else "",
+            f"on channel {self.channel}" if self.channel is not None else "",
+        ]
+        where = "before" if self.is_before else "behind"
+        like = " ".join(part for part in parts if part)
+        many = "a packet" if self.copies == 1 else f"{self.copies} packets"
+        return f"inject {many} {where} {self.select.describe()}{' ' * bool(like)}{like}"
+
+
+class Which(enum.StrEnum):
+    """Channels to close."""
+
+    OWN = "own"
+    """The packet's."""
+    MULTIFD = "multifd"
+    """All multifd channels."""
+    MAIN = "main"
+    ALL = "all"
+
+
+class CloseChannel(_Fault, Closing, frozen=True, kw_only=True, tag="close_channel"):
+    """Close channels, both ends of them, between packets."""
+
+    which: Which = Which.OWN
+    nth: ranges.Count = 1
+    """At so-many-th of the selected packets."""
+    is_before: bool = False
+    """Before the packet, which is lost then, or behind it."""
+    is_abrupt: bool = False
+    """With a reset (TCP) instead of an end."""
+
+    def describe(self) -> str:
+        what = {Which.OWN: "its channel", Which.MULTIFD: "all multifd channels",
+                Which.MAIN: "the main channel", Which.ALL: "all channels"}[self.which]  # fmt: skip
+        where = "before" if self.is_before else "behind"
+        how = " abruptly" if self.is_abrupt else ""
+        nth = f" (number {self.nth} of them)" if self.nth > 1 else ""
+        return f"close {what}{how} {where} {self.select.describe()}{nth}"
+
+
+class Hello(_Fault, Plain, frozen=True, kw_only=True, tag="hello"):
+    """Set fields of the hello with which a multifd channel begins.
+
+    The plan goes on to know the channel by the number that the source gave it.
+    """
+
+    magic: ranges.Uint32 | None = None
+    """None, here and below: left as it is."""
+    version: ranges.Uint32 | None = None
+    channel_id: ranges.Uint8 | None = None
+    uuid: UUID | None = None
+
+    def __post_init__(self) -> None:
+        if self.select != Select(channel=self.select.channel):
+            raise ValueError("a hello is selected by its channel alone")
+        for name, limit in (("magic", 1 << 32), ("version", 1 << 32), ("channel_id", 1 << 8)):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < limit:
+                raise ValueError(f"{name} is {value}, not 0 to {limit - 1}")
+        if not self._fields():
+            raise ValueError("hello needs one of magic, version, channel_id, uuid")
+
+    def _fields(self) -> dict[str, int | str]:
+        names = ("magic", "version", "channel_id")
+        fields: dict[str, int | str] = {
+            name: value for name in names if (value := getattr(self, name)) is not None
+        }
+        return fields if self.uuid is None else {**fields, "uuid": str(self.uuid)}
+
+    def describe(self) -> str:
+        channel = self.select.channel
+        which = "every channel" if channel is None else f"channel {channel}"
+        fields = ", ".join(f"{name} = {_value(name, v)}" for name, v in self._fields().items())
+        return f"rewrite the hello of {which}: {fields}"
+
+
+class HoldConnections(_Fault, Plain, frozen=True, kw_only=True, tag="hold_connections"):
+    """Accept no connection of the source beyond the first ``accepted``, until a moment.
+
+    Over a unix socket one more connects all the same and is not served: a listener's queue has
+    room for one.  Each connection behind that one waits in connect(), and so does a source
+    that needs it: in MigrationStatus ``setup`` as long as ``accepted`` is below its number of
+    multifd channels, because it waits there for all of them to be connected
+    (multifd_send_setup() in QEMU's migration/multifd.c).  Over TCP all of them connect, and are
+    not served: what the source sends waits in the kernel.
+    """
+
+    until: Until
+    """Counted from the first connection that is not accepted."""
+    accepted: ranges.Uint8 = 0
+    """0: the main channel waits too; 1: it alone goes through."""
+
+    def __post_init__(self) -> None:
+        if self.select != Select():
+            raise ValueError("hold_connections is about no packet: it has nothing to select")
+        if not (self.until.told or self.until.delay_s):
+            raise ValueError("hold_connections can wait for told or delay_s only")
+        if self.accepted < 0:
+            raise ValueError(f"accepted is {self.accepted}, below 0")
+
+    def describe(self) -> str:
+        which = f"beyond the first {self.accepted}" if self.accepted else "of the source"
+        return f"hold the connections {which} {self.until.describe()}"
+
+
+class StallMain(_Fault, Plain, frozen=True, kw_only=True, tag="stall_main"):
+    """Stop reading the main channel's stream for a while; its return path goes on."""
+
+    until: Until
+    since: str = ""
+    """An outside event; ``opened``: from its start; empty: from the first selected packet.
+    ``switchover`` and ``switchover_passed`` (a migration with multifd): right before and right
+    behind the command that starts it, on which the load threads start."""
+    devices: ranges.Count = 1
+    """How many devices "all others" means."""
+
+    def __post_init__(self) -> None:
+        if self.until.loaded:
+            raise ValueError("stall_main cannot wait for loaded, which is about one packet")
+
+    def describe(self) -> str:
+        since = self.since or self.select.describe()
+        return f"stall the main channel from {since} on {self.until.describe()}"
+
+
+Fault = (
+    Reorder
+    | MoveToChannel
+    | Duplicate
+    | Drop
+    | Hold
+    | Delay
+    | Pace
+    | Rewrite
+    | Flip
+    | Truncate
+    | Extend
+    | CutStream
+    | Rechunk
+    | Inject
+    | CloseChannel
+    | Hello
+    | HoldConnections
+    | StallMain
+)
+FaultPlan = tuple[Fault, ...]
+
+
+def describe(plan: Sequence[Fault]) -> str:
+    """The plan in one line."""
+    return "; then ".join(fault.describe() for fault in plan) or "no faults"
+
+
+def _refuse_loaded_configuration(select: Select, until: Until | None) -> None:
+    if until is not None and until.loaded and select.config:
+        raise ValueError("nobody tells when a configuration has been loaded: select data packets")
+
+
+def _value(name: str, value: int | str) -> str:
+    if isinstance(value, int):
+        return hex(value) if name in {"magic", "flags", "state_flags"} else str(value)
+    if len(value) >= SHORTEST_IDSTR_WITHOUT_END:
+        return f"{len(value)} characters"
+    return repr(value)
+
+
+def _short(order: tuple[int, ...]) -> str:
+    shown = " ".join(map(str, order[:16]))
+    return shown + (" ..." if len(order) > 16 else "")

@@ -1,0 +1,493 @@
+"""A **scenario** says what to run; it round-trips to JSON.
+
+Plain frozen data: nothing here opens, starts or judges anything.  Sizes are bytes,
+times are seconds, unless a name says otherwise.
+"""
+
+import enum
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.scenario import fault_plan, ranges, strict_json
+from harness.scenario.action_plan import ActionPlan
+from harness.scenario.fault_plan import FaultPlan
+from harness.scenario.guest_plan import Guest
+from harness.scenario.pci_address import full_address, repeated
+
+MIB = 1 << 20
+SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
+MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
+LONGEST = 16 << 20  # bytes of a scenario's file: /dev/zero has no end
+
+
+class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen, keyword only, and a field that nobody knows is an error."""
+
+
+class OnOffAuto(enum.StrEnum):
+    """QEMU's OnOffAuto."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"
+
+
+class DataPath(enum.StrEnum):
+    """How the device's ``data_fd`` is served.
+
+    ``memfd``: QEMU reads and writes a memfd at full speed; nobody sees the single calls.
+    ``supervised``: every ``read`` and ``write`` is answered by the harness: any short
+    count, error, delay is possible, memory is bounded, each call is a record.
+    ``auto``: memfd where the other settings and the size allow it.
+    """
+
+    AUTO = "auto"
+    MEMFD = "memfd"
+    SUPERVISED = "supervised"
+
+
+class Lie(enum.StrEnum):
+    """What the destination device does to the state that QEMU loaded, behind QEMU's back.
+
+    Stands in for a QEMU that reassembles wrongly; the verdict must catch it.  A buffer
+    is what one ``read()`` of the source's device gave, counted by ``Faults.lie_at``.
+    """
+
+    WRONG_BYTE = "wrong_byte"
+    LOST_BUFFER = "lost_buffer"
+    SWAPPED_BUFFERS = "swapped_buffers"
+
+
+class SaveBehaviour(_Frozen, frozen=True, kw_only=True):
+    """How the source device hands its state out through ``data_fd``."""
+
+    read_sizes: ranges.Calls = ()
+    """Most bytes that each ``read()`` gives, used in turn and over again; empty: all asked."""
+    read_delay_s: ranges.Delay = 0.0
+    """Time before each ``read()`` is answered."""
+    error_at: ranges.Size | None = None
+    """``read()`` fails with EIO once this many bytes were given."""
+
+
+class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
+    """How the destination device takes its state in through ``data_fd``."""
+
+    write_sizes: ranges.Calls = ()
+    """Most bytes that each ``write()`` accepts, used in turn and over again; empty: all."""
+    write_delay_s: ranges.Delay = 0.0
+    """Time before each ``write()`` is answered."""
+    error_at: ranges.Size | None = None
+    """``write()`` fails with EIO once this many bytes were accepted."""
+    lie: Lie | None = None
+    lie_at: ranges.Uint32 = 0
+    """Index of the buffer that the lie is about."""
+
+
+class _Device(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
+    """What is said of a device of any kind."""
+
+    id: str
+    """QEMU's device id; also the device's name in records."""
+    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
+    """x-migration-multifd-transfer on both sides; None: not given, QEMU's default."""
+    enable_migration: OnOffAuto = OnOffAuto.ON
+    properties: dict[str, str | int | bool] = {}
+    """More properties of vfio-pci, on both sides."""
+
+
+class EmulatedDevice(_Device, frozen=True, kw_only=True, tag="emulated"):
+    """A PCI function that lives in the harness (``harness.vfio``).
+
+    Its state is ``precopy_initial_bytes + precopy_dirty_bytes + size`` bytes of a
+    generator seeded with ``seed``, with the device's scratch registers and BAR 0 in
+    front as far as they fit.
+    """
+
+    size: ranges.Size = 16 * MIB
+    """Bytes of state that are left for stop-copy."""
+    seed: int = 1
+    bar_size: ranges.Bar = 64 * 1024
+    """Size of memory BAR 0, a power of two of at least 4 KiB."""
+
+    stop_copy: bool = True
+    """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate (ENOTTY)."""
+    p2p: bool = True
+    """VFIO_MIGRATION_P2P."""
+    pre_copy: bool = False
+    """VFIO_MIGRATION_PRE_COPY."""
+    precopy_initial_bytes: ranges.Size = 0
+    precopy_dirty_bytes: ranges.Size = 0
+    dma_logging: bool = True
+    """Whether the device tracks the pages it dirties (DMA_LOGGING_*)."""
+    reported_size: ranges.Value | None = None
+    """What MIG_DATA_SIZE answers; None: the truth.  QEMU reads in buffers of
+    min(1 MiB, this)."""
+
+    data_path: DataPath = DataPath.AUTO
+    save: SaveBehaviour = SaveBehaviour()
+    load: LoadBehaviour = LoadBehaviour()
+
+    @property
+    def total_size(self) -> int:
+        """All bytes of state: what pre-copy carries and what stop-copy carries."""
+        return self.precopy_size + self.size
+
+    @property
+    def precopy_size(self) -> int:
+        """Bytes that can be read while the device is in PRE_COPY."""
+        return (self.precopy_initial_bytes + self.precopy_dirty_bytes) if self.pre_copy else 0
+
+
+class MdevDevice(_Device, frozen=True, kw_only=True, tag="mdev"):
+    """A mediated device of the kernel: an instance is made for each side."""
+
+    type: str = "mtty-1"
+    """The mdev type, as in sysfs: ``mtty-1`` is a serial card with one port."""
+    parent: str = ""
+    """The parent device that offers it; empty: whichever does."""
+
+
+class PciDevice(_Device, frozen=True, kw_only=True, tag="pci"):
+    """PCI functions of this machine, passed through: one to each QEMU."""
+
+    source: str
+    """Address of the source's function, like ``0000:3b:00.2``."""
+    destination: str = ""
+    """Address of the destination's; empty: it gets none, which fits only a device that cannot
+    migrate."""
+    driver: str = ""
+    """The driver of VFIO to bind them to, like ``mlx5_vfio_pci``; empty: the one that has them,
+    else vfio-pci."""
+    iommufd: OnOffAuto = OnOffAuto.AUTO
+    """Whether QEMU opens them by iommufd, else by group and container; auto: by iommufd where
+    the kernel can."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those of both, where there are two, as sysfs writes them.
+
+        :raise ValueError: one is no PCI address
+        """
+        try:
+            return tuple(full_address(text) for text in (self.source, self.destination) if text)
+        except ValueError as error:
+            raise ValueError(f"{self.id}: {error}") from error
+
+
+Device = EmulatedDevice | MdevDevice | PciDevice
+"""Of any kind."""
+
+
+def has_mdev(devices: Iterable[Device]) -> bool:
+    """Whether there is an mdev device among them."""
+    return any(isinstance(device, MdevDevice) for device in devices)
+
+
+class Transport(enum.StrEnum):
+    """What carries the migration."""
+
+    UNIX = "unix"
+    """Sockets in the run directory, which nobody but its owner enters."""
+    TCP = "tcp"
+    """A port on loopback, which every user of the machine can connect to."""
+    FILE = "file"
+    """The source writes a file, which the destination reads afterwards (needed by mapped-ram)."""
+
+
+class Tls(enum.StrEnum):
+    """What secures the migration's channels (QEMU objects ``tls-creds-psk``, ``-x509``)."""
+
+    NONE = "none"
+    PSK = "psk"
+    X509 = "x509"
+
+
+class TlsMismatch(enum.StrEnum):
+    """What is wrong between the credentials of the two sides: TLS must refuse it."""
+
+    KEY = "key"
+    """psk: each side has a key of its own."""
+    CA = "ca"
+    """x509: the source knows another authority, which has not signed the destination's
+    certificate."""
+    CLIENT = "client"
+    """x509: the destination does not know the authority that has signed the source's
+    certificate."""
+    HOSTNAME = "hostname"
+    """x509: the source expects a name that is not in the destination's certificate."""
+    AUTHZ = "authz"
+    """x509: the destination's ``tls-authz`` allows somebody else only."""
+    SOURCE_PLAIN = "source_plain"
+    """The source uses no TLS, the destination does."""
+    DESTINATION_PLAIN = "destination_plain"
+    """The destination uses no TLS, the source does."""
+
+
+_PLAIN = (TlsMismatch.SOURCE_PLAIN, TlsMismatch.DESTINATION_PLAIN)
+MISMATCHES = {
+    Tls.NONE: (),
+    Tls.PSK: (TlsMismatch.KEY, *_PLAIN),
+    Tls.X509: (
+        TlsMismatch.CA, TlsMismatch.CLIENT, TlsMismatch.HOSTNAME, TlsMismatch.AUTHZ, *_PLAIN,
+    ),
+}  # fmt: skip
+"""What can be wrong with which."""
+TLS_TRACE = (
+    "migration_set_*_channel",
+    "migration_tls_*",
+    "multifd_set_outgoing_channel",
+    "qio_channel_tls_*",
+)
+"""Patterns of the trace events that tell of TLS (io/trace-events, migration/trace-events)."""
+
+PENDING_TRACE = ("migrate_pending_*", "migrate_transferred*", "qemu_savevm_query_pend*")
+"""Patterns of the trace events that tell what pre-copy has pending and how much is allowed.
+
+A pattern that no event of a build fits is no error to QEMU where it has an asterisk.
+"""
+
+
+class Scenario(_Frozen, frozen=True, kw_only=True):
+    """What to run: two QEMUs, devices, channels, migration settings, a seed."""
+
+    name: str
+    devices: tuple[Device, ...] = (EmulatedDevice(id="vfio0"),)
+    qemu: str = ""
+    """Source QEMU: a path; empty: the one the machine has (``vm.builds``)."""
+    qemu_dst: str = ""
+    """Destination QEMU; empty: as the source."""
+    machine: str = "q35"
+    ram_mib: ranges.RamMib = 64
+    guest: Guest | None = None
+    """The guest that is migrated; None: the CPU halts at once, and the harness sets up the
+    devices as firmware and a driver would."""
+    multifd: bool = True
+    channels: ranges.Channels = 4
+    """multifd-channels."""
+    capabilities: dict[str, bool] = {}
+    """Migration capabilities beyond ``events``, ``multifd``, ``return-path``; both sides."""
+    return_path: bool = True
+    parameters: dict[str, Any] = {}
+    """Migration parameters (migrate-set-parameters) of both sides."""
+    transport: Transport = Transport.UNIX
+    tls: Tls = Tls.NONE
+    """On all channels, with credentials that are made for each run."""
+    tls_mismatch: TlsMismatch | None = None
+    """What is wrong between the credentials of the two sides; None: nothing."""
+    deadline_s: ranges.Deadline = 15.0
+    """From ``migrate`` to the end of both sides; what does not end by then is a finding."""
+    memory_limit_mib: ranges.LimitMib = 0
+    """RLIMIT_DATA of each QEMU; 0: RAM, twice the state and 4 GiB."""
+    interrupt_line: bool = False
+    """Whether the guest also writes PCI_INTERRUPT_LINE, as firmware does.  A register that
+    the device keeps for the guest (vfio_pci_config.c virtualizes it) and that QEMU sends but
+    does not write back: known deviation of ORD-4."""
+    trace: tuple[str, ...] = ("vfio_*", "multifd_*")
+    """Patterns of trace events to enable; none: no trace, and what needs it is UNKNOWN.
+    ``PENDING_TRACE`` comes to it, and with ``tls`` ``TLS_TRACE``."""
+    seed: int = 0
+    relay: bool = False
+    """Whether the harness stands between the two QEMUs and records each packet; it does
+    where there are ``faults``, too."""
+    faults: FaultPlan = ()
+    """What is done to device-state packets on their way."""
+    actions: ActionPlan = ()
+    """What is done to the QEMUs meanwhile."""
+    then: "Scenario | None" = None
+    """A second migration: of whichever QEMU runs the guest afterwards, into a new one, which
+    is the first one's destination QEMU where ``qemu_dst`` and ``qemu`` are empty."""
+
+    def __post_init__(self) -> None:
+        ids = [device.id for device in self.devices]
+        pci = [device for device in self.devices if isinstance(device, PciDevice)]
+        twice = repeated(address for device in pci for address in device.addresses)
+        checks = (
+            (bool(self.name), "name is empty"),
+            (len(set(ids)) == len(ids), f"device ids are not unique: {', '.join(ids)}"),
+            (1 <= self.channels <= MAX_CHANNELS, f"channels is {self.channels}, not 1 to 255"),
+            (self.ram_mib >= 16, f"ram_mib is {self.ram_mib}, below 16"),
+            (self.deadline_s > 0, f"deadline_s is {self.deadline_s}, not above 0"),
+            (
+                not self.has_relay or self.transport is not Transport.FILE,
+                "a relay cannot stand in a migration through a file",
+            ),
+            (not self.faults or self.multifd, "faults are about multifd channels; multifd is off"),
+            (
+                self.then is None or self._hardware == self.then._hardware,
+                "then must have the same devices, machine, ram_mib and guest",
+            ),
+            *_guest_needs(self),
+            *(self._needs_of(fault) for fault in self.faults),
+            *self._needs_of_tls(),
+            *(check for device in self.devices for check in _checks(device)),
+            (not twice, f"PCI function {twice} is there twice; one QEMU at a time can have it"),
+        )
+        if wrong := [message for is_right, message in checks if not is_right]:
+            raise ValueError("; ".join(wrong))
+
+    @property
+    def _hardware(self) -> tuple[object, ...]:
+        return self.devices, self.machine, self.ram_mib, self.guest
+
+    def _needs_of(self, fault: fault_plan.Fault) -> tuple[bool, str]:
+        """Whether ``fault`` can come to its moment here, and what it needs."""
+        until = getattr(fault, "until", None)
+        waits_for_device = until is not None and (until.loaded or until.told == "loaded")
+        is_seen = len(self.emulated) == len(self.devices) and all(
+            device.data_path is DataPath.SUPERVISED for device in self.emulated
+        )
+        return (
+            not waits_for_device or is_seen,
+            f"{fault.describe()}: only a device with data_path=supervised tells what it has loaded",
+        )
+
+    def _needs_of_tls(self) -> Iterator[tuple[bool, str]]:
+        """What does not go together with TLS."""
+        yield (
+            self.tls_mismatch is None or self.tls_mismatch in MISMATCHES[self.tls],
+            f"tls_mismatch={self.tls_mismatch} is not of tls={self.tls}, which knows "
+            f"{', '.join(MISMATCHES[self.tls]) or 'none'}",
+        )
+        if not self.has_tls:
+            return
+        yield self.transport is not Transport.FILE, "TLS needs a socket; transport is file"
+        for fault in self.faults:
+            yield (
+                isinstance(fault, fault_plan.HoldConnections)
+                and not fault.until.told.startswith("switchover"),
+                f"{fault.describe()}: a relay cannot look into TLS; there only connections can be "
+                "held (hold_connections), and not until the switchover",
+            )
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether at least one side uses TLS."""
+        return self.tls is not Tls.NONE
+
+    @property
+    def trace_patterns(self) -> tuple[str, ...]:
+        """Patterns of trace events to enable: of the scenario, of pre-copy, of TLS."""
+        if not self.trace:
+            return ()
+        return (*self.trace, *PENDING_TRACE, *(TLS_TRACE if self.has_tls else ()))
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether the harness stands between the two QEMUs."""
+        return self.relay or bool(self.faults)
+
+    @property
+    def emulated(self) -> tuple[EmulatedDevice, ...]:
+        """The devices that live in the harness."""
+        return tuple(device for device in self.devices if isinstance(device, EmulatedDevice))
+
+    @property
+    def has_linux(self) -> bool:
+        """Whether a Linux runs in the guest."""
+        guest = self.guest
+        return guest is not None and guest.is_linux(has_mdev=has_mdev(self.devices))
+
+    @property
+    def state_size(self) -> int:
+        """Bytes of state of the devices that live in the harness; others' is not known."""
+        return sum(device.total_size for device in self.emulated)
+
+
+def _checks(device: Device) -> Iterator[tuple[bool, str]]:
+    """What must hold of ``device`` alone, and what is wrong where it does not."""
+    match device:
+        case MdevDevice():
+            for name, value in (("type", device.type), ("parent", device.parent)):
+                yield "/" not in value, f"{device.id}: {name} {value!r} is a name, not a path"
+            yield bool(device.type), f"{device.id}: type is empty; one is mtty-1"
+        case PciDevice():
+            yield bool(device.source), f"{device.id}: source is empty; it is a PCI address"
+            yield "/" not in device.driver, f"{device.id}: driver is a name, not a path"
+        case EmulatedDevice():
+            yield from _idle_settings(device)
+            yield device.size >= 0, f"{device.id}: size is {device.size}, below 0"
+            bar = device.bar_size
+            yield (
+                bar >= 4096 and bar & (bar - 1) == 0,
+                f"{device.id}: bar_size is {bar}, not a power of two of at least 4096",
+            )
+            yield (
+                all(s > 0 for s in (*device.save.read_sizes, *device.load.write_sizes)),
+                f"{device.id}: read_sizes and write_sizes must be above 0",
+            )
+
+
+def _guest_needs(scenario: Scenario) -> Iterator[tuple[bool, str]]:
+    """What a guest needs to run, and to find its devices' contents again."""
+    guest = scenario.guest
+    if guest is None:
+        return
+    yield from guest.needs(scenario.ram_mib, has_linux=scenario.has_linux)
+    yield (
+        not scenario.interrupt_line,
+        "interrupt_line is what the harness does in place of a guest: there is one",
+    )
+    for device in scenario.emulated:
+        head = SCRATCH_SIZE + device.bar_size
+        yield (
+            device.size >= head,
+            f"{device.id}: size is {device.size}: for a guest to find BAR 0 again it must "
+            f"be {head} or more",
+        )
+
+
+def _idle_settings(device: EmulatedDevice) -> Iterator[tuple[bool, str]]:
+    """Settings that would silently do nothing: only calls that are answered one by one can
+    be delayed, cut short or failed, and only a state in a memfd can be lied about.
+    """
+    save, load = device.save, device.load
+    is_memfd = device.data_path is DataPath.MEMFD
+    answers = msgspec.structs.replace(load, lie=None, lie_at=0) != LoadBehaviour()
+    yield (
+        not is_memfd or (save == SaveBehaviour() and not answers and not device.pre_copy),
+        f"{device.id}: delays, sizes, errors and pre_copy need data_path=supervised or auto",
+    )
+    yield (
+        load.lie is None or not (answers or device.data_path is DataPath.SUPERVISED),
+        f"{device.id}: a lie needs a destination without delays, sizes and errors",
+    )
+    yield (
+        min(save.read_delay_s, load.write_delay_s, save.error_at or 0, load.error_at or 0) >= 0,
+        f"{device.id}: a delay or error_at is below 0",
+    )
+
+
+def to_json(scenario: Scenario) -> bytes:
+    """The scenario as indented JSON; defaults are written out, so that it can be edited."""
+    return msgspec.json.format(msgspec.json.encode(scenario), indent=2) + b"\n"
+
+
+def from_json(data: bytes, origin: str = "scenario") -> Scenario:
+    """The scenario in ``data``.
+
+    :raise UsageError: it is not JSON, or not a scenario; names ``origin`` and the field
+    """
+    try:
+        found: Scenario = strict_json.decode(data, Scenario)
+    except ValueError as error:
+        raise UsageError(f"{origin}: not a scenario: {error}") from error
+    return found
+
+
+def load(path: Path) -> Scenario:
+    """The scenario in the file at ``path``.
+
+    :raise UsageError: it cannot be read or is not a scenario
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise UsageError(f"{path}: not a scenario: it is longer than {LONGEST >> 20} MiB")
+        return from_json(data, str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the scenario: {error.strerror}") from error
