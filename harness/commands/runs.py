@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from harness.commands import device_argument
 from harness.commands.arguments import (
@@ -112,15 +111,19 @@ def _run(options: argparse.Namespace) -> int:
     if in_rig.is_needed(wanted):
         folders = [path.absolute().parent for path in options.report]
         return in_rig.run(wanted, options.runs, _again(options), writable=folders)
-    return job.run(
-        wanted,
-        options.runs,
+    how = job.RunOptions(
+        runs_dir=options.runs,
+        trace_events=options.trace_events,
         has_capture=options.capture,
-        has_valid_kept=not options.remove_valid,
+        has_progress=options.progress,
+        has_steps=options.steps,
+        is_json=options.json,
+        reports=options.report,
+        remove_valid=options.remove_valid,
         baseline=options.baseline,
         may_leave_out=not options.scenario and not settings.has_shape,
-        **_how(options),
     )
+    return job.run(wanted, how, complain=complain)
 
 
 def _again(options: argparse.Namespace) -> list[str]:
@@ -140,12 +143,16 @@ def _again(options: argparse.Namespace) -> list[str]:
 def _replay(options: argparse.Namespace) -> int:
     from harness.job import job  # noqa: PLC0415
 
-    return job.replay(
-        options.capture,
-        job.Settings(qemu=options.qemu, faults=faults(options.fault)),
-        options.runs,
-        **_how(options),
+    how = job.RunOptions(
+        runs_dir=options.runs,
+        trace_events=options.trace_events,
+        has_progress=options.progress,
+        has_steps=options.steps,
+        is_json=options.json,
+        reports=options.report,
     )
+    settings = job.Settings(qemu=options.qemu, faults=faults(options.fault))
+    return job.replay(options.capture, settings, how, complain=complain)
 
 
 def _repro(options: argparse.Namespace) -> int:
@@ -159,15 +166,3 @@ def _recheck(options: argparse.Namespace) -> int:
     from harness.job import job  # noqa: PLC0415
 
     return job.recheck(options.dir, is_json=options.json, complain=complain, reports=options.report)
-
-
-def _how(options: argparse.Namespace) -> dict[str, Any]:
-    """Keywords of ``job.run`` that most commands share."""
-    return {
-        "trace_events": options.trace_events,
-        "is_json": options.json,
-        "has_progress": options.progress,
-        "has_steps": options.steps,
-        "reports": options.report,
-        "complain": complain,
-    }

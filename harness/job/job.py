@@ -70,6 +70,32 @@ class Settings:
         return has_devices or self.guest or self.channels is not None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a job runs its scenarios, and where its report goes."""
+
+    runs_dir: Path
+    trace_events: str = ""
+    """Path of trace-events-all; empty for the one next to the binary."""
+    has_capture: bool = False
+    """Whether what each source sends is kept in its run directory."""
+    has_progress: bool = True
+    """Whether each run is reported when it ends."""
+    has_steps: bool = False
+    """Whether each step of each run is reported."""
+    is_json: bool = False
+    reports: Sequence[Path] = ()
+    """Files that the report is written to as well (``report.files``)."""
+    remove_valid: bool = False
+    """Whether the directories of valid runs are removed at the end."""
+    baseline: Path | None = None
+    """A run directory or a folder of them to compare the runs with: the exit status is then
+    about what got worse (``report.comparison``)."""
+    may_leave_out: bool = False
+    """Whether a run that needs what is not here is left out, and the report says so, as in the
+    main job, whose scenarios nobody has chosen for this build; else it is lost."""
+
+
 # -- which scenarios ---------------------------------------------------------------------
 
 
@@ -244,10 +270,9 @@ def _build(given: str, of_scenario: str, option: str) -> Path:
     return builds.find(of_scenario, f"the scenario's QEMU (another: --{option})")
 
 
-def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:
+def replay(path: Path, settings: Settings, options: RunOptions, *, complain: Complain) -> int:
     """Replay the capture ``path``, report, and give the exit status.
 
-    :param how: as of ``run``
     :raise HistoryError: it cannot be read
     :raise PrerequisiteMissing: there is no such QEMU, or it is none that can be used
     """
@@ -255,9 +280,9 @@ def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:
     binary = builds.find(settings.qemu_dst or settings.qemu)
     wanted = scenario_of(capture, str(binary), settings.faults)
     scenario_checks.require(wanted)
-    _require(binary, how["trace_events"], is_shared=False, has_trace=bool(wanted.trace))
-    fits.require(wanted, how["trace_events"], is_replayed=True)
-    return run([wanted], runs_dir, replayed=capture, **how)
+    _require(binary, options.trace_events, is_shared=False, has_trace=bool(wanted.trace))
+    fits.require(wanted, options.trace_events, is_replayed=True)
+    return run([wanted], options, complain=complain, replayed=capture)
 
 
 # -- run ---------------------------------------------------------------------------------
@@ -265,46 +290,30 @@ def replay(path: Path, settings: Settings, runs_dir: Path, **how: Any) -> int:
 
 def run(
     wanted: Sequence[Scenario],
-    runs_dir: Path,
+    options: RunOptions,
     *,
-    trace_events: str,
-    is_json: bool,
-    has_progress: bool,
-    has_steps: bool = False,
-    has_capture: bool = False,
-    has_valid_kept: bool = True,
-    replayed: Capture | None = None,
-    reports: Sequence[Path] = (),
-    baseline: Path | None = None,
-    may_leave_out: bool = False,
     complain: Complain,
+    replayed: Capture | None = None,
 ) -> int:
     """Run all of ``wanted``, report, and give the exit status.
 
-    :param reports: files to write the report to, too (``report.files``)
-    :param has_capture: keep what each source sends in its run directory
-    :param has_valid_kept: False: remove the directories of valid runs when all is reported
     :param replayed: takes the source's place in the one scenario that is wanted
-    :param baseline: a run directory or a folder of them: what the runs are compared with, and
-        the exit status is about what got worse (``report.comparison``)
-    :param may_leave_out: a run that needs what is not here is left out, and the report says so,
-        as in the main job, which nobody has chosen for this build; else it is lost
 
     :raise UsageError: a report would be of no kind, or nothing of all this can be captured
-    :raise HistoryError: ``baseline`` has no run, or none of a scenario that is wanted
+    :raise HistoryError: the baseline has no run, or none of a scenario that is wanted
     """
-    for path in reports:
+    for path in options.reports:
         files.check(path)
-    why_not = [capturing.why_not(each) for each in wanted] if has_capture else []
+    why_not = [capturing.why_not(each) for each in wanted] if options.has_capture else []
     if why_not and all(why_not):
         raise UsageError(f"{wanted[0].name}: no capture: {why_not[0]}")
     before = None
-    if baseline is not None:
-        before = saved(baseline, complain)
+    if options.baseline is not None:
+        before = saved(options.baseline, complain)
         comparison.require_common([entry.name for entry in before], list(_names(wanted)))
-    is_live = sys.stdout.isatty() and "CI" not in os.environ and not is_json
+    is_live = sys.stdout.isatty() and "CI" not in os.environ and not options.is_json
     out = terminal.console(is_plain=not sys.stdout.isatty())
-    is_silent = is_json or not has_progress
+    is_silent = options.is_json or not options.has_progress
     entries: list[Entry] = []
     interrupted = ""
     told: set[str] = set()
@@ -313,25 +322,17 @@ def run(
         sum(map(_migrations, wanted)),
         is_live=is_live,
         is_silent=is_silent,
-        has_steps=has_steps,
+        has_steps=options.has_steps,
     ) as progress:
         places: list[Path] = []
         done = 0
         try:
             for each in wanted:
                 progress.begin(each.name)
-                made = _run_one(
-                    each,
-                    runs_dir,
-                    places,
-                    trace_events=trace_events,
-                    progress=progress.step,
-                    has_capture=has_capture,
-                    replayed=replayed,
-                )
+                made = _run_one(each, options, places, progress.step, replayed)
                 done += 1
                 for each_made in made:
-                    is_left_out = may_leave_out and each_made.cannot_run
+                    is_left_out = options.may_leave_out and each_made.cannot_run
                     entry = each_made.as_left_out() if is_left_out else each_made
                     entries.append(entry)
                     progress.end(entry)
@@ -345,12 +346,19 @@ def run(
     report = Report(
         entries=tuple(entries),
         titles=TITLES,
-        run_options=("--trace-events", trace_events) if trace_events else (),
+        run_options=("--trace-events", options.trace_events) if options.trace_events else (),
         interrupted=interrupted,
         interrupted_status=interrupt.status(),
-        removed=frozenset() if has_valid_kept else frozenset(_valid(entries)),
+        removed=frozenset(_valid(entries) if options.remove_valid else ()),
     )
-    status = tell(report, reports, before, complain, is_json=is_json, runs_told=not is_silent)
+    status = tell(
+        report,
+        options.reports,
+        before,
+        complain,
+        is_json=options.is_json,
+        runs_told=not is_silent,
+    )
     for path in report.removed:
         shutil.rmtree(path)
     return status
@@ -382,19 +390,34 @@ def _migrations(wanted: Scenario) -> int:
     return 1 + (_migrations(wanted.then) if wanted.then else 0)
 
 
-def _run_one(wanted: Scenario, runs_dir: Path, places: list[Path], **how: Any) -> list[Entry]:
+def _run_one(
+    wanted: Scenario,
+    options: RunOptions,
+    places: list[Path],
+    progress: Callable[[str], None],
+    replayed: Capture | None,
+) -> list[Entry]:
     """The run, and those that followed it (``Scenario.then``).
 
     :param places: the run directory is added to them before anything is in it
-    :param how: as of ``run_in``
     """
     started = time.monotonic()
     path: Path | None = None
     try:
-        target = RunDir.create(runs_dir, wanted.name)
+        target = RunDir.create(options.runs_dir, wanted.name)
         path = target.path
         places.append(path)
-        return list(_entries(interrupt.run(run_in(target, wanted, **how))))
+        made = interrupt.run(
+            run_in(
+                target,
+                wanted,
+                trace_events=options.trace_events,
+                progress=progress,
+                has_capture=options.has_capture,
+                replayed=replayed,
+            )
+        )
+        return list(_entries(made))
     except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
         return [_lost(wanted.name, path, failure, time.monotonic() - started)]
 

@@ -16,7 +16,7 @@ from harness.errors import CannotRunHere, HistoryError, PrerequisiteMissing, Usa
 from harness.history import Kind, Record, Side
 from harness.history.rundir import SOURCE_STDERR
 from harness.job import job
-from harness.job.job import Settings
+from harness.job.job import RunOptions, Settings
 from harness.job.run import Run
 from harness.scenario import (
     MIB,
@@ -338,10 +338,8 @@ def runs(monkeypatch, tmp_path):
         monkeypatch.setattr(job, "run_in", made)
         complaints: list[str] = []
         wanted = [Scenario(name=f"run{n}") for n in range(len(ends))]
-        status = job.run(
-            wanted, tmp_path / "runs", trace_events=fields.pop("trace_events", ""),
-            is_json=is_json, has_progress=True, complain=complaints.append, **fields,
-        )  # fmt: skip
+        options = RunOptions(runs_dir=tmp_path / "runs", is_json=is_json, **fields)
+        status = job.run(wanted, options, complain=complaints.append)
         return status, complaints
 
     return run
@@ -374,10 +372,7 @@ def test_capture_of_nothing_is_refused_before_anything_runs(tmp_path):
         Scenario(name="secret", tls=Tls.PSK),
     ]
     with pytest.raises(UsageError, match=r"^into-a-file: no capture: transport is file"):
-        job.run(
-            wanted, tmp_path / "runs", trace_events="", is_json=False, has_progress=False,
-            has_capture=True, complain=print,
-        )  # fmt: skip
+        job.run(wanted, RunOptions(runs_dir=tmp_path / "runs", has_capture=True), complain=print)
     assert not (tmp_path / "runs").exists()
 
 
@@ -394,7 +389,7 @@ def test_run_that_followed_another_is_told_and_counts(runs, capsys):
 def test_valid_runs_are_removed_on_request_and_no_report_leads_to_them(runs, tmp_path):
     junit = tmp_path / "junit.xml"
     status, _ = runs(
-        valid_run(), violated_run(), VMError("lost"), has_valid_kept=False, reports=[junit]
+        valid_run(), violated_run(), VMError("lost"), remove_valid=True, reports=[junit]
     )
     assert status == 3
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["run1-0001", "run2-0001"]
@@ -643,4 +638,4 @@ def test_replay_that_cannot_be_made_is_refused(build, monkeypatch, machine, faul
     monkeypatch.setattr(job, "run", lambda *_args, **_how: 0)
     settings = Settings(qemu=str(binary), faults=faults)
     with pytest.raises(UsageError, match=words):
-        job.replay(Path("x"), settings, Path("runs"), trace_events="")
+        job.replay(Path("x"), settings, RunOptions(runs_dir=Path("runs")), complain=print)
