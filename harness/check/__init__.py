@@ -13,6 +13,5 @@ what it judges: no ``wire``, ``trace``, ``vfio``, ``proxy``, ``supervisor`` or `
 No I/O, no clock: a history judged next year gives the same verdict.
 
 To add a rule: copy ``rules/ord_7.py`` (of a refusal: ``rules/ref_4.py``), list it in
-``judge``, add a broken twin of QEMU that it must catch to ``broken`` or
-``broken_by_faults``.
+``judge``, and add a broken QEMU that it must catch to ``tests/twins``.
 """

@@ -3,7 +3,7 @@
 Not recorded from a QEMU: that is what ``tests/data`` is for.  Names, arguments and order
 are those of real runs, so that a rule can be shown a run that keeps the requirements
 (``completed``, ``refused``, ``blocked``, ``launch_refused``), and the broken twins of
-``harness.check.broken`` have something to break.
+``tests.twins`` have something to break.
 
 The path that a device's state takes is told by the caller, not computed: the model must
 not be compared with itself.
@@ -338,7 +338,7 @@ GOOD = {
     "tls refused": lambda: handshake_refused(scenario(tls=Tls.PSK, tls_mismatch=TlsMismatch.KEY)),
     "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }
-"""Runs that keep the requirements; the first are named as ``broken.SHOWN_ON`` names them."""
+"""Runs that keep the requirements. A twin names the one that it damages."""
 
 
 @cache

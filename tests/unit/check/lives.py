@@ -174,7 +174,7 @@ LIVES = {
     "device error": device_error,
     "not converging": lambda: ended(called_off(not_converging())),
 }
-"""Runs that keep the requirements; named as ``twin.SHOWN_ON`` names them."""
+"""Runs that keep the requirements."""
 
 
 # -- what is added to a run that completes ------------------------------------------------

@@ -229,4 +229,4 @@ RELAYED: dict[str, Callable[[], History]] = {
     "missing packet": missing_packet,
     "closed channel": closed_channel,
 }
-"""Runs with faults that keep the requirements; named as ``broken.SHOWN_ON`` names them."""
+"""Runs with faults that keep the requirements."""

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from harness.check.assumptions import Assumption, check
-from harness.check.damage import one, swap
 from harness.check.run import CheckedRun
 from harness.history import Kind, Record
 from harness.history.rundir import History
 from harness.model.expectation import expect
+from tests.twins.damage import one, swap
 from tests.unit.check.histories import (
     DST,
     FACTS,

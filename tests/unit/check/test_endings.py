@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from harness.check.damage import change, one, pick, swap
 from harness.check.endings import Endings
 from harness.check.run import CheckedRun
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
 from harness.scenario.action_plan import Execute, Target, When
+from tests.twins.damage import change, one, pick, swap
 from tests.unit.check.histories import (
     DST,
     FACTS,

@@ -1,11 +1,11 @@
 """How many packets a state must make, by the best evidence there is."""
 
-from harness.check.damage import pick, swap
 from harness.check.packets import Prediction, given_reads, main_bytes, predict
 from harness.check.run import CheckedRun
 from harness.history import Kind
 from harness.model.expectation import expect
 from harness.scenario import MIB, SaveBehaviour
+from tests.twins.damage import pick, swap
 from tests.unit.check.histories import (
     FACTS,
     SRC,

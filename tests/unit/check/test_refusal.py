@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.check.damage import one, pick, swap
 from harness.check.hang import RECV_END
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.records import Kind, Record
+from tests.twins.damage import one, pick, swap
 from tests.unit.check.histories import changed, find, good, only, replaced, without
 from tests.unit.check.relayed import FILLED, Relayed, config, packet, refused, whole
 from tests.unit.check.story import DST, SRC, scenario

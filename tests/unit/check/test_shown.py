@@ -3,12 +3,12 @@
 import pytest
 
 from harness.check import interruption, shown
-from harness.check.damage import one, pick, swap
 from harness.check.judge import judge
 from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.model.expectation import expect
+from tests.twins.damage import one, pick, swap
 from tests.unit.check.histories import changed, find, good, only, without
 from tests.unit.check.lives import continued
 from tests.unit.check.story import DST, FACTS, SRC

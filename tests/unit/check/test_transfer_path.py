@@ -2,12 +2,12 @@
 
 import pytest
 
-from harness.check.damage import change, drop, one, pick, swap
 from harness.check.rule import Findings
 from harness.check.run import INCOMING, SAVE_MAIN_START, SAVE_THREAD_START, CheckedRun
 from harness.check.transfer_path import gets_there, judge_path, was_anything_sent
 from harness.check.verdict import Finding, Outcome
 from harness.model.expectation import expect
+from tests.twins.damage import change, drop, one, pick, swap
 from tests.unit.check.histories import (
     FACTS,
     SRC,

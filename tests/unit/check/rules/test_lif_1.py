@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.check.damage import swap
 from harness.check.judge import judge
 from harness.check.run import STARVED
 from harness.check.verdict import Outcome
+from tests.twins.damage import swap
 from tests.unit.check.histories import changed, find, good, only, without
 from tests.unit.check.relayed import Relayed, missing_packet, packet, whole
 from tests.unit.check.story import SECOND, scenario

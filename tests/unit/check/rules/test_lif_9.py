@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from harness.check.damage import pick, swap
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
 from harness.scenario.action_plan import Kill, Target, When
+from tests.twins.damage import pick, swap
 from tests.unit.check.histories import changed, find, good
 from tests.unit.check.relayed import Relayed
 from tests.unit.check.story import DST, SRC, scenario

@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from harness.check.damage import change, one, pick, swap
 from harness.check.judge import judge
 from harness.check.run import INCOMING, LOAD_END, LOAD_START
 from harness.check.verdict import Outcome
@@ -11,6 +10,7 @@ from harness.history import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import MIB
 from harness.scenario.fault_plan import Drop
+from tests.twins.damage import change, one, pick, swap
 from tests.unit.check.histories import (
     DST,
     SRC,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.check.broken import load_thread_stalls, wake_up_lost
-from harness.check.damage import change, drop, one
 from harness.check.run import INCOMING, LOAD_START
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record, Side
+from tests.twins.damage import change, drop, one
+from tests.twins.transfer import load_thread_stalls, wake_up_lost
 from tests.unit.check.histories import DST, SRC, changed, find, good, only, replaced, without
 from tests.unit.check.story import MS, START
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.check.broken import deaf_while_writing
-from harness.check.damage import change, one
 from harness.check.run import INCOMING, STARVED
 from harness.check.verdict import Outcome
 from harness.scenario import MIB, LoadBehaviour
+from tests.twins.damage import change, one
+from tests.twins.transfer import deaf_while_writing
 from tests.unit.check.histories import (
     changed,
     completed,

@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from harness.check.damage import change, one, swap
 from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, LOAD_START, MAIN_DATA
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.scenario.action_plan import Execute, Target, status
+from tests.twins.damage import change, one, swap
 from tests.unit.check.histories import (
     DST,
     SRC,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.check.damage import change, drop, pick, swap
 from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.history import Record
 from harness.scenario import MIB
+from tests.twins.damage import change, drop, pick, swap
 from tests.unit.check.histories import (
     DST,
     changed,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.check.damage import change, drop, one, pick, swap
 from harness.check.judge import judge
 from harness.check.run import INCOMING, LOAD_START, STARVED, THREAD_END, THREAD_START
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
+from tests.twins.damage import change, drop, one, pick, swap
 from tests.unit.check.histories import (
     changed,
     completed,

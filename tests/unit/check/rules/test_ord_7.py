@@ -2,12 +2,13 @@
 
 import pytest
 
-from harness.check.broken import all_on_one_channel
-from harness.check.damage import swap
 from harness.check.judge import judge
 from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
+from harness.history.records import Record
 from harness.scenario import MIB, OnOffAuto
+from tests.twins.damage import first_device, one, recount, some, swap
+from tests.twins.twin import twin
 from tests.unit.check.histories import (
     changed,
     completed,
@@ -18,6 +19,13 @@ from tests.unit.check.histories import (
     scenario,
     without,
 )
+
+
+@twin("ORD-7")
+def all_on_one_channel(records: list[Record]) -> list[Record]:
+    packets = some(records, INCOMING)
+    first = one(records, INCOMING, device=first_device(records), idx=16)
+    return recount(records, swap(records, packets, channel=first.channel, tid=first.tid))
 
 
 @pytest.mark.parametrize(

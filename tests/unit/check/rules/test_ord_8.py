@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.check.damage import swap
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.scenario import MIB, LoadBehaviour, OnOffAuto
+from tests.twins.damage import swap
 from tests.unit.check.histories import (
     changed,
     completed,

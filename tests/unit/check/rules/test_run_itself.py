@@ -3,8 +3,6 @@
 import msgspec
 import pytest
 
-from harness.check.broken import TWINS
-from harness.check.damage import change, one, pick, swap
 from harness.check.hang import SEND_END, SYNC_WAIT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
@@ -12,6 +10,8 @@ from harness.history import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import MIB, LoadBehaviour, SaveBehaviour, fault_plan
 from harness.scenario.action_plan import Execute, Target
+from tests.twins import TWINS
+from tests.twins.damage import change, one, pick, swap
 from tests.unit.check.histories import (
     DST,
     SRC,

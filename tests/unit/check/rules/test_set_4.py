@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.check.damage import change, one
 from harness.check.judge import judge
 from harness.check.run import CONFIG_END
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
+from tests.twins.damage import change, one
 from tests.unit.check.histories import (
     changed,
     completed,

@@ -5,11 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.check.damage import change, one
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.records import Side
 from harness.history.rundir import load
+from tests.twins.damage import change, one
 from tests.unit.check.histories import (
     FACTS,
     NEW,

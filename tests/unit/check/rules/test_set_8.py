@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from harness.check.damage import one, swap
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import OnOffAuto
+from tests.twins.damage import one, swap
 from tests.unit.check.histories import (
     DISABLED,
     DST,

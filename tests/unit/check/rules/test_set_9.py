@@ -2,13 +2,13 @@
 
 import pytest
 
-from harness.check.damage import one
 from harness.check.judge import judge
 from harness.check.run import MAIN_DATA
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.history.records import Record
 from harness.scenario import MIB
+from tests.twins.damage import one
 from tests.unit.check.histories import changed, completed, find, only, without
 from tests.unit.check.lives import STOP, Life
 from tests.unit.check.story import DST, SRC, US, device, scenario

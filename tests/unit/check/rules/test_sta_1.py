@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from harness.check.damage import one, swap
 from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.scenario import MIB, OnOffAuto
+from tests.twins.damage import one, swap
 from tests.unit.check.histories import (
     SRC,
     changed,

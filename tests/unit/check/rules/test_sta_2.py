@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from harness.check.damage import change, one, pick, swap
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from tests.twins.damage import change, one, pick, swap
 from tests.unit.check.histories import (
     DST,
     FACTS,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.check.damage import change, drop, one, pick, swap
 from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
+from tests.twins.damage import change, drop, one, pick, swap
 from tests.unit.check.histories import (
     changed,
     completed,

@@ -2,15 +2,12 @@
 it badly, or cannot wait.
 """
 
-from harness.check.damage import Unfit, change, one, pick, some, swap
 from harness.check.run import INCOMING, STARVED
-from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
+from tests.twins.damage import Unfit, change, one, pick, some, swap
+from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
-
-TWINS: list[Twin] = []
-twin = register_in(TWINS)
 
 
 def _accepted(records: list[Record]) -> list[Record]:

@@ -3,16 +3,20 @@
 The twins are shown on synthetic runs here; on recorded ones in ``test_judge``.
 """
 
+import importlib
 import re
+from pathlib import Path
 
 import pytest
 
-from harness.check.broken import TWINS
-from harness.check.damage import Unfit
 from harness.check.judge import RULES, judge
-from harness.check.twin import SHOWN_ON, Twin
 from harness.check.verdict import Outcome
+from tests.twins import TWINS, Twin
+from tests.twins.damage import Unfit
 from tests.unit.check.histories import GOOD, good, history, scenario
+
+for path in sorted((Path(__file__).parents[1] / "check" / "rules").glob("test_*.py")):
+    importlib.import_module(f"tests.unit.check.rules.{path.stem}")  # may have a twin of its rule
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
@@ -36,9 +40,8 @@ def test_violation_shows_the_records_that_contradict(twin: Twin):
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", finding.shape), finding.sentence
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_every_rule_has_a_twin_that_it_catches(rule):
-    assert [twin for twin in TWINS if twin.requirement == rule.id]
+def test_every_rule_has_a_twin_that_it_must_catch():
+    assert {twin.requirement for twin in TWINS} == {rule.id for rule in RULES}
 
 
 def test_twins_have_names_of_their_own():
@@ -49,8 +52,7 @@ def test_twins_have_names_of_their_own():
 def test_twins_name_requirements_and_runs_that_there_are():
     known = {rule.id for rule in RULES}
     assert all({twin.requirement, *twin.also} <= known for twin in TWINS)
-    assert {twin.shown_on for twin in TWINS} == set(SHOWN_ON)
-    assert set(SHOWN_ON) <= set(GOOD)
+    assert {twin.shown_on for twin in TWINS} <= set(GOOD)
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)

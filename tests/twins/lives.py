@@ -1,15 +1,12 @@
 """Broken twins of runs that are cancelled, lose a QEMU, follow another one, or are measured."""
 
 from harness.check.convergence import EXACT
-from harness.check.damage import change, drop, one, pick, some, swap
 from harness.check.run import CONFIG_START
-from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
+from tests.twins.damage import change, drop, one, pick, some, swap
+from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
-
-TWINS: list[Twin] = []
-twin = register_in(TWINS)
 
 
 @twin("LIF-3", "RUN", on="killed destination")

@@ -1,12 +1,10 @@
 """Broken twins of runs with the kernel's own devices."""
 
-from harness.check.damage import Unfit, one, pick, swap
-from harness.check.twin import Twin, register_in
 from harness.history.records import Record, Side
+from tests.twins.damage import Unfit, one, pick, swap
+from tests.twins.twin import twin
 
 DST = Side.DESTINATION
-TWINS: list[Twin] = []
-twin = register_in(TWINS)
 
 
 @twin("ORD-1", on="kernel's devices")

@@ -1,30 +1,17 @@
-"""**Broken twins**: what a history would look like if QEMU, or a device, were broken.
-
-What a twin is stands in ``twin``; those of runs with faults on the way are in
-``broken_by_faults``, of other lives in ``broken_lives``, with TLS in ``broken_tls``, and
-those of the kernel's devices in ``broken_kernel``.
-"""
+"""Broken twins of runs without faults on the way."""
 
 import msgspec
 
 from harness.check import run as seen
-from harness.check.broken_by_faults import TWINS as TWINS_BY_FAULTS
-from harness.check.broken_guests import TWINS as TWINS_OF_GUESTS
-from harness.check.broken_kernel import TWINS as TWINS_OF_KERNEL
-from harness.check.broken_lives import TWINS as TWINS_OF_LIVES
-from harness.check.broken_tls import TWINS as TWINS_OF_TLS
-from harness.check.damage import Unfit, change, drop, first_device, one, pick, recount, some, swap
-from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
+from tests.twins.damage import Unfit, change, drop, first_device, one, pick, recount, some, swap
+from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
 LOADS = (seen.LOAD_START, seen.LOAD_END)
 CONFIG = (seen.CONFIG_START, seen.CONFIG_END)
 _S, _MS = 10**9, 10**6
 MIB = 1 << 20
-
-TWINS: list[Twin] = []
-twin = register_in(TWINS)
 
 
 # -- ORD ---------------------------------------------------------------------------------
@@ -208,13 +195,6 @@ def states_go_to_the_wrong_devices(records: list[Record]) -> list[Record]:
     second = {name: ours.args[name] for name in ("bytes", "digest")}
     records = swap(records, [ours], **first, first_difference=0)
     return swap(records, [theirs], **second, first_difference=0)
-
-
-@twin("ORD-7")
-def all_on_one_channel(records: list[Record]) -> list[Record]:
-    packets = some(records, seen.INCOMING)
-    first = one(records, seen.INCOMING, device=first_device(records), idx=16)
-    return recount(records, swap(records, packets, channel=first.channel, tid=first.tid))
 
 
 @twin("ORD-8", on="short writes")
@@ -441,6 +421,3 @@ def settings_refused(records: list[Record]) -> list[Record]:
     error = {"command": "migrate-set-parameters", "class": "GenericError", "desc": "no"}
     refused = Record(answer.t_ns, SRC, Kind.QMP, "error", error)
     return [refused if record is answer else record for record in records]
-
-
-TWINS += TWINS_BY_FAULTS + TWINS_OF_LIVES + TWINS_OF_TLS + TWINS_OF_KERNEL + TWINS_OF_GUESTS

@@ -2,15 +2,12 @@
 
 import msgspec
 
-from harness.check.damage import drop, one, some, swap
 from harness.check.rules.set_5 import CHANNEL_TYPE, INCOMING_CHANNEL
-from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
+from tests.twins.damage import drop, one, some, swap
+from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
-
-TWINS: list[Twin] = []
-twin = register_in(TWINS)
 
 
 @twin("SET-5", on="tls")

@@ -1,11 +1,9 @@
 """Broken twins of runs with a guest."""
 
-from harness.check.damage import drop, one, some, swap
-from harness.check.twin import Twin, register_in
 from harness.history.records import Kind, Record, Side
+from tests.twins.damage import drop, one, some, swap
+from tests.twins.twin import twin
 
-TWINS: list[Twin] = []
-twin = register_in(TWINS)
 _DAMAGED = "damaged: byte 0x1000: 0, not 0x1e3779b97f4a7c15"
 
 
