@@ -25,7 +25,7 @@ import errno
 import os
 from typing import ClassVar
 
-LOST, USAGE = 3, 4
+LOST, USAGE, INTERRUPTED = 3, 4, 130
 
 
 class HarnessError(Exception):

@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
 def _measure(options: argparse.Namespace) -> int:
     from harness import scenario  # noqa: PLC0415
     from harness.job import job, measure  # noqa: PLC0415
-    from harness.report import measurement  # noqa: PLC0415
+    from harness.report import measurement_text  # noqa: PLC0415
 
     rounds = measure.ROUNDS if options.rounds is None else options.rounds
     measure.check_rounds(rounds)
@@ -70,7 +70,7 @@ def _measure(options: argparse.Namespace) -> int:
     for reason in {run.left_out for one in found.series for run in one.runs if run.left_out}:
         complain(f"left out of a series: {reason}")
     if options.json:
-        sys.stdout.write(measurement.document(found).decode())
+        sys.stdout.write(measurement_text.document(found).decode())
     else:
-        sys.stdout.writelines(f"{line}\n" for line in measurement.lines(found))
+        sys.stdout.writelines(f"{line}\n" for line in measurement_text.lines(found))
     return found.exit_status

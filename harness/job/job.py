@@ -33,10 +33,10 @@ from harness.job import scenario_checks
 from harness.job.run import Run, explained, interrupted_by, run_in
 from harness.measure.measured import measured
 from harness.proxy.capture import Capture
-from harness.report import comparison, comparison_words, files, json_report, terminal, waiting
+from harness.report import comparison, comparison_text, files, json_report, stuck, terminal
+from harness.report.emit import emit
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
-from harness.report.tell import tell
 from harness.scenario import Device, EmulatedDevice, Scenario, has_mdev, main_job
 from harness.scenario.fault_plan import FaultPlan
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
@@ -351,13 +351,13 @@ def run(
         interrupted_status=interrupt.status(),
         removed=frozenset(_valid(entries) if options.remove_valid else ()),
     )
-    status = tell(
+    status = emit(
         report,
         options.reports,
         before,
         complain,
         is_json=options.is_json,
-        runs_told=not is_silent,
+        runs_printed=not is_silent,
     )
     for path in report.removed:
         shutil.rmtree(path)
@@ -455,7 +455,7 @@ def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> E
         seconds=seconds,
         known=interrupted_by(history, verdict),
         explained=explained(history, verdict),
-        waiting=waiting.describe(history),
+        stuck=stuck.describe(history),
         replay=tuple(_replay_arguments(history)),
         no_capture=next(
             (str(r.args["why"]) for r in history.records if r.name == "not_captured"), ""
@@ -488,7 +488,7 @@ def recheck(
         files.check(path)
     entries = [entry for path in paths for entry in saved(path, complain)]
     report = Report(entries=tuple(entries), titles=TITLES)
-    return tell(report, reports, None, complain, is_json=is_json, runs_told=False)
+    return emit(report, reports, None, complain, is_json=is_json, runs_printed=False)
 
 
 def saved(path: Path, complain: Complain) -> list[Entry]:
@@ -518,7 +518,7 @@ def compare(before: Path, after: Path, *, is_json: bool, complain: Complain) -> 
     if is_json:
         sys.stdout.write(json_report.compared(found).decode())
     else:
-        sys.stdout.writelines(f"{line}\n" for line in comparison_words.lines(found))
+        sys.stdout.writelines(f"{line}\n" for line in comparison_text.lines(found))
     return found.exit_status
 
 

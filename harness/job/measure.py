@@ -22,10 +22,10 @@ from harness.history.rundir import RunDir
 from harness.job import job
 from harness.job.run import Run, run_in
 from harness.measure.measured import measured
-from harness.measure.series import FEWEST
-from harness.report import measurement, plot
-from harness.report.measurement import Measurement, Series
-from harness.report.words import build_words
+from harness.measure.measurement import Measurement, Sample, Series
+from harness.measure.statistics import FEWEST
+from harness.report import measurement_text, plot
+from harness.report.format import build_words
 from harness.scenario import OnOffAuto, Scenario
 from harness.scenario.sizes import size_of
 from harness.vm import builds, fits
@@ -133,7 +133,7 @@ def measure(
         fits.require(each, trace_events)
     folder = RunDir.create(runs_dir, "measure").path
     names = list(scenarios)
-    ends: dict[str, list[measurement.Run]] = {name: [] for name in names}
+    ends: dict[str, list[Sample]] = {name: [] for name in names}
     facts: dict[str, str] = {}
     load = os.getloadavg()[0]
     is_interrupted = False
@@ -141,10 +141,10 @@ def measure(
     try:
         for number in range(rounds + 1):
             first = number % len(names)
-            ended: dict[str, measurement.Run] = {}
+            ended: dict[str, Sample] = {}
             for name in names[first:] + names[:first]:
                 ended[name] = _run(scenarios[name], folder, trace_events, facts, name, number)
-            told = measurement.round_words({name: ended[name] for name in names})
+            told = measurement_text.round_text({name: ended[name] for name in names})
             say(f"round {number} of {rounds}: {told}" if number else f"not counted: {told}")
             if number:
                 done = number
@@ -168,7 +168,7 @@ def measure(
         path=str(folder),
         is_interrupted=is_interrupted,
     )
-    (folder / "measure.json").write_bytes(measurement.document(found))
+    (folder / "measure.json").write_bytes(measurement_text.document(found))
     (folder / "measure.svg").write_text(plot.render(found))
     return found
 
@@ -180,21 +180,21 @@ def _run(
     facts: dict[str, str],
     name: str,
     number: int,
-) -> measurement.Run:
+) -> Sample:
     target = RunDir.create(folder, wanted.name)
     try:
         made = interrupt.run(run_in(target, wanted, trace_events=trace_events))
     except HarnessError as error:
         if number == 0:
             raise
-        return measurement.Run(
+        return Sample(
             path=str(target.path), outcome="lost", left_out=f"lost: {error}", measured=None
         )
     manifest = made.history.manifest
     source, destination = build_words(manifest.source), build_words(manifest.destination)
     facts[name] = source if source == destination else f"{source}, to {destination}"
     numbers = measured(made.history)
-    return measurement.Run(
+    return Sample(
         path=str(target.path),
         outcome="known deviation" if made.known else str(made.verdict.overall),
         left_out=_left_out(made, numbers.downtime_ms),

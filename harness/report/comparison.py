@@ -19,8 +19,8 @@ import msgspec
 from harness.check.verdict import Outcome
 from harness.errors import LOST, HistoryError
 from harness.measure.measured import Measured
+from harness.report.format import build_words
 from harness.report.summary import Entry
-from harness.report.words import build_words
 
 _BUILDS = ("name", "qemu", "qemu_dst")
 

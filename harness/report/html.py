@@ -24,8 +24,7 @@ from harness.history.rundir import History, Manifest
 from harness.measure.measured import measured
 from harness.measure.timeline import Downtime, Timeline, Wait, timeline
 from harness.report.charts import Chart, charts, span_words
-from harness.report.summary import Entry, Report, Row
-from harness.report.words import (
+from harness.report.format import (
     LEFT_OUT,
     WORDS,
     build_words,
@@ -34,6 +33,7 @@ from harness.report.words import (
     ranges,
     record_words,
 )
+from harness.report.summary import Entry, Report, Row
 
 _TEMPLATE = Path(__file__).with_suffix(".html.j2")
 _BUDGET: Final = 3_000_000

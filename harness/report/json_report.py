@@ -7,7 +7,7 @@
       "interrupted",
       "exit_status": 0,
       "runs": [{"name", "path", "outcome", "known", "deviations", "seconds", "error", "missing",
-                "source", "destination", "waiting": [...],
+                "source", "destination", "stuck": [...],
                 "verdict": {"overall", "findings": [...], "not_asked": {...}},
                 "measured": {"downtime_ms", ...},
                 "repeat": [...], "recheck": [...]}],
@@ -37,7 +37,7 @@ from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
 from harness.errors import LOST, USAGE
 from harness.history.builds import BuildFacts
-from harness.report import comparison_words
+from harness.report import comparison_text
 from harness.report.comparison import Comparison
 from harness.report.summary import Entry, Report, show_again
 
@@ -46,7 +46,7 @@ _OVERALL = {0: "valid", 1: "violated", 2: "unknown", LOST: "lost", USAGE: "usage
 
 def document(report: Report, baseline: Comparison | None = None) -> bytes:
     """The document, with a newline at its end."""
-    compared = {} if baseline is None else {"baseline": comparison_words.document(baseline)}
+    compared = {} if baseline is None else {"baseline": comparison_text.document(baseline)}
     return _encode(
         {
             "harness": harness.__version__,
@@ -71,7 +71,7 @@ def document(report: Report, baseline: Comparison | None = None) -> bytes:
 
 def compared(comparison: Comparison) -> bytes:
     """The document of a comparison alone: what stands under ``baseline`` elsewhere."""
-    return _encode({"harness": harness.__version__, **comparison_words.document(comparison)})
+    return _encode({"harness": harness.__version__, **comparison_text.document(comparison)})
 
 
 def failure(error: str, *, missing: bool, exit_status: int) -> bytes:
@@ -109,7 +109,7 @@ def _run(report: Report, entry: Entry) -> dict[str, Any]:
         "left_out": entry.left_out,
         "source": _build(manifest.source) if manifest is not None else None,
         "destination": _build(manifest.destination) if manifest is not None else None,
-        "waiting": entry.waiting,
+        "stuck": entry.stuck,
         "verdict": entry.verdict,
         "measured": entry.measured,
         "repeat": report.repeat(entry),

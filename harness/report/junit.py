@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 
 import junitparser
 
-from harness.report.points import Kind, Point, points
+from harness.report.ci_points import Kind, Point, points
 from harness.report.summary import PROGRAM, Report
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -12,8 +12,8 @@ from typing import Final
 
 import jinja2
 
-from harness.measure import series as stats
-from harness.report.measurement import Measurement, Metric, metrics
+from harness.measure import statistics
+from harness.measure.measurement import Measurement, Metric, metrics
 
 _TEMPLATE: Final = Path(__file__).with_suffix(".svg.j2")
 _DRAWN: Final = ("downtime_ms", "throughput_mib_s")
@@ -88,7 +88,7 @@ def _panel(measurement: Measurement, metric: Metric, top: int) -> Panel:
     lanes = []
     for number, (one, values) in enumerate(zip(measurement.series, found, strict=True)):
         y = top + _HEAD + _LANE * number + _LANE / 2
-        summary = stats.summary(values)
+        summary = statistics.summary(values)
         dots = tuple(
             (x(value), y + 2 * (position % _DOT_ROWS - _DOT_ROWS // 2), f"{value:g}")
             for position, value in enumerate(values)

@@ -63,5 +63,5 @@ class Progress:
     def end(self, entry: Entry) -> None:
         """A run has ended: the present one, or one that followed it (``Scenario.then``)."""
         if not self._is_silent:
-            terminal.tell_run(self._out, self._number, entry)
+            terminal.print_run(self._out, self._number, entry)
         self._number += 1

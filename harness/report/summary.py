@@ -6,14 +6,13 @@ from pathlib import Path
 
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
-from harness.errors import LOST, USAGE, CannotRunHere, PrerequisiteMissing
+from harness.errors import INTERRUPTED, LOST, USAGE, CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import SCENARIO, Manifest
 from harness.measure.measured import Measured
-from harness.report.words import ranges
+from harness.report.format import ranges
 from harness.scenario import Scenario
 
 PROGRAM = "vfio-multifd"
-INTERRUPTED = 130
 
 _WORST_FIRST = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID)
 
@@ -48,8 +47,8 @@ class Entry:
     """The intermittent known deviation that interrupted it; None: none did."""
     explained: Mapping[str, Deviation] = field(default_factory=dict)
     """The known deviation behind each violation that has one, by requirement."""
-    waiting: tuple[str, ...] = ()
-    """Where it stands, if it did not end (``report.waiting``)."""
+    stuck: tuple[str, ...] = ()
+    """Where it stands, if it did not end (``report.stuck``)."""
     replay: tuple[str, ...] = ()
     """Arguments of the command that makes it again, if it was a replay; empty: it was none."""
     no_capture: str = ""

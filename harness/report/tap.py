@@ -10,7 +10,7 @@ and lists of them.
 import json
 from collections.abc import Iterator
 
-from harness.report.points import Kind, Point, points
+from harness.report.ci_points import Kind, Point, points
 from harness.report.summary import Report
 
 _SKIPPED = (Kind.NOT_ASKED, Kind.NOT_JUDGED, Kind.LEFT_OUT)

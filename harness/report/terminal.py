@@ -17,8 +17,7 @@ from rich.text import Text
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome
 from harness.history.rundir import BY_HAND
-from harness.report.summary import Entry, Report, Row, show_again
-from harness.report.words import (
+from harness.report.format import (
     LEFT_OUT,
     WORDS,
     build_words,
@@ -27,6 +26,7 @@ from harness.report.words import (
     ranges,
     record_words,
 )
+from harness.report.summary import Entry, Report, Row, show_again
 
 _STYLES = {
     Outcome.VALID: Style(color="green"),
@@ -59,7 +59,7 @@ def console(*, is_plain: bool = False) -> Console:
     )
 
 
-def tell_run(out: Console, number: int, entry: Entry) -> None:
+def print_run(out: Console, number: int, entry: Entry) -> None:
     """One line about one run."""
     took = f"{entry.seconds:6.2f} s" if entry.seconds is not None else " " * 8
     line = Text.assemble(
@@ -80,27 +80,27 @@ def _word(entry: Entry) -> str:
     return "known" if entry.known is not None else WORDS[entry.outcome]
 
 
-def tell(out: Console, report: Report, *, runs_told: bool) -> None:
-    """The whole report; ``runs_told``: each run's line was printed as it ended."""
-    if not runs_told:
+def print_report(out: Console, report: Report, *, runs_printed: bool) -> None:
+    """The whole report; ``runs_printed``: each run's line was printed as it ended."""
+    if not runs_printed:
         for number, entry in enumerate(report.entries, 1):
-            tell_run(out, number, entry)
+            print_run(out, number, entry)
     if any(entry.verdict is not None for entry in report.entries):
         out.print()
-        _tell_builds(out, report.entries)
-        _tell_unknown_ioctls(out, report.entries)
+        _print_builds(out, report.entries)
+        _print_unknown_ioctls(out, report.entries)
     if any(entry.verdict is not None and entry.known is None for entry in report.entries):
         out.print()
-        _tell_requirements(out, report)
+        _print_requirements(out, report)
     for number, entry in enumerate(report.entries, 1):
-        _tell_findings(out, report, number, entry)
-    _tell_left_out(out, report)
-    _tell_lost(out, report)
+        _print_findings(out, report, number, entry)
+    _print_left_out(out, report)
+    _print_lost(out, report)
     out.print()
-    _tell_end(out, report)
+    _print_end(out, report)
 
 
-def _tell_builds(out: Console, entries: Iterable[Entry]) -> None:
+def _print_builds(out: Console, entries: Iterable[Entry]) -> None:
     """Which QEMUs; one line where all runs used one."""
     seen: dict[str, None] = {}
     for entry in entries:
@@ -116,7 +116,7 @@ def _tell_builds(out: Console, entries: Iterable[Entry]) -> None:
         out.print(line, soft_wrap=True)
 
 
-def _tell_unknown_ioctls(out: Console, entries: Iterable[Entry]) -> None:
+def _print_unknown_ioctls(out: Console, entries: Iterable[Entry]) -> None:
     """What a QEMU asked of the emulated devices that they do not have."""
     found = {
         name
@@ -133,7 +133,7 @@ def _tell_unknown_ioctls(out: Console, entries: Iterable[Entry]) -> None:
 # -- requirements ------------------------------------------------------------------------
 
 
-def _tell_requirements(out: Console, report: Report) -> None:
+def _print_requirements(out: Console, report: Report) -> None:
     """A row for each requirement that a run asked about; then the others, with why."""
     is_single = len(report.entries) == 1
     table = Table(box=None, pad_edge=False, header_style=_BOLD, padding=(0, 2, 0, 0))
@@ -149,12 +149,12 @@ def _tell_requirements(out: Console, report: Report) -> None:
             verdict = Text(WORDS[row.outcome], _STYLES[row.outcome])
             table.add_row(row.requirement, words, verdict, *(() if is_single else (_where(row),)))
     _print(out, table)
-    _tell_others(out, "Asked, not judged", {r.requirement: r.why_not_judged for r in rows})
+    _print_others(out, "Asked, not judged", {r.requirement: r.why_not_judged for r in rows})
     left = [row for row in rows if row.outcome is None and not row.why_not_judged]
-    _tell_others(out, "Not asked", {row.requirement: row.why_not for row in left})
+    _print_others(out, "Not asked", {row.requirement: row.why_not for row in left})
 
 
-def _tell_others(out: Console, what: str, reasons: Mapping[str, str]) -> None:
+def _print_others(out: Console, what: str, reasons: Mapping[str, str]) -> None:
     """Requirements without an outcome, those with the same reason together; none without one."""
     others: dict[str, list[str]] = {}
     for requirement, why in reasons.items():
@@ -189,20 +189,20 @@ def _print(out: Console, what: RenderableType) -> None:
 # -- findings ----------------------------------------------------------------------------
 
 
-def _tell_findings(out: Console, report: Report, number: int, entry: Entry) -> None:
+def _print_findings(out: Console, report: Report, number: int, entry: Entry) -> None:
     """What is not valid in one run: what is violated first, then what could not be judged."""
     where = f"in run {number}, {entry.name}" if len(report.entries) > 1 else f"in {entry.name}"
     if entry.verdict is None:
         return
     if entry.known is not None:
-        _tell_known(out, report, where, entry, entry.known)
+        _print_known(out, report, where, entry, entry.known)
         return
     unknown: dict[str, list[Finding]] = {}
     has_told = False
     for finding in entry.verdict.findings:
         if finding.outcome is Outcome.VIOLATED:
             out.print()
-            _tell_violated(out, report, where, entry, finding)
+            _print_violated(out, report, where, entry, finding)
             has_told = True
         elif finding.outcome is Outcome.UNKNOWN:
             unknown.setdefault(finding.sentence, []).append(finding)
@@ -214,30 +214,30 @@ def _tell_findings(out: Console, report: Report, number: int, entry: Entry) -> N
         _paragraph(out, sentence)
         has_told = True
     if has_told:
-        _tell_waiting(out, entry)
-        _tell_commands(out, report, entry)
+        _print_waiting(out, entry)
+        _print_commands(out, report, entry)
 
 
-def _tell_waiting(out: Console, entry: Entry) -> None:
+def _print_waiting(out: Console, entry: Entry) -> None:
     """Where a run that did not end stands."""
-    if entry.waiting:
+    if entry.stuck:
         out.print()
         _print(out, Text(f"Where {entry.name} stands:", _BOLD))
-        for sentence in entry.waiting:
+        for sentence in entry.stuck:
             _paragraph(out, sentence)
 
 
-def _tell_known(out: Console, report: Report, where: str, entry: Entry, known: Deviation) -> None:
+def _print_known(out: Console, report: Report, where: str, entry: Entry, known: Deviation) -> None:
     """A run that a known deviation interrupted: what it is, and where the evidence lies."""
     out.print()
     word = ("known deviation", _STYLES[Outcome.UNKNOWN])
     _print(out, Text.assemble((f"{known.requirement} ", _BOLD), word, f" {where}: {known.case}"))
-    _tell_deviation(out, known)
-    _tell_waiting(out, entry)
-    _tell_commands(out, report, entry)
+    _print_deviation(out, known)
+    _print_waiting(out, entry)
+    _print_commands(out, report, entry)
 
 
-def _tell_violated(
+def _print_violated(
     out: Console, report: Report, where: str, entry: Entry, finding: Finding
 ) -> None:
     """The requirement, what was seen instead, and the records that contradict it."""
@@ -254,10 +254,10 @@ def _tell_violated(
             records.add_row(when, record_words(record))
         _print(out, Padding(records, (0, 0, 0, 4)))
     if (known := entry.explained.get(finding.requirement)) is not None:
-        _tell_deviation(out, known)
+        _print_deviation(out, known)
 
 
-def _tell_deviation(out: Console, known: Deviation) -> None:
+def _print_deviation(out: Console, known: Deviation) -> None:
     """Which known deviation it is, why QEMU does it, and what shows it again."""
     out.print(Text(f"    known deviation: {known.name}"), soft_wrap=True)
     fixed = f"; fixed by {known.fixed_by}" if known.fixed_by else ""
@@ -265,7 +265,7 @@ def _tell_deviation(out: Console, known: Deviation) -> None:
     out.print(Text(f"    show it again with: {shlex.join(show_again(known))}"), soft_wrap=True)
 
 
-def _tell_left_out(out: Console, report: Report) -> None:
+def _print_left_out(out: Console, report: Report) -> None:
     """The runs that cannot be made here; those for the same reason together."""
     reasons: dict[str, list[str]] = {}
     for entry in report.entries:
@@ -277,7 +277,7 @@ def _tell_left_out(out: Console, report: Report) -> None:
         _paragraph(out, why)
 
 
-def _tell_lost(out: Console, report: Report) -> None:
+def _print_lost(out: Console, report: Report) -> None:
     """The runs that were lost; those with the same error together."""
     lost: dict[str, list[int]] = {}
     for number, entry in enumerate(report.entries, 1):
@@ -289,14 +289,14 @@ def _tell_lost(out: Console, report: Report) -> None:
         _print(out, Text.assemble((WORDS[None], _STYLES[None]), where))
         _paragraph(out, error)
         if len(numbers) == 1:
-            _tell_commands(out, report, report.entries[numbers[0] - 1])
+            _print_commands(out, report, report.entries[numbers[0] - 1])
 
 
 def _paragraph(out: Console, words: str) -> None:
     _print(out, Padding(Text(words), (0, 0, 0, 4)))
 
 
-def _tell_commands(out: Console, report: Report, entry: Entry) -> None:
+def _print_commands(out: Console, report: Report, entry: Entry) -> None:
     """Where everything is, and what makes or judges it again."""
     if entry.path is None:
         return
@@ -313,7 +313,7 @@ def _tell_commands(out: Console, report: Report, entry: Entry) -> None:
 # -- the end -----------------------------------------------------------------------------
 
 
-def _tell_end(out: Console, report: Report) -> None:
+def _print_end(out: Console, report: Report) -> None:
     """What the exit status says, and what else can be done."""
     outcome, sentences = report.conclusion()
     for sentence in sentences:
@@ -321,7 +321,7 @@ def _tell_end(out: Console, report: Report) -> None:
     judged = any(row.outcome is Outcome.VALID for row in report.rows())
     runs = len(report.entries)
     if report.exit_status == 0 and runs == 1 and judged:
-        _tell_commands(out, report, report.entries[0])
+        _print_commands(out, report, report.entries[0])
     elif report.exit_status == 0 and judged:
         out.print("Judge a run again: vfio-multifd recheck RUN", soft_wrap=True)
         out.print("Make it again:     vfio-multifd run RUN/scenario.json", soft_wrap=True)

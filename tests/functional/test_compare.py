@@ -8,7 +8,7 @@ import msgspec
 from harness.job import job, measure
 from harness.job.job import Settings
 from harness.job.run import run_scenario
-from harness.report import measurement
+from harness.report import measurement_text
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario
 
 
@@ -59,5 +59,5 @@ def test_series_differ_in_what_they_say_and_nothing_else(
                 assert run.measured.downtime_ms
                 # Over the main channel nothing of the device comes on a multifd channel.
                 assert bool(run.measured.channels) == (one is on)
-    assert any(measurement.lines(found))
+    assert any(measurement_text.lines(found))
     assert json.loads((Path(found.path) / "measure.json").read_bytes())["rounds"] == 2

@@ -13,7 +13,7 @@ import pytest
 
 from harness.report import tap
 from tests.unit.ci.pipelines import ROOT
-from tests.unit.report.test_points import known
+from tests.unit.report.test_ci_points import known
 from tests.unit.saved_runs import entry, lost, report, valid_run, violated_run
 
 SCRIPTS = Path(sys.executable).parent

@@ -15,7 +15,7 @@ from harness.errors import HistoryError
 from harness.history import Kind, Record, Side, contract
 from harness.history.rundir import HISTORY, History, load
 from harness.measure.measured import measured
-from harness.report import waiting
+from harness.report import stuck
 from tests.unit.check.histories import GOOD, changed, good, scenario
 from tests.unit.saved_runs import save
 
@@ -128,7 +128,7 @@ def test_damage_is_refused_or_judged_and_never_a_bug_of_a_rule(name: str) -> Non
             continue
         try:
             judge(run)
-            waiting.describe(run)
+            stuck.describe(run)
             measured(run)
         except HistoryError:
             continue

@@ -9,7 +9,7 @@ from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
 from harness.measure.measured import Measured
 from harness.report.comparison import State, compare
-from harness.report.comparison_words import lines
+from harness.report.comparison_text import lines
 from harness.scenario import EmulatedDevice, Scenario
 from tests.unit.saved_runs import finding, judged, lost
 

@@ -17,7 +17,7 @@ from harness.report.summary import Entry
 from harness.scenario.action_plan import Execute, Target, status
 from harness.scenario.fault_plan import Drop, Select
 from tests.unit.report.moments import START, at, buffer, loaded, qmp, run
-from tests.unit.report.test_points import KNOWN, known
+from tests.unit.report.test_ci_points import KNOWN, known
 from tests.unit.saved_runs import (
     entry,
     finding,
@@ -116,7 +116,7 @@ def test_first_sentence_says_what_the_exit_status_says(entries, fields, sentence
 
 def test_verdict_in_words_comes_before_the_records_and_those_before_the_rest():
     run_dir = Path("/runs/liar-0001")
-    one = dataclasses.replace(entry(violated_run(), run_dir), waiting=("vfio0 waits",))
+    one = dataclasses.replace(entry(violated_run(), run_dir), stuck=("vfio0 waits",))
     found = page(one, histories={run_dir: violated_run()})
     text = found.text[found.text.index("Runs\n") :]
     assert in_order(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.check.verdict import from_json
 from harness.report import json_report
-from tests.unit.report.test_points import known
+from tests.unit.report.test_ci_points import known
 from tests.unit.saved_runs import entry, lost, report, valid_run, violated_run
 
 PATH = Path("runs/liar-0001")

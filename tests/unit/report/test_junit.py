@@ -9,7 +9,7 @@ import pytest
 
 from harness.check.verdict import Outcome
 from harness.report import junit
-from tests.unit.report.test_points import known
+from tests.unit.report.test_ci_points import known
 from tests.unit.saved_runs import entry, finding, judged, lost, report, valid_run, violated_run
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.check.verdict import Outcome
 from harness.report import tap
-from tests.unit.report.test_points import known
+from tests.unit.report.test_ci_points import known
 from tests.unit.saved_runs import entry, finding, judged, lost, report, valid_run, violated_run
 
 
@@ -42,7 +42,7 @@ def test_directives_say_what_is_known_and_what_was_not_asked():
 
 def test_diagnostics_are_yaml_of_quoted_strings():
     run = judged(finding("ORD-1", Outcome.VIOLATED, 'a "b"\nc: d'))
-    found = lines(dataclasses.replace(run, waiting=("it waits",)))
+    found = lines(dataclasses.replace(run, stuck=("it waits",)))
     at = next(n for n, line in enumerate(found) if line.startswith("not ok"))
     assert found[at + 1] == "  ---"
     block = found[at + 2 : found.index("  ...", at)]

@@ -27,13 +27,13 @@ from tests.unit.saved_runs import (
 PATH = Path("runs/liar-0001")
 
 
-def told(found: Report, *, width: int = 80, has_colour: bool = False, runs_told=False) -> str:
+def told(found: Report, *, width: int = 80, has_colour: bool = False, runs_printed=False) -> str:
     out = io.StringIO()
     console = Console(
         file=out, width=width, highlight=False, markup=False, emoji=False,
         force_terminal=has_colour, color_system="standard" if has_colour else None,
     )  # fmt: skip
-    terminal.tell(console, found, runs_told=runs_told)
+    terminal.print_report(console, found, runs_printed=runs_printed)
     return out.getvalue()
 
 
@@ -108,7 +108,7 @@ def test_plain_console_writes_no_control_sequences_even_if_colour_is_forced(monk
     monkeypatch.setenv("FORCE_COLOR", "1")
     console = terminal.console(is_plain=True)
     console.file = io.StringIO()
-    terminal.tell(console, report(entry(violated_run())), runs_told=False)
+    terminal.print_report(console, report(entry(violated_run())), runs_printed=False)
     assert "\x1b" not in console.file.getvalue()
 
 
@@ -166,7 +166,7 @@ def test_builds_are_told_once_where_all_runs_used_the_same():
 def test_runs_that_were_told_as_they_ended_are_not_told_again():
     found = report(entry(valid_run(), PATH))
     assert "0.25 s" in told(found)
-    assert "0.25 s" not in told(found, runs_told=True)
+    assert "0.25 s" not in told(found, runs_printed=True)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_runs_that_were_told_as_they_ended_are_not_told_again():
 )  # fmt: skip
 def test_line_of_a_run_has_its_verdict_in_words(one, word):
     out = io.StringIO()
-    terminal.tell_run(Console(file=out, width=80), 3, one)
+    terminal.print_run(Console(file=out, width=80), 3, one)
     assert out.getvalue().split()[:2] == ["3", word]
 
 
@@ -246,9 +246,7 @@ def test_requirements_that_are_not_asked_for_one_reason_stand_together():
 
 
 def test_where_a_run_stands_that_did_not_end_is_told_behind_its_findings():
-    waits = replace(
-        entry(violated_run(), PATH), waiting=("vfio0 waits for packet 3: it never came",)
-    )
+    waits = replace(entry(violated_run(), PATH), stuck=("vfio0 waits for packet 3: it never came",))
     text = told(report(waits))
     assert "    vfio0 waits for packet 3: it never came\n" in text
     assert text.index("ORD-1 VIOLATED") < text.index("stands:") < text.index("all of it")
@@ -258,7 +256,7 @@ def test_where_a_run_stands_that_did_not_end_is_told_behind_its_findings():
 def test_runs_that_were_left_out_are_named_with_the_reason_once(capsys):
     left_out = lost("/qemu: this build has no TLS").as_left_out()
     found = report(entry(valid_run()), left_out, replace(left_out, name="other"))
-    terminal.tell(terminal.console(is_plain=True), found, runs_told=False)
+    terminal.print_report(terminal.console(is_plain=True), found, runs_printed=False)
     out = capsys.readouterr().out
     assert "left out" in out.splitlines()[1]
     assert "\nLeft out: gone, other\n    /qemu: this build has no TLS\n" in out

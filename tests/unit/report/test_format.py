@@ -3,7 +3,7 @@
 import pytest
 
 from harness.history import Kind, Side
-from harness.report.words import build_words, moment, numbers_words, ranges, record_words
+from harness.report.format import build_words, moment, numbers_words, ranges, record_words
 from tests.unit.check.histories import FACTS, START
 from tests.unit.saved_runs import record
 

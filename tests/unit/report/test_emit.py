@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.report.tell import tell
+from harness.report.emit import emit
 from tests.unit.saved_runs import entry, report, valid_run, violated_run
 
 
@@ -15,7 +15,7 @@ def told(tmp_path, capsys):
     def call(made, *names, is_json=False):
         complaints: list[str] = []
         paths = [tmp_path / name for name in names]
-        status = tell(made, paths, None, complaints.append, is_json=is_json, runs_told=True)
+        status = emit(made, paths, None, complaints.append, is_json=is_json, runs_printed=True)
         return status, capsys.readouterr().out, complaints
 
     return call

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
-from harness.report.points import Kind, points
+from harness.report.ci_points import Kind, points
 from tests.unit.saved_runs import entry, finding, judged, lost, report, valid_run, violated_run
 
 KNOWN = Deviation(
@@ -91,7 +91,7 @@ def test_time_of_a_run_is_told_once():
 
 def test_violated_point_has_records_where_it_stands_and_how_to_repeat_it():
     run = entry(violated_run(), Path("runs/liar 1"))
-    run = dataclasses.replace(run, waiting=("vfio0 waits for packet 3",))
+    run = dataclasses.replace(run, stuck=("vfio0 waits for packet 3",))
     found = {p.kind: p for p in of(run) if p.requirement in ("ORD-1", "STA-2")}
     details = found[Kind.VIOLATED].details
     assert any("device received" in line for line in details["records"])

@@ -5,7 +5,7 @@ import pytest
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.rundir import History, Manifest
-from harness.report.waiting import describe
+from harness.report.stuck import describe
 from harness.scenario import Scenario
 from harness.scenario.fault_plan import Drop, Select
 

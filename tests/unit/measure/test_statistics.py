@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.series import difference, interval, is_shown, summary
+from harness.measure.statistics import difference, interval, is_shown, median, summary
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,8 @@ def test_difference_is_shown_where_its_interval_leaves_out_0():
     assert is_shown(summary([-value for value in up]))
     assert not is_shown(summary([value - 10 for value in up]))
     assert not is_shown(summary([1.0]))
+
+
+def test_median_leaves_out_what_was_not_measured():
+    assert median([3.0, None, 1.0]) == 2.0
+    assert median([None]) is None

@@ -10,7 +10,7 @@ machine did meanwhile falls out of the differences.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -60,6 +60,12 @@ def summary(values: Sequence[float]) -> Summary | None:
         most=max(values),
         interval=interval(values),
     )
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """Of the values that are not None.  None if there are none."""
+    found = [value for value in values if value is not None]
+    return statistics.median(found) if found else None
 
 
 def interval(values: Sequence[float]) -> Interval | None:

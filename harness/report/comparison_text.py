@@ -1,13 +1,14 @@
 """A comparison (``report.comparison``) as plain text, and for programs."""
 
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from harness.measure.measured import Measured
+from harness.measure.statistics import median
 from harness.report.comparison import Change, Comparison, Pair, State
+from harness.report.table import EMPTY, figure, table
 
 _KIB = 1024
 
@@ -119,11 +120,8 @@ def _numbers(pairs: Sequence[Pair]) -> Iterator[str]:
         (pair.scenario, *(_then(get, pair) for get in (_downtime, _throughput, _peak, _spread)))
         for pair in pairs
     ]
-    rows = [row for row in rows if any(cell != _NOTHING for cell in row[1:])]
-    yield from _table(("scenario", *columns), rows)
-
-
-_NOTHING = "-"
+    rows = [row for row in rows if any(cell != EMPTY for cell in row[1:])]
+    yield from table(("scenario", *columns), rows)
 
 
 def _full(pair: Pair) -> Iterator[str]:
@@ -139,7 +137,7 @@ def _full(pair: Pair) -> Iterator[str]:
         ("source's memory, highest, MiB", *_both(_source_peak, pair)),
         ("packets on each channel", *_both(_each_channel, pair)),
     ]
-    yield from _table(("", "before", "after"), rows)
+    yield from table(("", "before", "after"), rows)
 
 
 def _both(get: Callable[[Sequence[Measured]], str], pair: Pair) -> tuple[str, str]:
@@ -148,54 +146,40 @@ def _both(get: Callable[[Sequence[Measured]], str], pair: Pair) -> tuple[str, st
 
 def _then(get: Callable[[Sequence[Measured]], str], pair: Pair) -> str:
     before, after = _both(get, pair)
-    return _NOTHING if before == after == _NOTHING else f"{before} -> {after}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The first column flush left, the others flush right."""
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        cells = [f"{row[0]:<{widths[0]}}"]
-        cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield f"  {'  '.join(cells)}".rstrip()
-
-
-def _middle(values: Iterable[float | None]) -> str:
-    found = [value for value in values if value is not None]
-    return f"{statistics.median(found):.1f}" if found else _NOTHING
+    return EMPTY if before == after == EMPTY else f"{before} -> {after}"
 
 
 def _downtime(side: Sequence[Measured]) -> str:
-    return _middle(m.downtime_ms for m in side)
+    return figure(median(m.downtime_ms for m in side))
 
 
 def _part(side: Sequence[Measured], what: str) -> str:
-    return _middle(m.parts_ms.get(what) for m in side)
+    return figure(median(m.parts_ms.get(what) for m in side))
 
 
 def _qemu_downtime(side: Sequence[Measured]) -> str:
-    return _middle(m.qemu_downtime_ms for m in side)
+    return figure(median(m.qemu_downtime_ms for m in side))
 
 
 def _throughput(side: Sequence[Measured]) -> str:
-    return _middle(m.throughput_mib_s for m in side)
+    return figure(median(m.throughput_mib_s for m in side))
 
 
 def _peak(side: Sequence[Measured]) -> str:
     peaks = [m.memory_kib.get("destination") for m in side]
-    return _middle(peak / _KIB for peak in peaks if peak is not None)
+    return figure(median(peak / _KIB for peak in peaks if peak is not None))
 
 
 def _source_peak(side: Sequence[Measured]) -> str:
     peaks = [m.memory_kib.get("source") for m in side]
-    return _middle(peak / _KIB for peak in peaks if peak is not None)
+    return figure(median(peak / _KIB for peak in peaks if peak is not None))
 
 
 def _spread(side: Sequence[Measured]) -> str:
     """``4: 1-2``: so many channels brought packets, each from 1 to 2; all runs together."""
     counts = _counts(side)
     if not counts:
-        return _NOTHING
+        return EMPTY
     low, high = min(counts.values()), max(counts.values())
     return f"{len(counts)}: {low}" + (f"-{high}" if high != low else "")
 
@@ -203,7 +187,7 @@ def _spread(side: Sequence[Measured]) -> str:
 def _each_channel(side: Sequence[Measured]) -> str:
     counts = _counts(side)
     if not counts:
-        return "-"
+        return EMPTY
     channels = sorted(counts, key=int)
     if len(channels) > 16:
         return _spread(side)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.check.verdict import Finding, Outcome
+from harness.report.format import build_words, moment, record_words
 from harness.report.summary import Entry, Report, Row, show_again
-from harness.report.words import build_words, moment, record_words
 
 _HARNESS: Final = "harness"
 """Takes the place of a requirement where nothing was learnt of QEMU."""
@@ -151,8 +151,8 @@ def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str,
         found["known deviation"] = known.name
         found["cause"] = known.cause
         found["show it again"] = shlex.join(show_again(known))
-    if entry.waiting and (finding is None or finding.outcome is not Outcome.VALID):
-        found["where it stands"] = list(entry.waiting)
+    if entry.stuck and (finding is None or finding.outcome is not Outcome.VALID):
+        found["where it stands"] = list(entry.stuck)
     if entry.manifest is not None:
         found["source"] = build_words(entry.manifest.source)
         found["destination"] = build_words(entry.manifest.destination)

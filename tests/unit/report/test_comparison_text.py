@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from harness.check.verdict import Outcome
 from harness.measure.measured import Measured
-from harness.report import comparison_words
+from harness.report import comparison_text
 from harness.report.comparison import compare
 from tests.unit.saved_runs import finding, judged, lost
 
@@ -17,7 +17,7 @@ def of(name="plain", outcome=VALID, sentence="so it was", **numbers):
 
 
 def text(before, after):
-    return "\n".join(comparison_words.lines(compare(before, after)))
+    return "\n".join(comparison_text.lines(compare(before, after)))
 
 
 def test_what_got_worse_stands_first_with_what_was_seen():
@@ -68,7 +68,7 @@ def test_lost_runs_are_told():
 
 
 def test_document_has_the_exit_status_and_says_what_is_worse():
-    found = comparison_words.document(compare([of()], [of(outcome=UNKNOWN, downtime_ms=3.5)]))
+    found = comparison_text.document(compare([of()], [of(outcome=UNKNOWN, downtime_ms=3.5)]))
     assert found["exit_status"] == 2
     (change,) = found["changes"]
     assert (change["requirement"], change["before"], change["is_worse"]) == ("ORD-1", "valid", True)

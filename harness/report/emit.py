@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.report import comparison, comparison_words, files, json_report, terminal
+from harness.report import comparison, comparison_text, files, json_report, terminal
 from harness.report.summary import Entry, Report
 
 
-def tell(
+def emit(
     report: Report,
     reports: Sequence[Path],
     before: Sequence[Entry] | None,
     complain: Callable[[str], None],
     *,
     is_json: bool,
-    runs_told: bool,
+    runs_printed: bool,
 ) -> int:
     """Print it, write it to ``reports``, and give the exit status.
 
@@ -30,9 +30,9 @@ def tell(
         sys.stdout.write(json_report.document(report, compared).decode())
     elif report.interrupted or len(report.lost) < len(report.entries):
         out = terminal.console(is_plain=not sys.stdout.isatty())
-        terminal.tell(out, report, runs_told=runs_told)
+        terminal.print_report(out, report, runs_printed=runs_printed)
         if compared is not None:
-            told = "\n".join(comparison_words.lines(compared))
+            told = "\n".join(comparison_text.lines(compared))
             sys.stdout.write(f"\nCompared with the baseline:\n\n{told}\n")
     # Else nothing was judged, and why not stands on standard error.
     sys.stdout.flush()
