@@ -9,7 +9,7 @@ from harness.errors import LostVM, PrerequisiteMissing
 from harness.history import private
 from harness.history.rundir import RunDir
 from harness.rig import by_command, image, rig
-from harness.scenario import MdevDevice, Scenario, to_json
+from harness.scenario import Scenario, to_json
 
 _BOOT_S = 120.0
 _SPARE_S = 60.0  # of a migration, beside its deadline
@@ -19,8 +19,8 @@ def is_needed(wanted: Sequence[Scenario], bus: MdevBus | None = None) -> bool:
     """Whether one of ``wanted`` has devices of a kind that this machine does not have at all."""
     if rig.is_inside():
         return False
-    has_mdev = any(isinstance(device, MdevDevice) for each in wanted for device in each.devices)
-    return has_mdev and not (bus or MdevBus()).types()
+    is_there = any(device.is_in_rig for each in wanted for device in each.devices)
+    return is_there and not (bus or MdevBus()).types()
 
 
 def run(

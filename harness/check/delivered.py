@@ -26,7 +26,6 @@ from harness.model.delivery import (
 )
 from harness.model.expectation import DeviceExpectation, Ending, Expectation
 from harness.model.prediction import Outcome, Prediction, predict
-from harness.scenario import EmulatedDevice
 from harness.scenario.fault_plan import Fault
 
 LIMIT = "x-migration-max-queued-buffers-size"
@@ -86,9 +85,9 @@ def may_exceed(run: CheckedRun, expected: DeviceExpectation, limit: int) -> bool
     """
     total = expected.total_bytes
     spec = next(device for device in run.devices if device.id == expected.id)
-    if total is None or not isinstance(spec, EmulatedDevice):
+    if total is None:
         return True
-    smallest = min((expected.buffer_size, *spec.save.read_sizes))
+    smallest = min((expected.buffer_size, *spec.read_sizes))
     return total + _HEADER * (total // max(smallest, 1) + 2) + _MOST_CONFIG > limit
 
 

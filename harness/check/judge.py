@@ -56,7 +56,8 @@ from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import HistoryError
 from harness.history.records import Kind
 from harness.history.rundir import History
-from harness.model.expectation import Abilities, expect
+from harness.model.expectation import expect
+from harness.scenario import Abilities
 
 RULES: tuple[Rule, ...] = (
     run_itself.RULE,

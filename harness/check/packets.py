@@ -34,8 +34,8 @@ def predict(run: CheckedRun, device: str) -> Prediction:
     if reads >= 0:
         return Prediction(reads - len(blocks), "the device's reads")
     setup = run.trace(Side.SOURCE, SAVE_SETUP, device)
-    spec = next(spec for spec in run.scenario.emulated if spec.id == device)
-    if not setup or not setup[-1].args["data_buffer_size"] or spec.save.read_sizes:
+    spec = next(spec for spec in run.devices if spec.id == device)
+    if not setup or not setup[-1].args["data_buffer_size"] or spec.read_sizes:
         return Prediction(-1, "pre-copy takes a share, and the reads were not recorded")
     left = expected.total_bytes - main_bytes(run, device)
     return Prediction(-(-left // setup[-1].args["data_buffer_size"]), "what pre-copy left over")

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from harness.check.run import CheckedRun
 from harness.history.records import Kind, Record, Side
-from harness.scenario import EmulatedDevice
 
 
 class Difference(NamedTuple):
@@ -33,7 +32,7 @@ class Difference(NamedTuple):
 
 def is_open(run: CheckedRun, device: str) -> bool:
     """Whether the harness sees the device's state itself: it is no kernel's device."""
-    return any(isinstance(spec, EmulatedDevice) for spec in run.devices if spec.id == device)
+    return any(spec.is_observable for spec in run.devices if spec.id == device)
 
 
 def why_not_compared(run: CheckedRun) -> str:

@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Sequence
 
 from harness.errors import UsageError
-from harness.scenario import Device, EmulatedDevice, MdevDevice, PciDevice
+from harness.scenario import KINDS, Device
 
-FORMS = "emulated, mdev, mdev:TYPE, pci:SOURCE, pci:SOURCE,DESTINATION"
+_KINDS = {str(kind.__struct_config__.tag): kind for kind in KINDS}
+FORMS = ", ".join(form for kind in KINDS for form in kind.forms)
 """What one may look like, for the help."""
-_KINDS = ("emulated", "mdev", "pci")
 
 
 def parse(texts: Sequence[str]) -> tuple[Device, ...]:
@@ -20,18 +20,12 @@ def parse(texts: Sequence[str]) -> tuple[Device, ...]:
 
 
 def _device(text: str, number: int) -> Device:
-    kind, _, rest = text.partition(":")
-    name = f"vfio{number}"
-    match kind, rest:
-        case "emulated", "":
-            return EmulatedDevice(id=name, seed=number + 1)
-        case "mdev", "":
-            return MdevDevice(id=name)
-        case "mdev", _ if "/" not in rest:
-            return MdevDevice(id=name, type=rest)
-        case "pci", _ if rest:
-            source, _, destination = rest.partition(",")
-            return PciDevice(id=name, source=source, destination=destination)
-    near = [word for word in difflib.get_close_matches(kind, _KINDS, n=1) if word != kind]
+    name, _, rest = text.partition(":")
+    kind = _KINDS.get(name)
+    if kind is not None:
+        found = kind.from_argument(rest, f"vfio{number}", number)
+        if found is not None:
+            return found
+    near = [word for word in difflib.get_close_matches(name, _KINDS, n=1) if word != name]
     hint = f"; did you mean {near[0]}?" if near else f"; one of: {FORMS}"
     raise UsageError(f"--device {text}: not a device{hint}")

@@ -17,6 +17,7 @@ import msgspec
 from harness.devices.in_use import openers
 from harness.devices.pci_bus import PciBus, PciFunction
 from harness.errors import PrerequisiteMissing
+from harness.scenario import Abilities
 from harness.vfio import uapi
 from harness.vfio.uapi import Container, Feature, Iommufd, MigrationFlag, Vfio
 
@@ -26,25 +27,6 @@ Ioctl = Callable[[int, int, bytearray | int], int]
 
 _UNSAFE = "the IOMMU does not remap interrupts: switch that on in the firmware"
 """What EPERM of VFIO_SET_IOMMU means (vfio_iommu_type1.c, allow_unsafe_interrupts)."""
-
-
-class Abilities(msgspec.Struct, frozen=True):
-    """What a device can do; each is a flag of the uAPI."""
-
-    stop_copy: bool
-    """VFIO_MIGRATION_STOP_COPY; without it the device does not migrate."""
-    p2p: bool
-    """VFIO_MIGRATION_P2P."""
-    pre_copy: bool
-    """VFIO_MIGRATION_PRE_COPY."""
-    dma_logging: bool
-    """Whether it tracks the pages that it dirties: VFIO_DEVICE_FEATURE_DMA_LOGGING_START."""
-    iommu_tracking: bool = False
-    """Whether its IOMMU does, and iommufd can be asked: IOMMU_HW_CAP_DIRTY_TRACKING."""
-
-    def __str__(self) -> str:
-        names = [name.upper() for name in self.__struct_fields__ if getattr(self, name)]
-        return ", ".join(names) if self.stop_copy else "does not migrate"
 
 
 Ask = Callable[[PciBus, PciFunction, bool], Abilities]

@@ -37,7 +37,7 @@ from harness.report import comparison, comparison_text, files, json_report, stuc
 from harness.report.emit import emit
 from harness.report.progress import Progress
 from harness.report.summary import Entry, Report
-from harness.scenario import Device, EmulatedDevice, Scenario, has_mdev, main_job
+from harness.scenario import Device, EmulatedDevice, Scenario, main_job
 from harness.scenario.fault_plan import FaultPlan
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
 from harness.session import capturing
@@ -140,7 +140,7 @@ def _plain(kinds: tuple[Device, ...]) -> Scenario:
     takes long.
     """
     plain = Scenario(name="plain")
-    if all(isinstance(device, EmulatedDevice) for device in kinds):
+    if not any(device.is_kernel for device in kinds):
         return plain
     return msgspec.structs.replace(plain, relay=True, deadline_s=60.0)
 
@@ -187,7 +187,7 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
 def _with_guest(original: Scenario, devices: Sequence[Device]) -> dict[str, Any]:
     """The fields that give ``original`` a guest beside ``devices``, and the RAM that it needs."""
     guest = original.guest or Guest()
-    least = 3 * LINUX_RAM_MIB // 2 if guest.is_linux(has_mdev=has_mdev(devices)) else 0
+    least = 3 * LINUX_RAM_MIB // 2 if guest.is_linux(devices) else 0
     return {"guest": guest, "ram_mib": max(original.ram_mib, least)}
 
 
@@ -204,23 +204,13 @@ def _devices(originals: Sequence[Device], settings: Settings) -> Iterator[Device
             yield _device(originals[number], settings, number)
             continue
         device = originals[-1] if originals else EmulatedDevice(id="vfio0")
-        copy = msgspec.structs.replace(device, id=next(free))
-        if isinstance(copy, EmulatedDevice):
-            copy = msgspec.structs.replace(copy, seed=copy.seed + number)
-        yield _device(copy, settings, number)
+        yield _device(device.copy(next(free), number), settings, number)
 
 
 def _device(device: Device, settings: Settings, number: int) -> Device:
     """``device``, which is the ``number``-th, with the settings that are about its state."""
-    if not isinstance(device, EmulatedDevice):
-        if settings.size is not None:
-            raise ValueError(f"{device.id}: --size is for emulated devices; this one has its own")
-        return device
-    return msgspec.structs.replace(
-        device,
-        size=device.size if settings.size is None else settings.size,
-        seed=device.seed if settings.seed is None else settings.seed + number,
-    )
+    seed = None if settings.seed is None else settings.seed + number
+    return device.with_state(settings.size, seed)
 
 
 def with_builds(original: Scenario, settings: Settings) -> Scenario:

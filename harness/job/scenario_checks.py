@@ -96,8 +96,7 @@ def _device(device: Device) -> Iterator[str]:
             f"id is {device.id!r}: QEMU takes a letter, then letters, digits, '-', '.', '_' "
             "(id_wellformed() in util/id.c)"
         )
-    if isinstance(device, EmulatedDevice):
-        yield from _seed("seed", device.seed)
+    yield from device.field_problems()
     for name, value in device.properties.items():
         if name in _OWNED:
             yield f"properties.{name} is {value!r}: the harness sets it"

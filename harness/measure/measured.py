@@ -21,7 +21,6 @@ import msgspec
 from harness.history import Kind, Record, Side
 from harness.history.rundir import History
 from harness.measure.timeline import timeline
-from harness.scenario import EmulatedDevice
 
 _MIB = 1 << 20
 _CONFIG_END = "vfio_load_device_config_state_end"
@@ -91,7 +90,7 @@ def _answer(records: Iterable[Record]) -> dict[str, Any]:
 def _throughput(history: History, size: int) -> float | None:
     """MiB/s; None: there is nothing to divide, or no time to divide it by."""
     devices = history.scenario.devices
-    if any(isinstance(device, EmulatedDevice) and device.precopy_size for device in devices):
+    if any(device.precopy_size for device in devices):
         return None
     begun = [
         record.t_ns

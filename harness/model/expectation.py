@@ -21,7 +21,7 @@ from harness.history.builds import BuildFacts
 from harness.history.records import Side
 from harness.model import buffers, settings
 from harness.model.settings import TRANSFER, has_compression
-from harness.scenario import Device, EmulatedDevice, OnOffAuto, Scenario, Transport
+from harness.scenario import Abilities, Device, OnOffAuto, Scenario, Transport
 
 FIRST_MACHINE = (10, 0)
 """Older machine types have the transfer off and send no switchover-start message
@@ -71,24 +71,6 @@ class TransferPath(enum.StrEnum):
 
     MULTIFD = "multifd"
     MAIN = "main"
-
-
-class Abilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device's driver offers (VFIO_DEVICE_FEATURE of linux/vfio.h).
-
-    The defaults are those of mtty, which has no DMA to log.
-    """
-
-    stop_copy: bool = True
-    """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate."""
-    p2p: bool = True
-    """VFIO_MIGRATION_P2P."""
-    pre_copy: bool = True
-    """VFIO_MIGRATION_PRE_COPY."""
-    dma_logging: bool = False
-    """Whether it logs the pages that it writes (DMA_LOGGING_*)."""
-    iommu_tracking: bool = False
-    """Whether its IOMMU does, by iommufd (IOMMU_HW_CAP_DIRTY_TRACKING of linux/iommufd.h)."""
 
 
 class DeviceExpectation(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,14 +205,7 @@ def is_supported(scenario: Scenario, machine: tuple[int, int] | None) -> bool:
 
 
 def _abilities(device: Device, told: Mapping[str, Abilities]) -> Abilities:
-    if not isinstance(device, EmulatedDevice):
-        return told.get(device.id, Abilities())
-    return Abilities(
-        stop_copy=device.stop_copy,
-        p2p=device.p2p,
-        pre_copy=device.pre_copy,
-        dma_logging=device.dma_logging,
-    )
+    return device.abilities or told.get(device.id, Abilities())
 
 
 def transfer_setting(device: Device) -> OnOffAuto | None:
@@ -276,25 +251,25 @@ def _lacks_property(facts: BuildFacts) -> bool:
 
 
 def _device(device: Device, path: TransferPath, abilities: Abilities) -> DeviceExpectation:
-    if not isinstance(device, EmulatedDevice):
+    total, reported = device.total_size, device.mig_data_size
+    if total is None or reported is None:
         return DeviceExpectation(
             id=device.id,
             path=path,
-            total_bytes=None,
+            total_bytes=total,
             buffer_size=buffers.MOST,
             buffer_sizes=None,
             abilities=abilities,
         )
-    reported = device.total_size if device.reported_size is None else device.reported_size
     size = buffers.buffer_size(reported)
     is_foretold = not device.precopy_size and size > 0
     return DeviceExpectation(
         id=device.id,
         path=path,
-        total_bytes=device.total_size,
+        total_bytes=total,
         buffer_size=size,
-        buffer_sizes=buffers.sizes(device.total_size, size, device.save.read_sizes)
-        if is_foretold or not device.total_size
+        buffer_sizes=buffers.sizes(total, size, device.read_sizes)
+        if is_foretold or not total
         else None,
         abilities=abilities,
     )

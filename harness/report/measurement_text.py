@@ -17,7 +17,7 @@ from harness.measure.measurement import (
 )
 from harness.measure.statistics import Summary
 from harness.report.table import EMPTY, table
-from harness.scenario import EmulatedDevice, Scenario
+from harness.scenario import Scenario
 
 _MIB: Final = 1 << 20
 
@@ -59,7 +59,7 @@ def lines(measurement: Measurement) -> Iterator[str]:
 
 def _shape(scenario: Scenario) -> str:
     devices = scenario.devices
-    sizes = sorted({d.total_size for d in devices if isinstance(d, EmulatedDevice)})
+    sizes = sorted({d.total_size for d in devices if d.total_size is not None})
     size = " or ".join(f"{size / _MIB:g} MiB" for size in sizes)
     of = f"{len(devices)} device{'s' if len(devices) != 1 else ''}{f' of {size}' if size else ''}"
     transfer = sorted({str(device.multifd_transfer or "default") for device in devices})

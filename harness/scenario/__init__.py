@@ -1,20 +1,18 @@
 """What to run, as plain frozen data that round-trips to JSON.
 
-``scenario`` has the :class:`Scenario` and its devices, ``fault_plan``, ``action_plan`` and
+``scenario`` has the :class:`Scenario`, ``devices``, ``fault_plan``, ``action_plan`` and
 ``guest_plan`` what it consists of, ``main_job`` the scenarios that ``vfio-multifd run`` runs
 when it is given none.  Nothing here opens a device, starts a process or judges anything.
 """
 
-from harness.scenario.scenario import (
-    LONGEST,
-    MAX_CHANNELS,
+from harness.scenario.devices import (
+    KINDS,
     MIB,
-    MISMATCHES,
-    PENDING_TRACE,
     SCRATCH_SIZE,
-    TLS_TRACE,
+    Abilities,
     DataPath,
     Device,
+    DeviceSpec,
     EmulatedDevice,
     Lie,
     LoadBehaviour,
@@ -22,17 +20,24 @@ from harness.scenario.scenario import (
     OnOffAuto,
     PciDevice,
     SaveBehaviour,
+)
+from harness.scenario.scenario import (
+    LONGEST,
+    MAX_CHANNELS,
+    MISMATCHES,
+    PENDING_TRACE,
+    TLS_TRACE,
     Scenario,
     Tls,
     TlsMismatch,
     Transport,
     from_json,
-    has_mdev,
     load,
     to_json,
 )
 
 __all__ = [
+    "KINDS",
     "LONGEST",
     "MAX_CHANNELS",
     "MIB",
@@ -40,8 +45,10 @@ __all__ = [
     "PENDING_TRACE",
     "SCRATCH_SIZE",
     "TLS_TRACE",
+    "Abilities",
     "DataPath",
     "Device",
+    "DeviceSpec",
     "EmulatedDevice",
     "Lie",
     "LoadBehaviour",
@@ -54,7 +61,6 @@ __all__ = [
     "TlsMismatch",
     "Transport",
     "from_json",
-    "has_mdev",
     "load",
     "to_json",
 ]

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from harness.scenario.scenario import MIB, EmulatedDevice, Scenario
+from harness.scenario.devices import MIB, EmulatedDevice
+from harness.scenario.scenario import Scenario
 
 
 def delays_s(scenario: Scenario) -> float:

@@ -4,11 +4,12 @@ Plain frozen data, like the scenario that holds it; ``images/guest`` has the gue
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from harness.scenario import ranges
+from harness.scenario.devices import DeviceSpec
 
 LINUX_RAM_MIB = 128  # the stock kernel of images/guest boots with this, and not with 64
 _LOW_RAM_MIB = 2048  # q35 has at least so much of its RAM below 4 GiB (QEMU hw/i386/pc_q35.c)
@@ -18,8 +19,8 @@ class GuestKind(enum.StrEnum):
     """What runs in it.
 
     ``linux``: a stock kernel and an init of ours.  ``firmware``: the same in the place of a
-    BIOS, up at once also where a Linux takes minutes.  ``auto``: firmware where there is an
-    mdev device, which may be one of the rig.
+    BIOS, up at once also where a Linux takes minutes.  ``auto``: firmware if one of the devices
+    may be one of the rig (mdev), else Linux.
     """
 
     AUTO = "auto"
@@ -40,10 +41,10 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     boot_deadline_s: ranges.Deadline = 180.0
     """From the source's start until the guest has told its first round."""
 
-    def is_linux(self, *, has_mdev: bool) -> bool:
-        """Whether it is a Linux, beside an mdev device or without one."""
+    def is_linux(self, devices: Iterable[DeviceSpec]) -> bool:
+        """Whether it is a Linux, with these ``devices``."""
         if self.kind is GuestKind.AUTO:
-            return not has_mdev
+            return not any(device.is_in_rig for device in devices)
         return self.kind is GuestKind.LINUX
 
     def needs(self, ram_mib: int, *, has_linux: bool) -> Iterator[tuple[bool, str]]:

@@ -5,7 +5,7 @@ times are seconds, unless a name says otherwise.
 """
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,177 +14,13 @@ import msgspec
 from harness.errors import UsageError
 from harness.scenario import fault_plan, ranges, strict_json
 from harness.scenario.action_plan import ActionPlan
+from harness.scenario.devices import Device, EmulatedDevice
 from harness.scenario.fault_plan import FaultPlan
 from harness.scenario.guest_plan import Guest
-from harness.scenario.pci_address import full_address, repeated
+from harness.scenario.pci_address import repeated
 
-MIB = 1 << 20
-SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
 MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
 LONGEST = 16 << 20  # bytes of a scenario's file: /dev/zero has no end
-
-
-class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Frozen, keyword only, and a field that nobody knows is an error."""
-
-
-class OnOffAuto(enum.StrEnum):
-    """QEMU's OnOffAuto."""
-
-    ON = "on"
-    OFF = "off"
-    AUTO = "auto"
-
-
-class DataPath(enum.StrEnum):
-    """How the device's ``data_fd`` is served.
-
-    ``memfd``: QEMU reads and writes a memfd at full speed; nobody sees the single calls.
-    ``supervised``: every ``read`` and ``write`` is answered by the harness: any short
-    count, error, delay is possible, memory is bounded, each call is a record.
-    ``auto``: memfd where the other settings and the size allow it.
-    """
-
-    AUTO = "auto"
-    MEMFD = "memfd"
-    SUPERVISED = "supervised"
-
-
-class Lie(enum.StrEnum):
-    """What the destination device does to the state that QEMU loaded, behind QEMU's back.
-
-    Stands in for a QEMU that reassembles wrongly; the verdict must catch it.  A buffer
-    is what one ``read()`` of the source's device gave, counted by ``Faults.lie_at``.
-    """
-
-    WRONG_BYTE = "wrong_byte"
-    LOST_BUFFER = "lost_buffer"
-    SWAPPED_BUFFERS = "swapped_buffers"
-
-
-class SaveBehaviour(_Frozen, frozen=True, kw_only=True):
-    """How the source device hands its state out through ``data_fd``."""
-
-    read_sizes: ranges.Calls = ()
-    """Most bytes that each ``read()`` gives, used in turn and over again; empty: all asked."""
-    read_delay_s: ranges.Delay = 0.0
-    """Time before each ``read()`` is answered."""
-    error_at: ranges.Size | None = None
-    """``read()`` fails with EIO once this many bytes were given."""
-
-
-class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
-    """How the destination device takes its state in through ``data_fd``."""
-
-    write_sizes: ranges.Calls = ()
-    """Most bytes that each ``write()`` accepts, used in turn and over again; empty: all."""
-    write_delay_s: ranges.Delay = 0.0
-    """Time before each ``write()`` is answered."""
-    error_at: ranges.Size | None = None
-    """``write()`` fails with EIO once this many bytes were accepted."""
-    lie: Lie | None = None
-    lie_at: ranges.Uint32 = 0
-    """Index of the buffer that the lie is about."""
-
-
-class _Device(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
-    """What is said of a device of any kind."""
-
-    id: str
-    """QEMU's device id; also the device's name in records."""
-    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
-    """x-migration-multifd-transfer on both sides; None: not given, QEMU's default."""
-    enable_migration: OnOffAuto = OnOffAuto.ON
-    properties: dict[str, str | int | bool] = {}
-    """More properties of vfio-pci, on both sides."""
-
-
-class EmulatedDevice(_Device, frozen=True, kw_only=True, tag="emulated"):
-    """A PCI function that lives in the harness (``harness.vfio``).
-
-    Its state is ``precopy_initial_bytes + precopy_dirty_bytes + size`` bytes of a
-    generator seeded with ``seed``, with the device's scratch registers and BAR 0 in
-    front as far as they fit.
-    """
-
-    size: ranges.Size = 16 * MIB
-    """Bytes of state that are left for stop-copy."""
-    seed: int = 1
-    bar_size: ranges.Bar = 64 * 1024
-    """Size of memory BAR 0, a power of two of at least 4 KiB."""
-
-    stop_copy: bool = True
-    """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate (ENOTTY)."""
-    p2p: bool = True
-    """VFIO_MIGRATION_P2P."""
-    pre_copy: bool = False
-    """VFIO_MIGRATION_PRE_COPY."""
-    precopy_initial_bytes: ranges.Size = 0
-    precopy_dirty_bytes: ranges.Size = 0
-    dma_logging: bool = True
-    """Whether the device tracks the pages it dirties (DMA_LOGGING_*)."""
-    reported_size: ranges.Value | None = None
-    """What MIG_DATA_SIZE answers; None: the truth.  QEMU reads in buffers of
-    min(1 MiB, this)."""
-
-    data_path: DataPath = DataPath.AUTO
-    save: SaveBehaviour = SaveBehaviour()
-    load: LoadBehaviour = LoadBehaviour()
-
-    @property
-    def total_size(self) -> int:
-        """All bytes of state: what pre-copy carries and what stop-copy carries."""
-        return self.precopy_size + self.size
-
-    @property
-    def precopy_size(self) -> int:
-        """Bytes that can be read while the device is in PRE_COPY."""
-        return (self.precopy_initial_bytes + self.precopy_dirty_bytes) if self.pre_copy else 0
-
-
-class MdevDevice(_Device, frozen=True, kw_only=True, tag="mdev"):
-    """A mediated device of the kernel: an instance is made for each side."""
-
-    type: str = "mtty-1"
-    """The mdev type, as in sysfs: ``mtty-1`` is a serial card with one port."""
-    parent: str = ""
-    """The parent device that offers it; empty: whichever does."""
-
-
-class PciDevice(_Device, frozen=True, kw_only=True, tag="pci"):
-    """PCI functions of this machine, passed through: one to each QEMU."""
-
-    source: str
-    """Address of the source's function, like ``0000:3b:00.2``."""
-    destination: str = ""
-    """Address of the destination's; empty: it gets none, which fits only a device that cannot
-    migrate."""
-    driver: str = ""
-    """The driver of VFIO to bind them to, like ``mlx5_vfio_pci``; empty: the one that has them,
-    else vfio-pci."""
-    iommufd: OnOffAuto = OnOffAuto.AUTO
-    """Whether QEMU opens them by iommufd, else by group and container; auto: by iommufd where
-    the kernel can."""
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Those of both, where there are two, as sysfs writes them.
-
-        :raise ValueError: one is no PCI address
-        """
-        try:
-            return tuple(full_address(text) for text in (self.source, self.destination) if text)
-        except ValueError as error:
-            raise ValueError(f"{self.id}: {error}") from error
-
-
-Device = EmulatedDevice | MdevDevice | PciDevice
-"""Of any kind."""
-
-
-def has_mdev(devices: Iterable[Device]) -> bool:
-    """Whether there is an mdev device among them."""
-    return any(isinstance(device, MdevDevice) for device in devices)
 
 
 class Transport(enum.StrEnum):
@@ -251,7 +87,7 @@ A pattern that no event of a build fits is no error to QEMU where it has an aste
 """
 
 
-class Scenario(_Frozen, frozen=True, kw_only=True):
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to run: two QEMUs, devices, channels, migration settings, a seed."""
 
     name: str
@@ -303,8 +139,7 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         ids = [device.id for device in self.devices]
-        pci = [device for device in self.devices if isinstance(device, PciDevice)]
-        twice = repeated(address for device in pci for address in device.addresses)
+        twice = repeated(address for device in self.devices for address in device.addresses)
         checks = (
             (bool(self.name), "name is empty"),
             (len(set(ids)) == len(ids), f"device ids are not unique: {', '.join(ids)}"),
@@ -323,7 +158,11 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
             *_guest_needs(self),
             *(self._needs_of(fault) for fault in self.faults),
             *self._needs_of_tls(),
-            *(check for device in self.devices for check in _checks(device)),
+            *(
+                check
+                for device in self.devices
+                for check in device.problems(has_guest=self.guest is not None)
+            ),
             (not twice, f"PCI function {twice} is there twice; one QEMU at a time can have it"),
         )
         if wrong := [message for is_right, message in checks if not is_right]:
@@ -337,11 +176,8 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
         """Whether ``fault`` can come to its moment here, and what it needs."""
         until = getattr(fault, "until", None)
         waits_for_device = until is not None and (until.loaded or until.told == "loaded")
-        is_seen = len(self.emulated) == len(self.devices) and all(
-            device.data_path is DataPath.SUPERVISED for device in self.emulated
-        )
         return (
-            not waits_for_device or is_seen,
+            not waits_for_device or all(device.is_supervised for device in self.devices),
             f"{fault.describe()}: only a device with data_path=supervised tells what it has loaded",
         )
 
@@ -389,36 +225,12 @@ class Scenario(_Frozen, frozen=True, kw_only=True):
     def has_linux(self) -> bool:
         """Whether a Linux runs in the guest."""
         guest = self.guest
-        return guest is not None and guest.is_linux(has_mdev=has_mdev(self.devices))
+        return guest is not None and guest.is_linux(self.devices)
 
     @property
     def state_size(self) -> int:
-        """Bytes of state of the devices that live in the harness; others' is not known."""
-        return sum(device.total_size for device in self.emulated)
-
-
-def _checks(device: Device) -> Iterator[tuple[bool, str]]:
-    """What must hold of ``device`` alone, and what is wrong where it does not."""
-    match device:
-        case MdevDevice():
-            for name, value in (("type", device.type), ("parent", device.parent)):
-                yield "/" not in value, f"{device.id}: {name} {value!r} is a name, not a path"
-            yield bool(device.type), f"{device.id}: type is empty; one is mtty-1"
-        case PciDevice():
-            yield bool(device.source), f"{device.id}: source is empty; it is a PCI address"
-            yield "/" not in device.driver, f"{device.id}: driver is a name, not a path"
-        case EmulatedDevice():
-            yield from _idle_settings(device)
-            yield device.size >= 0, f"{device.id}: size is {device.size}, below 0"
-            bar = device.bar_size
-            yield (
-                bar >= 4096 and bar & (bar - 1) == 0,
-                f"{device.id}: bar_size is {bar}, not a power of two of at least 4096",
-            )
-            yield (
-                all(s > 0 for s in (*device.save.read_sizes, *device.load.write_sizes)),
-                f"{device.id}: read_sizes and write_sizes must be above 0",
-            )
+        """Bytes of state of the devices that the harness knows it of."""
+        return sum(device.total_size or 0 for device in self.devices)
 
 
 def _guest_needs(scenario: Scenario) -> Iterator[tuple[bool, str]]:
@@ -430,34 +242,6 @@ def _guest_needs(scenario: Scenario) -> Iterator[tuple[bool, str]]:
     yield (
         not scenario.interrupt_line,
         "interrupt_line is what the harness does in place of a guest: there is one",
-    )
-    for device in scenario.emulated:
-        head = SCRATCH_SIZE + device.bar_size
-        yield (
-            device.size >= head,
-            f"{device.id}: size is {device.size}: for a guest to find BAR 0 again it must "
-            f"be {head} or more",
-        )
-
-
-def _idle_settings(device: EmulatedDevice) -> Iterator[tuple[bool, str]]:
-    """Settings that would silently do nothing: only calls that are answered one by one can
-    be delayed, cut short or failed, and only a state in a memfd can be lied about.
-    """
-    save, load = device.save, device.load
-    is_memfd = device.data_path is DataPath.MEMFD
-    answers = msgspec.structs.replace(load, lie=None, lie_at=0) != LoadBehaviour()
-    yield (
-        not is_memfd or (save == SaveBehaviour() and not answers and not device.pre_copy),
-        f"{device.id}: delays, sizes, errors and pre_copy need data_path=supervised or auto",
-    )
-    yield (
-        load.lie is None or not (answers or device.data_path is DataPath.SUPERVISED),
-        f"{device.id}: a lie needs a destination without delays, sizes and errors",
-    )
-    yield (
-        min(save.read_delay_s, load.write_delay_s, save.error_at or 0, load.error_at or 0) >= 0,
-        f"{device.id}: a delay or error_at is below 0",
     )
 
 

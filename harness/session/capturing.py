@@ -16,7 +16,7 @@ def why_not(scenario: Scenario) -> str:
     """Why what the source of ``scenario`` sends cannot be captured; "": it can."""
     if scenario.transport is Transport.FILE:
         return "transport is file: a capture is made of connections"
-    if len(scenario.emulated) < len(scenario.devices):
+    if not all(device.is_observable for device in scenario.devices):
         return "what a device of the kernel was given only it knows: a replay could not be judged"
     if scenario.has_tls:
         return "a relay cannot look into TLS, and nobody else could be given what is in it"

@@ -13,13 +13,10 @@ import msgspec
 
 from harness.devices.vfio_pci import slot_of
 from harness.history import Side
-from harness.scenario import Device, EmulatedDevice, MdevDevice, Scenario
+from harness.scenario import Device, Scenario
 from harness.session.log import Log
 from harness.session.peer import Peer
 from harness.vm import guest, migration, serial_port
-
-_SERIAL = {"mtty-1": 1, "mtty-2": 2}
-"""Serial ports of each mdev type that is a serial card (samples/vfio-mdev/mtty.c)."""
 
 
 async def set_up(source: Peer, scenario: Scenario, log: Log) -> None:
@@ -83,19 +80,17 @@ def _note_serial(
 async def _place(source: Peer, scenario: Scenario, index: int) -> None:
     spec, monitor, slot = scenario.devices[index], source.vm.monitor, slot_of(index)
     line = 0x10 + index if scenario.interrupt_line else None
-    match spec:
-        case EmulatedDevice():
-            address = guest.bar_address(index, spec.bar_size)
-            await guest.set_up(monitor, slot, address, interrupt_line=line)
-        case MdevDevice() if ports := _ports(index, spec):
-            await guest.set_up_io(monitor, slot, ports)
+    if spec.bar_size:
+        address = guest.bar_address(index, spec.bar_size)
+        await guest.set_up(monitor, slot, address, interrupt_line=line)
+    elif ports := _ports(index, spec):
+        await guest.set_up_io(monitor, slot, ports)
 
 
 def _ports(index: int, spec: Device) -> list[int]:
     """First I/O port of each of the device's serial ports."""
-    count = _SERIAL.get(spec.type, 0) if isinstance(spec, MdevDevice) else 0
     first = guest.io_address(index)
-    return [first + number * serial_port.PORTS for number in range(count)]
+    return [first + number * serial_port.PORTS for number in range(spec.serial_ports)]
 
 
 async def _view_registers(peer: Peer, scenario: Scenario, log: Log) -> None:
@@ -112,7 +107,7 @@ async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
     seen = [
         (spec, guest.bar_address(index, spec.bar_size))
         for index, spec in enumerate(scenario.devices)
-        if isinstance(spec, EmulatedDevice) and scenario.guest is None
+        if spec.bar_size and scenario.guest is None
     ]
     _, words = await asyncio.gather(
         _view_registers(peer, scenario, log),

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.devices import abilities
-from harness.devices.abilities import Abilities
 from harness.devices.emulated import EmulatedDevices
 from harness.errors import PrerequisiteMissing
 from harness.history import Side
-from harness.scenario import EmulatedDevice
+from harness.scenario import Abilities, EmulatedDevice
 from harness.vfio import uapi
 from harness.vfio.uapi import Container, Feature, Iommufd, MigrationFlag, Vfio
 from tests.unit.devices.pci_sysfs import CARD, FakePci

@@ -6,14 +6,13 @@ import sys
 import pytest
 
 from harness.devices import attachments
-from harness.devices.abilities import Abilities
 from harness.devices.attachments import Attachments
 from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices
 from harness.devices.pci import PciDevices
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Side
-from harness.scenario import EmulatedDevice, MdevDevice, PciDevice
+from harness.scenario import Abilities, EmulatedDevice, MdevDevice, PciDevice
 from tests.unit.devices.mdev_sysfs import FakeKernel
 from tests.unit.devices.pci_sysfs import CARD, OTHER_CARD, FakePci
 

@@ -8,12 +8,11 @@ import sys
 import pytest
 
 from harness.devices import in_use, memlock
-from harness.devices.abilities import Abilities
 from harness.devices.ledger import Ledger
 from harness.devices.pci import PciDevices, give_back_abandoned
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Kind, Side
-from harness.scenario import OnOffAuto, PciDevice
+from harness.scenario import Abilities, OnOffAuto, PciDevice
 from tests.unit.devices.pci_sysfs import BRIDGE, CARD, DISK, OTHER_CARD, FakePci
 
 MIGRATES = Abilities(stop_copy=True, p2p=True, pre_copy=False, dma_logging=False)

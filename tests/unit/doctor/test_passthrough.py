@@ -6,10 +6,10 @@ import platform
 import pytest
 
 from harness.devices import memlock
-from harness.devices.abilities import Abilities
 from harness.doctor import passthrough
 from harness.doctor.check import State
 from harness.errors import PrerequisiteMissing
+from harness.scenario import Abilities
 from tests.unit.devices.pci_sysfs import CARD, OTHER_CARD, FakePci
 
 

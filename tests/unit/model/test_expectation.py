@@ -7,7 +7,6 @@ from harness.history import Side
 from harness.history.builds import BuildFacts
 from harness.model import expectation as model
 from harness.model.expectation import (
-    Abilities,
     Ending,
     TransferPath,
     expect,
@@ -16,6 +15,7 @@ from harness.model.expectation import (
 from harness.scenario import (
     MIB,
     MISMATCHES,
+    Abilities,
     EmulatedDevice,
     LoadBehaviour,
     OnOffAuto,

@@ -2,20 +2,24 @@
 
 import pytest
 
+from harness.scenario.devices import EmulatedDevice, MdevDevice
 from harness.scenario.guest_plan import Guest, GuestKind
+
+EMULATED, MDEV = EmulatedDevice(id="a"), MdevDevice(id="b")
 
 
 @pytest.mark.parametrize(
-    ("kind", "has_mdev", "is_linux"),
+    ("kind", "devices", "is_linux"),
     [
-        (GuestKind.AUTO, False, True),
-        (GuestKind.AUTO, True, False),
-        (GuestKind.LINUX, True, True),
-        (GuestKind.FIRMWARE, False, False),
+        (GuestKind.AUTO, (), True),
+        (GuestKind.AUTO, (EMULATED,), True),
+        (GuestKind.AUTO, (EMULATED, MDEV), False),
+        (GuestKind.LINUX, (MDEV,), True),
+        (GuestKind.FIRMWARE, (EMULATED,), False),
     ],
 )
-def test_auto_is_a_linux_unless_there_is_an_mdev_device(kind, has_mdev, is_linux):
-    assert Guest(kind=kind).is_linux(has_mdev=has_mdev) is is_linux
+def test_auto_is_a_linux_unless_there_is_a_device_of_the_rig(kind, devices, is_linux):
+    assert Guest(kind=kind).is_linux(devices) is is_linux
 
 
 @pytest.mark.parametrize(

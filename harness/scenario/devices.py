@@ -1,0 +1,450 @@
+"""The **devices** of a scenario: what each kind has to say about itself.
+
+A kind is one tagged struct, and the rest of the harness asks it what it is (``is_observable``,
+``abilities``, ...), never of which class it is.  ``harness.devices`` has a file named after the tag
+of each, which attaches it to a QEMU.  Anchor file for a new kind: :class:`MdevDevice` here, and
+``harness/devices/mdev.py``.
+"""
+
+import enum
+import typing
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+from harness.scenario import ranges
+from harness.scenario.pci_address import full_address
+
+MIB = 1 << 20
+SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
+
+
+class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen, keyword only, and an unknown field is an error."""
+
+
+class OnOffAuto(enum.StrEnum):
+    """QEMU's OnOffAuto."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"
+
+
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device can do, as its driver reports it (VFIO_DEVICE_FEATURE of linux/vfio.h).
+
+    The defaults are those of mtty, which has no DMA to log.
+    """
+
+    stop_copy: bool = True
+    """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate."""
+    p2p: bool = True
+    """VFIO_MIGRATION_P2P."""
+    pre_copy: bool = True
+    """VFIO_MIGRATION_PRE_COPY."""
+    dma_logging: bool = False
+    """Whether it logs the pages that it writes (VFIO_DEVICE_FEATURE_DMA_LOGGING_START)."""
+    iommu_tracking: bool = False
+    """Whether its IOMMU does, by iommufd (IOMMU_HW_CAP_DIRTY_TRACKING of linux/iommufd.h)."""
+
+    def __str__(self) -> str:
+        names = [name.upper() for name in self.__struct_fields__ if getattr(self, name)]
+        return ", ".join(names) if self.stop_copy else "does not migrate"
+
+
+class DeviceSpec(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
+    """What a scenario says of a device of any kind.
+
+    A kind sets the first three of the class variables; a struct that leaves one out is refused
+    when its class is made.  It overrides the rest where the answer for its devices is another.
+    """
+
+    is_observable: ClassVar[bool]
+    """Whether the harness sees the state that the device saves and loads, and so can compare it.
+    Of any other device only the packets that a relay records are known."""
+    is_kernel: ClassVar[bool]
+    """Whether a driver of the kernel is behind it, so that the machine may lack it, and all may
+    take longer."""
+    forms: ClassVar[tuple[str, ...]]
+    """What ``--device`` takes for it, for the help."""
+    is_in_rig: ClassVar[bool] = False
+    """Whether the rig has devices of this kind: where this machine has none, it runs there."""
+
+    id: str
+    """QEMU's device id; also the device's name in records."""
+    multifd_transfer: OnOffAuto | None = OnOffAuto.ON
+    """x-migration-multifd-transfer on both sides; None: not given, QEMU's default."""
+    enable_migration: OnOffAuto = OnOffAuto.ON
+    properties: dict[str, str | int | bool] = {}
+    """More properties of vfio-pci, on both sides."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("is_observable", "is_kernel", "forms"):
+            if not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__} must set {name}")
+
+    @property
+    def kind(self) -> str:
+        """Its tag in JSON: the name of the file of ``harness.devices`` that attaches it."""
+        return str(self.__struct_config__.tag)
+
+    @classmethod
+    def from_argument(cls, text: str, id: str, number: int) -> Self | None:
+        """The ``number``-th device, which ``--device KIND:text`` asks for; None if ``text`` is
+        none of ``forms``.
+        """
+        raise NotImplementedError
+
+    def copy(self, id: str, number: int) -> Self:
+        """Another device like it, which is the ``number``-th."""
+        return msgspec.structs.replace(self, id=id)
+
+    def with_state(self, size: int | None, seed: int | None) -> Self:
+        """It with a state of ``size`` from ``seed``, where they are given.
+
+        :raise ValueError: its state is its own
+        """
+        if size is not None:
+            raise ValueError(f"{self.id}: --size is for emulated devices; this one has its own")
+        return self
+
+    def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
+        """What must hold of it alone, and what is wrong where it does not.
+
+        :param has_guest: whether a guest runs beside it
+        """
+        return iter(())
+
+    def field_problems(self) -> Iterator[str]:
+        """What no run can do with its fields; each line starts with the field's name."""
+        return iter(())
+
+    # -- what the harness knows of its state beforehand
+
+    @property
+    def abilities(self) -> Abilities | None:
+        """What it can do; None if only the kernel knows."""
+        return None
+
+    @property
+    def total_size(self) -> int | None:
+        """All bytes of its state; None if only the device knows."""
+        return None
+
+    @property
+    def precopy_size(self) -> int:
+        """Bytes of its state that are set aside for pre-copy."""
+        return 0
+
+    @property
+    def mig_data_size(self) -> int | None:
+        """What it answers to VFIO_DEVICE_FEATURE_MIG_DATA_SIZE; None if only it knows."""
+        return None
+
+    @property
+    def read_sizes(self) -> tuple[int, ...]:
+        """Most bytes that each ``read()`` of its state gives, used in turn and over again; empty
+        if it gives all that is asked for, or only it knows.
+        """
+        return ()
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the harness answers each read and write of its state, and so sees when."""
+        return False
+
+    # -- what a guest finds of it
+
+    @property
+    def bar_size(self) -> int:
+        """Size of memory BAR 0, which the harness places and reads as a guest would; 0: it does
+        not.
+        """
+        return 0
+
+    @property
+    def serial_ports(self) -> int:
+        """Serial ports at I/O BARs 0, 1, ..., by which a guest sees its state; 0: it is no serial
+        card.
+        """
+        return 0
+
+    # -- what it needs of the machine
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """PCI functions of this machine that it takes, as sysfs writes them."""
+        return ()
+
+
+class DataPath(enum.StrEnum):
+    """How the device's ``data_fd`` is served.
+
+    ``memfd``: QEMU reads and writes a memfd at full speed; nobody sees the single calls.
+    ``supervised``: every ``read`` and ``write`` is answered by the harness: any short
+    count, error, delay is possible, memory is bounded, each call is a record.
+    ``auto``: memfd where the other settings and the size allow it.
+    """
+
+    AUTO = "auto"
+    MEMFD = "memfd"
+    SUPERVISED = "supervised"
+
+
+class Lie(enum.StrEnum):
+    """What the destination device does to the state that QEMU loaded, behind QEMU's back.
+
+    Stands in for a QEMU that reassembles wrongly; the verdict must catch it.  A buffer
+    is what one ``read()`` of the source's device gave, counted by ``Faults.lie_at``.
+    """
+
+    WRONG_BYTE = "wrong_byte"
+    LOST_BUFFER = "lost_buffer"
+    SWAPPED_BUFFERS = "swapped_buffers"
+
+
+class SaveBehaviour(_Frozen, frozen=True, kw_only=True):
+    """How the source device hands its state out through ``data_fd``."""
+
+    read_sizes: ranges.Calls = ()
+    """Most bytes that each ``read()`` gives, used in turn and over again; empty: all asked."""
+    read_delay_s: ranges.Delay = 0.0
+    """Time before each ``read()`` is answered."""
+    error_at: ranges.Size | None = None
+    """``read()`` fails with EIO once this many bytes were given."""
+
+
+class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
+    """How the destination device takes its state in through ``data_fd``."""
+
+    write_sizes: ranges.Calls = ()
+    """Most bytes that each ``write()`` accepts, used in turn and over again; empty: all."""
+    write_delay_s: ranges.Delay = 0.0
+    """Time before each ``write()`` is answered."""
+    error_at: ranges.Size | None = None
+    """``write()`` fails with EIO once this many bytes were accepted."""
+    lie: Lie | None = None
+    lie_at: ranges.Uint32 = 0
+    """Index of the buffer that the lie is about."""
+
+
+class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
+    """A PCI function that lives in the harness (``harness.vfio``).
+
+    Its state is ``precopy_initial_bytes + precopy_dirty_bytes + size`` bytes of a
+    generator seeded with ``seed``, with the device's scratch registers and BAR 0 in
+    front as far as they fit.
+    """
+
+    is_observable = True
+    is_kernel = False
+    forms = ("emulated",)
+
+    size: ranges.Size = 16 * MIB
+    """Bytes of state that are left for stop-copy."""
+    seed: int = 1
+    bar_size: ranges.Bar = 64 * 1024
+    """Size of memory BAR 0, a power of two of at least 4 KiB."""
+
+    stop_copy: bool = True
+    """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate (ENOTTY)."""
+    p2p: bool = True
+    """VFIO_MIGRATION_P2P."""
+    pre_copy: bool = False
+    """VFIO_MIGRATION_PRE_COPY."""
+    precopy_initial_bytes: ranges.Size = 0
+    precopy_dirty_bytes: ranges.Size = 0
+    dma_logging: bool = True
+    """Whether the device tracks the pages it dirties (DMA_LOGGING_*)."""
+    reported_size: ranges.Value | None = None
+    """What MIG_DATA_SIZE answers; None: the truth.  QEMU reads in buffers of
+    min(1 MiB, this)."""
+
+    data_path: DataPath = DataPath.AUTO
+    save: SaveBehaviour = SaveBehaviour()
+    load: LoadBehaviour = LoadBehaviour()
+
+    @classmethod
+    def from_argument(cls, text: str, id: str, number: int) -> Self | None:
+        """Each with a state of its own."""
+        return None if text else cls(id=id, seed=number + 1)
+
+    def copy(self, id: str, number: int) -> Self:
+        """With a state of its own."""
+        return msgspec.structs.replace(self, id=id, seed=self.seed + number)
+
+    def with_state(self, size: int | None, seed: int | None) -> Self:
+        """Any size, any seed."""
+        return msgspec.structs.replace(
+            self,
+            size=self.size if size is None else size,
+            seed=self.seed if seed is None else seed,
+        )
+
+    @property
+    def abilities(self) -> Abilities:
+        """As set."""
+        return Abilities(
+            stop_copy=self.stop_copy,
+            p2p=self.p2p,
+            pre_copy=self.pre_copy,
+            dma_logging=self.dma_logging,
+        )
+
+    @property
+    def total_size(self) -> int:
+        """All bytes of state: what pre-copy carries and what stop-copy carries."""
+        return self.precopy_size + self.size
+
+    @property
+    def precopy_size(self) -> int:
+        """Bytes that can be read while the device is in PRE_COPY."""
+        return (self.precopy_initial_bytes + self.precopy_dirty_bytes) if self.pre_copy else 0
+
+    @property
+    def mig_data_size(self) -> int:
+        """``reported_size``, or the truth."""
+        return self.total_size if self.reported_size is None else self.reported_size
+
+    @property
+    def read_sizes(self) -> tuple[int, ...]:
+        """As set."""
+        return self.save.read_sizes
+
+    @property
+    def is_supervised(self) -> bool:
+        """As set; with ``auto`` it depends on the side."""
+        return self.data_path is DataPath.SUPERVISED
+
+    def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
+        """A setting without effect is refused, too."""
+        head = SCRATCH_SIZE + self.bar_size
+        yield (
+            not has_guest or self.size >= head,
+            f"{self.id}: size is {self.size}: for a guest to find BAR 0 again it must "
+            f"be {head} or more",
+        )
+        yield from self._idle_settings()
+        yield self.size >= 0, f"{self.id}: size is {self.size}, below 0"
+        bar = self.bar_size
+        yield (
+            bar >= 4096 and bar & (bar - 1) == 0,
+            f"{self.id}: bar_size is {bar}, not a power of two of at least 4096",
+        )
+        yield (
+            all(s > 0 for s in (*self.save.read_sizes, *self.load.write_sizes)),
+            f"{self.id}: read_sizes and write_sizes must be above 0",
+        )
+
+    def _idle_settings(self) -> Iterator[tuple[bool, str]]:
+        """Settings that would silently do nothing: only calls that are answered one by one can
+        be delayed, cut short or failed, and only a state in a memfd can be lied about.
+        """
+        save, load = self.save, self.load
+        is_memfd = self.data_path is DataPath.MEMFD
+        answers = msgspec.structs.replace(load, lie=None, lie_at=0) != LoadBehaviour()
+        yield (
+            not is_memfd or (save == SaveBehaviour() and not answers and not self.pre_copy),
+            f"{self.id}: delays, sizes, errors and pre_copy need data_path=supervised or auto",
+        )
+        yield (
+            load.lie is None or not (answers or self.is_supervised),
+            f"{self.id}: a lie needs a destination without delays, sizes and errors",
+        )
+        yield (
+            min(save.read_delay_s, load.write_delay_s, save.error_at or 0, load.error_at or 0) >= 0,
+            f"{self.id}: a delay or error_at is below 0",
+        )
+
+    def field_problems(self) -> Iterator[str]:
+        """The seed is in no range of msgspec's, so that the command line can change it."""
+        if not 0 <= self.seed <= ranges.INT64_MAX:
+            yield f"seed is {self.seed}, not 0 to {ranges.INT64_MAX}"
+
+
+_SERIAL_PORTS = {"mtty-1": 1, "mtty-2": 2}
+"""Of each mdev type that is a serial card (samples/vfio-mdev/mtty.c)."""
+
+
+class MdevDevice(DeviceSpec, frozen=True, kw_only=True, tag="mdev"):
+    """A mediated device of the kernel: an instance is made for each side."""
+
+    is_observable = False
+    is_kernel = True
+    is_in_rig = True
+    forms = ("mdev", "mdev:TYPE")
+
+    type: str = "mtty-1"
+    """The mdev type, as in sysfs: ``mtty-1`` is a serial card with one port."""
+    parent: str = ""
+    """The parent device that offers it; empty: any."""
+
+    @classmethod
+    def from_argument(cls, text: str, id: str, number: int) -> Self | None:
+        """Of the type ``text``, if that is given."""
+        if "/" in text:
+            return None
+        return cls(id=id, type=text) if text else cls(id=id)
+
+    @property
+    def serial_ports(self) -> int:
+        """Those of mtty's cards."""
+        return _SERIAL_PORTS.get(self.type, 0)
+
+    def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
+        """Names only."""
+        for name, value in (("type", self.type), ("parent", self.parent)):
+            yield "/" not in value, f"{self.id}: {name} {value!r} is a name, not a path"
+        yield bool(self.type), f"{self.id}: type is empty; one is mtty-1"
+
+
+class PciDevice(DeviceSpec, frozen=True, kw_only=True, tag="pci"):
+    """PCI functions of this machine, passed through: one to each QEMU."""
+
+    is_observable = False
+    is_kernel = True
+    forms = ("pci:SOURCE", "pci:SOURCE,DESTINATION")
+
+    source: str
+    """Address of the source's function, like ``0000:3b:00.2``."""
+    destination: str = ""
+    """Address of the destination's; empty: it gets none, which fits only a device that cannot
+    migrate."""
+    driver: str = ""
+    """The driver of VFIO to bind them to, like ``mlx5_vfio_pci``; empty: the one that has them,
+    else vfio-pci."""
+    iommufd: OnOffAuto = OnOffAuto.AUTO
+    """Whether QEMU opens them by iommufd, else by group and container; auto: by iommufd where
+    the kernel can."""
+
+    @classmethod
+    def from_argument(cls, text: str, id: str, number: int) -> Self | None:
+        """Of one address or two."""
+        source, _, destination = text.partition(",")
+        return cls(id=id, source=source, destination=destination) if text else None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The source's, and the destination's if it has one.
+
+        :raise ValueError: one is no PCI address
+        """
+        try:
+            return tuple(full_address(text) for text in (self.source, self.destination) if text)
+        except ValueError as error:
+            raise ValueError(f"{self.id}: {error}") from error
+
+    def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
+        """Names and addresses."""
+        yield bool(self.source), f"{self.id}: source is empty; it is a PCI address"
+        yield "/" not in self.driver, f"{self.id}: driver is a name, not a path"
+
+
+Device = EmulatedDevice | MdevDevice | PciDevice
+"""Of any kind."""
+
+KINDS: tuple[type[Device], ...] = typing.get_args(Device)
+"""All kinds."""
