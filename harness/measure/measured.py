@@ -1,16 +1,15 @@
-"""What one run measured, as numbers that can be held against those of another run.
+"""The figures of one run, which can be compared with those of another run.
 
-Nothing is judged, and what was not recorded is None or missing.  Times are in ms.
+A figure that was not recorded is None or missing.  Times are in ms.
 
-- ``downtime``: from the source's STOP to the destination's RESUME, as QEMU stamps its own
-  events; None where the destination never ran the guest.
-- ``qemu_downtime``: what the source answers to ``query-migrate`` (``downtime``, whole ms:
+- ``downtime``: from the source's STOP to the destination's RESUME, by the timestamps of the
+  QMP events.  None if the destination did not run the guest.
+- ``qemu_downtime``: the source's answer to ``query-migrate`` (``downtime``, in full ms:
   migration_downtime_end() of migration/migration.c).
-- ``parts``: of the downtime, by what they last until (``report.timeline``; needs the trace).
-- ``throughput``: bytes of all devices' state by the time from the first device's STOP_COPY to
-  the end of the last configuration's load, in MiB/s: the time for which state that is read in
-  stop-copy is under way, over multifd and over the main channel alike (needs the trace).  State
-  that went ahead in pre-copy would be counted without its time, and so there is no number then.
+- ``parts``: the parts of the downtime, by their ends (``measure.timeline``; needs the trace).
+- ``throughput``: the state of all devices divided by the time from the first device's STOP_COPY to
+  the end of the last configuration's load, in MiB/s, over multifd and over the main channel (needs
+  the trace).  None if a device sends state in pre-copy: its time is not part of that time.
 """
 
 from collections.abc import Iterable
@@ -27,10 +26,10 @@ _CONFIG_END = "vfio_load_device_config_state_end"
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one run.
+    """The figures of one run.
 
-    :ivar channels: packets that came in on each channel: number, as text -> packets
-    :ivar memory_kib: of each side, the high-water mark of its resident set (VmHWM), in KiB
+    :ivar channels: packets that arrived on each channel: its number, as text -> packets
+    :ivar memory_kib: for each side the peak of its resident set (VmHWM), in KiB
     """
 
     downtime_ms: float | None = None
@@ -39,14 +38,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     total_ms: float | None = None
     """QEMU's ``total-time``."""
     device_bytes: int | None = None
-    """State that the source's devices gave."""
+    """Bytes of state that the source's devices returned."""
     throughput_mib_s: float | None = None
     channels: dict[str, int] = {}
     memory_kib: dict[str, int] = {}
 
 
 def measured(history: History) -> Measured:
-    """The numbers of ``history``."""
+    """The figures of ``history``."""
     times = timeline(history)
     migrated = _answer(history.records)
     downtime, parts = None, {}
@@ -88,7 +87,7 @@ def _answer(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def _throughput(history: History, size: int) -> float | None:
-    """MiB/s; None: there is nothing to divide, or no time to divide it by."""
+    """MiB/s.  None if the size or the time is not known."""
     devices = history.scenario.devices
     if any(device.precopy_size for device in devices):
         return None

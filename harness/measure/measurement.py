@@ -17,8 +17,8 @@ from harness.scenario import Scenario
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a series.
 
-    :ivar left_out: why it does not count; empty: it does
-    :ivar outcome: of its verdict; ``lost``: it could not be made
+    :ivar left_out: why it does not count.  Empty if it counts
+    :ivar outcome: that of its verdict, ``known deviation`` or ``lost``
     """
 
     path: str
@@ -30,7 +30,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Series(msgspec.Struct, frozen=True, kw_only=True):
     """Runs with the same settings, one for each round.
 
-    :ivar name: its settings as they were given: ``transfer=off``
+    :ivar name: the settings as given on the command line: ``transfer=off``
     """
 
     name: str
@@ -44,7 +44,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         return sum(not run.left_out for run in self.runs)
 
     def values(self, metric: "Metric") -> list[float | None]:
-        """One for each round; None: its run does not count, or did not measure it."""
+        """One for each round.  None if the run does not count, or did not measure it."""
         return [
             metric.get(run.measured) if run.measured and not run.left_out else None
             for run in self.runs
@@ -52,9 +52,9 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that each run measures.
+    """A figure of each run.
 
-    :ivar is_part: of the downtime: it begins where the part before it ends
+    :ivar is_part: whether it is a part of the downtime, which starts where the part before ends
     """
 
     key: str
@@ -66,7 +66,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """All series, run in turn.
 
-    :ivar machine: what they ran on, in words
+    :ivar machine: the machine that they ran on, as text
     :ivar load: load average of the machine over a minute, at the start and at the end
     """
 
@@ -79,7 +79,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        """0 measured, 1 a run was violated, 2 fewer runs count than a series needs, 3 lost."""
+        """0 measured, 1 a run is violated, 2 too few runs of a series count, 3 a run was lost."""
         if self.is_interrupted:
             return INTERRUPTED
         outcomes = {run.outcome for one in self.series for run in one.runs}
@@ -91,23 +91,23 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def metrics(measurement: Measurement) -> list[Metric]:
-    """All that any run has measured; the parts of the downtime under their own words."""
+    """All metrics that some run has measured; each part of the downtime is one."""
     found = [
         Metric(key="downtime_ms", title="downtime, source's STOP to destination's RESUME, ms",
                get=lambda m: m.downtime_ms),
         *(
-            Metric(key=f"part: {what}", title=f"of it {what}, ms", get=_part(what),
+            Metric(key=f"part: {what}", title=f"part of the downtime {what}, ms", get=_part(what),
                    is_part=True)
             for what in _parts(*measurement.series)
         ),
-        Metric(key="qemu_downtime_ms", title="downtime as QEMU's query-migrate tells it, ms",
+        Metric(key="qemu_downtime_ms", title="downtime by query-migrate, ms",
                get=lambda m: m.qemu_downtime_ms),
-        Metric(key="total_ms", title="total time of query-migrate, ms", get=lambda m: m.total_ms),
+        Metric(key="total_ms", title="total time by query-migrate, ms", get=lambda m: m.total_ms),
         Metric(key="throughput_mib_s", title="throughput of device state, MiB/s",
                get=lambda m: m.throughput_mib_s),
         Metric(key="busiest_channel_percent", title="packets on the busiest channel, % of all",
                get=_busiest),
-        Metric(key="destination_memory_mib", title="destination's memory, highest, MiB",
+        Metric(key="destination_memory_mib", title="destination memory, peak, MiB",
                get=lambda m: _mib(m, "destination")),
     ]  # fmt: skip
     return [m for m in found if any(v is not None for s in measurement.series for v in s.values(m))]

@@ -1,11 +1,10 @@
-"""Statistics of a series of runs: few values, of no known distribution, with outliers.
+"""Statistics of a series of runs: few values, an unknown distribution, outliers.
 
-Hence the median and quartiles, and for the median an interval that needs no assumption but
-that the runs do not depend on each other: from the k-th smallest to the k-th largest value,
-which covers the true median with a probability that follows from the binomial distribution
-alone (the interval of the sign test; Conover, Practical Nonparametric Statistics).  Two
-series that were run in turn are held against each other round by round, so that what the
-machine did meanwhile falls out of the differences.
+Hence the median and the quartiles.  The interval of the median goes from the k-th smallest to
+the k-th largest value; it assumes only that the runs are independent.  The probability that it
+covers the true median follows from the binomial distribution (the interval of the sign test;
+Conover, Practical Nonparametric Statistics).  Two series are compared round by round, so that
+other load of the machine cancels out.
 """
 
 import math
@@ -15,13 +14,13 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 CONFIDENCE = 0.95
-"""Of intervals, at least."""
+"""The least coverage of an interval."""
 FEWEST = 20
-"""Runs that a series must have."""
+"""The least number of runs of a series."""
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the true median lies, with the probability ``coverage``."""
+    """Contains the true median with the probability ``coverage``."""
 
     low: float
     high: float
@@ -31,7 +30,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``n`` values, in their unit.
 
-    :ivar interval: None: fewer than six values cannot give one
+    :ivar interval: None if there are fewer than six values
     """
 
     n: int
@@ -44,7 +43,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summary(values: Sequence[float]) -> Summary | None:
-    """None: there are no values."""
+    """The summary of ``values``.  None if there are none."""
     if not values:
         return None
     if len(values) == 1:
@@ -69,10 +68,10 @@ def median(values: Iterable[float | None]) -> float | None:
 
 
 def interval(values: Sequence[float]) -> Interval | None:
-    """The shortest symmetric one with at least ``CONFIDENCE``; None: there is none.
+    """The shortest symmetric interval with at least ``CONFIDENCE``.  None if there is none.
 
-    It misses the median if fewer than k values, or all but fewer than k, lie below that:
-    twice P(B < k) with B binomial, n tosses of a fair coin.
+    It misses the median if fewer than k values are below the median, or fewer than k above it.
+    The probability is twice P(B < k), where B is the number of heads in n tosses of a fair coin.
     """
     n = len(values)
     tail = 0.0
@@ -90,14 +89,14 @@ def interval(values: Sequence[float]) -> Interval | None:
 
 
 def difference(values: Sequence[float | None], against: Sequence[float | None]) -> Summary | None:
-    """Of ``values`` minus ``against`` in each round in which both were measured.
+    """The summary of ``values`` minus ``against``, over the rounds in which both were measured.
 
-    :param values: one for each round; None: that run does not count
+    :param values: one for each round.  None if that run does not count
     """
     pairs = zip(values, against, strict=True)
     return summary([one - other for one, other in pairs if one is not None and other is not None])
 
 
 def is_shown(found: Summary) -> bool:
-    """Whether the interval of a difference leaves out 0."""
+    """Whether the interval of a difference excludes 0."""
     return found.interval is not None and (found.interval.low > 0 or found.interval.high < 0)

@@ -1,8 +1,7 @@
-"""When what happened in one run: packets, waits and loads, states, memory and downtime.
+"""What happened when in one run: packets, waits and loads, states, memory and downtime.
 
-Puts together what trace, wire, device and QMP records say of one thing each; what was not
-recorded (no relay, no trace) is None or missing, and nothing is judged.  All times are ns
-since the epoch, as in the records.
+Joins the trace, wire, device and QMP records of one thing.  What was not recorded (no relay, no
+trace) is None or missing.  All times are ns since the epoch, as in the records.
 """
 
 import itertools
@@ -21,7 +20,7 @@ _MARGIN: Final = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that lasted; ``end_ns`` None: it had not ended when the records do."""
+    """A period.  ``end_ns`` is None if it had not ended at the end of the records."""
 
     what: str
     begin_ns: int
@@ -30,9 +29,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The load thread had nothing to load until packet ``idx`` came on ``channel``.
+    """The load thread waited until packet ``idx`` arrived on ``channel``.
 
-    ``channel`` is -1 where that is not known, ``end_ns`` None where it waited to the end.
+    ``channel`` is -1 if it is not known, ``end_ns`` None if it waited to the end.
     """
 
     idx: int
@@ -43,37 +42,37 @@ class Wait:
 
 @dataclass(slots=True)
 class Buffer:
-    """One packet of device state, by its index; the first, where there were several."""
+    """One packet of device state by its index; the first one if there were several."""
 
     idx: int
     is_config: bool = False
     size: int | None = None
     sent_ns: int | None = None
-    """The relay had all of it from the source."""
+    """The relay had received all of it from the source."""
     passed_ns: int | None = None
-    """The destination's socket had all of it from the relay."""
+    """The relay had sent all of it to the destination."""
     arrived_ns: int | None = None
-    """The destination told that it came in."""
+    """The destination traced its arrival."""
     channel: int = -1
-    """On which it arrived; else, was passed on; else, was sent."""
+    """The channel on which it arrived; if not known, was passed on; if not known, was sent."""
     load_ns: int | None = None
     loaded_ns: int | None = None
     taken_ns: int | None = None
-    """When it left the queue: as it, or a later one, began to load, since of a packet without
-    data no load is told."""
+    """When it left the queue: when it, or a later packet, started to load.  A packet without data
+    has no load event."""
     repeats: int = 0
-    """How often the same index came in again."""
+    """How often the same index arrived again."""
     faults: list[str] = field(default_factory=list)
 
     @property
     def came_ns(self) -> int | None:
-        """When it was at the destination, by whichever record tells."""
+        """When it reached the destination, by the trace or by the relay."""
         return self.arrived_ns if self.arrived_ns is not None else self.passed_ns
 
 
 @dataclass(slots=True)
 class DeviceStory:
-    """One device: its packets by index, and what its load thread did."""
+    """One device: its packets by index, and the periods of its load thread."""
 
     device: str
     buffers: list[Buffer] = field(default_factory=list)
@@ -83,7 +82,7 @@ class DeviceStory:
     states: dict[Side, list[Span]] = field(default_factory=dict)
 
     def queue(self) -> list[tuple[int, int]]:
-        """Packets that had come and were not taken yet: (when, how many from then on)."""
+        """Packets that had arrived and were not taken yet: (time, how many from then on)."""
         changes: list[tuple[int, int]] = []
         for buffer in self.buffers:
             if buffer.came_ns is not None:
@@ -97,9 +96,10 @@ class DeviceStory:
 
 @dataclass(frozen=True, slots=True)
 class Downtime:
-    """From the source's STOP to whoever ran the guest again.
+    """From the source's STOP to the RESUME of either side.
 
-    :ivar resumed: who did; None: nobody, then ``parts`` end with what was seen last
+    :ivar resumed: the side that ran the guest again.  None if neither did: ``parts`` then end with
+        the last thing seen
     """
 
     begin_ns: int
@@ -108,7 +108,7 @@ class Downtime:
 
     @property
     def end_ns(self) -> int | None:
-        """None: the guest did not run again."""
+        """None if the guest did not run again."""
         return self.parts[-1].end_ns if self.resumed is not None else None
 
 
@@ -126,10 +126,9 @@ class Memory:
 class Timeline:
     """One run.
 
-    :ivar begin_ns: of what there is to see; ``end_ns``: of it.  What waits for ever is not
-        part of it.  Both 0: there is nothing
-    :ivar channels: times at which packets arrived and whose they are: channel -> [(when,
-        device's number)]
+    :ivar begin_ns: start of what was recorded; ``end_ns``: its end, without waits that did not end.
+        Both are 0 if nothing was recorded
+    :ivar channels: arrivals of packets: channel -> [(time, number of the device)]
     """
 
     begin_ns: int
@@ -142,7 +141,7 @@ class Timeline:
 
 
 def timeline(history: History) -> Timeline:
-    """The run in ``history``."""
+    """The timeline of ``history``."""
     about: dict[str, list[Record]] = {device.id: [] for device in history.scenario.devices}
     for record in history.records:
         if record.device in about:
@@ -175,7 +174,7 @@ def _device(device: str, records: list[Record]) -> DeviceStory:
     for record in records:
         idx = record.args.get("idx")
         if isinstance(idx, int):
-            _tell(buffers.setdefault(idx, Buffer(idx)), record)
+            _fill(buffers.setdefault(idx, Buffer(idx)), record)
     loading = [r for r in records if r.kind is Kind.TRACE and r.side is Side.DESTINATION]
     story = DeviceStory(
         device,
@@ -190,7 +189,7 @@ def _device(device: str, records: list[Record]) -> DeviceStory:
 
 
 def _take(story: DeviceStory) -> None:
-    """Tell of the config packet, the last, when it was loaded; of each when it was taken."""
+    """Fill in when the configuration packet was loaded, and when each packet was taken."""
     if story.config and story.buffers and story.buffers[-1].load_ns is None:
         last, config = story.buffers[-1], story.config[0]
         last.is_config, last.load_ns, last.loaded_ns = True, config.begin_ns, config.end_ns
@@ -202,11 +201,11 @@ def _take(story: DeviceStory) -> None:
 
 
 def _was_seen(buffer: Buffer) -> bool:
-    """Whether more is known of it than that it was waited for."""
+    """Whether more is known than that the load thread waited for it."""
     return not (buffer.came_ns is None and buffer.sent_ns is None and buffer.load_ns is None)
 
 
-def _tell(buffer: Buffer, record: Record) -> None:
+def _fill(buffer: Buffer, record: Record) -> None:
     args: dict[str, Any] = record.args
     match record.kind, record.name:
         case Kind.WIRE, "packet_in" if buffer.sent_ns is None:
@@ -235,15 +234,15 @@ def _tell(buffer: Buffer, record: Record) -> None:
 
 
 def _waits(records: Iterable[Record], buffers: dict[int, Buffer]) -> Iterator[Wait]:
-    """From the first word of it to the load that ended it; each idx once, however often told."""
+    """From the first event of a wait to the load that ended it; repeated events are one wait."""
     idx = begin_ns = -1
     for record in records:
         if record.name == f"{_BUFFER}starved":
-            told = int(record.args["idx"])
-            if told != idx:
+            awaited = int(record.args["idx"])
+            if awaited != idx:
                 if idx >= 0:
                     yield _wait(buffers[idx], begin_ns, record.t_ns)
-                idx, begin_ns = told, record.t_ns
+                idx, begin_ns = awaited, record.t_ns
         elif idx >= 0 and record.name in (
             f"{_BUFFER}load_start",
             f"{_CONFIG}start",
@@ -273,7 +272,7 @@ def _pairs(records: Iterable[Record], prefix: str, what: str) -> Iterator[Span]:
 
 
 def _states(records: Iterable[Record]) -> dict[Side, list[Span]]:
-    """The states that the device was in, from its own arcs; it starts RUNNING."""
+    """The states of the device, from its own arcs; it starts in RUNNING."""
     found: dict[Side, list[tuple[int, str]]] = {}
     for record in records:
         if record.kind is Kind.DEVICE and record.name == "arc":
@@ -284,17 +283,17 @@ def _states(records: Iterable[Record]) -> dict[Side, list[Span]]:
 
 
 def _spans(steps: list[tuple[int, str]]) -> Iterator[Span]:
-    """What holds from each step to the next."""
+    """A span from each step to the next."""
     ends = [*(t_ns for t_ns, _ in steps[1:]), None]
     for (t_ns, what), end_ns in zip(steps, ends, strict=True):
         yield Span(what, t_ns, end_ns)
 
 
-# -- the whole ---------------------------------------------------------------------------
+# -- the migration -----------------------------------------------------------------------
 
 
 def _statuses(records: Iterable[Record]) -> dict[Side, list[Span]]:
-    """Of the migration, as each side's MIGRATION events tell."""
+    """The status of the migration on each side, from the MIGRATION events."""
     found: dict[Side, list[tuple[int, str]]] = {}
     for record in records:
         if record.kind is Kind.QMP and record.name == "MIGRATION":
@@ -342,7 +341,7 @@ def _downtime(records: Iterable[Record], devices: Iterable[DeviceStory]) -> Down
 
 
 def _times(devices: Iterable[DeviceStory], downtime: Downtime | None) -> Iterator[int]:
-    """All times between which there is something to see."""
+    """All times at which something was recorded."""
     if downtime is not None:
         yield downtime.begin_ns
         yield from (part.end_ns for part in downtime.parts if part.end_ns is not None)

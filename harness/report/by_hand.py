@@ -1,8 +1,8 @@
-"""Renders ``by-hand.sh``: the same two QEMUs and QMP commands, for work by hand.
+"""Renders ``by-hand.sh``: the same two QEMUs and QMP commands, without the harness.
 
-Made from the history alone: the command lines that were launched, and the QMP commands
-that were sent.  What is particular to the run that was (descriptors, folders, the socket
-that was migrated through) is replaced by what the script has of its own.
+Made from the history only: the command lines that were launched, and the QMP commands that were
+sent.  The script replaces what belongs to the run (descriptors, folders, the socket of the
+migration) by its own.
 """
 
 import itertools
@@ -22,8 +22,8 @@ _ASKING = ("query-", "qom-get", "device-list-properties", "trace-event-get-state
 _WORK = "@work@"
 _DEVICES = '"${devices[@]}"'
 
-# Relative to the script's folder, which is everybody's working directory: a path of any length
-# would not do (unix(7)).
+# Relative to the script's folder, the working directory of all processes: the path of a socket is
+# limited in length (unix(7)).
 _SOCKET = {"transport": "socket", "type": "unix", "path": "sockets/migration"}
 _TO_RELAY = {**_SOCKET, "path": "sockets/relay"}
 _RELAY = """tied vfio-multifd relay --scenario "$here/scenario.json" \\
@@ -35,7 +35,7 @@ until grep -qs listening "$work/relay.jsonl"; do
 done
 """
 
-_CREDENTIALS = """# The run's own credentials went with it: these are new ones of the same kind.
+_CREDENTIALS = """# The run has removed its credentials: these are new ones of the same kind.
 vfio-multifd credentials --scenario "$here/scenario.json" "$work/tls" || exit 3
 """
 _GUEST = """until grep -qs 'guest: round 1:' "$work/source.console"; do
@@ -84,14 +84,14 @@ def render(history: History) -> str:
 
 
 def _meanwhile(scenario: Scenario) -> Iterator[str]:
-    """What the harness did in the run, as comments: what the script does too, and what not."""
+    """Comments on what the harness did in the run, which the script repeats or does not."""
     if scenario.faults:
         yield "#"
-        yield "# `vfio-multifd relay` stands between the two and does what it did in the run:"
+        yield "# `vfio-multifd relay` between the two applies the faults of the run:"
         yield from (f"#     {fault.describe()}" for fault in scenario.faults)
     if scenario.actions:
         yield "#"
-        yield "# In the run the harness also did this, which is left to you:"
+        yield "# In the run the harness also did this; the script does not repeat it:"
         yield from (f"#     {action.describe()}" for action in scenario.actions)
 
 
@@ -109,7 +109,7 @@ def _array(argv: list[str], side: Side) -> str:
     """``argv`` as lines of a bash array: an option and its value on one line."""
     folder = _run_folder(argv)
     lines: list[str] = []
-    devices_told = False
+    has_devices = False
     for words in _options(argv):
         match words:
             case ("-chardev", value) if value.startswith(("socket,id=qmp,", "socket,id=console,")):
@@ -119,9 +119,9 @@ def _array(argv: list[str], side: Side) -> str:
             case ("-mon", _):
                 line = f"-qmp unix:sockets/{side},server=on,wait=off"
             case ("-object" | "-device", value) if value.startswith(("iommufd,", "vfio-pci,")):
-                if devices_told:
+                if has_devices:
                     continue
-                line, devices_told = _DEVICES, True
+                line, has_devices = _DEVICES, True
             case ("-D", _):
                 line = f'-D "$work/{side}-trace/%d.log"'
             case _:
@@ -151,7 +151,7 @@ def _run_folder(argv: list[str]) -> str:
 
 
 def _quoted(word: str, folder: str) -> str:
-    """``word`` for bash; what is in the run directory is found beside the script."""
+    """``word`` for bash; a file of the run directory is in the folder of the script."""
     if folder and word.startswith(f"{folder}/"):
         return f'"$here"/{shlex.quote(word.removeprefix(f"{folder}/"))}'
     return shlex.quote(word)
@@ -161,10 +161,10 @@ def _quoted(word: str, folder: str) -> str:
 
 
 def _steps(history: History) -> list[_Step]:
-    """The commands of both sides in their order; those that only ask are left out.
+    """The commands of both sides in their order, without queries.
 
-    Up to the first that has to do with the other side, a side's commands are kept
-    together: their order between the sides was chance.
+    A side's commands before the first ``migrate`` or ``migrate-incoming`` are kept together: their
+    order between the sides was chance.
     """
     records = history.records
     sent = [record for record in records if _is_command(record)]
@@ -209,12 +209,12 @@ def _has_ended(records: Sequence[Record], after_ns: int, before_ns: int) -> bool
 
 
 def _command(record: Record, where: dict[str, Any], has_relay: bool) -> dict[str, Any]:
-    """The command as the script sends it; ``where`` is what the source migrated to."""
+    """The command as the script sends it; ``where``: arguments of the source's ``migrate``."""
     name, arguments = record.args["command"], record.args.get("arguments", {})
     if name == "object-add" and "dir" in arguments:
         arguments = {**arguments, "dir": f"{_WORK}/tls/{record.side}"}
     if name in ("migrate", "migrate-incoming"):
-        # The destination was told to take any port; the source knew which it took.
+        # The destination listened on any port; the source knew which.
         channels = where.get("channels") or arguments.get("channels", [])
         socket = _TO_RELAY if has_relay and name == "migrate" else _SOCKET
         ours = [
@@ -226,7 +226,7 @@ def _command(record: Record, where: dict[str, Any], has_relay: bool) -> dict[str
 
 
 def _address(addr: dict[str, Any]) -> dict[str, Any]:
-    """``addr`` with the script's own folder for what had a name of the run's own."""
+    """``addr`` with the script's own names instead of the run's."""
     if addr.get("transport") == "file":
         return {**addr, "filename": f"{_WORK}/migration.stream"}
     if addr.get("type") == "unix":

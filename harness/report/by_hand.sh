@@ -1,24 +1,23 @@
 #!/usr/bin/env bash
-# The two QEMUs of the run %NAME%, by hand:  by-hand.sh [FOLDER]
+# Repeats the migration of the run %NAME% by hand:  by-hand.sh [FOLDER]
 #
-# Starts the destination and the source under `vfio-multifd serve`, which gives each the
-# scenario's devices; sends both the QMP commands that the harness sent, in their
-# order; waits for the end; prints query-migrate of both.  What a guest would have set up
-# (PCI command register, BARs, contents) is left out.  FOLDER keeps the traces; without it they
-# are in a temporary one, which is removed.  The sockets are in a folder in it that only you enter.
+# Starts the destination and the source with `vfio-multifd serve`, which provides the devices of
+# the scenario; sends the QMP commands of the run to both, in their order; waits for the end;
+# prints query-migrate of both.  It does not do what a guest would have set up (PCI command
+# register, BARs and their contents).  The traces are in FOLDER, by default a temporary folder that
+# is removed.  Only you can enter the folder of the sockets.
 #
-# With a debugger or profiler, start that side alone, in the foreground of a terminal:
+# To use a debugger or profiler, start that side alone, in the foreground of a terminal:
 #     vfio-multifd serve --scenario scenario.json --side source -- gdb --args QEMU... @devices@
-# and speak to it with `vfio-multifd qmp FOLDER/sockets/source`.
+# and send it commands with `vfio-multifd qmp FOLDER/sockets/source`.
 #
-# With a real device instead of an emulated one, change two things below:
+# To use a real device instead of an emulated one, change two things below:
 #     devices=(-device vfio-pci,host=0000:3b:00.1,id=vfio0,x-migration-multifd-transfer=on)
 #     serve() { exec "${@:2}"; }
-# (each side its own host=..., where both are on one machine).  Then nothing of the harness
-# is between QEMU and the device.
+# (with another host=... for each side on one machine).  QEMU then uses the device directly.
 %MEANWHILE%
 set -u
-umask 077 # guest RAM, registers and keys are nobody else's
+umask 077 # guest RAM, registers and keys are private
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 keep=${1:-}
@@ -42,8 +41,8 @@ command -v vfio-multifd >/dev/null || {
     exit 3
 }
 
-devices=(@devices@) # `vfio-multifd serve` puts the devices in this place
-# Should this script be killed, what it has started ends, too.
+devices=(@devices@) # `vfio-multifd serve` replaces this by the devices
+# If this script is killed, its processes end too.
 tied() { exec setpriv --pdeathsig TERM -- "$@"; }
 serve() { tied vfio-multifd serve --scenario "$here/scenario.json" --side "$1" -- "${@:2}"; }
 
@@ -59,7 +58,7 @@ destination=(
 qmp() { # SIDE [--until EVENT]... < COMMANDS
     vfio-multifd qmp "sockets/$1" "${@:2}"
 }
-is_up() { # SIDE: wait for its monitor; false where QEMU has ended instead
+is_up() { # SIDE: wait for its monitor; false if QEMU has ended
     until [ -S "sockets/$1" ]; do
         kill -0 "${pid[$1]}" 2>/dev/null || return
         sleep 0.1

@@ -1,8 +1,8 @@
 """The charts of the HTML report, as shapes that the template draws.
 
-Everything is placed in per cent of a lane's width, so that a chart fits any window, and
-there are never more shapes than can be told apart: what lies closer is drawn as one.  So a
-run of a million records makes no bigger a chart than a short one.
+Positions are in per cent of a lane's width, so that a chart fits any window.  Shapes that are too
+close to be distinguished are drawn as one, so that the chart of a run of a million records is not
+larger than that of a short run.
 """
 
 import bisect
@@ -14,15 +14,15 @@ from harness.history import Side
 from harness.measure.timeline import Buffer, DeviceStory, Memory, Span, Timeline
 
 _COLUMNS = 500
-"""What lies within one of so many parts of the width is drawn as one; fewer where there are
-many devices or channels."""
+"""Shapes within the same column are drawn as one.  Fewer columns if there are many devices or
+channels."""
 _MOST_BARS = 4000
 _MOST_TICKS = 20_000
 _MOST_LANES = 32
 _MOST_ROWS = 96
 _MOST_FAULTS = 5
 _LETTER_WIDTH = 1.4
-"""Per cent of a narrow window's width that a letter of a label takes."""
+"""Width of a letter of a label, in per cent of a narrow window."""
 _GAP = 0.15
 _LANE_HEIGHT = 16
 _ROW_HEIGHT = 6
@@ -44,7 +44,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A line in a field of 1000 by 100, as SVG has it."""
+    """An SVG path in a field of 1000 by 100."""
 
     d: str
     style: str
@@ -74,7 +74,7 @@ class Chart:
 
 
 class _Scale:
-    """Per cent of the width for a time."""
+    """Converts a time to per cent of the width."""
 
     def __init__(
         self, begin_ns: int, end_ns: int, started_ns: int, columns: int = _COLUMNS
@@ -83,14 +83,14 @@ class _Scale:
         self.columns = columns
 
     def x(self, t_ns: int | None) -> float:
-        """None is the end; what lies outside is at the edge."""
+        """None is the end; times outside are at the edge."""
         if t_ns is None:
             return 100.0
         share = (t_ns - self.begin_ns) / max(1, self.end_ns - self.begin_ns)
         return round(min(1.0, max(0.0, share)) * 100, 2)
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """Round times since the run's start, at most six."""
+        """Round times since the start of the run, at most six."""
         begin, end = self.begin_ns - self._started_ns, self.end_ns - self._started_ns
         sizes = (digit * 10**power for power in range(18) for digit in (1, 2, 5))
         step = next(size for size in sizes if (end - begin) / size <= 6)
@@ -106,7 +106,7 @@ def span_words(begin_ns: int, end_ns: int | None) -> str:
 
 
 def charts(times: Timeline, started_ns: int) -> Iterator[Chart]:
-    """What there is to draw of one run, most important first."""
+    """The charts of one run, the most important first."""
     if times.begin_ns:
         scale = _Scale(times.begin_ns, times.end_ns, started_ns)
         yield Chart("Downtime and states", tuple(_states(times, scale)), scale.ticks())
@@ -125,7 +125,7 @@ def charts(times: Timeline, started_ns: int) -> Iterator[Chart]:
     if len(points := [m for m in times.memory if m.side is Side.DESTINATION]) > 1:
         inside = [p for p in points if times.begin_ns <= p.t_ns <= times.end_ns]
         begin_ns, end_ns = points[0].t_ns, points[-1].t_ns
-        if len(inside) > 1:  # then it can be held against the charts above
+        if len(inside) > 1:  # the same axis as the charts above
             begin_ns, end_ns = times.begin_ns, times.end_ns
         scale = _Scale(begin_ns, end_ns, started_ns)
         yield Chart("Memory of the destination", (_memory(points, scale),), scale.ticks())
@@ -139,7 +139,7 @@ def _states(times: Timeline, scale: _Scale) -> Iterator[Lane]:
         parts = list(times.downtime.parts)
         if times.downtime.resumed is None:
             last_ns = parts[-1].end_ns if parts else times.downtime.begin_ns
-            parts.append(Span("nobody runs the guest", last_ns or scale.begin_ns, None))
+            parts.append(Span("the guest does not run", last_ns or scale.begin_ns, None))
         bars = (
             _bar(part, scale, f"part{number % 2}", part.what) for number, part in enumerate(parts)
         )
@@ -153,7 +153,7 @@ def _states(times: Timeline, scale: _Scale) -> Iterator[Lane]:
 
 
 def _in_sight(spans: Iterable[Span], scale: _Scale) -> Iterator[Bar]:
-    """Those that are not outside; two shades in turn keep neighbours apart."""
+    """The spans on the axis; two shades in turn distinguish neighbours."""
     seen = (
         span
         for span in spans
@@ -200,14 +200,18 @@ def _channels(times: Timeline, scale: _Scale) -> tuple[tuple[Lane, ...], str]:
 
 def _grouping(count: int, rows: int) -> str:
     size = -(-count // rows)
-    return f"Each row stands for {size} packets: {count} are too many to draw." if size > 1 else ""
+    return f"Each row is {size} packets: {count} are too many to draw." if size > 1 else ""
 
 
 def _device(story: DeviceStory, scale: _Scale, rows: int) -> Iterator[Lane]:
     waits = [
         Span(
             f"waits for packet {wait.idx}, "
-            + (f"brought by channel {wait.channel}" if wait.channel >= 0 else "which never came"),
+            + (
+                f"which arrived on channel {wait.channel}"
+                if wait.channel >= 0
+                else "which never arrived"
+            ),
             wait.begin_ns,
             wait.end_ns,
         )
@@ -243,7 +247,7 @@ def _device(story: DeviceStory, scale: _Scale, rows: int) -> Iterator[Lane]:
 
 
 def _row(group: Sequence[Buffer], number: int, scale: _Scale) -> Iterator[Bar]:
-    """One packet, or some that follow each other: in the relay, queued, loading, damaged."""
+    """One packet, or consecutive packets: in the relay, queued, loading, damaged."""
     y, height = number * _ROW_HEIGHT, _ROW_HEIGHT - 1
     which = f"packet {group[0].idx}"
     if len(group) > 1:
@@ -261,31 +265,31 @@ def _row(group: Sequence[Buffer], number: int, scale: _Scale) -> Iterator[Bar]:
         return Bar(x, round(scale.x(end_ns) - x, 2), y, height, style, title)
 
     if sent and came and min(came) > min(sent):
-        yield bar("on the way through the relay", min(sent), min(came), "relayed")
+        yield bar("in the relay", min(sent), min(came), "relayed")
     elif sent and not came:
-        yield bar("left the source and never came", min(sent), None, "relayed")
+        yield bar("left the source and never arrived", min(sent), None, "relayed")
     if came:
         channels = sorted({b.channel for b in group if b.came_ns is not None})
         where = ", ".join(map(str, channels)) if channels != [-1] else "not known"
         taken = [b.taken_ns for b in group if b.came_ns is not None]
         ends = [t_ns for t_ns in taken if t_ns is not None]
         end_ns = max(min(came), *ends) if len(ends) == len(taken) else None
-        yield bar(f"queued, came on channel {where}", min(came), end_ns, "queued")
+        yield bar(f"queued, arrived on channel {where}", min(came), end_ns, "queued")
     if load:
         yield bar("loading", min(load), max(loaded, default=None), "load")
     faults = [fault for b in group for fault in b.faults] + [
-        "came again" for b in group if b.repeats
+        "arrived again" for b in group if b.repeats
     ]
     if faults:
         t_ns = min([*sent, *came], default=scale.begin_ns)
-        told = "; ".join(list(dict.fromkeys(faults))[:_MOST_FAULTS])
-        yield Bar(scale.x(t_ns), 0.6, y, height, "fault", f"{which}: {told}")
+        what = "; ".join(list(dict.fromkeys(faults))[:_MOST_FAULTS])
+        yield Bar(scale.x(t_ns), 0.6, y, height, "fault", f"{which}: {what}")
 
 
 def _merged(
     spans: Iterable[Span], scale: _Scale, style: str, labels: dict[int, str]
 ) -> Iterator[Bar]:
-    """A bar for each; those that no eye could part are one."""
+    """A bar for each; those too close to be distinguished are one."""
     least = 100 / scale.columns
     group: list[Span] = []
     right = 0.0
@@ -312,12 +316,12 @@ def _group_bar(group: list[Span], scale: _Scale, style: str, labels: dict[int, s
     if width < _LETTER_WIDTH * len(label):
         label = ""
     if width > 1:
-        width = round(width - _GAP, 2)  # so that it can be told from the next
+        width = round(width - _GAP, 2)  # a gap to the next
     return Bar(x, width, 1, _LANE_HEIGHT - 2, style, title, label)
 
 
 def _steps(queue: Sequence[tuple[int, int]], scale: _Scale, highest: int) -> Iterator[Path]:
-    """A filled staircase; of each column the highest step."""
+    """A filled staircase; each column shows its maximum."""
     times = [t_ns for t_ns, _ in queue]
     width_ns = (scale.end_ns - scale.begin_ns) / scale.columns
     d = ["M0 100"]
@@ -338,7 +342,7 @@ def _steps(queue: Sequence[tuple[int, int]], scale: _Scale, highest: int) -> Ite
 
 
 def _memory(points: Sequence[Memory], scale: _Scale) -> Lane:
-    """Its resident set from sample to sample, and the high-water mark as a line above."""
+    """The resident set from sample to sample, and its peak as a line above."""
     highest = max(max(p.highest_kib, p.resident_kib) for p in points)
     first, last = points[0].resident_kib / 1024, points[-1].resident_kib / 1024
     places = [

@@ -1,7 +1,6 @@
-"""The **points** of a report for CI: one for each requirement in each run that asks about it.
+"""The **test points** of a report for CI: one for each requirement in each run.
 
-What TAP and JUnit have in common.  Those who read either count what failed; the exit
-status is 0 exactly if none of the points here did.
+TAP and JUnit render them.  The exit status is 0 if and only if no test point failed.
 """
 
 import enum
@@ -15,31 +14,31 @@ from harness.report.format import build_words, moment, record_words
 from harness.report.summary import Entry, Report, Row, show_again
 
 _HARNESS: Final = "harness"
-"""Takes the place of a requirement where nothing was learnt of QEMU."""
+"""Stands for the requirement of a test point that says nothing about QEMU."""
 
 
 class Kind(enum.StrEnum):
-    """What a point says."""
+    """The result of a test point."""
 
     VALID = "valid"
     VIOLATED = "violated"
     UNKNOWN = "unknown"
     LOST = "lost"
     KNOWN = "known deviation"
-    NOT_JUDGED = "asked, not judged"
-    NOT_ASKED = "not asked"
+    NOT_JUDGED = "not judged"
+    NOT_APPLICABLE = "not applicable"
     LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One thing that CI counts.
+    """One test point.
 
-    :ivar requirement: its id; ``harness``: it is none of QEMU's
-    :ivar run: name of the run, unique in the report; empty: it is about no single one
-    :ivar sentence: what was seen; of a lost run its error; why it was not asked
-    :ivar details: what more there is to tell, by its name: a line or several each
-    :ivar seconds: how long the run took, told once for each run; else 0
+    :ivar requirement: its id.  ``harness`` if the point is not about QEMU
+    :ivar run: name of the run, unique in the report.  Empty if it is about no single run
+    :ivar sentence: what was seen, the error of a lost run, or why it is not applicable
+    :ivar details: further facts by name, one line or several each
+    :ivar seconds: how long the run took, on the first point of each run; else 0
     """
 
     kind: Kind
@@ -52,7 +51,7 @@ class Point:
 
 
 def points(report: Report) -> Iterator[Point]:
-    """All points: the requirements in their order, then runs that were not judged."""
+    """All test points: the requirements in their order, then the runs that were not judged."""
     entries = dict(enumerate(report.entries, 1))
     names = _names(report)
     timed: set[int] = set()
@@ -71,7 +70,7 @@ def points(report: Report) -> Iterator[Point]:
             )
             timed.add(number)
         if not row.findings and not _is_known_itself(row):
-            kind = Kind.NOT_JUDGED if row.met else Kind.NOT_ASKED
+            kind = Kind.NOT_JUDGED if row.met else Kind.NOT_APPLICABLE
             yield Point(
                 kind=kind,
                 requirement=row.requirement,
@@ -94,7 +93,7 @@ def points(report: Report) -> Iterator[Point]:
             yield Point(
                 kind=Kind.LEFT_OUT,
                 requirement=_HARNESS,
-                title="made and judged",
+                title="run and judged",
                 run=names[number],
                 sentence=entry.left_out,
                 details={},
@@ -103,29 +102,29 @@ def points(report: Report) -> Iterator[Point]:
             yield Point(
                 kind=Kind.LOST,
                 requirement=_HARNESS,
-                title="made and judged",
+                title="run and judged",
                 run=names[number],
                 sentence=entry.error,
                 details=_details(report, entry, None),
                 seconds=_seconds(entry),
             )
     if report.interrupted:
-        yield _whole(Kind.LOST, "all runs were made", f"interrupted: {report.interrupted}")
+        yield _global(Kind.LOST, "all runs finished", f"interrupted: {report.interrupted}")
     elif not report.lost and not any(row.findings for row in rows):
-        yield _whole(Kind.UNKNOWN, "something was judged", "nothing was judged")
+        yield _global(Kind.UNKNOWN, "something was judged", "nothing was judged")
 
 
 def _is_known_itself(row: Row) -> bool:
-    """Whether all runs that ask met a deviation of this very requirement: it has points then."""
+    """Whether each of its runs met a deviation of this requirement, which is a point of its own."""
     return bool(row.met) and all(k.requirement == row.requirement for k in row.met.values())
 
 
-def _whole(kind: Kind, title: str, sentence: str) -> Point:
+def _global(kind: Kind, title: str, sentence: str) -> Point:
     return Point(kind=kind, requirement=_HARNESS, title=title, sentence=sentence, details={})
 
 
 def _names(report: Report) -> dict[int, str]:
-    """Of each run, by its number from 1; what several have gets the number added."""
+    """Of each run, by its number from 1.  A name that several runs have gets the number added."""
     names = [entry.name for entry in report.entries]
     return {
         number: name if names.count(name) == 1 else f"{name} (run {number})"
@@ -138,7 +137,7 @@ def _seconds(entry: Entry) -> float:
 
 
 def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str, str | list[str]]:
-    """Evidence and where the run stands, of what is not valid; then where everything is."""
+    """Evidence and where the run is stuck, if the point is not valid; builds; commands."""
     found: dict[str, str | list[str]] = {}
     if finding is not None and finding.evidence and entry.manifest is not None:
         started_ns = entry.manifest.started_ns
@@ -150,9 +149,9 @@ def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str,
     if known is not None and (finding is None or finding.outcome is Outcome.VIOLATED):
         found["known deviation"] = known.name
         found["cause"] = known.cause
-        found["show it again"] = shlex.join(show_again(known))
+        found["reproduce"] = shlex.join(show_again(known))
     if entry.stuck and (finding is None or finding.outcome is not Outcome.VALID):
-        found["where it stands"] = list(entry.stuck)
+        found["stuck"] = list(entry.stuck)
     if entry.manifest is not None:
         found["source"] = build_words(entry.manifest.source)
         found["destination"] = build_words(entry.manifest.destination)

@@ -1,12 +1,11 @@
-"""What changed between two sets of runs, of two builds mostly: verdicts, and what was measured.
+"""What changed between two sets of runs, usually of two builds: verdicts and figures.
 
-Runs are matched by their scenario's name; several runs of one scenario on one side count
-together, as their worst verdict.  Two single runs are compared whatever their names.
+Runs are matched by the name of their scenario.  Several runs of one scenario on one side count
+together, as their worst verdict.  Two single runs are compared even if their names differ.
 
-A requirement that is violated on both sides, but in another way (``Finding.shape``), got worse:
-an old trouble hides no new one.
-A verdict can get worse and a number cannot: of a few runs it is told what they measured, and
-whether a difference means anything is for ``vfio-multifd measure`` to find out.
+A requirement that is violated on both sides, but in another way (``Finding.shape``), got worse, so
+that an old violation does not hide a new one.  Figures do not get worse: a few runs cannot show
+whether a difference is significant.  ``vfio-multifd measure`` can.
 """
 
 import enum
@@ -26,22 +25,22 @@ _BUILDS = ("name", "qemu", "qemu_dst")
 
 
 class State(enum.StrEnum):
-    """What the runs of one scenario say about one requirement; the first that fits holds."""
+    """The state of one requirement in all runs of one scenario: the first of these that applies."""
 
     VIOLATED = "violated"
     OTHERWISE = "violated in another way"
-    """After only, where it was violated before."""
+    """Only for ``after``, if it was violated before."""
     UNKNOWN = "unknown"
     VALID = "valid"
     KNOWN = "known deviation"
-    NOT_ASKED = "not asked"
+    NOT_APPLICABLE = "not applicable"
     NOT_RUN = "not run"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One requirement that is not as it was.
+    """One requirement whose state has changed.
 
-    :ivar sentence: what was seen of it after, in the first run that says so
+    :ivar sentence: what was seen after, in the first run with that state
     """
 
     requirement: str
@@ -52,12 +51,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        """1 violated now and not before, or not in this way, 2 valid before and not judged now,
-        else 0.
-        """
+        """1 violated, and not so before; 2 valid before and not judged now; else 0."""
         if self.after in (State.VIOLATED, State.OTHERWISE):
             return 1
-        is_open = self.after in (State.UNKNOWN, State.NOT_ASKED, State.NOT_RUN)
+        is_open = self.after in (State.UNKNOWN, State.NOT_APPLICABLE, State.NOT_RUN)
         return 2 if self.before is State.VALID and is_open else 0
 
     @property
@@ -69,7 +66,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """One scenario that was run on both sides.
 
-    :ivar settings: in which it differs beside the builds: ``channels: 4, then 8``
+    :ivar settings: fields of the scenario that differ, except the builds: ``channels: 4, then 8``
     """
 
     scenario: str
@@ -79,18 +76,18 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it.
+    """A complete comparison.
 
-    :ivar builds_before: which QEMUs were run, in words; ``builds_after`` likewise
-    :ivar only_before: names of scenarios that were run before only; ``only_after`` likewise
-    :ivar lost: errors of runs that could not be read or judged, or made
+    :ivar builds_before: the QEMUs, as text; also ``builds_after``
+    :ivar only_before: names of scenarios that were run only before; also ``only_after``
+    :ivar lost: errors of lost runs
     """
 
     builds_before: tuple[str, ...]
     builds_after: tuple[str, ...]
     changes: tuple[Change, ...]
     unchanged: int
-    """Requirements of scenarios that are as they were."""
+    """How many requirements of scenarios have not changed."""
     pairs: tuple[Pair, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
@@ -98,8 +95,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        """0 no verdict got worse, 1 something is violated that was not, or in another way, 2
-        something valid before is not judged now, 3 a run was lost, or there is nothing to compare.
+        """0 no verdict got worse; 1 a requirement is violated that was not, or in another way; 2 a
+        requirement that was valid is not judged now; 3 a run was lost, or nothing can be compared.
         """
         if self.lost or not self.pairs:
             return LOST
@@ -115,7 +112,7 @@ class _Group:
     entries: tuple[Entry, ...]
 
     def states(self) -> dict[str, tuple[State, str]]:
-        """By requirement: its state, and the sentence of the first run that says so."""
+        """By requirement: its state, and the sentence of the first run with that state."""
         found: dict[str, tuple[State, str]] = {}
         order = list(State)
         for entry in self.entries:
@@ -127,7 +124,7 @@ class _Group:
         return found
 
     def violations(self, requirement: str) -> dict[str, str]:
-        """In which ways it is violated, by their shapes, each with the first run's sentence."""
+        """The shapes of its violations, each with the sentence of the first run."""
         found: dict[str, str] = {}
         for entry in self.entries:
             finding = entry.verdict.finding(requirement) if entry.verdict else None
@@ -136,7 +133,7 @@ class _Group:
         return found
 
     def why_not(self, requirement: str) -> str:
-        """Why the first run does not ask about it."""
+        """Why it is not applicable to the first run."""
         verdict = self.entries[0].verdict if self.entries else None
         return verdict.not_asked.get(requirement, "") if verdict else ""
 
@@ -170,11 +167,11 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> Comparison:
 
 
 def require_common(before: Sequence[str], after: Sequence[str]) -> None:
-    """Whether there is anything to compare: two single runs, or a scenario on both sides.
+    """Check that there is something to compare: two single runs, or a scenario on both sides.
 
-    :param before: names of the scenarios of all runs, ``after`` likewise
+    :param before: names of the scenarios of all runs; also ``after``
 
-    :raise HistoryError: there is not
+    :raise HistoryError: if there is nothing to compare
     """
     if not set(before) & set(after) and (len(before), len(after)) != (1, 1):
         old, new = (", ".join(dict.fromkeys(names)) for names in (before, after))
@@ -201,12 +198,14 @@ def _groups(entries: Iterable[Entry]) -> dict[str, _Group]:
 
 
 def _changes(name: str, old: _Group | None, new: _Group | None) -> tuple[list[Change], int]:
-    """Those of one scenario, and how many requirements are as they were."""
+    """The changes of one scenario, and how many requirements have not changed."""
     before, after = old.states() if old else {}, new.states() if new else {}
     changes: list[Change] = []
     for requirement in dict.fromkeys((*before, *after)):
-        was, _ = before.get(requirement, (State.NOT_ASKED if old else State.NOT_RUN, ""))
-        state, sentence = after.get(requirement, (State.NOT_ASKED if new else State.NOT_RUN, ""))
+        was, _ = before.get(requirement, (State.NOT_APPLICABLE if old else State.NOT_RUN, ""))
+        state, sentence = after.get(
+            requirement, (State.NOT_APPLICABLE if new else State.NOT_RUN, "")
+        )
         if was is state is State.VIOLATED and old and new:
             before_too = old.violations(requirement)
             fresh = [
@@ -215,10 +214,10 @@ def _changes(name: str, old: _Group | None, new: _Group | None) -> tuple[list[Ch
             if fresh:
                 state, sentence = State.OTHERWISE, fresh[0]
         if was is not state:
-            told = sentence or (new.why_not(requirement) if new else "")
+            reason = sentence or (new.why_not(requirement) if new else "")
             changes.append(
                 Change(
-                    requirement=requirement, scenario=name, before=was, after=state, sentence=told
+                    requirement=requirement, scenario=name, before=was, after=state, sentence=reason
                 )
             )
     return changes, len(before.keys() | after.keys()) - len(changes)
@@ -234,7 +233,7 @@ def _pair(name: str, old: _Group, new: _Group) -> Pair:
 
 
 def _settings(old: Entry, new: Entry) -> Iterable[str]:
-    """The scenario's fields that differ; of a device's, too."""
+    """The fields of the scenario and of its devices that differ."""
     if old.scenario is None or new.scenario is None:
         return
     yield from _differ("", msgspec.to_builtins(old.scenario), msgspec.to_builtins(new.scenario))

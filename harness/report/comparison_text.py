@@ -1,4 +1,4 @@
-"""A comparison (``report.comparison``) as plain text, and for programs."""
+"""A comparison (``report.comparison``) as plain text and as JSON."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _KIB = 1024
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
-    """All of it, without control sequences."""
+    """The complete comparison, without control sequences."""
     for word, builds in (
         ("before", comparison.builds_before),
         ("after", comparison.builds_after),
@@ -25,7 +25,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
     worse = [change for change in comparison.changes if change.exit_status]
     better = [change for change in comparison.changes if change.is_better]
     others = [c for c in comparison.changes if not c.exit_status and not c.is_better]
-    for title, changes in (("Worse", worse), ("Better", better), ("Otherwise changed", others)):
+    for title, changes in (("Worse", worse), ("Better", better), ("Changed", others)):
         if changes:
             yield f"{title}:"
             yield from _changed(changes)
@@ -35,7 +35,7 @@ def lines(comparison: Comparison) -> Iterator[str]:
         ("after only", comparison.only_after),
     ):
         if names:
-            yield f"Scenarios that were run {where}: {', '.join(names)}."
+            yield f"Scenarios run {where}: {', '.join(names)}."
     for pair in comparison.pairs:
         if pair.settings:
             yield f"{pair.scenario} is not the same scenario: {'; '.join(pair.settings)}."
@@ -49,8 +49,8 @@ def lines(comparison: Comparison) -> Iterator[str]:
 def document(comparison: Comparison) -> dict[str, Any]:
     """For JSON: the fields, and the exit status."""
     found: dict[str, Any] = msgspec.to_builtins(comparison)
-    for change, told in zip(comparison.changes, found["changes"], strict=True):
-        told["is_worse"] = change.exit_status != 0
+    for change, fields in zip(comparison.changes, found["changes"], strict=True):
+        fields["is_worse"] = change.exit_status != 0
     return {"exit_status": comparison.exit_status, **found}
 
 
@@ -58,7 +58,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
 
 
 def _changed(changes: Iterable[Change]) -> Iterator[str]:
-    """Those that changed alike together: what was seen in the first, and where the others are."""
+    """Equal changes together: the sentence of the first, and the scenarios of all."""
     alike: dict[tuple[str, str, str], list[Change]] = {}
     for change in changes:
         alike.setdefault((change.requirement, change.before, change.after), []).append(change)
@@ -75,27 +75,27 @@ def _loud(state: str) -> str:
 
 
 def _end(comparison: Comparison) -> str:
-    same = f"{comparison.unchanged} verdicts on requirements are as before"
+    same = f"{comparison.unchanged} verdicts on requirements are unchanged"
     count = len(comparison.pairs)
     of = f"in {count} scenario{'s' if count != 1 else ''}"
     status = comparison.exit_status
     if status == 0:
         return f"Nothing got worse; {same}, {of}."
     worse = [change for change in comparison.changes if change.exit_status]
-    told = {
-        "Violated and was not before": [c for c in worse if c.after is State.VIOLATED],
+    groups = {
+        "Violated now, not before": [c for c in worse if c.after is State.VIOLATED],
         "Violated in another way than before": [c for c in worse if c.after is State.OTHERWISE],
-        "Valid before and not judged now": [c for c in worse if c.exit_status == 2],
+        "Valid before, not judged now": [c for c in worse if c.exit_status == 2],
     }
     found = [
         f"{words}: {', '.join(dict.fromkeys(change.requirement for change in changes))}"
-        for words, changes in told.items()
+        for words, changes in groups.items()
         if changes
     ]
     if not comparison.pairs:
-        found.append("nothing could be compared: no scenario is on both sides")
+        found.append("nothing to compare: no scenario is on both sides")
     if comparison.lost:
-        found.append("runs were lost, what they would have shown is not known")
+        found.append("runs were lost, their results are unknown")
     return f"{'; '.join(found)}; {same}, {of}."
 
 
@@ -103,14 +103,14 @@ def _end(comparison: Comparison) -> str:
 
 
 def _numbers(pairs: Sequence[Pair]) -> Iterator[str]:
-    """One pair in full; of several a row each."""
+    """All figures of a single pair; of several pairs one row each."""
     if not pairs:
         return
     many = max(len(side) for pair in pairs for side in (pair.before, pair.after)) > 1
     yield (
-        "Measured, medians of the runs of each scenario; no statistics:"
+        "Measured, medians of the runs of each scenario (not judged):"
         if many
-        else "Measured, one run each: numbers, no statistics (vfio-multifd measure has them):"
+        else "Measured, one run each (not judged; use vfio-multifd measure for statistics):"
     )
     if len(pairs) == 1:
         yield from _full(pairs[0])
@@ -131,10 +131,10 @@ def _full(pair: Pair) -> Iterator[str]:
     rows = [("downtime, STOP to RESUME, ms", *_both(_downtime, pair))]
     rows += [(f"  {what}", _part(pair.before, what), _part(pair.after, what)) for what in whats]
     rows += [
-        ("downtime as QEMU tells it, ms", *_both(_qemu_downtime, pair)),
+        ("downtime by query-migrate, ms", *_both(_qemu_downtime, pair)),
         ("throughput of device state, MiB/s", *_both(_throughput, pair)),
-        ("destination's memory, highest, MiB", *_both(_peak, pair)),
-        ("source's memory, highest, MiB", *_both(_source_peak, pair)),
+        ("destination memory, peak, MiB", *_both(_peak, pair)),
+        ("source memory, peak, MiB", *_both(_source_peak, pair)),
         ("packets on each channel", *_both(_each_channel, pair)),
     ]
     yield from table(("", "before", "after"), rows)
@@ -176,7 +176,7 @@ def _source_peak(side: Sequence[Measured]) -> str:
 
 
 def _spread(side: Sequence[Measured]) -> str:
-    """``4: 1-2``: so many channels brought packets, each from 1 to 2; all runs together."""
+    """``4: 1-2``: 4 channels carried packets, each 1 to 2; the sum of all runs."""
     counts = _counts(side)
     if not counts:
         return EMPTY

@@ -1,4 +1,4 @@
-"""A report in all forms that are wanted: on standard output, and as files."""
+"""Writes a report in all forms that are wanted: on standard output, and as files."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ def emit(
     is_json: bool,
     runs_printed: bool,
 ) -> int:
-    """Print it, write it to ``reports``, and give the exit status.
+    """Print the report, write it to the files ``reports``, and return the exit status.
 
-    Standard output is first, so that a file that cannot be written, which is said, and a
-    signal while files are written, keep nobody from reading the verdicts.
+    Standard output comes first: neither a file that cannot be written, which is reported, nor a
+    signal meanwhile hides the verdicts.
 
-    :param before: runs to compare with; None if there is nothing to compare
+    :param before: runs to compare with.  None if there is nothing to compare
     """
     compared = comparison.compare(before, report.entries) if before and report.entries else None
     if is_json:
@@ -32,9 +32,9 @@ def emit(
         out = terminal.console(is_plain=not sys.stdout.isatty())
         terminal.print_report(out, report, runs_printed=runs_printed)
         if compared is not None:
-            told = "\n".join(comparison_text.lines(compared))
-            sys.stdout.write(f"\nCompared with the baseline:\n\n{told}\n")
-    # Else nothing was judged, and why not stands on standard error.
+            text = "\n".join(comparison_text.lines(compared))
+            sys.stdout.write(f"\nCompared with the baseline:\n\n{text}\n")
+    # Else nothing was judged, and the reason is on standard error.
     sys.stdout.flush()
     refused = 0
     for path in reports:

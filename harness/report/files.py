@@ -1,4 +1,4 @@
-"""Reports as files: which kind is told by the name's end."""
+"""Reports as files.  The suffix of the name selects the type."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ KINDS = (".html", ".json", ".tap", ".xml")
 
 
 class _Histories(Mapping[Path, History]):
-    """Histories of run directories, read when they are asked for."""
+    """Histories of run directories, each read when it is used."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -32,21 +32,21 @@ class _Histories(Mapping[Path, History]):
 
 
 def check(path: Path) -> None:
-    """Whether a report can be written to ``path``, as far as that can be known before.
+    """Check that a report can be written to ``path``, as far as that can be known before.
 
-    Its folder need not be there: it is made when the report is written.
+    A missing folder is no error: ``write`` makes it.
 
-    :raise UsageError: its name does not tell the kind, or it cannot be written there
+    :raise UsageError: its suffix is unknown, or it cannot be written there
     """
     if path.suffix not in KINDS:
-        raise UsageError(f"{path}: no kind of report: its name must end in {', '.join(KINDS)}")
+        raise UsageError(f"{path}: unknown report type: the name must end in {', '.join(KINDS)}")
     if path.is_dir():
         raise UsageError(f"{path}: cannot write the report: it is a folder")
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if there != path and not there.is_dir():
         raise UsageError(f"{path}: cannot write the report: {there} is no folder")
     if not os.access(there, os.W_OK):
-        raise UsageError(f"{path}: cannot write the report: {there} is not ours to write")
+        raise UsageError(f"{path}: cannot write the report: {there} is not writable")
 
 
 def write(path: Path, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Findings, records and numbers in words; plain text, the same wherever it is printed."""
+"""Findings, records and figures as plain text, for all forms of the report."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,9 +13,9 @@ WORDS = {
     Outcome.UNKNOWN: "unknown",
     None: "LOST",
 }
-"""An outcome as it is printed; None: the run was lost."""
+"""An outcome as it is printed.  None if the run was lost."""
 LEFT_OUT = "left out"
-"""A run of the main job that cannot be made here, as it is printed."""
+"""A scenario of the main job that cannot run here, as it is printed."""
 
 _LONGEST_LINE = 200
 _MOST_LINES = 16
@@ -23,12 +23,12 @@ _UNITS = ("ms", "us", "s", "bytes", "kib", "mib")
 
 
 def moment(record: Record, started_ns: int) -> str:
-    """When it was seen, from the run's start."""
+    """When it was recorded, since the start of the run."""
     return f"{(record.t_ns - started_ns) / 1e9:+.6f} s"
 
 
 def record_words(record: Record) -> str:
-    """What was seen, by whom, and where."""
+    """One line: side, device, channel, thread, name and arguments."""
     where = [str(record.side)]
     if record.device:
         where.append(record.device)
@@ -40,16 +40,15 @@ def record_words(record: Record) -> str:
     if record.kind is Kind.QMP and name in ("execute", "return", "error"):
         name = f"{args.pop('command', '')} {name}".strip()
     elif record.kind is Kind.TRACE and record.device:
-        args.pop("name", None)  # the trace's name of the device that stands there already
-    told = ", ".join(f"{key} {_value(value)}" for key, value in args.items())
+        args.pop("name", None)  # QEMU's name of the device; ours is in ``where``
+    values = ", ".join(f"{key} {_value(value)}" for key, value in args.items())
     what = f"{record.kind} {name}"
-    return f"{' '.join(where)}: {what}{': ' if told else ''}{told}"
+    return f"{' '.join(where)}: {what}{': ' if values else ''}{values}"
 
 
 def numbers_words(numbers: Mapping[str, Any]) -> str:
-    """What was measured: ``loads 16, longest wait 0.2 ms``."""
-    told = (_number(key, value) for key, value in numbers.items() if value not in ({}, ""))
-    return ", ".join(told)
+    """Figures of a finding: ``loads 16, longest wait 0.2 ms``."""
+    return ", ".join(_number(key, value) for key, value in numbers.items() if value not in ({}, ""))
 
 
 def _number(key: str, value: Any) -> str:
@@ -60,7 +59,7 @@ def _number(key: str, value: Any) -> str:
 
 
 def _listed(value: Any) -> str:
-    """Of what is counted for each of several: ``vfio0 (0 5, 1 4), vfio1 (...)``."""
+    """A value; a mapping as ``vfio0 (0 5, 1 4), vfio1 (...)``."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, Mapping):
@@ -72,7 +71,7 @@ def _listed(value: Any) -> str:
 
 
 def build_words(facts: BuildFacts) -> str:
-    """Which QEMU it was."""
+    """Version and path of a QEMU."""
     version = facts.version_text or "of unknown version"
     return f"QEMU {version}, {facts.path or 'no path'}"
 
@@ -89,7 +88,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def _value(value: Any) -> str:
-    """As it is, but for what is long; where it is cut, the history has the whole."""
+    """The value; a long one is cut, with a note that the history has all of it."""
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     lines = text.strip().splitlines()
     if len(lines) > 1:

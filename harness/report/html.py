@@ -1,9 +1,8 @@
 """The report as one HTML file that needs nothing else: no network, no script, no font.
 
-The template beside this file has the words and the looks, ``charts`` the drawings.  The
-file stays below a few MB whatever the runs were: charts are of bounded size, lists are cut
-with a word of how much was left out, and once the runs have filled their share, the valid
-ones are told in words alone.
+The template next to this file has the texts and the styles, ``charts`` makes the drawings.  The
+file stays below a few MB: charts are of bounded size, lists are cut with a note, and when the runs
+have used their share, valid runs are without charts.
 """
 
 import json
@@ -37,7 +36,7 @@ from harness.report.summary import Entry, Report, Row
 
 _TEMPLATE = Path(__file__).with_suffix(".html.j2")
 _BUDGET: Final = 3_000_000
-"""Characters of all drawings and command lists together."""
+"""Characters of all drawings and command lists."""
 _MOST_RECORDS: Final = 50
 _MOST_COMMANDS: Final = 100
 _LONGEST_WAITS: Final = 10
@@ -59,11 +58,11 @@ _KNOWN: Final = "known deviation"
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """What the runs with one pair of builds say about one requirement."""
+    """One requirement in all runs with one pair of builds."""
 
     word: str
     style: str
-    told: str
+    detail: str
     first: int
     is_all_valid: bool
 
@@ -73,7 +72,7 @@ class _Build:
     """A column of the matrix: one pair of builds, and the runs with it."""
 
     name: str
-    told: tuple[str, ...]
+    lines: tuple[str, ...]
     runs: tuple[int, ...]
 
 
@@ -88,7 +87,7 @@ class _Wait:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """What a run's history adds to its verdict."""
+    """What is rendered from the history of a run."""
 
     charts: tuple[Chart, ...]
     downtime: tuple[tuple[str, str], ...]
@@ -103,13 +102,13 @@ class _Drawn:
 def render(report: Report, histories: Mapping[Path, History], *, folder: Path) -> str:
     """The document.
 
-    :param histories: of the runs, by ``Entry.path``; each is asked for once and not kept, so
-        a mapping that loads them when asked needs memory for one.  A run without is told
-        without its timeline and commands
-    :param folder: where the document will lie: links to raw files are relative to it
+    :param histories: of the runs, by ``Entry.path``.  Each is used once and not kept, so a mapping
+        that loads them on use needs memory for one.  A run without a history has no timeline and
+        no commands
+    :param folder: the folder of the document: links to files are relative to it
     """
     numbered = list(enumerate(report.entries, 1))
-    # The least is told of what is valid, should it not all find room.
+    # Valid runs come last: they are cut if the budget is used up.
     by_need = sorted(numbered, key=lambda pair: pair[1].outcome is Outcome.VALID)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -140,13 +139,13 @@ def render(report: Report, histories: Mapping[Path, History], *, folder: Path) -
 
 
 def _summary(report: Report) -> tuple[str, str]:
-    """Style and sentences of the whole."""
+    """Style and sentences of the conclusion."""
     outcome, sentences = report.conclusion()
     return outcome or "lost", " ".join(sentences)
 
 
 def _builds(entries: Iterable[Entry]) -> Iterator[_Build]:
-    """The pairs of builds in the order in which they came."""
+    """The pairs of builds in the order of the runs."""
     found: dict[tuple[str, ...], list[int]] = {}
     manifests: dict[tuple[str, ...], Manifest] = {}
     for number, entry in enumerate(entries, 1):
@@ -163,12 +162,12 @@ def _builds(entries: Iterable[Entry]) -> Iterator[_Build]:
             yield _Build(versions[0], (f"source and destination: {words[0]}",), tuple(numbers))
         else:
             name = f"{versions[0]} \N{RIGHTWARDS ARROW} {versions[1]}"
-            told = f"source: {words[0]}", f"destination: {words[1]}"
-            yield _Build(name, told, tuple(numbers))
+            lines = f"source: {words[0]}", f"destination: {words[1]}"
+            yield _Build(name, lines, tuple(numbers))
 
 
 def _cells(row: Row, builds: Iterable[_Build]) -> list[_Cell | None]:
-    """One for each column; None: no run with these builds asks."""
+    """One for each column.  None if it is applicable to no run with these builds."""
     findings = row.findings
     cells: list[_Cell | None] = []
     for build in builds:
@@ -177,19 +176,19 @@ def _cells(row: Row, builds: Iterable[_Build]) -> list[_Cell | None]:
             (o for o in (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID) if runs[o]), None
         )
         known = [number for number in build.runs if number in row.met]
-        said = [(str(outcome), runs[outcome]) for outcome in Outcome if runs[outcome]]
+        parts = [(str(outcome), runs[outcome]) for outcome in Outcome if runs[outcome]]
         for name in dict.fromkeys(row.met[number].name for number in known):
             runs_of = [number for number in known if row.met[number].name == name]
-            said.append((f"asked, not judged, met the {_KNOWN} {name}", runs_of))
-        told = "; ".join(f"{what}: {_runs(numbers)}" for what, numbers in said)
+            parts.append((f"not judged, met the {_KNOWN} {name}", runs_of))
+        detail = "; ".join(f"{what}: {_runs(numbers)}" for what, numbers in parts)
         if worst is None and not known:
             cells.append(None)
         elif worst is None:
-            cells.append(_Cell("not judged", "unknown", told, known[0], False))
+            cells.append(_Cell("not judged", "unknown", detail, known[0], False))
         else:
             is_all_valid = worst is Outcome.VALID and not known
             first = runs[worst][0]
-            cells.append(_Cell(WORDS[worst], worst, told, first, is_all_valid))
+            cells.append(_Cell(WORDS[worst], worst, detail, first, is_all_valid))
     return cells
 
 
@@ -205,7 +204,7 @@ def _runs(numbers: list[int]) -> str:
 
 
 def _run(report: Report, number: int, entry: Entry, folder: Path) -> dict[str, Any]:
-    """What is told of it besides its history."""
+    """The parts of a run that need no history."""
     findings = entry.verdict.findings if entry.verdict is not None else ()
     commands: list[tuple[str, str]] = []
     path = entry.path if entry.path not in report.removed else None
@@ -252,21 +251,21 @@ def _run_builds(manifest: Manifest | None) -> list[str]:
 
 
 def _records(finding: Finding, entry: Entry) -> tuple[list[tuple[str, str]], int]:
-    """When and what, of the records that contradict each other; how many were left out."""
+    """Time and text of the records that contradict the requirement; how many were left out."""
     started_ns = entry.manifest.started_ns if entry.manifest is not None else 0
     evidence = sorted(finding.evidence, key=lambda record: record.t_ns)
-    told = [(moment(record, started_ns), record_words(record)) for record in evidence]
-    return told[:_MOST_RECORDS], max(0, len(told) - _MOST_RECORDS)
+    lines = [(moment(record, started_ns), record_words(record)) for record in evidence]
+    return lines[:_MOST_RECORDS], max(0, len(lines) - _MOST_RECORDS)
 
 
 def _links(path: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and address of each raw file that is there."""
+    """Name and address of each file in the run directory."""
     for name in _FILES:
         if (path / name).exists():
             yield name, urllib.parse.quote(os.path.relpath(path / name, folder))
 
 
-# -- what the history adds ---------------------------------------------------------------
+# -- from the history --------------------------------------------------------------------
 
 
 def _drawn(history: History) -> _Drawn:
@@ -285,20 +284,20 @@ def _drawn(history: History) -> _Drawn:
 
 
 def _downtime(downtime: Downtime, history: History) -> Iterator[tuple[str, str]]:
-    """The whole, its parts, and QEMU's own word."""
+    """The downtime, its parts, and QEMU's own figure."""
     if downtime.resumed is None:
         yield "downtime", "did not end: neither side ran the guest again"
     else:
-        whole = span_words(downtime.begin_ns, downtime.end_ns)
-        yield f"source's STOP to {downtime.resumed}'s RESUME", whole
+        total = span_words(downtime.begin_ns, downtime.end_ns)
+        yield f"source's STOP to {downtime.resumed}'s RESUME", total
     for part in downtime.parts:
         yield part.what, span_words(part.begin_ns, part.end_ns)
-    if (told := measured(history).qemu_downtime_ms) is not None:
-        yield "as the source's query-migrate tells it", f"{told:g} ms"
+    if (qemu_ms := measured(history).qemu_downtime_ms) is not None:
+        yield "by the source's query-migrate", f"{qemu_ms:g} ms"
 
 
 def _longest(times: Timeline, started_ns: int) -> Iterator[_Wait]:
-    """The longest waits of all devices, longest first; those without end before them."""
+    """The longest waits of all devices: those without an end, then the longest."""
 
     def length(pair: tuple[str, Wait]) -> float:
         end_ns = pair[1].end_ns
@@ -311,12 +310,12 @@ def _longest(times: Timeline, started_ns: int) -> Iterator[_Wait]:
             wait.idx,
             f"{(wait.begin_ns - started_ns) / 1e9:+.6f} s",
             span_words(wait.begin_ns, wait.end_ns),
-            f"channel {wait.channel}" if wait.channel >= 0 else "never came",
+            f"channel {wait.channel}" if wait.channel >= 0 else "never arrived",
         )
 
 
 def _highest(times: Timeline) -> Iterator[str]:
-    """High-water marks."""
+    """Peaks of queues and memory."""
     for story in times.devices:
         if queue := story.queue():
             yield f"{story.device}: at most {max(d for _, d in queue)} packets queued"
@@ -326,17 +325,17 @@ def _highest(times: Timeline) -> Iterator[str]:
 
 
 def _faults(history: History) -> Iterator[str]:
-    """The plan, one fault a line, and how often each changed anything."""
-    told = [record for record in history.records if record.name == "faults"]
-    fired = told[-1].args.get("fired", []) if told else []
+    """The faults of the plan, each with how often it fired."""
+    found = [record for record in history.records if record.name == "faults"]
+    fired = found[-1].args.get("fired", []) if found else []
     for number, fault in enumerate(history.scenario.faults):
         count = f" (fired: {fired[number]})" if number < len(fired) else ""
         yield f"{number + 1}. {fault.describe()}{count}"
 
 
 def _actions(history: History) -> Iterator[str]:
-    told = [record for record in history.records if record.name == "actions"]
-    done = told[-1].args.get("done", []) if told else []
+    found = [record for record in history.records if record.name == "actions"]
+    done = found[-1].args.get("done", []) if found else []
     for number, action in enumerate(history.scenario.actions):
         word = ("done" if done[number] else "not done") if number < len(done) else ""
         yield f"{number + 1}. {action.describe()}{f' ({word})' if word else ''}"
@@ -353,7 +352,7 @@ def _launched(records: Iterable[Record]) -> Iterator[tuple[Side, str]]:
 
 
 def _commands(records: Iterable[Record]) -> Iterator[str]:
-    """The QMP commands that were sent, in their order, without those that only ask."""
+    """The QMP commands that were sent, in their order, without queries."""
     sent = [
         record
         for record in records

@@ -7,7 +7,7 @@
       "interrupted",
       "exit_status": 0,
       "runs": [{"name", "path", "outcome", "known", "deviations", "seconds", "error", "missing",
-                "source", "destination", "stuck": [...],
+                "left_out", "source", "destination", "stuck": [...],
                 "verdict": {"overall", "findings": [...], "not_asked": {...}},
                 "measured": {"downtime_ms", ...},
                 "repeat": [...], "recheck": [...]}],
@@ -16,16 +16,26 @@
       "baseline": {"exit_status", "changes": [...], "pairs": [...], ...}
     }
 
-``baseline`` is there where the runs were compared with one (``report.comparison``).  A verdict
-is as in verdict.json, ``measured`` as in ``report.measured``; ``valid``, ``violated`` and
-``unknown`` of a requirement hold numbers of runs, from 1; ``met_known`` those that ask and met a
-known deviation.  An ``outcome`` besides those of a finding is "not judged" (all that ask did so)
-and "not asked".
-``known`` is the intermittent known deviation that interrupted the run, or null; ``deviations``
-has for each violation that is a known deviation the requirement under which it was seen, and
-the deviation's ``name``, ``case``, ``cause``, ``fixed_by`` (a commit, or empty) and ``repro``,
-the command that shows it again.
-``missing``: what was lost is lost because this machine or build lacks something.
+Of a run:
+
+- ``verdict``: as in verdict.json
+- ``measured``: as in ``measure.measured``
+- ``stuck``: where the migration is stuck; empty if it ended
+- ``known``: the intermittent known deviation that interrupted the run, or null
+- ``deviations``: for each violation that is a known deviation, the requirement (``seen_in``) and
+  the deviation's ``name``, ``case``, ``cause``, ``fixed_by`` (a commit, or empty) and ``repro``,
+  the command that reproduces it
+- ``missing``: whether the run was lost because this machine or build lacks something
+- ``left_out``: why the main job left the run out, or empty
+
+Of a requirement:
+
+- ``outcome``: the worst of all runs, "not judged" (all its runs met known deviations), or "not
+  applicable"
+- ``valid``, ``violated``, ``unknown``: numbers of runs, from 1
+- ``met_known``: numbers of the runs that a known deviation kept from judging it
+
+``baseline`` is there if the runs were compared with others (``report.comparison``).
 """
 
 from typing import Any
@@ -57,7 +67,7 @@ def document(report: Report, baseline: Comparison | None = None) -> bytes:
                 {
                     "id": row.requirement,
                     "title": row.title,
-                    "outcome": row.outcome or ("not judged" if row.met else "not asked"),
+                    "outcome": row.outcome or ("not judged" if row.met else "not applicable"),
                     **{outcome.value: row.runs(outcome) for outcome in Outcome},
                     "met_known": list(row.met),
                     "why_not": row.why_not or row.why_not_judged,
@@ -70,14 +80,14 @@ def document(report: Report, baseline: Comparison | None = None) -> bytes:
 
 
 def compared(comparison: Comparison) -> bytes:
-    """The document of a comparison alone: what stands under ``baseline`` elsewhere."""
+    """The document of a comparison alone: the fields of ``baseline``."""
     return _encode({"harness": harness.__version__, **comparison_text.document(comparison)})
 
 
 def failure(error: str, *, missing: bool, exit_status: int) -> bytes:
-    """The document where there was nothing to report but ``error``.
+    """The document if there is only ``error`` to report.
 
-    :param missing: the error is about what this machine or build does not have
+    :param missing: whether this machine or build lacks something
     """
     return _encode(
         {

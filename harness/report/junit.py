@@ -1,20 +1,20 @@
-"""The report as JUnit XML: what Jenkins, GitLab and others show of a pipeline's tests.
+"""The report as JUnit XML, which Jenkins, GitLab and others show.
 
-A test suite for each requirement, which it has as property ``requirement``; in it a test
-case for each run that asks about it.  (A test case has no properties in the schemas that
-Jenkins and Maven Surefire publish; the run directory and the commands stand in its output.)
+Each requirement is a test suite with the property ``requirement``; each run of it is a test case.
+A test case has no properties in the schemas of Jenkins and Maven Surefire, so the run directory
+and the commands are in its output.
 
 ==================  ========  =========================================================
 verdict             JUnit     because
 ==================  ========  =========================================================
 valid               passed
 violated            failure
-unknown             error     the check could not tell; skipped would be shown as green,
+unknown             error     it could not be judged; skipped would be shown as green,
                               and the exit status is not 0
 lost                error     the harness or a machine failed, not QEMU
 known deviation     skipped   it is known, has a reason, and the exit status is 0
-asked, not judged   skipped   all runs that ask met known deviations
-not asked           skipped
+not judged          skipped   all runs met known deviations
+not applicable      skipped
 left out            skipped   this machine or build lacks what it needs
 ==================  ========  =========================================================
 """
@@ -29,7 +29,7 @@ from harness.report.ci_points import Kind, Point, points
 from harness.report.summary import PROGRAM, Report
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 has no way to write."""
+"""Characters that XML 1.0 cannot represent."""
 
 _RESULTS = {
     Kind.VIOLATED: junitparser.Failure,
@@ -37,7 +37,7 @@ _RESULTS = {
     Kind.LOST: junitparser.Error,
     Kind.KNOWN: junitparser.Skipped,
     Kind.NOT_JUDGED: junitparser.Skipped,
-    Kind.NOT_ASKED: junitparser.Skipped,
+    Kind.NOT_APPLICABLE: junitparser.Skipped,
     Kind.LEFT_OUT: junitparser.Skipped,
 }
 
@@ -75,31 +75,31 @@ def _case(point: Point) -> junitparser.TestCase:
         classname=f"{PROGRAM}.{point.requirement}",
         time=round(point.seconds, 3),
     )
-    told = "".join(_lines(point))
+    text = "".join(_lines(point))
     result = _RESULTS.get(point.kind)
     if result is junitparser.Skipped:
         case.result = result(_legal(_message(point)))
     elif result is not None:
         case.result = failed = result(_legal(_message(point)), str(point.kind))
-        failed.text = _legal(f"{point.sentence}\n{told}")
+        failed.text = _legal(f"{point.sentence}\n{text}")
         return case
-    if told:
-        case.system_out = _legal(told)
+    if text:
+        case.system_out = _legal(text)
     return case
 
 
 def _message(point: Point) -> str:
-    told = point.sentence if point.kind is Kind.NOT_ASKED else f"{point.kind}: {point.sentence}"
-    return " ".join(told.split())
+    prefix = "" if point.kind is Kind.NOT_APPLICABLE else f"{point.kind}: "
+    return " ".join(f"{prefix}{point.sentence}".split())
 
 
 def _lines(point: Point) -> Iterator[str]:
-    for name, told in point.details.items():
-        if isinstance(told, str):
-            yield f"{name}: {told}\n"
+    for name, text in point.details.items():
+        if isinstance(text, str):
+            yield f"{name}: {text}\n"
         else:
             yield f"{name}:\n"
-            yield from (f"    {line}\n" for line in told)
+            yield from (f"    {line}\n" for line in text)
 
 
 def _legal(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What ``vfio-multifd measure`` found: series of runs side by side, as text and for programs."""
+"""A measurement of ``vfio-multifd measure`` as text and as JSON."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -22,11 +22,11 @@ from harness.scenario import Scenario
 _MIB: Final = 1 << 20
 
 WHAT_IT_IS: Final = (
-    "The devices live in the harness: QEMU reads and writes their state in memory, and both "
-    "QEMUs share this machine's processors. The numbers are about what QEMU itself does, on "
-    "this machine, one series against another; they are not those of a real device or network.",
-    "A series with no difference shown may still differ by less than its interval is wide. "
-    "Each interval stands for itself: of 20 of them one may miss by chance.",
+    "The devices are emulated: QEMU reads and writes their state in memory, and both QEMUs share "
+    "the processors of this machine. The figures compare QEMU with itself on this machine; they "
+    "do not predict those of a real device or network.",
+    "Where no difference is shown, the series may still differ by less than the width of the "
+    "interval. Each interval is 95 % on its own: of 20 intervals one may miss by chance.",
 )
 
 
@@ -34,14 +34,11 @@ WHAT_IT_IS: Final = (
 
 
 def lines(measurement: Measurement) -> Iterator[str]:
-    """All of it, for 80 columns where names allow."""
+    """The complete measurement; 80 columns unless names are long."""
     if measurement.is_interrupted:
         yield f"INTERRUPTED after {measurement.rounds} rounds."
     first, last = measurement.load
-    yield (
-        f"{measurement.rounds} rounds, in each every series once and in turn, after one that "
-        "does not count."
-    )
+    yield f"{measurement.rounds} rounds after an uncounted one; each runs all series in turn."
     yield f"Machine: {measurement.machine}; load average {first:.1f}, then {last:.1f}."
     yield from WHAT_IT_IS
     yield ""
@@ -64,12 +61,12 @@ def _shape(scenario: Scenario) -> str:
     of = f"{len(devices)} device{'s' if len(devices) != 1 else ''}{f' of {size}' if size else ''}"
     transfer = sorted({str(device.multifd_transfer or "default") for device in devices})
     channels = f"{scenario.channels} channels" if scenario.multifd else "no multifd"
-    trace = "traced" if scenario.trace else "not traced, so without parts"
+    trace = "traced" if scenario.trace else "not traced, so without the parts of the downtime"
     return f"{of}, transfer {'/'.join(transfer)}, {channels}, {scenario.machine}, {trace}"
 
 
 def _left_out(measurement: Measurement) -> Iterator[str]:
-    """How many runs count, and of the others why not and where they are."""
+    """How many runs count; for the others the reasons and the directories."""
     for one in measurement.series:
         yield f"{one.name}: {one.counted} of {len(one.runs)} runs count."
         reasons: dict[str, list[str]] = {}
@@ -118,12 +115,12 @@ def _end(measurement: Measurement) -> str:
         case 0:
             return "Measured."
         case 1:
-            return "Measured, but runs were VIOLATED: see above."
+            return "Measured, but some runs are VIOLATED: see above."
         case 2:
             return f"Too few runs of a series count: {statistics.FEWEST} are needed."
         case 3:
-            return "Runs were LOST: see above."
-    return "INTERRUPTED: what was measured until then is told."
+            return "Some runs were LOST: see above."
+    return "INTERRUPTED: the figures are those of the rounds before."
 
 
 # -- for programs ------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """Export of one run to a trace that ui.perfetto.dev opens.
 
 In the JSON format of Chrome's trace viewer (the "Trace Event Format"), which Perfetto
-imports.  Its processes are the two QEMUs, the wire and the harness; its threads are QEMU's
-own, those that wrote a trace line, and one for each thing worth a row: migration status,
-device states, waits and loads of each device, multifd channels.  Every record of the
-history is in it once, as an instant or as an end of a slice; what is known of packets
-(``report.timeline``) stands beside them as slices and counters.
+imports.  Its processes are the two QEMUs, the wire and the harness.  Its threads are QEMU's
+own threads that wrote a trace line, and a row each for the migration status, the states, waits and
+loads of each device, and the multifd channels.  Each record of the history is in it once, as an
+instant or as an end of a slice; packets (``measure.timeline``) are slices and counters.
 
-Times are microseconds since the run's start, with the ns behind the point.
+Times are microseconds since the start of the run, with ns as decimals.
 """
 
 from collections.abc import Iterable
@@ -24,7 +23,7 @@ Event = dict[str, Any]
 _PROCESSES: Final = {Side.SOURCE: 1, Side.DESTINATION: 2, Side.HARNESS: 3}
 _WIRE: Final = 4
 _FIRST_ROW: Final = 10_000_000
-"""Ids of rows that are no thread of QEMU begin here: Linux numbers threads below 2^22."""
+"""First id of a row that is not a thread of QEMU: Linux thread ids are below 2^22."""
 
 
 def render(history: History) -> bytes:
@@ -51,7 +50,7 @@ def render(history: History) -> bytes:
 
 
 class _Trace:
-    """The events, and the rows that they stand on."""
+    """The events and their rows."""
 
     def __init__(self, history: History) -> None:
         self.events: list[Event] = []
@@ -72,7 +71,7 @@ class _Trace:
             self._name_process(pid, f"{side}{version}")
         self._name_process(_WIRE, "wire")
 
-    # -- what is known of packets --------------------------------------------------------
+    # -- packets -------------------------------------------------------------------------
 
     def add(self, times: Timeline) -> None:
         """States, waits, loads and packets as slices; depth and memory as counters."""
@@ -90,7 +89,7 @@ class _Trace:
     def _add_loads(self, story: DeviceStory) -> None:
         pid = _PROCESSES[Side.DESTINATION]
         for wait in story.waits:
-            args: Event = {"idx": wait.idx, "brought by channel": wait.channel}
+            args: Event = {"idx": wait.idx, "arrived on channel": wait.channel}
             span = Span(f"waits for {wait.idx}", wait.begin_ns, wait.end_ns)
             self._slices(pid, f"{story.device} waits", [span], args)
         for buffer in story.buffers:
@@ -155,7 +154,7 @@ class _Trace:
         ]
 
     def _row(self, pid: int, name: str) -> int:
-        """Thread id of the row ``name``, which is made when it is asked for first."""
+        """Thread id of the row ``name``, which is made on first use."""
         if (pid, name) not in self._rows:
             tid = _FIRST_ROW + len(self._rows)
             self._rows[pid, name] = tid

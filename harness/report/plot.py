@@ -1,7 +1,7 @@
-"""A measurement as one SVG picture: each run a dot, quartiles a box, the interval a bar.
+"""A measurement as one SVG: each run is a dot, the quartiles a box, the interval a bar.
 
-It needs nothing else and follows the viewer's light or dark scheme.  Runs that do not count
-are no dots; how many they are stands beside the series' name.
+It needs no other file and follows the light or dark scheme of the viewer.  Runs that do not count
+are not drawn; their number is next to the name of the series.
 """
 
 import math
@@ -28,11 +28,11 @@ _LONGEST_NAME: Final = 30
 class Lane:
     """One series; x in pixels, y at its middle.
 
-    :ivar box: of the quartiles, from and to; ``within`` of the interval; None: too few runs
+    :ivar box: from quartile to quartile; ``within``: the interval.  None if there are too few runs
     """
 
     name: str
-    told: str
+    caption: str
     y: float
     dots: tuple[tuple[float, float, str], ...]
     median: float | None
@@ -52,7 +52,7 @@ class Panel:
 
 
 def render(measurement: Measurement) -> str:
-    """The picture; without a panel where nothing was measured."""
+    """The SVG; without a panel if nothing was measured."""
     panels = list(_panels(measurement))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -98,10 +98,10 @@ def _panel(measurement: Measurement, metric: Metric, top: int) -> Panel:
             median, box = x(summary.median), (x(summary.lower_quartile), x(summary.upper_quartile))
             if summary.interval is not None:
                 within = x(summary.interval.low), x(summary.interval.high)
-        told = f"median {summary.median:.2f}, n {summary.n}" if summary else "no run counts"
+        caption = f"median {summary.median:.2f}, n {summary.n}" if summary else "no run counts"
         if left := len(one.runs) - one.counted:
-            told += f", {left} left out"
-        lanes.append(Lane(_short(one.name), told, y, dots, median, box, within))
+            caption += f", {left} left out"
+        lanes.append(Lane(_short(one.name), caption, y, dots, median, box, within))
     ticks = []
     mark = math.ceil(low / step) * step
     while mark <= high + step / 1000:
@@ -112,7 +112,7 @@ def _panel(measurement: Measurement, metric: Metric, top: int) -> Panel:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float, float]:
-    """From and to, with a margin, and the distance of ticks: at most eight round ones."""
+    """Lower and upper end, with a margin, and the distance of at most eight round ticks."""
     low, high = min(values), max(values)
     margin = (high - low) * 0.04 or abs(high) * 0.05 or 1.0
     low, high = low - margin, high + margin
@@ -123,5 +123,5 @@ def _range(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _short(name: str) -> str:
-    """The end of a long name tells more than its beginning, a path's."""
+    """The end of a long name: it is usually a path."""
     return name if len(name) <= _LONGEST_NAME else f"...{name[-_LONGEST_NAME:]}"

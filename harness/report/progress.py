@@ -1,4 +1,4 @@
-"""What is being done, while it is done: one live line on a terminal, else one line a run."""
+"""Progress: one live line on a terminal, else one line for each run."""
 
 from types import TracebackType
 from typing import Self
@@ -11,11 +11,11 @@ from harness.report.summary import Entry
 
 
 class Progress:
-    """Tells about ``total`` runs.
+    """Prints the progress of ``total`` runs.
 
-    :param is_live: draw the step of the present run on a line that goes away again
-    :param has_steps: tell each step on a line of its own, for the log of a run that hangs
-    :param is_silent: tell nothing
+    :param is_live: print the current step on one line that is overwritten
+    :param has_steps: print each step on a line of its own, for the log of a run that hangs
+    :param is_silent: print nothing
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Progress:
             self._status.stop()
 
     def begin(self, name: str) -> None:
-        """The next run begins."""
+        """The next run starts."""
         self._name = name
         self.step("start")
 
     def step(self, what: str) -> None:
-        """The present run does ``what``."""
+        """The current run does ``what``."""
         if self._has_steps:
             self._out.print(f"     {self._name}: {what}", soft_wrap=True)
             self._out.file.flush()
@@ -61,7 +61,7 @@ class Progress:
             self._status.update(f"{self._number} of {self._total}  {self._name}: {what}")
 
     def end(self, entry: Entry) -> None:
-        """A run has ended: the present one, or one that followed it (``Scenario.then``)."""
+        """A run has ended: the current one, or a migration that followed it."""
         if not self._is_silent:
             terminal.print_run(self._out, self._number, entry)
         self._number += 1

@@ -1,7 +1,7 @@
-"""Where a migration stands that did not end: for each device that waits, the packet it waits
-for, and what became of that packet on its way; for each QEMU, what it still answers.
+"""Where a migration that did not end is stuck.
 
-It tells what the records say and judges nothing.
+For each device that waits: the packet that it waits for, and what happened to that packet on its
+way.  For each QEMU: whether it still responds, and the last status of the migration.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,12 @@ _CONFIG_START = "vfio_load_device_config_state_start"
 
 
 def describe(history: History) -> tuple[str, ...]:
-    """A sentence each; nothing where the migration ended by itself."""
+    """A sentence each.  Empty if the migration ended by itself."""
     records = history.records
     if not any(record.name == "deadline" and record.kind is Kind.SESSION for record in records):
         return ()
     plan = history.scenario.faults
-    faults = [f"fault {n + 1} of the plan ({fault.describe()})" for n, fault in enumerate(plan)]
+    faults = [f"fault {n + 1} ({fault.describe()})" for n, fault in enumerate(plan)]
     found = []
     for device in history.scenario.devices:
         idx = _awaited(_about(records, device.id))
@@ -36,7 +36,7 @@ def _about(records: Iterable[Record], device: str) -> list[Record]:
 
 
 def _awaited(records: list[Record]) -> int | None:
-    """The index that the load thread said last it waits for, and did not get."""
+    """The last index that the load thread started to wait for and did not load."""
     awaited = None
     for record in records:
         if record.kind is not Kind.TRACE or record.side is not Side.DESTINATION:
@@ -49,31 +49,35 @@ def _awaited(records: list[Record]) -> int | None:
 
 
 def _way(records: list[Record], idx: int, faults: list[str], has_relay: bool) -> str:
-    """What became of packet ``idx`` between source and destination."""
+    """What happened to packet ``idx`` between source and destination."""
     wire = [r for r in records if r.kind is Kind.WIRE and r.args.get("idx") == idx]
     if not has_relay:
-        return "no relay was there to see it"
+        return "without a relay its way is not known"
     came = [record for record in wire if record.name == "packet_in"]
     went = [record for record in wire if record.name == "packet_out"]
-    told = [f"it came from the source on channel {came[-1].channel}" if came
-            else "it never came from the source"]  # fmt: skip
-    told += [
+    steps = [f"received by the relay on channel {came[-1].channel}" if came
+             else "never received by the relay"]  # fmt: skip
+    steps += [
         f"{faults[record.args['position']]}: {record.args['what']}"
         for record in wire
         if record.name == "fault"
     ]
-    told.append(f"it went out on channel {went[-1].channel}" if went else "it never went out")
-    return "; ".join(told)
+    steps.append(
+        f"sent to the destination on channel {went[-1].channel}"
+        if went
+        else "never sent to the destination"
+    )
+    return "; ".join(steps)
 
 
 def _answers(record: Record) -> str:
-    loop = "answers" if record.args.get("main_loop_alive") else "does not answer"
-    monitor = "answers" if record.args.get("monitor_alive") else "does not answer"
-    return f"the {record.side}'s main loop {loop}, its monitor {monitor} out-of-band"
+    loop = "responds" if record.args.get("main_loop_alive") else "does not respond"
+    monitor = "responds" if record.args.get("monitor_alive") else "does not respond"
+    return f"{record.side}: the main loop {loop}, the monitor {monitor} out-of-band"
 
 
 def _statuses(records: Iterable[Record]) -> Iterator[str]:
-    """Each side's last word about the migration, before the harness ended both."""
+    """Each side's last migration status before the harness ended both QEMUs."""
     last: dict[Side, str] = {}
     is_given_up = False
     for record in records:
@@ -86,4 +90,4 @@ def _statuses(records: Iterable[Record]) -> Iterator[str]:
         elif record.args.get("command") == "query-migrate" and isinstance(value, dict):
             last[record.side] = str(value.get("status", last.get(record.side, "nothing")))
     for side, status in last.items():
-        yield f"the {side}'s last status is {status}"
+        yield f"{side}: the last migration status is {status}"

@@ -1,4 +1,4 @@
-"""What is reported: the runs, and what they say together about each requirement."""
+"""What is reported: the runs, and each requirement over all runs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ _WORST_FIRST = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID)
 
 
 def show_again(known: Deviation) -> tuple[str, ...]:
-    """The command that shows a known deviation again."""
+    """The command that reproduces a known deviation."""
     return (PROGRAM, "repro", known.name)
 
 
@@ -28,31 +28,31 @@ class Entry:
 
     name: str
     path: Path | None = None
-    """Its run directory; None: there is none."""
+    """Its run directory.  None if there is none."""
     manifest: Manifest | None = None
     scenario: Scenario | None = None
     verdict: Verdict | None = None
     measured: Measured | None = None
     error: str = ""
     error_status: int = LOST
-    """Exit status of the error: LOST, or USAGE where trying again does not help."""
+    """Exit status of the error: LOST, or USAGE if trying again does not help."""
     missing: bool = False
-    """Whether the error is about what this machine or build does not have."""
+    """Whether this machine or build lacks something that the run needs."""
     cannot_run: bool = False
-    """Whether the error is about what its scenario needs, and another may do without."""
+    """Whether only this scenario needs what is missing; another scenario may run."""
     left_out: str = ""
-    """Why the main job did without it: what this machine or build lacks; empty: it was run."""
+    """Why the main job left it out: what this machine or build lacks.  Empty if it was run."""
     seconds: float | None = None
     known: Deviation | None = None
-    """The intermittent known deviation that interrupted it; None: none did."""
+    """The intermittent known deviation that interrupted it.  None if none did."""
     explained: Mapping[str, Deviation] = field(default_factory=dict)
     """The known deviation behind each violation that has one, by requirement."""
     stuck: tuple[str, ...] = ()
-    """Where it stands, if it did not end (``report.stuck``)."""
+    """Where it is stuck (``report.stuck``).  Empty if the migration ended."""
     replay: tuple[str, ...] = ()
-    """Arguments of the command that makes it again, if it was a replay; empty: it was none."""
+    """Arguments of the ``replay`` command that repeats it.  Empty if it was no replay."""
     no_capture: str = ""
-    """Why there is no capture although one was wanted."""
+    """Why there is no capture although one was requested."""
 
     @classmethod
     def lost(
@@ -64,7 +64,7 @@ class Entry:
         error: Exception,
         seconds: float | None,
     ) -> "Entry":
-        """A run that was not made for ``error``, with its ``words`` and its exit ``status``."""
+        """A run that ended with ``error``: its text is ``words``, its exit status ``status``."""
         return cls(
             name=name,
             path=path,
@@ -76,24 +76,24 @@ class Entry:
         )
 
     def as_left_out(self) -> "Entry":
-        """The same as one that the job did without."""
+        """The same, as a run that the job left out."""
         return replace(self, error="", missing=False, left_out=self.error)
 
     @property
     def outcome(self) -> Outcome | None:
-        """What its verdict says; None: the run was lost."""
+        """The outcome of its verdict.  None if the run was lost."""
         return self.verdict.overall if self.verdict is not None else None
 
     @property
     def exit_status(self) -> int:
-        """0 valid or only interrupted by what is known, 1 violated, 2 unknown, 3 lost, 4 usage."""
+        """0 valid or interrupted by a known deviation, 1 violated, 2 unknown, 3 lost, 4 usage."""
         if self.known is not None or self.left_out:
             return 0
         return self.verdict.exit_status if self.verdict is not None else self.error_status
 
     @property
     def deviations(self) -> dict[str, list[str]]:
-        """Names of the known deviations that it met, and the requirements that each breaks."""
+        """Names of the known deviations that it met, each with the requirements that it breaks."""
         if self.known is not None:
             return {self.known.name: [self.known.requirement]}
         names: dict[str, list[str]] = {}
@@ -111,10 +111,10 @@ class Entry:
 class Row:
     """One requirement over all runs.
 
-    :ivar outcome: the worst that any run says; None: none asks about it
+    :ivar outcome: the worst of all runs.  None if no run judged it
     :ivar findings: by the run's number, from 1
     :ivar met: known deviations that kept a run from judging it, by the run's number
-    :ivar why_not: why the first run does not ask, where none does
+    :ivar why_not: why it is not applicable to the first run, if it is applicable to none
     """
 
     requirement: str
@@ -125,12 +125,14 @@ class Row:
     why_not: str = ""
 
     def runs(self, outcome: Outcome) -> list[int]:
-        """Numbers of the runs that say ``outcome``."""
+        """Numbers of the runs with ``outcome``."""
         return [number for number, found in self.findings.items() if found.outcome is outcome]
 
     @property
     def why_not_judged(self) -> str:
-        """Known deviations that all runs which ask have met; "" if none asks, or one judged it."""
+        """The known deviations that kept all runs from judging it.  Empty if one run judged it, or
+        if it is applicable to no run.
+        """
         if self.findings:
             return ""
         runs: dict[str, list[int]] = {}
@@ -146,11 +148,11 @@ class Row:
 class Report:
     """All runs of one call.
 
-    :ivar titles: of all requirements, in the order in which they are told
+    :ivar titles: of all requirements, in the order of the report
     :ivar run_options: of the command line, needed to repeat a run beyond its scenario
-    :ivar interrupted: which run was interrupted, in words; empty: none
+    :ivar interrupted: which run was interrupted, as text.  Empty if none was
     :ivar interrupted_status: the exit status, by the signal that interrupted it
-    :ivar removed: run directories that will not be there when the report is read
+    :ivar removed: run directories that are removed after the report
     """
 
     entries: tuple[Entry, ...]
@@ -162,7 +164,7 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """The worst: a lost run leaves open what it would have shown."""
+        """The worst of all runs.  Lost is worse than violated: its results are unknown."""
         if self.interrupted:
             return self.interrupted_status
         statuses = {entry.exit_status for entry in self.entries}
@@ -176,8 +178,9 @@ class Report:
         return [e for e in self.entries if e.verdict is None and not e.left_out]
 
     def conclusion(self) -> tuple[Outcome | None, tuple[str, ...]]:
-        """What the exit status says, and it in sentences: the first for all, then what it leaves
-        open.  None: runs were lost or interrupted.
+        """The outcome of all runs, and sentences about it: a summary, then what was not judged.
+
+        The outcome is None if runs were lost or interrupted.
         """
         rows = list(self.rows())
         ids = {
@@ -186,52 +189,53 @@ class Report:
         }
         count = len(self.entries)
         of = f"of {count} run{'s' if count != 1 else ''}"
-        lost = f"{len(self.lost)} {of} LOST: what they would have shown is not known."
+        lost = f"{len(self.lost)} {of} LOST: their results are unknown."
         known = sum(bool(entry.deviations) for entry in self.entries)
         names = dict.fromkeys(name for entry in self.entries for name in entry.deviations)
         more = [f"{known} {of} met a known deviation: {', '.join(names)}."] if known else []
         left_out = sum(bool(entry.left_out) for entry in self.entries)
-        more += [f"{left_out} {of} left out: it cannot be run here."] if left_out else []
+        more += [f"{left_out} {of} left out: cannot run here."] if left_out else []
         left = [row.requirement for row in rows if row.why_not_judged]
-        more += [f"Asked, not judged: {', '.join(left)}."] if left else []
+        more += [f"Not judged: {', '.join(left)}."] if left else []
         outcome: Outcome | None = None
         if self.interrupted:
-            told = f"INTERRUPTED: {self.interrupted}."
+            first = f"INTERRUPTED: {self.interrupted}."
             more = [self._judged_before()]
         elif ids[Outcome.VIOLATED]:
-            outcome, told = Outcome.VIOLATED, f"VIOLATED: {ids[Outcome.VIOLATED]}."
+            outcome, first = Outcome.VIOLATED, f"VIOLATED: {ids[Outcome.VIOLATED]}."
             more += [lost] if self.lost else []
         elif self.lost:
-            told = lost
+            first = lost
         elif ids[Outcome.UNKNOWN]:
-            outcome, told = Outcome.UNKNOWN, f"Unknown: {ids[Outcome.UNKNOWN]}."
+            outcome, first = Outcome.UNKNOWN, f"Unknown: {ids[Outcome.UNKNOWN]}."
         elif ids[Outcome.VALID]:
             valid = sum(row.outcome is Outcome.VALID for row in rows)
-            judged, what = count - left_out, "judged" if left else "asked"
+            judged, what = count - left_out, "judged" if left else "applicable"
             runs = f"{judged} run{'s' if judged != 1 else ''}"
-            outcome, told = Outcome.VALID, f"Valid: all {valid} that were {what}, in {runs}."
+            noun = "requirements" if valid != 1 else "requirement"
+            outcome, first = Outcome.VALID, f"Valid: all {valid} {what} {noun}, in {runs}."
         else:
-            outcome, told = Outcome.UNKNOWN, "Nothing was judged."
-        return outcome, (told, *more)
+            outcome, first = Outcome.UNKNOWN, "Nothing was judged."
+        return outcome, (first, *more)
 
     def _judged_before(self) -> str:
-        """Which verdicts an interrupted job has."""
+        """The verdicts that an interrupted job has."""
         judged = [entry for entry in self.entries if entry.verdict is not None]
         if not judged:
-            return "No run was judged before: there is no verdict."
-        told = []
+            return "No run was judged before."
+        parts = []
         for outcome in _WORST_FIRST:
             names = [entry.name for entry in judged if entry.outcome is outcome]
             if names and outcome is Outcome.VALID:
-                told.append(f"{len(names)} valid")
+                parts.append(f"{len(names)} valid")
             elif names:
                 word = "VIOLATED" if outcome is Outcome.VIOLATED else str(outcome)
-                told.append(f"{len(names)} {word} ({', '.join(names)})")
+                parts.append(f"{len(names)} {word} ({', '.join(names)})")
         runs = f"{len(judged)} run{'s were' if len(judged) != 1 else ' was'}"
-        return f"{runs} judged before: {'; '.join(told)}."
+        return f"{runs} judged before: {'; '.join(parts)}."
 
     def repeat(self, entry: Entry) -> tuple[str, ...]:
-        """The command that makes the run again."""
+        """The command that repeats the run."""
         if entry.path is None:
             return ()
         if entry.replay:

@@ -1,10 +1,18 @@
 """The report as TAP version 13, the Test Anything Protocol (testanything.org).
 
-What ``meson test`` and ``prove`` read.  A violated, unknown or lost point is ``not ok``,
-a known deviation ``not ok`` with ``# TODO``, a requirement that no run asks about, or whose runs
-all met known deviations, and a run that was left out ``ok`` with ``# SKIP``; so a consumer passes
-it exactly if the exit status is 0.  The diagnostics under a point are YAML of one level: strings,
-and lists of them.
+``meson test`` and ``prove`` read it.
+
+===========================================  ====================
+test point                                   TAP
+===========================================  ====================
+valid                                        ``ok``
+violated, unknown, lost                      ``not ok``
+known deviation                              ``not ok``, ``# TODO``
+not applicable, not judged, left out         ``ok``, ``# SKIP``
+===========================================  ====================
+
+A consumer passes the report if and only if the exit status is 0.  The diagnostics of a point are
+YAML of one level: strings, and lists of strings.
 """
 
 import json
@@ -13,11 +21,11 @@ from collections.abc import Iterator
 from harness.report.ci_points import Kind, Point, points
 from harness.report.summary import Report
 
-_SKIPPED = (Kind.NOT_ASKED, Kind.NOT_JUDGED, Kind.LEFT_OUT)
+_SKIPPED = (Kind.NOT_APPLICABLE, Kind.NOT_JUDGED, Kind.LEFT_OUT)
 
 
 def render(report: Report) -> str:
-    """The document; the plan comes first, so that one that is cut off is noticed."""
+    """The document.  The plan comes first, so that a truncated document fails."""
     found = list(points(report))
     lines = ["TAP version 13", f"1..{len(found)}"]
     for number, point in enumerate(found, 1):
@@ -37,13 +45,13 @@ def _point(number: int, point: Point) -> Iterator[str]:
     yield f"  verdict: {_quoted(point.kind)}"
     yield f"  requirement: {_quoted(point.requirement)}"
     yield f"  message: {_quoted(point.sentence)}"
-    for name, told in point.details.items():
+    for name, text in point.details.items():
         key = name.replace(" ", "_")  # as perl's reader of YAML wants it
-        if isinstance(told, str):
-            yield f"  {key}: {_quoted(told)}"
+        if isinstance(text, str):
+            yield f"  {key}: {_quoted(text)}"
         else:
             yield f"  {key}:"
-            yield from (f"    - {_quoted(line)}" for line in told)
+            yield from (f"    - {_quoted(line)}" for line in text)
     yield "  ..."
 
 
@@ -57,10 +65,10 @@ def _directive(point: Point) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line in which nothing begins a directive."""
+    """One line, in which nothing starts a directive."""
     return " ".join(text.split()).replace("#", "\\#")
 
 
 def _quoted(text: str) -> str:
-    """A string as YAML has it between double quotes; JSON's are such."""
+    """A double-quoted YAML string: JSON strings are a subset."""
     return json.dumps(text, ensure_ascii=False)

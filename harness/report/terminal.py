@@ -1,7 +1,7 @@
-"""The report for people: runs, requirements, findings in words, what to do next.
+"""The report on a terminal: runs, requirements, findings, and what to do next.
 
-Words carry everything; colour only repeats it.  Written for 80 columns: prose wraps,
-paths and commands never do, so that they can be copied.
+The text is complete without colour.  It fits 80 columns: sentences wrap, paths and commands
+never do, so that they can be copied.
 """
 
 import os
@@ -40,15 +40,15 @@ _WORD_WIDTH = 9
 
 
 class _Console(Console):
-    """rich's would exit with status 1, our word for a violation, where nobody reads on."""
+    """rich's own exits with status 1, which means a violation here, if the reader is gone."""
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the caller."""
+        """Raise, so that the caller decides."""
         raise BrokenPipeError
 
 
 def console(*, is_plain: bool = False) -> Console:
-    """Standard output; ``is_plain``: no control sequences whatever the environment says."""
+    """Standard output; ``is_plain``: without control sequences, whatever the environment says."""
     no_colour = is_plain or "NO_COLOR" in os.environ
     return _Console(
         highlight=False,
@@ -81,7 +81,7 @@ def _word(entry: Entry) -> str:
 
 
 def print_report(out: Console, report: Report, *, runs_printed: bool) -> None:
-    """The whole report; ``runs_printed``: each run's line was printed as it ended."""
+    """The complete report; ``runs_printed``: each run's line was printed as it ended."""
     if not runs_printed:
         for number, entry in enumerate(report.entries, 1):
             print_run(out, number, entry)
@@ -101,7 +101,7 @@ def print_report(out: Console, report: Report, *, runs_printed: bool) -> None:
 
 
 def _print_builds(out: Console, entries: Iterable[Entry]) -> None:
-    """Which QEMUs; one line where all runs used one."""
+    """Which QEMUs; one line if all runs used the same."""
     seen: dict[str, None] = {}
     for entry in entries:
         if entry.manifest is not None:
@@ -117,7 +117,7 @@ def _print_builds(out: Console, entries: Iterable[Entry]) -> None:
 
 
 def _print_unknown_ioctls(out: Console, entries: Iterable[Entry]) -> None:
-    """What a QEMU asked of the emulated devices that they do not have."""
+    """The ioctls of a QEMU that the emulated devices do not implement."""
     found = {
         name
         for entry in entries
@@ -126,15 +126,15 @@ def _print_unknown_ioctls(out: Console, entries: Iterable[Entry]) -> None:
         if name
     }
     if found:
-        told = f"Not known to the emulated device, answered ENOTTY: {', '.join(sorted(found))}."
-        _print(out, Text(told, _DIM))
+        names = ", ".join(sorted(found))
+        _print(out, Text(f"ioctls not implemented by the emulated device (ENOTTY): {names}.", _DIM))
 
 
 # -- requirements ------------------------------------------------------------------------
 
 
 def _print_requirements(out: Console, report: Report) -> None:
-    """A row for each requirement that a run asked about; then the others, with why."""
+    """A row for each requirement that was judged; then the others, with the reason."""
     is_single = len(report.entries) == 1
     table = Table(box=None, pad_edge=False, header_style=_BOLD, padding=(0, 2, 0, 0))
     table.add_column("id", no_wrap=True)
@@ -149,13 +149,13 @@ def _print_requirements(out: Console, report: Report) -> None:
             verdict = Text(WORDS[row.outcome], _STYLES[row.outcome])
             table.add_row(row.requirement, words, verdict, *(() if is_single else (_where(row),)))
     _print(out, table)
-    _print_others(out, "Asked, not judged", {r.requirement: r.why_not_judged for r in rows})
+    _print_others(out, "Not judged", {r.requirement: r.why_not_judged for r in rows})
     left = [row for row in rows if row.outcome is None and not row.why_not_judged]
-    _print_others(out, "Not asked", {row.requirement: row.why_not for row in left})
+    _print_others(out, "Not applicable", {row.requirement: row.why_not for row in left})
 
 
 def _print_others(out: Console, what: str, reasons: Mapping[str, str]) -> None:
-    """Requirements without an outcome, those with the same reason together; none without one."""
+    """Requirements that have a reason, those with the same reason together."""
     others: dict[str, list[str]] = {}
     for requirement, why in reasons.items():
         if why:
@@ -166,20 +166,20 @@ def _print_others(out: Console, what: str, reasons: Mapping[str, str]) -> None:
 
 
 def _measured(row: Row) -> Text:
-    """The title, and what the one run measured."""
-    told = numbers_words(next(iter(row.findings.values())).numbers)
-    return Text.assemble(row.title, *((("\n", ""), (told, _DIM)) if told else ()))
+    """The title, and the figures of the only run."""
+    figures = numbers_words(next(iter(row.findings.values())).numbers)
+    return Text.assemble(row.title, *((("\n", ""), (figures, _DIM)) if figures else ()))
 
 
 def _where(row: Row) -> str:
-    """Numbers of the runs behind the verdict; below them the others, where there are any."""
+    """Numbers of the runs with this verdict, then those with another one."""
     found = [(outcome, row.runs(outcome)) for outcome in Outcome]
     others = [f"{o}: {ranges(runs)}" for o, runs in found if runs and o is not row.outcome]
     return "\n".join((*(ranges(runs) for o, runs in found if o is row.outcome), *others))
 
 
 def _print(out: Console, what: RenderableType) -> None:
-    """Print it without the blanks that lines are filled up with."""
+    """Print it without the blanks at the ends of lines."""
     with out.capture() as captured:
         out.print(what)
     for line in captured.get().splitlines():
@@ -190,7 +190,7 @@ def _print(out: Console, what: RenderableType) -> None:
 
 
 def _print_findings(out: Console, report: Report, number: int, entry: Entry) -> None:
-    """What is not valid in one run: what is violated first, then what could not be judged."""
+    """The findings of one run that are not valid: violated first, then unknown."""
     where = f"in run {number}, {entry.name}" if len(report.entries) > 1 else f"in {entry.name}"
     if entry.verdict is None:
         return
@@ -198,12 +198,12 @@ def _print_findings(out: Console, report: Report, number: int, entry: Entry) -> 
         _print_known(out, report, where, entry, entry.known)
         return
     unknown: dict[str, list[Finding]] = {}
-    has_told = False
+    has_printed = False
     for finding in entry.verdict.findings:
         if finding.outcome is Outcome.VIOLATED:
             out.print()
             _print_violated(out, report, where, entry, finding)
-            has_told = True
+            has_printed = True
         elif finding.outcome is Outcome.UNKNOWN:
             unknown.setdefault(finding.sentence, []).append(finding)
     for sentence, findings in unknown.items():
@@ -212,35 +212,35 @@ def _print_findings(out: Console, report: Report, number: int, entry: Entry) -> 
         word = (WORDS[Outcome.UNKNOWN], _STYLES[Outcome.UNKNOWN])
         _print(out, Text.assemble((f"{ids} ", _BOLD), word, f" {where}"))
         _paragraph(out, sentence)
-        has_told = True
-    if has_told:
-        _print_waiting(out, entry)
+        has_printed = True
+    if has_printed:
+        _print_stuck(out, entry)
         _print_commands(out, report, entry)
 
 
-def _print_waiting(out: Console, entry: Entry) -> None:
-    """Where a run that did not end stands."""
+def _print_stuck(out: Console, entry: Entry) -> None:
+    """Where a run that did not end is stuck."""
     if entry.stuck:
         out.print()
-        _print(out, Text(f"Where {entry.name} stands:", _BOLD))
+        _print(out, Text(f"{entry.name} is stuck:", _BOLD))
         for sentence in entry.stuck:
             _paragraph(out, sentence)
 
 
 def _print_known(out: Console, report: Report, where: str, entry: Entry, known: Deviation) -> None:
-    """A run that a known deviation interrupted: what it is, and where the evidence lies."""
+    """A run that a known deviation interrupted: the deviation, and where the evidence is."""
     out.print()
     word = ("known deviation", _STYLES[Outcome.UNKNOWN])
     _print(out, Text.assemble((f"{known.requirement} ", _BOLD), word, f" {where}: {known.case}"))
     _print_deviation(out, known)
-    _print_waiting(out, entry)
+    _print_stuck(out, entry)
     _print_commands(out, report, entry)
 
 
 def _print_violated(
     out: Console, report: Report, where: str, entry: Entry, finding: Finding
 ) -> None:
-    """The requirement, what was seen instead, and the records that contradict it."""
+    """The requirement, what was seen instead, and the records that contradict the requirement."""
     word = (WORDS[finding.outcome], _STYLES[finding.outcome])
     title = report.titles.get(finding.requirement, "")
     _print(out, Text.assemble((f"{finding.requirement} ", _BOLD), word, f" {where}: {title}"))
@@ -258,15 +258,15 @@ def _print_violated(
 
 
 def _print_deviation(out: Console, known: Deviation) -> None:
-    """Which known deviation it is, why QEMU does it, and what shows it again."""
+    """The known deviation: its name, its cause, and the command that reproduces it."""
     out.print(Text(f"    known deviation: {known.name}"), soft_wrap=True)
     fixed = f"; fixed by {known.fixed_by}" if known.fixed_by else ""
     _paragraph(out, f"cause: {known.cause}{fixed}")
-    out.print(Text(f"    show it again with: {shlex.join(show_again(known))}"), soft_wrap=True)
+    out.print(Text(f"    reproduce with: {shlex.join(show_again(known))}"), soft_wrap=True)
 
 
 def _print_left_out(out: Console, report: Report) -> None:
-    """The runs that cannot be made here; those for the same reason together."""
+    """The scenarios that cannot run here; those with the same reason together."""
     reasons: dict[str, list[str]] = {}
     for entry in report.entries:
         if entry.left_out:
@@ -278,14 +278,15 @@ def _print_left_out(out: Console, report: Report) -> None:
 
 
 def _print_lost(out: Console, report: Report) -> None:
-    """The runs that were lost; those with the same error together."""
+    """The lost runs; those with the same error together."""
     lost: dict[str, list[int]] = {}
     for number, entry in enumerate(report.entries, 1):
         if entry.verdict is None and not entry.left_out:
             lost.setdefault(entry.error, []).append(number)
     for error, numbers in lost.items():
         out.print()
-        where = f" in run{'s' if len(numbers) > 1 else ''} {ranges(numbers)}: tells nothing of QEMU"
+        runs = f"run{'s' if len(numbers) > 1 else ''} {ranges(numbers)}"
+        where = f" in {runs} (says nothing about QEMU)"
         _print(out, Text.assemble((WORDS[None], _STYLES[None]), where))
         _paragraph(out, error)
         if len(numbers) == 1:
@@ -297,10 +298,10 @@ def _paragraph(out: Console, words: str) -> None:
 
 
 def _print_commands(out: Console, report: Report, entry: Entry) -> None:
-    """Where everything is, and what makes or judges it again."""
+    """The run directory, and the commands that judge and repeat the run."""
     if entry.path is None:
         return
-    commands: list[tuple[str, str]] = [("all of it", f"{entry.path}/")]
+    commands: list[tuple[str, str]] = [("directory", f"{entry.path}/")]
     if entry.verdict is not None:
         commands.append(("judge again", shlex.join(entry.recheck)))
     commands.append(("run again", shlex.join(report.repeat(entry))))
@@ -314,7 +315,7 @@ def _print_commands(out: Console, report: Report, entry: Entry) -> None:
 
 
 def _print_end(out: Console, report: Report) -> None:
-    """What the exit status says, and what else can be done."""
+    """The conclusion, which the exit status repeats, and what can be done next."""
     outcome, sentences = report.conclusion()
     for sentence in sentences:
         out.print(Text(sentence, _STYLES[outcome]) if sentence is sentences[0] else sentence)
@@ -324,5 +325,5 @@ def _print_end(out: Console, report: Report) -> None:
         _print_commands(out, report, report.entries[0])
     elif report.exit_status == 0 and judged:
         out.print("Judge a run again: vfio-multifd recheck RUN", soft_wrap=True)
-        out.print("Make it again:     vfio-multifd run RUN/scenario.json", soft_wrap=True)
+        out.print("Run it again:      vfio-multifd run RUN/scenario.json", soft_wrap=True)
         out.print(f"By hand:           RUN/{BY_HAND}", soft_wrap=True)

@@ -46,7 +46,7 @@ def test_run_that_meets_a_known_deviation_names_it_and_is_violated(run) -> None:
     status, text, html, entry = run(_known(NAME))
     assert status == 1, text
     assert f"    known deviation: {NAME}\n" in text
-    assert f"    show it again with: vfio-multifd repro {NAME}\n" in text
+    assert f"    reproduce with: vfio-multifd repro {NAME}\n" in text
     assert f"vfio-multifd repro {NAME}</code>" in html
     assert entry["outcome"] == "violated"
     assert {d["name"] for d in entry["deviations"]} == {NAME}

@@ -435,7 +435,7 @@ def test_main_job_leaves_out_what_cannot_be_run_here_and_says_so(runs, capsys):
     assert (status, complaints) == (0, [])
     out = " ".join(capsys.readouterr().out.split())
     assert "Left out: run1, run2 /qemu: this build has no TLS" in out
-    assert "in 1 run. 2 of 3 runs left out: it cannot be run here." in out
+    assert "in 1 run. 2 of 3 runs left out: cannot run here." in out
 
 
 def test_scenario_that_was_asked_for_is_lost_where_it_cannot_be_run(runs):
@@ -559,7 +559,7 @@ def test_known_deviation_that_shows_in_every_run_is_named_and_stays_violated(cap
     assert job.recheck([path], is_json=False, complain=print) == 1
     text = capsys.readouterr().out
     assert f"    known deviation: {name}\n    cause: vfio_pci_load_config() writes only" in text
-    assert f"    show it again with: vfio-multifd repro {name}\n" in text
+    assert f"    reproduce with: vfio-multifd repro {name}\n" in text
 
 
 def test_violation_that_nobody_knows_is_not_called_known(tmp_path, capsys):

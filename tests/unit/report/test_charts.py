@@ -47,7 +47,7 @@ def test_wait_is_labelled_with_the_packet_and_the_channel_that_brought_it():
     )
     (bar,) = lanes(of_device(history))["waits for a packet"].bars
     assert bar.label == "4 ch 6"
-    assert bar.title == "waits for packet 4, brought by channel 6: 9.000 ms"
+    assert bar.title == "waits for packet 4, which arrived on channel 6: 9.000 ms"
 
 
 def test_wait_for_what_never_came_lasts_to_the_edge_and_says_so():
@@ -55,7 +55,7 @@ def test_wait_for_what_never_came_lasts_to_the_edge_and_says_so():
     history.records.append(buffer(9, "incoming", 6, channel=0))
     (bar,) = lanes(of_device(history))["waits for a packet"].bars
     assert bar.label == "4 never"
-    assert bar.title == "waits for packet 4, which never came: to the end"
+    assert bar.title == "waits for packet 4, which never arrived: to the end"
     assert bar.x + bar.width == pytest.approx(100, abs=0.2)
 
 
@@ -70,8 +70,8 @@ def test_row_of_a_packet_shows_relay_queue_load_and_fault():
     )
     bars = lanes(of_device(history))["packet 0"].bars
     assert [(bar.style, bar.title) for bar in bars] == [
-        ("relayed", "packet 0 on the way through the relay: 3.000 ms"),
-        ("queued", "packet 0 queued, came on channel 1: 2.000 ms"),
+        ("relayed", "packet 0 in the relay: 3.000 ms"),
+        ("queued", "packet 0 queued, arrived on channel 1: 2.000 ms"),
         ("load", "packet 0 loading: 3.000 ms"),
         ("fault", "packet 0: held"),
     ]
@@ -80,14 +80,14 @@ def test_row_of_a_packet_shows_relay_queue_load_and_fault():
 def test_packet_that_never_came_is_on_its_way_to_the_end():
     history = run(wire(1, "packet_in", 3), wire(9, "packet_in", 4), wire(9, "packet_out", 4))
     bars = lanes(of_device(history))["packets 3 (top) to 4"].bars
-    assert bars[0].title == "packet 3 left the source and never came: to the end"
+    assert bars[0].title == "packet 3 left the source and never arrived: to the end"
     assert bars[0].x + bars[0].width == 100
 
 
 def test_packet_that_came_again_is_marked():
     history = run(buffer(1, "incoming", 0, channel=1), buffer(2, "incoming", 0, channel=2))
     bars = lanes(of_device(history))["packet 0"].bars
-    assert [bar.title for bar in bars if bar.style == "fault"] == ["packet 0: came again"]
+    assert [bar.title for bar in bars if bar.style == "fault"] == ["packet 0: arrived again"]
 
 
 def test_channels_tell_how_many_packets_came():
@@ -111,7 +111,7 @@ def shapes(chart):
 def test_long_run_has_no_more_shapes_than_can_be_seen():
     chart = of_device(loaded(20_000))
     assert shapes(chart) < 3000
-    assert chart.note == "Each row stands for 209 packets: 20000 are too many to draw."
+    assert chart.note == "Each row is 209 packets: 20000 are too many to draw."
     names = lanes(chart)
     assert "packets 0 (top) to 19999" in names
     assert names["loads"].bars[0].title.startswith("86 times within ")
@@ -149,12 +149,12 @@ def test_states_and_downtime_are_told_by_side():
     assert lanes(chart)["source: vfio0"].bars[-1].label == "STOP_COPY"
 
 
-def test_guest_that_nobody_runs_is_told():
+def test_guest_that_does_not_run_again_is_shown():
     history = run(qmp(1, SRC, "STOP"), buffer(2, "incoming", 0, channel=0))
     history.records.append(buffer(9, "starved", 1))
     chart = drawn(history)["Downtime and states"]
     last = lanes(chart)["downtime"].bars[-1]
-    assert last.title == "nobody runs the guest: to the end"
+    assert last.title == "the guest does not run: to the end"
 
 
 def test_memory_has_its_samples_and_the_high_water_mark():

@@ -32,7 +32,7 @@ def test_each_requirement_has_a_point_in_each_run_that_asks_and_one_where_none_d
     found = of(run, judged(finding("ORD-1", Outcome.VIOLATED), name="other", REF_1="no"))
     told = [(point.requirement, point.run, point.kind) for point in found]
     assert told[:4] == [
-        ("RUN", "", Kind.NOT_ASKED),
+        ("RUN", "", Kind.NOT_APPLICABLE),
         ("ORD-1", "made", Kind.VALID),
         ("ORD-1", "other", Kind.VIOLATED),
         ("ORD-2", "made", Kind.UNKNOWN),
@@ -62,7 +62,7 @@ def test_violation_that_is_known_is_a_violation_with_the_deviation_among_its_det
     (point,) = [each for each in of(run) if each.requirement == "ORD-1"]
     assert point.kind is Kind.VIOLATED
     assert point.details["known deviation"] == "set-4-it-competes"
-    assert point.details["show it again"] == "vfio-multifd repro set-4-it-competes"
+    assert point.details["reproduce"] == "vfio-multifd repro set-4-it-competes"
     assert all("known deviation" not in each.details for each in of(entry(violated_run())))
 
 
@@ -89,17 +89,17 @@ def test_time_of_a_run_is_told_once():
     assert sum(point.seconds for point in found) == 0.25 + 0.25 + 1.0
 
 
-def test_violated_point_has_records_where_it_stands_and_how_to_repeat_it():
+def test_violated_point_has_records_stuck_and_how_to_repeat_it():
     run = entry(violated_run(), Path("runs/liar 1"))
     run = dataclasses.replace(run, stuck=("vfio0 waits for packet 3",))
     found = {p.kind: p for p in of(run) if p.requirement in ("ORD-1", "STA-2")}
     details = found[Kind.VIOLATED].details
     assert any("device received" in line for line in details["records"])
-    assert details["where it stands"] == ["vfio0 waits for packet 3"]
+    assert details["stuck"] == ["vfio0 waits for packet 3"]
     assert details["run directory"] == "runs/liar 1"
     assert details["run again"] == "vfio-multifd run 'runs/liar 1/scenario.json'"
     assert details["judge again"] == "vfio-multifd recheck 'runs/liar 1'"
-    assert "where it stands" not in found[Kind.VALID].details
+    assert "stuck" not in found[Kind.VALID].details
 
 
 def test_requirement_that_only_met_a_known_deviation_was_asked_and_not_judged():

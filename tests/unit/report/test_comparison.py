@@ -55,9 +55,9 @@ def test_violated_goes_before_not_judged():
     assert found.exit_status == 1
 
 
-def test_requirement_that_is_not_asked_any_more_is_not_judged():
+def test_requirement_that_is_no_longer_applicable_is_not_judged():
     found = compare([of(ORD_1=VALID, ORD_2=VALID)], [of(ORD_2=VALID)])
-    assert changes(found) == [("ORD-1", "plain", State.VALID, State.NOT_ASKED)]
+    assert changes(found) == [("ORD-1", "plain", State.VALID, State.NOT_APPLICABLE)]
     assert found.exit_status == 2
 
 

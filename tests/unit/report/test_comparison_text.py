@@ -24,8 +24,7 @@ def test_what_got_worse_stands_first_with_what_was_seen():
     told = text([of("a"), of("b")], [of("a", VIOLATED, "a byte is wrong"), of("b", VIOLATED)])
     assert "Worse:\n  ORD-1  valid -> VIOLATED  in a, b\n         a: a byte is wrong" in told
     assert told.endswith(
-        "Violated and was not before: ORD-1; "
-        "2 verdicts on requirements are as before, in 2 scenarios."
+        "Violated now, not before: ORD-1; 2 verdicts on requirements are unchanged, in 2 scenarios."
     )
 
 
@@ -42,7 +41,7 @@ def test_what_got_better_is_not_worse():
 
 def test_numbers_of_single_runs_are_told_without_a_judgement():
     told = text([of(downtime_ms=10.0)], [of(downtime_ms=1000.0)])
-    assert "one run each: numbers, no statistics" in told
+    assert "one run each (not judged" in told
     assert "10.0  1000.0" in told
     assert "Nothing got worse" in told
 

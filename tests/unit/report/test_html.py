@@ -96,13 +96,13 @@ def test_file_needs_neither_network_nor_script():
 @pytest.mark.parametrize(
     ("entries", "fields", "sentence"),
     [
-        ((entry(valid_run()),), {}, r"Valid: all \d+ that were asked, in 1 run\."),
+        ((entry(valid_run()),), {}, r"Valid: all \d+ applicable requirements, in 1 run\."),
         (
             (entry(violated_run()), lost()),
             {},
-            r"VIOLATED: ORD-1. 1 of 2 runs LOST: what they would have shown is not known\.",
+            r"VIOLATED: ORD-1. 1 of 2 runs LOST: their results are unknown\.",
         ),
-        ((lost(),), {}, r"1 of 1 run LOST: what they would have shown is not known\."),
+        ((lost(),), {}, r"1 of 1 run LOST: their results are unknown\."),
         ((judged(finding("ORD-1", Outcome.UNKNOWN)),), {}, r"Unknown: ORD-1\."),
         ((), {}, r"Nothing was judged\."),
         ((entry(valid_run()),), {"interrupted": "run 2"}, r"INTERRUPTED: run 2\."),
@@ -125,7 +125,7 @@ def test_verdict_in_words_comes_before_the_records_and_those_before_the_rest():
         "ORD-1",
         one.verdict.finding("ORD-1").sentence,
         "device received",
-        "Where it stands",
+        "Where it is stuck",
         "vfio0 waits",
         "Timeline",
         "QEMU command lines",
@@ -170,15 +170,15 @@ def test_violation_that_is_known_is_named_and_stays_one():
 def test_known_deviation_is_neither_valid_nor_violated_in_the_matrix():
     found = page(known(entry(violated_run())), entry(valid_run()))
     text = " ".join(found.text.split())
-    assert "asked, not judged, met the known deviation set-4-it-competes: run 1" in text
+    assert "not judged, met the known deviation set-4-it-competes: run 1" in text
     assert "SET-4: it competes. Known deviation: set-4-it-competes; cause: two threads;" in text
-    assert "show it again with vfio-multifd repro set-4-it-competes" in text
+    assert "reproduce with vfio-multifd repro set-4-it-competes" in text
     assert "Violated" not in text
 
 
 def test_requirement_that_nobody_asks_about_says_why():
     text = page(judged(finding("ORD-1", Outcome.VALID), REF_1="no faults are on the way")).text
-    assert "no faults are on the way" in text[text.index("Not asked") : text.index("Runs\n")]
+    assert "no faults are on the way" in text[text.index("Not applicable") : text.index("Runs\n")]
 
 
 def test_what_others_wrote_cannot_become_markup():
@@ -216,7 +216,8 @@ def test_longest_waits_are_a_table_with_those_that_never_ended_first():
     )
     text = " ".join(drawn(history).text.split())
     assert (
-        "vfio0 1 +0.006000 s to the end never came vfio0 0 +0.001000 s 3.000 ms channel 3" in text
+        "vfio0 1 +0.006000 s to the end never arrived vfio0 0 +0.001000 s 3.000 ms channel 3"
+        in text
     )
     assert "vfio0: at most 1 packets queued" in text
 
@@ -234,7 +235,7 @@ def test_downtime_has_its_parts():
             )
         ).text.split()
     )  # fmt: skip
-    assert "as the source's query-migrate tells it 3 ms" in text
+    assert "by the source's query-migrate 3 ms" in text
     assert "source's STOP to destination's RESUME 2.500 ms" in text
     assert "until the destination runs the guest 2.500 ms" in text
 
@@ -306,7 +307,7 @@ def test_once_the_file_is_full_valid_runs_are_told_in_words_alone(monkeypatch):
     text = page(good, bad, histories=histories).text
     assert "packets 0 (top) to 59" in text
     assert "packets 0 (top) to 49" not in text
-    assert text.count("Its timeline is left out") == 1
+    assert text.count("The timeline is left out") == 1
 
 
 def test_each_history_is_asked_for_once():

@@ -131,5 +131,5 @@ def test_run_that_was_left_out_is_skipped_with_its_reason():
 
 def test_requirement_that_met_a_known_deviation_is_skipped_with_its_name():
     (case,) = suites(document(known(entry(violated_run()))))["ORD-1"]
-    words = "asked, not judged: met the known deviation set-4-it-competes in run 1"
+    words = "not judged: met the known deviation set-4-it-competes in run 1"
     assert [(type(r).__name__, r.message) for r in case.result] == [("Skipped", words)]

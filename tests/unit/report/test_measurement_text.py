@@ -18,7 +18,7 @@ def test_median_quartiles_and_interval_of_each_series_are_told():
     assert "transfer=off  20   10.95  10.47 to 11.43               10.50 to 11.40" in told
     assert "transfer=on minus transfer=off, in 20 rounds: median +10.00" in told
     assert "+10.00 (+10.00 to +10.00): higher" in told
-    assert "they are not those of a real device" in told
+    assert "do not predict those of a real device" in told
     assert told.endswith("Measured.")
 
 
@@ -72,8 +72,8 @@ def test_share_of_the_busiest_channel_and_memory_are_measured():
     told = text(made(series("a=1", LOW)))
     assert "packets on the busiest channel, % of all" in told
     assert "75.00" in told
-    assert "destination's memory, highest, MiB" in told
-    assert "throughput" not in told.split("device:")[-1].split("of it")[-1]
+    assert "destination memory, peak, MiB" in told
+    assert "throughput" not in told.split("device:")[-1].split("part of the downtime")[-1]
 
 
 def test_round_is_a_line():

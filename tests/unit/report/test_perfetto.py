@@ -127,7 +127,7 @@ def test_packet_is_a_slice_in_the_relay_in_the_queue_and_while_it_is_loaded():
     assert (load["name"], load["ts"], load["dur"]) == ("loads 0", 6000, 3000)
     (wait,) = on(found, "vfio0 waits")
     assert (wait["name"], wait["ts"], wait["dur"]) == ("waits for 0", 3000, 3000)
-    assert wait["args"] == {"idx": 0, "brought by channel": 2}
+    assert wait["args"] == {"idx": 0, "arrived on channel": 2}
     depths = [e["args"] for e in found if e["ph"] == "C"]
     assert depths == [{"vfio0 queued packets": 1}, {"vfio0 queued packets": 0}]
 

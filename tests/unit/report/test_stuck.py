@@ -51,18 +51,18 @@ def test_packet_that_a_fault_took_is_told_with_its_channel_and_the_fault():
         faults=(DROP,),
     )
     assert line == (
-        "vfio0 waits for packet 3: it came from the source on channel 2; fault 1 of the plan "
-        "(drop packet 3): dropped; it never went out"
+        "vfio0 waits for packet 3: received by the relay on channel 2; fault 1 "
+        "(drop packet 3): dropped; never sent to the destination"
     )
 
 
 @pytest.mark.parametrize(
     ("wires", "words"),
     [
-        ([], "it never came from the source; it never went out"),
+        ([], "never received by the relay; never sent to the destination"),
         (
             [wire("packet_in", 3), wire("packet_out", 3, channel=1), wire("packet_out", 4)],
-            "it came from the source on channel 2; it went out on channel 1",
+            "received by the relay on channel 2; sent to the destination on channel 1",
         ),
     ],
 )
@@ -73,7 +73,7 @@ def test_packet_that_nothing_took(wires, words):
 
 def test_without_a_relay_its_way_is_not_known():
     assert told(trace("starved", 3), DEADLINE) == (
-        "vfio0 waits for packet 3: no relay was there to see it",
+        "vfio0 waits for packet 3: without a relay its way is not known",
     )
 
 
@@ -100,10 +100,10 @@ def test_what_each_side_still_answers_and_said_last():
         Record(1, Side.SOURCE, Kind.QMP, "execute", {"command": "quit"}),
         Record(1, Side.SOURCE, Kind.QMP, "MIGRATION", {"status": "cancelling"}),
     ) == (
-        "the source's main loop answers, its monitor answers out-of-band",
-        "the destination's main loop does not answer, its monitor answers out-of-band",
-        "the source's last status is device",
-        "the destination's last status is active",
+        "source: the main loop responds, the monitor responds out-of-band",
+        "destination: the main loop does not respond, the monitor responds out-of-band",
+        "source: the last migration status is device",
+        "destination: the last migration status is active",
     )
 
 
@@ -116,4 +116,4 @@ def test_quit_that_the_scenario_wants_hides_no_status():
         Record(1, Side.DESTINATION, Kind.QMP, "execute", {"command": "quit"}),
         Record(1, Side.DESTINATION, Kind.QMP, "MIGRATION", {"status": "failed"}),
     )
-    assert found == ("the destination's last status is active",)
+    assert found == ("destination: the last migration status is active",)

@@ -121,8 +121,8 @@ def test_run_that_was_left_out_is_counted():
     outcome, sentences = report(VALID, VALID, LEFT_OUT).conclusion()
     assert outcome is Outcome.VALID
     assert sentences == (
-        "Valid: all 1 that were asked, in 2 runs.",
-        "1 of 3 runs left out: it cannot be run here.",
+        "Valid: all 1 applicable requirement, in 2 runs.",
+        "1 of 3 runs left out: cannot run here.",
     )
 
 
@@ -135,10 +135,10 @@ def test_requirement_whose_only_run_met_a_known_deviation_was_asked_and_is_not_c
     assert rows["ORD-1"].why_not == ""
     assert rows["ORD-1"].why_not_judged.endswith("in runs 1, 3")
     assert found.conclusion()[1] == (
-        "Valid: all 1 that were judged, in 3 runs.",
+        "Valid: all 1 judged requirement, in 3 runs.",
         "2 of 3 runs met a known deviation: set-4-a-race.",
-        "Asked, not judged: ORD-1.",
+        "Not judged: ORD-1.",
     )
     both = report(KNOWN, VALID)
     assert not row("ORD-1", KNOWN, VALID).why_not_judged
-    assert both.conclusion()[1][0] == "Valid: all 1 that were asked, in 2 runs."
+    assert both.conclusion()[1][0] == "Valid: all 1 applicable requirement, in 2 runs."

@@ -49,7 +49,7 @@ def test_diagnostics_are_yaml_of_quoted_strings():
     told = dict(line.strip().split(": ", 1) for line in block if ": " in line)
     assert json.loads(told["message"]) == 'a "b"\nc: d'
     assert json.loads(told["verdict"]) == "violated"
-    assert block[block.index("  where_it_stands:") + 1] == '    - "it waits"'
+    assert block[block.index("  stuck:") + 1] == '    - "it waits"'
     assert all(re.fullmatch(r"  \w+:( \".*\")?|    - \".*\"", line) for line in block)
 
 
@@ -96,5 +96,5 @@ def test_requirement_that_met_a_known_deviation_is_skipped_with_its_name():
     (skipped,) = [line for line in found if "ORD-1:" in line]
     assert skipped.startswith("ok ")
     assert skipped.endswith(
-        " # SKIP asked, not judged: met the known deviation set-4-it-competes in run 1"
+        " # SKIP not judged: met the known deviation set-4-it-competes in run 1"
     )
