@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.check.deviations import Deviation
 from harness.check.judge import RULES
-from harness.check.rule import Rule, always
+from harness.check.rule import Rule, always_applies
 from harness.history.builds import BuildFacts
 from harness.job.run import known_deviations
 from harness.model.expectation import expect
@@ -75,10 +75,12 @@ def _page(rule: Rule, jobs: list[tuple[str, Scenario]]) -> Iterator[str]:
 
 
 def _asking(rule: Rule, jobs: list[tuple[str, Scenario]]) -> str:
-    if rule.asked_by is not always:
+    if rule.skip_reason_of is not always_applies:
         return "Of each run in which it came up; a report names those runs."
     asking = {
-        name for name, scenario in jobs if not rule.asks(scenario, expect(scenario, BUILD, BUILD))
+        name
+        for name, scenario in jobs
+        if not rule.skip_reason(scenario, expect(scenario, BUILD, BUILD))
     }
     names = [name for name in dict.fromkeys(name for name, _ in jobs) if name in asking]
     if not names:
@@ -88,14 +90,11 @@ def _asking(rule: Rule, jobs: list[tuple[str, Scenario]]) -> str:
 
 
 def _documented(rule: Rule) -> Iterator[str]:
-    """What the rule's file says behind its first line, which is the title in other words."""
+    """What the rule says of itself, or its file does, and what judges it."""
     where = Path(inspect.getfile(rule.judge))
-    name = "run_itself" if rule.id == "RUN" else rule.id.lower().replace("-", "_")
-    own = ROOT / "harness" / "check" / "rules" / f"{name}.py"
-    for path in dict.fromkeys((own, where)):
-        doc = inspect.cleandoc(_docstring(path)).removeprefix(f"{rule.id}: ")
-        doc = doc[:1].upper() + doc[1:]
-        yield doc.replace("``", "`")
+    own = [rule.about] if rule.about else []
+    for text in (*own, _docstring(where)):
+        yield inspect.cleandoc(text).removeprefix(f"{rule.id}: ").replace("``", "`")
         yield ""
     yield f"Judged by `{where.resolve().relative_to(ROOT)}`."
     yield ""

@@ -255,7 +255,9 @@ def _plain(step: Step, settings: Settings) -> list[Scenario]:
     return [
         each
         for each in main_job.scenarios(min(source.version, destination.version))
-        if any(not rule.asks(one, expect(one, source, destination)) for one in _in_turn(each))
+        if any(
+            not rule.skip_reason(one, expect(one, source, destination)) for one in _in_turn(each)
+        )
     ]
 
 

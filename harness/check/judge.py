@@ -8,7 +8,6 @@ from harness.check.interruption import allow_stop
 from harness.check.rule import Rule, not_judged
 from harness.check.rules import (
     lif_1,
-    lif_2,
     lif_3,
     lif_4,
     lif_5,
@@ -25,22 +24,11 @@ from harness.check.rules import (
     ord_7,
     ord_8,
     pre_5,
-    ref_1,
-    ref_2,
-    ref_3,
-    ref_4,
-    ref_5,
     ref_6,
-    ref_7,
-    ref_8,
-    ref_9,
-    ref_10,
     ref_11,
     ref_12,
+    refusals,
     run_itself,
-    set_1,
-    set_2,
-    set_3,
     set_4,
     set_5,
     set_6,
@@ -50,6 +38,7 @@ from harness.check.rules import (
     sta_1,
     sta_2,
     sta_3,
+    transfer_settings,
 )
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding, Outcome, Verdict
@@ -69,20 +58,20 @@ RULES: tuple[Rule, ...] = (
     ord_6.RULE,
     ord_7.RULE,
     ord_8.RULE,
-    ref_1.RULE,
-    ref_2.RULE,
-    ref_3.RULE,
-    ref_4.RULE,
-    ref_5.RULE,
+    refusals.REF_1,
+    refusals.REF_2,
+    refusals.REF_3,
+    refusals.REF_4,
+    refusals.REF_5,
     ref_6.RULE,
-    ref_7.RULE,
-    ref_8.RULE,
-    ref_9.RULE,
-    ref_10.RULE,
+    refusals.REF_7,
+    refusals.REF_8,
+    refusals.REF_9,
+    refusals.REF_10,
     ref_11.RULE,
     ref_12.RULE,
     lif_1.RULE,
-    lif_2.RULE,
+    refusals.LIF_2,
     lif_3.RULE,
     lif_4.RULE,
     lif_5.RULE,
@@ -90,9 +79,9 @@ RULES: tuple[Rule, ...] = (
     lif_7.RULE,
     lif_8.RULE,
     lif_9.RULE,
-    set_1.RULE,
-    set_2.RULE,
-    set_3.RULE,
+    transfer_settings.SET_1,
+    transfer_settings.SET_2,
+    transfer_settings.SET_3,
     set_4.RULE,
     set_5.RULE,
     set_6.RULE,
@@ -129,8 +118,8 @@ def judge(history: History) -> Verdict:
     for rule in RULES:
         why_not = (
             ("" if rule.stands_alone else not_judged(run.expectation))
-            or rule.asks(history.scenario, run.expectation)
-            or rule.asked_by(run)
+            or rule.skip_reason(history.scenario, run.expectation)
+            or rule.skip_reason_of(run)
         )
         if why_not:
             not_asked[rule.id] = why_not

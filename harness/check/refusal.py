@@ -13,12 +13,12 @@ may be taken for a packet, and any text may be right.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from harness.check import hang, words
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
-from harness.check.rule import Findings, Rule, with_faults
+from harness.check.rule import Rule, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
@@ -49,18 +49,25 @@ _LOST = frozenset({"internal-error", "shutdown", "guest-panicked", "postmigrate"
 """States of a VM (``RunState`` in qapi/run-state.json) that does not run on."""
 
 
-def rule(requirement: str, title: str) -> Rule:
+def rule(requirement: str, title: str, about: str) -> Rule:
     """The rule of a requirement that is about nothing but a refusal."""
-    found = Findings(requirement)
-    return Rule(
+    made = Rule(
         id=requirement,
         title=title,
-        asks=with_faults,
-        judge=lambda run: judge(run, found, requirement),
-        needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
+        about=about,
+        skip_reason=with_faults,
         trusts=(Assumption.ENDINGS_KNOWN,),
-        asked_by=asked_by(requirement),
     )
+
+    @made.judges
+    def judged(run: CheckedRun) -> Finding:
+        return judge(run, made)
+
+    @made.skips_run
+    def skipped(run: CheckedRun) -> str:
+        return skip_reason_of(run, requirement)
+
+    return made
 
 
 def reasons(run: CheckedRun, requirement: str) -> list[Reason]:
@@ -74,30 +81,28 @@ def kinds(run: CheckedRun, requirement: str) -> str:
     return "-and-".join(sorted({reason.kind for reason in reasons(run, requirement)}))
 
 
-def asked_by(requirement: str) -> Callable[[CheckedRun], str]:
-    """When a run asks: something of the kind was delivered, and the end may be its doing."""
-
-    def why_not(run: CheckedRun) -> str:
-        if run.prediction is None:
-            return "no fault changed what was delivered"
-        if not reasons(run, requirement):
-            return "nothing of the kind was delivered"
-        allowed, seen = run.prediction.allowed, seen_end(run)
-        if seen is Outcome.COMPLETED and seen in allowed:
-            return "it was delivered when it could matter no more, or may be taken"
-        if seen is Outcome.REFUSED and (others := _told(run) - {requirement}):
-            possible = {reason.requirement for reason in run.prediction.reasons}
-            if requirement not in _told(run) and others & possible:
-                return f"the destination refused something else: {', '.join(sorted(others))}"
-        return ""
-
-    return why_not
+def skip_reason_of(run: CheckedRun, requirement: str) -> str:
+    """Why a requirement does not apply to a run; "" if something of the kind was delivered, and
+    the end may be its doing.
+    """
+    if run.prediction is None:
+        return "no fault changed what was delivered"
+    if not reasons(run, requirement):
+        return "nothing of the kind was delivered"
+    allowed, seen = run.prediction.allowed, seen_end(run)
+    if seen is Outcome.COMPLETED and seen in allowed:
+        return "it was delivered when it could matter no more, or may be taken"
+    if seen is Outcome.REFUSED and (others := _told(run) - {requirement}):
+        possible = {reason.requirement for reason in run.prediction.reasons}
+        if requirement not in _told(run) and others & possible:
+            return f"the destination refused something else: {', '.join(sorted(others))}"
+    return ""
 
 
-def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
-    """Whether what ``requirement`` is about was refused as it must be."""
-    reason = reasons(run, requirement)[0]
-    damage = kinds(run, requirement)
+def judge(run: CheckedRun, rule: Rule) -> Finding:
+    """Whether what ``rule`` is about was refused as it must be."""
+    reason = reasons(run, rule.id)[0]
+    damage = kinds(run, rule.id)
     packet = packet_of(run, reason)
     what = describe(reason)
     endings = run.endings
@@ -107,7 +112,7 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
             how = f"by signal {end.args['signal']}" if end.args["signal"] else "by itself"
             last = [r for r, _ in endings.texts(side) if r.kind is Kind.PROCESS][-1:]
             signal = end.args["signal"]
-            return found.violated(
+            return rule.violated(
                 f"{what}: the {side} QEMU ended {how}",
                 packet,
                 end,
@@ -116,7 +121,7 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
             )
     seen = seen_end(run)
     if seen is Outcome.COMPLETED:
-        return found.violated(
+        return rule.violated(
             f"{what}: it must be refused, but the destination completed",
             packet,
             endings.last_status(Side.DESTINATION),
@@ -124,9 +129,9 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
         )
     if seen is Outcome.WAITING:
         if run.prediction and seen in run.prediction.allowed:
-            return found.valid(f"{what}: the destination waits, and does not complete")
+            return rule.valid(f"{what}: the destination waits, and does not complete")
         cause = hang.cause(run, endings.deadline) if endings.deadline else None
-        return found.violated(
+        return rule.violated(
             f"{what}: it must be refused, but the destination had not failed by the deadline: "
             f"{cause.words if cause else 'nothing tells why'}",
             packet,
@@ -135,35 +140,35 @@ def judge(run: CheckedRun, found: Findings, requirement: str) -> Finding:
             shape=cause.shape if cause else f"not-refused-{damage}",
         )
     if seen is None:
-        return found.unknown("nothing tells how the destination ended")
-    return _refused(run, found, what, packet)
+        return rule.unknown("nothing tells how the destination ended")
+    return _refused(run, rule, what, packet)
 
 
-def _refused(run: CheckedRun, found: Findings, what: str, packet: Record | None) -> Finding:
+def _refused(run: CheckedRun, rule: Rule, what: str, packet: Record | None) -> Finding:
     hung = next((record for record in run.endings.hung if record.side is Side.DESTINATION), None)
     if hung is not None:
-        return found.violated(
+        return rule.violated(
             f"{what}: the destination failed and hung", packet, hung, shape="failed-and-hung"
         )
     gone = lost(run)
     if gone is not None:
-        return found.violated(
+        return rule.violated(
             f"{what}: it was refused, but the source is lost", packet, gone, shape="source-lost"
         )
     said = errors(run).certain
     if not said:
-        return found.unknown(f"{what}: the destination failed, and no error tells why")
+        return rule.unknown(f"{what}: the destination failed, and no error tells why")
     told = _told(run)
     possible = {reason.requirement for reason in run.prediction.reasons} if run.prediction else {}
     if told and "REF-10" not in possible and not told & set(possible):
         record, text = next((r, t) for r, t in said if _about(t))
-        return found.violated(
+        return rule.violated(
             f'{what}: it was refused for something else: "{text}"',
             packet,
             record,
             shape="wrong-error",
         )
-    return found.valid(f"{what}: it was refused", said=said[0][1], is_text_known=bool(told))
+    return rule.valid(f"{what}: it was refused", said=said[0][1], is_text_known=bool(told))
 
 
 def errors(run: CheckedRun) -> words.Errors:

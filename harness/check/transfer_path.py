@@ -7,7 +7,8 @@ thread is started on the multifd path only).
 """
 
 from harness.check import set_up
-from harness.check.rule import Findings
+from harness.check.assumptions import Assumption
+from harness.check.rule import Rule
 from harness.check.run import (
     INCOMING,
     SAVE_MAIN_START,
@@ -19,6 +20,7 @@ from harness.check.run import (
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import UNSUPPORTED, Ending, Expectation, TransferPath
+from harness.scenario import Scenario
 
 _MULTIFD = (
     (Side.SOURCE, SAVE_THREAD_START),
@@ -28,9 +30,32 @@ _MULTIFD = (
 _MAIN = ((Side.SOURCE, SAVE_MAIN_START),)
 
 
-def gets_there(expectation: Expectation) -> str:
-    """Why the path is not asked about: it is where the migration must complete, or must be
-    refused because of it; "": it is.
+def rule(requirement: str, title: str, about: str) -> Rule:
+    """The rule of a requirement about the path."""
+    made = Rule(
+        id=requirement,
+        title=title,
+        about=about,
+        skip_reason=gets_there,
+        needs=(
+            Assumption.COMPLETE,
+            Assumption.LAUNCHED,
+            Assumption.SOURCE_TRACE,
+            Assumption.DESTINATION_TRACE,
+        ),
+        trusts=(Assumption.ENDINGS_KNOWN,),
+    )
+
+    @made.judges
+    def judged(run: CheckedRun) -> Finding:
+        return judge_path(run, made)
+
+    return made
+
+
+def gets_there(_scenario: Scenario, expectation: Expectation) -> str:
+    """Why the path does not matter; "" if the migration must complete, or must be refused because
+    of it.
     """
     if expectation.ending is Ending.COMPLETED or expectation.reasons == (UNSUPPORTED,):
         return ""
@@ -39,18 +64,18 @@ def gets_there(expectation: Expectation) -> str:
     return f"the devices do not get that far: {expectation.ending}"
 
 
-def judge_path(run: CheckedRun, found: Findings) -> Finding:
+def judge_path(run: CheckedRun, rule: Rule) -> Finding:
     """What happened against what the settings ask for."""
     if run.expectation.ending is Ending.COMPLETED:
-        return _travelled(run, found)
-    return _refused(run, found)
+        return _travelled(run, rule)
+    return _refused(run, rule)
 
 
-def _travelled(run: CheckedRun, found: Findings) -> Finding:
+def _travelled(run: CheckedRun, rule: Rule) -> Finding:
     if not run.endings.is_completed:
         words = [text for _, text in run.endings.texts(None) if text]
         why = f": {words[-1]}" if words else ""
-        return found.unknown(f"the migration did not complete{why}")
+        return rule.unknown(f"the migration did not complete{why}")
     paths: dict[str, str] = {}
     for device in run.expectation.devices:
         over = {
@@ -59,7 +84,7 @@ def _travelled(run: CheckedRun, found: Findings) -> Finding:
         }
         wrong = TransferPath.MAIN if device.path is TransferPath.MULTIFD else TransferPath.MULTIFD
         if over[wrong] is not None:
-            return found.violated(
+            return rule.violated(
                 f"{device.id}: its state must go over {_named(device.path)}, but it went over "
                 f"{_named(wrong)}",
                 over[wrong],
@@ -67,16 +92,16 @@ def _travelled(run: CheckedRun, found: Findings) -> Finding:
                 shape=f"went-over-{wrong}",
             )
         if over[device.path] is None:
-            return found.unknown(f"{device.id}: nothing tells how its state travelled")
+            return rule.unknown(f"{device.id}: nothing tells how its state travelled")
         paths[device.id] = device.path
-    return found.valid("each device's state took the path that the settings ask for", paths=paths)
+    return rule.valid("each device's state took the path that the settings ask for", paths=paths)
 
 
-def _refused(run: CheckedRun, found: Findings) -> Finding:
+def _refused(run: CheckedRun, rule: Rule) -> Finding:
     expected, endings = run.expectation, run.endings
     for side in (Side.DESTINATION, Side.SOURCE):
         if endings.status(side) == "completed":
-            return found.violated(
+            return rule.violated(
                 f"the migration must be refused ({expected.reason}), but the {side} completed",
                 endings.last_status(side),
                 shape="accepted",
@@ -84,7 +109,7 @@ def _refused(run: CheckedRun, found: Findings) -> Finding:
     for device in run.scenario.devices:
         sent = _first(run, device.id, (*_MULTIFD, *_MAIN))
         if sent is not None:
-            return found.violated(
+            return rule.violated(
                 f"{device.id}: the migration must be refused before any state is sent, "
                 "but it was sent",
                 sent,
@@ -92,13 +117,13 @@ def _refused(run: CheckedRun, found: Findings) -> Finding:
             )
     if (said := set_up.reason(run)) is not None:
         record, text = said
-        return found.valid("the migration was refused with its reason", said=text, by=record.side)
+        return rule.valid("the migration was refused with its reason", said=text, by=record.side)
     others = [text for record, text in endings.texts(None) if text and record.kind == "qmp"]
     if others:
-        return found.unknown(
+        return rule.unknown(
             f'the migration was refused, but with words about something else: "{others[-1]}"'
         )
-    return found.unknown("there is no record of why the migration was refused")
+    return rule.unknown("there is no record of why the migration was refused")
 
 
 def _first(run: CheckedRun, device: str, events: tuple[tuple[Side, str], ...]) -> Record | None:

@@ -1,4 +1,4 @@
-"""LIF-1: where a packet is missing, the destination waits for it and answers its monitor;
+"""LIF-1: Where a packet is missing, the destination waits for it and answers its monitor;
 when the packet comes late, the migration completes.
 
 That it waits for the right one is told by the last "starved" trace event of each device's
@@ -9,17 +9,23 @@ starved for it before it was delivered.
 
 from harness.check.assumptions import Assumption
 from harness.check.delivered import KINDS, seen_end
-from harness.check.rule import Findings, Rule, with_faults
+from harness.check.rule import Rule, with_faults
 from harness.check.run import STARVED, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending
 from harness.model.prediction import Outcome
 
-found = Findings("LIF-1")
+RULE = Rule(
+    id="LIF-1",
+    title="The destination waits for a missing packet, answers, and takes it late",
+    skip_reason=with_faults,
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     if run.prediction is None:
         return "no fault changed what was delivered"
     if run.expectation.ending is Ending.WAITING:
@@ -29,6 +35,7 @@ def asked_by(run: CheckedRun) -> str:
     return "" if _late(run) else "no packet that was held back was waited for"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     if run.expectation.ending is Ending.WAITING:
         return _missing(run)
@@ -37,11 +44,11 @@ def judge(run: CheckedRun) -> Finding:
     what = f"{out.device}: packet {out.args['idx']} came late"
     if seen is Outcome.COMPLETED:
         waited = (out.t_ns - starved.t_ns) / 1e9
-        return found.valid(f"{what}, and the migration completed", waited_s=round(waited, 3))
+        return RULE.valid(f"{what}, and the migration completed", waited_s=round(waited, 3))
     if seen is None:
-        return found.unknown(f"{what}, and nothing tells how the migration ended")
+        return RULE.unknown(f"{what}, and nothing tells how the migration ended")
     end = run.endings.deadline or run.endings.last_status(Side.DESTINATION)
-    return found.violated(
+    return RULE.violated(
         f"{what}, and the migration did not complete",
         held,
         starved,
@@ -56,7 +63,7 @@ def _missing(run: CheckedRun) -> Finding:
     for device, idx in waits_for.items():
         last = run.trace(Side.DESTINATION, STARVED, device)[-1:]
         if last and last[0].args["idx"] != idx:
-            return found.violated(
+            return RULE.violated(
                 f"{device}: packet {idx} is missing, but the load thread waits for packet "
                 f"{last[0].args['idx']}",
                 *last,
@@ -65,7 +72,7 @@ def _missing(run: CheckedRun) -> Finding:
     seen = seen_end(run)
     missing = ", ".join(f"packet {idx} of {device}" for device, idx in waits_for.items())
     if seen in (Outcome.COMPLETED, Outcome.REFUSED):
-        return found.violated(
+        return RULE.violated(
             f"{missing} never came, but the destination {seen} the migration"
             if seen is Outcome.COMPLETED
             else f"{missing} never came, and the destination failed instead of waiting",
@@ -80,11 +87,11 @@ def _missing(run: CheckedRun) -> Finding:
         if name in record.args
     }
     if not asked or not answers:
-        return found.unknown("nobody asked the destination whether it answers")
+        return RULE.unknown("nobody asked the destination whether it answers")
     if not all(answers.values()):
         dead = " and ".join(name.removesuffix("_alive") for name, is_ok in answers.items()
                             if not is_ok)  # fmt: skip
-        return found.violated(
+        return RULE.violated(
             f"the destination waits for {missing}, and its {dead.replace('_', ' ')} does not "
             "answer",
             *asked[:1],
@@ -92,8 +99,8 @@ def _missing(run: CheckedRun) -> Finding:
             **answers,
         )
     if not all(run.trace(Side.DESTINATION, STARVED, device) for device in waits_for):
-        return found.unknown("the trace does not tell what the load thread waits for")
-    return found.valid(f"the destination waits for {missing}, and answers", **answers)
+        return RULE.unknown("the trace does not tell what the load thread waits for")
+    return RULE.valid(f"the destination waits for {missing}, and answers", **answers)
 
 
 def _late(run: CheckedRun) -> list[tuple[Record, Record, Record]]:
@@ -112,14 +119,3 @@ def _late(run: CheckedRun) -> list[tuple[Record, Record, Record]]:
         if starved:
             late.append((held, starved[0], outs[0]))
     return late
-
-
-RULE = Rule(
-    id="LIF-1",
-    title="The destination waits for a missing packet, answers, and takes it late",
-    asks=with_faults,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)

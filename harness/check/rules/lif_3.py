@@ -1,4 +1,4 @@
-"""LIF-3: when one QEMU is killed, the other one ends its migration, or runs on.
+"""LIF-3: When one QEMU is killed, the other one ends its migration, or runs on.
 
 A source that survives fails the migration and runs its guest on, with its devices RUNNING;
 or it had completed, which with a return path needs the destination's word.  A destination
@@ -13,20 +13,26 @@ it does not end is nothing against it.  Nor is it against a source that waits in
 
 from harness.check import interruption, planned
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Rule
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.scenario.action_plan import Execute, Kill, Target, is_quit
 
-found = Findings("LIF-3")
+RULE = Rule(
+    id="LIF-3",
+    title="When one QEMU is killed, the other ends its migration or runs on",
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     is_asked = interruption.is_asked(run, interruption.ends_a_side)
     return "" if is_asked else "no QEMU was killed"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     killed: dict[Target, tuple[str, Record]] = {}
     for action, record in planned.done(run):
@@ -35,9 +41,9 @@ def judge(run: CheckedRun) -> Finding:
         elif isinstance(action, Execute) and is_quit(action):
             killed.setdefault(action.target, ("quit as planned", record))
     if not killed:
-        return found.unknown("no QEMU was killed, though it was planned")
+        return RULE.unknown("no QEMU was killed, though it was planned")
     if len(killed) > 1:
-        return found.unknown("both QEMUs were killed: nobody is left to judge")
+        return RULE.unknown("both QEMUs were killed: nobody is left to judge")
     ((target, (how, kill)),) = killed.items()
     survivor = Side.DESTINATION if target is Target.SOURCE else Side.SOURCE
     end = run.endings.crash(survivor)
@@ -45,7 +51,7 @@ def judge(run: CheckedRun) -> Finding:
         signal = end.args["signal"]
         died = f"of signal {signal}" if signal else f"with status {end.args['status']}"
         said = [record for record, _ in run.endings.texts(survivor)][-1:]
-        return found.violated(
+        return RULE.violated(
             f"the {target} {how}, and the {survivor}'s QEMU died {died}",
             kill,
             *said,
@@ -64,25 +70,25 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
     if told == "completed":
         arrived = endings.status(Side.DESTINATION) == "completed"
         if run.scenario.return_path and not arrived:
-            return found.violated(
+            return RULE.violated(
                 f"{what} before it had the guest, but the source completed",
                 kill,
                 end,
                 shape="source-completed-after-kill",
             )
-        return found.valid("the source had completed", at=at)
+        return RULE.valid("the source had completed", at=at)
     if told not in ("failed", "cancelled"):
         hung = interruption.stuck(run, Side.SOURCE)
         if not hung:
-            return found.unknown(f"the source did not tell its end: {told or 'nothing'}", at=at)
+            return RULE.unknown(f"the source did not tell its end: {told or 'nothing'}", at=at)
         is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
         if told == "pre-switchover" and is_answering and not _was_continued(run):
-            return found.unknown(
+            return RULE.unknown(
                 f"{what}; the source waits in pre-switchover for migrate-continue, which nobody "
                 "sent, and notices it then",
                 at=at,
             )
-        return found.violated(
+        return RULE.violated(
             f"{what}, and the source did not end: it says {told}",
             kill,
             *hung,
@@ -90,7 +96,7 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
         )
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
-        return found.violated(
+        return RULE.violated(
             f"{what}; the source says {told}, and does not answer",
             kill,
             *silent,
@@ -98,11 +104,11 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
         )
     gone = interruption.lost(run)
     if gone is not None:
-        return found.violated(f"{what}, and {gone[0]}", kill, end, *gone[1], shape="source-lost")
+        return RULE.violated(f"{what}, and {gone[0]}", kill, end, *gone[1], shape="source-lost")
     if interruption.running(run, Side.SOURCE) is None:
-        return found.unknown("whether the source runs on was not asked", at=at)
+        return RULE.unknown("whether the source runs on was not asked", at=at)
     stays = "has its guest, paused" if interruption.is_seen_paused(run, Side.SOURCE) else "runs on"
-    return found.valid(f"the source {told} the migration and {stays}", at=at)
+    return RULE.valid(f"the source {told} the migration and {stays}", at=at)
 
 
 def _was_continued(run: CheckedRun) -> bool:
@@ -126,10 +132,10 @@ def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None
         if wrong is None:
             is_seen_paused = interruption.is_seen_paused(run, Side.DESTINATION)
             runs = "has it, paused" if is_seen_paused else "runs it"
-            return found.valid(f"the destination had all of the guest, and {runs}", at=at)
+            return RULE.valid(f"the destination had all of the guest, and {runs}", at=at)
         if not wrong[1]:
-            return found.unknown(wrong[0], at=at)
-        return found.violated(
+            return RULE.unknown(wrong[0], at=at)
+        return RULE.violated(
             f"{what}, and the destination completed, but {wrong[0]}",
             kill,
             end,
@@ -138,43 +144,32 @@ def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None
         )
     is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
     if told in ("", "setup") and hung and is_answering:
-        return found.valid("nobody had come to the destination: it still listens", at=at)
+        return RULE.valid("nobody had come to the destination: it still listens", at=at)
     if hung and (kept := planned.kept_back(run)):
-        return found.unknown(
+        return RULE.unknown(
             "the destination did not end; the relay still kept something back: " + "; ".join(kept),
             at=at,
         )
     if hung:
         still = "" if is_answering else ", and its main loop is blocked"
-        return found.violated(
+        return RULE.violated(
             f"{what}, and the destination did not end: it says {told}{still}",
             kill,
             *hung,
             shape="destination-did-not-end" if is_answering else "main-loop-blocked-after-kill",
         )
     if exited is not None:
-        return found.valid("the destination failed and exited", at=at)
+        return RULE.valid("the destination failed and exited", at=at)
     if told != "failed":
-        return found.unknown(f"the destination did not tell its end: {told or 'nothing'}", at=at)
+        return RULE.unknown(f"the destination did not tell its end: {told or 'nothing'}", at=at)
     silent = interruption.silent(run, Side.DESTINATION)
     if silent:
-        return found.violated(
+        return RULE.violated(
             f"{what}; the destination failed, and does not answer",
             kill,
             *silent,
             shape="destination-silent",
         )
     if interruption.running(run, Side.DESTINATION) is None:
-        return found.unknown("whether the failed destination answers was not asked", at=at)
-    return found.valid("the destination failed, and answers", at=at)
-
-
-RULE = Rule(
-    id="LIF-3",
-    title="When one QEMU is killed, the other ends its migration or runs on",
-    asks=lambda _scenario, _expectation: "",
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)
+        return RULE.unknown("whether the failed destination answers was not asked", at=at)
+    return RULE.valid("the destination failed, and answers", at=at)

@@ -1,4 +1,4 @@
-"""LIF-4: after a cancel the source has its guest back, and may migrate it again.
+"""LIF-4: After a cancel the source has its guest back, and may migrate it again.
 
 ``migrate_cancel`` ends a migration that is under way with the status ``cancelled``: the
 source's guest runs, its devices are RUNNING, and nobody else runs that guest.  A guest that the
@@ -15,15 +15,20 @@ not end is UNKNOWN.
 from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.endings import OVER
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Rule
 from harness.check.run import SAVE_THREAD_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
-found = Findings("LIF-4")
+RULE = Rule(
+    id="LIF-4",
+    title="After a cancel the source has its guest back",
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     if (
         interruption.is_asked(run, interruption.is_cancel)
         or interruption.continued_after(run) == "cancelled"
@@ -32,24 +37,25 @@ def asked_by(run: CheckedRun) -> str:
     return "nobody cancelled the migration"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     if interruption.continued_after(run) == "cancelled":
         return _again(run)
     sent = [record for action, record in planned.done(run) if interruption.is_cancel(action)]
     if not sent:
-        return found.unknown("no cancel was done, though it was planned")
+        return RULE.unknown("no cancel was done, though it was planned")
     cancel = sent[0]
     endings = run.endings
     crash = endings.crash(Side.SOURCE)
     if crash is not None:
-        return found.violated(
+        return RULE.violated(
             "the source was cancelled, and its QEMU ended", cancel, crash, shape="source-died"
         )
     hung = interruption.stuck(run, Side.SOURCE)
     if hung and run.endings.status(Side.SOURCE) not in OVER:
         shape = hang.cause(run, hung[0])
         why = f"; {shape[0]}" if shape else ""
-        return found.violated(
+        return RULE.violated(
             f"the source was cancelled and did not end: {_hold(run)}{why}",
             cancel,
             *hung,
@@ -65,20 +71,20 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
     at = interruption.status_at(run, Side.SOURCE, cancel.t_ns)
     is_over_there = endings.status(Side.DESTINATION) == "completed"
     if told == "completed" and is_over_there:
-        return found.valid("the cancel came too late: both sides completed", at=at, too_late=True)
+        return RULE.valid("the cancel came too late: both sides completed", at=at, too_late=True)
     has_failed = at in ("failing", "failed")
     if told == "failed" and not has_failed:
-        return found.violated(
+        return RULE.violated(
             "the source was cancelled, and reports that the migration failed",
             cancel,
             end,
             shape="failed-instead-of-cancelled",
         )
     if told != "cancelled" and not has_failed:
-        return found.unknown(f"the source was cancelled, and says {told or 'nothing'}", at=at)
+        return RULE.unknown(f"the source was cancelled, and says {told or 'nothing'}", at=at)
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
-        return found.violated(
+        return RULE.violated(
             f"the source says {told}, and does not answer",
             cancel,
             *silent,
@@ -86,11 +92,11 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
         )
     answer = interruption.running(run, Side.SOURCE)
     if answer is None:
-        return found.unknown("whether the source runs on was not asked", at=at)
+        return RULE.unknown("whether the source runs on was not asked", at=at)
     if is_over_there and interruption.is_paused(run):
-        return found.unknown(f"the source says {told}, and the destination has the paused guest")
+        return RULE.unknown(f"the source says {told}, and the destination has the paused guest")
     if is_over_there:
-        return found.violated(
+        return RULE.violated(
             f"the source says {told} and runs on, but the destination completed: the guest "
             "runs twice",
             cancel,
@@ -101,14 +107,14 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
         )
     gone = interruption.lost(run)
     if gone is not None:
-        return found.violated(
+        return RULE.violated(
             f"the source was cancelled, but {gone[0]}", cancel, end, *gone[1], shape="source-lost"
         )
     there, is_known = _there(run)
     if not is_known:
-        return found.unknown(f"the source {told}, but {there}", at=at)
+        return RULE.unknown(f"the source {told}, but {there}", at=at)
     stays = "has its guest, paused" if interruption.is_seen_paused(run, Side.SOURCE) else "runs on"
-    return found.valid(f"the source {told} and {stays}{there}", at=at, too_late=has_failed)
+    return RULE.valid(f"the source {told} and {stays}{there}", at=at, too_late=has_failed)
 
 
 def _there(run: CheckedRun) -> tuple[str, bool]:
@@ -160,8 +166,8 @@ def _again(run: CheckedRun) -> Finding:
     ends = {side: endings.status(side) for side in (Side.SOURCE, Side.DESTINATION)}
     if not endings.is_completed:
         if excuse := planned.excuse(run):
-            return found.unknown(f"the migration after a cancelled one did not end: {excuse}")
-        return found.violated(
+            return RULE.unknown(f"the migration after a cancelled one did not end: {excuse}")
+        return RULE.violated(
             "the migration after a cancelled one did not complete: the source says "
             f"{ends[Side.SOURCE] or 'nothing'}, the destination "
             f"{ends[Side.DESTINATION] or 'nothing'}",
@@ -171,20 +177,9 @@ def _again(run: CheckedRun) -> Finding:
         )
     wrong = interruption.damaged(run)
     if wrong is None:
-        return found.valid("the migration after a cancelled one completed with all of the state")
+        return RULE.valid("the migration after a cancelled one completed with all of the state")
     if not wrong[1]:
-        return found.unknown(wrong[0])
-    return found.violated(
+        return RULE.unknown(wrong[0])
+    return RULE.violated(
         f"the migration after a cancelled one: {wrong[0]}", *wrong[1], shape="bytes-differ"
     )
-
-
-RULE = Rule(
-    id="LIF-4",
-    title="After a cancel the source has its guest back",
-    asks=lambda _scenario, _expectation: "",
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)

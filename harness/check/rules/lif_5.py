@@ -1,4 +1,4 @@
-"""LIF-5: a device that fails a read or a write fails the migration on both sides.
+"""LIF-5: A device that fails a read or a write fails the migration on both sides.
 
 Asked when the scenario's device fails at a byte that is reached.  The side whose device it is
 names it in its error, by its id, by its name in the trace, or by the name of its section
@@ -16,14 +16,18 @@ import re
 
 from harness.check import hang, interruption, words
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Rule
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending, Expectation
 from harness.scenario import Scenario
 
-found = Findings("LIF-5")
+RULE = Rule(
+    id="LIF-5",
+    title="A device that fails a read or a write fails the migration, and is named",
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 _NO_FAILURE = (0, errno.ENOMSG, errno.ENODEV)
 _END_OF_STREAM = re.compile(r"end-of-file|Connection reset")
 """Of io/channel.c and errno: what a destination says whose source has closed the stream."""
@@ -31,21 +35,23 @@ _FIRST_SLOT = 2
 """PCI slot of the scenario's first device; the others follow it (devices.emulated)."""
 
 
-def asks(_scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(_scenario: Scenario, expectation: Expectation) -> str:
     return "" if expectation.ending is Ending.DEVICE_ERROR else "no device fails"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     failed = _failure(run)
     if failed is None:
-        return found.unknown("no device was seen to fail a read or a write")
+        return RULE.unknown("no device was seen to fail a read or a write")
     side, device = failed.side, failed.device
     what = f"{device} failed a {failed.name} at byte {failed.args['offset']}"
     endings = run.endings
     for peer in (Side.SOURCE, Side.DESTINATION):
         end = endings.crash(peer)
         if end is not None and (end.args["signal"] or peer is Side.SOURCE):
-            return found.violated(
+            return RULE.violated(
                 f"{what}, and the {peer}'s QEMU ended", failed, end, shape=f"{peer}-died"
             )
         hung = interruption.stuck(run, peer)
@@ -55,7 +61,7 @@ def judge(run: CheckedRun) -> Finding:
     for peer in (Side.DESTINATION, Side.SOURCE):
         told = endings.status(peer)
         if told == "completed" and not (is_blind and peer is Side.SOURCE):
-            return found.violated(
+            return RULE.violated(
                 f"{what}, but the {peer} reports the migration completed",
                 failed,
                 endings.last_status(peer),
@@ -63,7 +69,7 @@ def judge(run: CheckedRun) -> Finding:
             )
         has_exited = peer is Side.DESTINATION and endings.crash(peer) is not None
         if told not in ("failed", "completed") and not has_exited:
-            return found.unknown(f"{what}; the {peer} says {told or 'nothing'}")
+            return RULE.unknown(f"{what}; the {peer} says {told or 'nothing'}")
     said = endings.errors_since(side, failed.t_ns)
     names = _names(run, side)
     naming = [text for _, text in said.certain if words.is_named(text, names)]
@@ -71,10 +77,10 @@ def judge(run: CheckedRun) -> Finding:
         return _unnamed(run, what, failed, said)
     if endings.status(Side.SOURCE) == "completed":
         sentence = f"{what}: the destination failed; no return path reports it to the source"
-        return found.valid(sentence, said=naming[-1])
+        return RULE.valid(sentence, said=naming[-1])
     silent = interruption.silent(run, Side.SOURCE)
     if silent:
-        return found.violated(
+        return RULE.violated(
             f"{what}, and the source does not answer",
             failed,
             *silent,
@@ -82,16 +88,16 @@ def judge(run: CheckedRun) -> Finding:
         )
     gone = interruption.lost(run)
     if gone is not None:
-        return found.violated(f"{what}, and {gone[0]}", failed, *gone[1], shape="source-lost")
+        return RULE.violated(f"{what}, and {gone[0]}", failed, *gone[1], shape="source-lost")
     if interruption.running(run, Side.SOURCE) is None:
-        return found.unknown(f"{what}; whether the source runs on was not asked")
-    return found.valid(f"{what}: both sides failed, and the source runs on", said=naming[-1])
+        return RULE.unknown(f"{what}; whether the source runs on was not asked")
+    return RULE.valid(f"{what}: both sides failed, and the source runs on", said=naming[-1])
 
 
 def _stuck(run: CheckedRun, what: str, failed: Record, hung: list[Record], shape: str) -> Finding:
     cause = hang.cause(run, hung[0])
     why = f": {cause.words}" if cause else ""
-    return found.violated(
+    return RULE.violated(
         f"{what}, and the {hung[-1].side} did not end{why}",
         failed,
         *hung,
@@ -120,18 +126,18 @@ def _unnamed(run: CheckedRun, what: str, failed: Record, said: words.Errors) -> 
     """No error that was said after the failure names the device."""
     side, names = failed.side, _names(run, failed.side)
     if not said.certain:
-        return found.unknown(f"{what}, and the {side} did not say why it failed")
+        return RULE.unknown(f"{what}, and the {side} did not say why it failed")
     if any(words.is_named(text, names) for _, text in said.possible):
-        return found.unknown(f"{what}; nothing tells when the {side} named it")
+        return RULE.unknown(f"{what}; nothing tells when the {side} named it")
     if not _traced_names(run, side, failed.device):
-        return found.unknown(f"{what}; by which name the {side} knows it was not seen")
+        return RULE.unknown(f"{what}; by which name the {side} knows it was not seen")
     if any(record.t_ns < failed.t_ns for record in run.wire("fault")):
-        return found.unknown(f"{what}; the {side}'s error may be about the fault before it")
+        return RULE.unknown(f"{what}; the {side}'s error may be about the fault before it")
     record, text = said.certain[-1]
     if _is_blind(run, side) and _END_OF_STREAM.search(text):
         # The source ends without the destination's word, and the stream with it.
-        return found.unknown(f'{what}; "{text}" may be about the end of the stream')
-    return found.violated(
+        return RULE.unknown(f'{what}; "{text}" may be about the end of the stream')
+    return RULE.violated(
         f'{what}, and the {side}\'s error does not name it: "{text}"',
         failed,
         record,
@@ -152,13 +158,3 @@ def _names(run: CheckedRun, side: Side) -> set[str]:
 def _traced_names(run: CheckedRun, side: Side, device: str) -> set[str]:
     records = run.sequence(Kind.TRACE, side, device)
     return {str(record.args["name"]) for record in records if "name" in record.args}
-
-
-RULE = Rule(
-    id="LIF-5",
-    title="A device that fails a read or a write fails the migration, and is named",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-)

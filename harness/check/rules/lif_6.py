@@ -1,4 +1,4 @@
-"""LIF-6: a storm of QMP commands while state is loaded deadlocks nothing.
+"""LIF-6: A storm of QMP commands while state is loaded deadlocks nothing.
 
 Each command that was sent is answered, by a return or an error; one that is not answered
 within the monitor's time limit leaves no record of an answer.  The migration completes.
@@ -9,39 +9,46 @@ met the load.
 
 from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Rule
 from harness.check.run import CONFIG_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
 from harness.scenario.action_plan import Storm, Target
 
-found = Findings("LIF-6")
+RULE = Rule(
+    id="LIF-6",
+    title="A storm of commands while state is loaded deadlocks nothing",
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     is_planned = any(isinstance(action, Storm) for action in run.scenario.actions)
     return "" if is_planned else "there was no storm of commands"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     storms = [(a, record) for a, record in planned.done(run) if isinstance(a, Storm)]
     if not storms:
-        return found.unknown("the moment of the storm did not come")
+        return RULE.unknown("the moment of the storm did not come")
     deadline = run.endings.deadline
     shape = hang.cause(run, deadline) if deadline is not None else None
     if shape is not None:
-        return found.unknown(f"it did not end for another reason: {shape[0]}")
+        return RULE.unknown(f"it did not end for another reason: {shape[0]}")
     if excuse := planned.excuse(run):
-        return found.unknown(f"it did not end for another reason: {excuse}")
+        return RULE.unknown(f"it did not end for another reason: {excuse}")
     if not any(planned.was_taken(run, storm, record) for storm, record in storms):
-        return found.unknown("QEMU has refused each command of the storm")
+        return RULE.unknown("QEMU has refused each command of the storm")
     sent = met = 0
     for storm, began in storms:
         side = Side.SOURCE if storm.target is Target.SOURCE else Side.DESTINATION
         hung = interruption.stuck(run, side)
         if hung:
-            return found.violated(
+            return RULE.violated(
                 f"the {side} stood still in a storm of commands",
                 began,
                 *hung,
@@ -52,9 +59,9 @@ def judge(run: CheckedRun) -> Finding:
             answered = [*_since(run, side, command, "return", began),
                         *_since(run, side, command, "error", began)]  # fmt: skip
             if len(answered) < len(asked) and interruption.was_ended(run, side):
-                return found.unknown(f"the scenario has ended the {side} in the storm")
+                return RULE.unknown(f"the scenario has ended the {side} in the storm")
             if len(answered) < len(asked):
-                return found.violated(
+                return RULE.violated(
                     f"the {side} did not answer {command} {len(asked) - len(answered)} times",
                     began,
                     asked[-1],
@@ -64,12 +71,12 @@ def judge(run: CheckedRun) -> Finding:
             met += sum(record.t_ns < _loaded_ns(run) for record in asked)
     numbers = {"commands": sent, "before_all_was_loaded": met}
     if not run.endings.is_completed and run.expectation.ending is not Ending.COMPLETED:
-        return found.unknown(
+        return RULE.unknown(
             f"the migration did not complete for another reason: {run.expectation.ending}",
             **numbers,
         )
     if not run.endings.is_completed:
-        return found.violated(
+        return RULE.violated(
             "the migration did not complete in a storm of commands",
             storms[0][1],
             run.endings.last_status(Side.DESTINATION),
@@ -78,8 +85,8 @@ def judge(run: CheckedRun) -> Finding:
             **numbers,
         )
     if not met:
-        return found.unknown("no command met the load", **numbers)
-    return found.valid("every command was answered, and the migration completed", **numbers)
+        return RULE.unknown("no command met the load", **numbers)
+    return RULE.valid("every command was answered, and the migration completed", **numbers)
 
 
 def _since(run: CheckedRun, side: Side, command: str, name: str, began: Record) -> list[Record]:
@@ -91,14 +98,3 @@ def _since(run: CheckedRun, side: Side, command: str, name: str, began: Record) 
 def _loaded_ns(run: CheckedRun) -> int:
     ends = run.everywhere(Kind.TRACE, Side.DESTINATION, CONFIG_END)
     return ends[-1].t_ns if ends else 0
-
-
-RULE = Rule(
-    id="LIF-6",
-    title="A storm of commands while state is loaded deadlocks nothing",
-    asks=lambda _scenario, _expectation: "",
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)

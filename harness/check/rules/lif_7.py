@@ -1,4 +1,4 @@
-"""LIF-7: forth and back and forth again: the state stays whole, nothing is left over.
+"""LIF-7: Forth and back and forth again: the state stays whole, nothing is left over.
 
 Asked of a migration whose source was the destination of the one before.  Both sides
 complete, each device holds the source's bytes, each index comes in once, and the counter
@@ -7,30 +7,37 @@ of transferred bytes begins anew (migrate_init() in migration/migration.c).
 
 from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
-found = Findings("LIF-7")
+RULE = Rule(
+    id="LIF-7",
+    title="Forth and back and forth again: the state stays whole",
+    skip_reason=completed,
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 _ROOM = 1 << 20
 """Bytes that headers and configurations of all packets stay below."""
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     if interruption.continued_after(run) == "completed":
         return ""
     return "no completed migration came before"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     endings = run.endings
     if excuse := planned.excuse(run):
-        return found.unknown(f"the migration after a completed one did not end: {excuse}")
+        return RULE.unknown(f"the migration after a completed one did not end: {excuse}")
     for side in (Side.SOURCE, Side.DESTINATION):
         if endings.status(side) != "completed":
             shape = hang.cause(run, endings.deadline) if endings.deadline else None
-            return found.violated(
+            return RULE.violated(
                 "the migration after a completed one did not complete: the "
                 f"{side} says {endings.status(side) or 'nothing'}"
                 + (f"; {shape[0]}" if shape else ""),
@@ -41,14 +48,14 @@ def judge(run: CheckedRun) -> Finding:
     wrong = interruption.damaged(run)
     if wrong is not None:
         if not wrong[1]:
-            return found.unknown(wrong[0])
-        return found.violated(
+            return RULE.unknown(wrong[0])
+        return RULE.violated(
             f"after an earlier migration {wrong[0]}", *wrong[1], shape="bytes-differ"
         )
     for device in run.multifd_devices:
         repeated = run.reception(device).repeated
         if repeated:
-            return found.violated(
+            return RULE.violated(
                 f"{device}: packet {repeated[0].args['idx']} came in twice",
                 repeated[0],
                 shape="packet-came-twice",
@@ -58,27 +65,16 @@ def judge(run: CheckedRun) -> Finding:
     if counted is not None:
         transferred = counted.args["value"]["vfio"]["transferred"]
         if transferred > total + _ROOM:
-            return found.violated(
+            return RULE.violated(
                 f"vfio.transferred is {transferred} after {total} bytes of state: it counts "
                 "an earlier migration",
                 counted,
                 shape="counter-not-reset",
             )
-    return found.valid("the state is whole, and nothing is left of the migration before")
+    return RULE.valid("the state is whole, and nothing is left of the migration before")
 
 
 def _counted(run: CheckedRun) -> Record | None:
     answers = run.endings.commands(Side.SOURCE, "query-migrate", "return")
     told = [record for record in answers if "vfio" in record.args["value"]]
     return told[-1] if told else None
-
-
-RULE = Rule(
-    id="LIF-7",
-    title="Forth and back and forth again: the state stays whole",
-    asks=completed,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)

@@ -1,4 +1,4 @@
-"""LIF-8: the destination's memory stays near what is queued, and a large state is given back.
+"""LIF-8: The destination's memory stays near what is queued, and a large state is given back.
 
 Judged by the resident set of the process before the migration, at its highest, and after it.
 What is queued at most is known where a relay saw the packets and the device each write: what
@@ -19,15 +19,17 @@ keeps freed memory back to see who still uses it.
 
 from typing import Any
 
-from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.rule import Rule, over_multifd
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
-found = Findings("LIF-8")
+RULE = Rule(
+    id="LIF-8",
+    title="The destination's memory stays near what is queued; a large state is given back",
+)
 SLACK_KIB = 32 * 1024
 KEPT_KIB, KEPT_PER_CHANNEL_KIB = 8 * 1024, 2 * 1024
 """What the allocator may keep: twice what was seen."""
@@ -37,7 +39,8 @@ MOST_LEFT = 0.75
 _KIB = 1024
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     unknown = [d.id for d in expectation.multifd_devices if d.total_bytes is None]
     reason = over_multifd(scenario, expectation)
     if scenario.guest is not None:
@@ -45,12 +48,14 @@ def asks(scenario: Scenario, expectation: Expectation) -> str:
     return reason or (f"how much {unknown[0]} may queue, only it knows" if unknown else "")
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     if run.manifest.destination.sanitizers:
         return "a sanitizer of the destination's build keeps what is freed"
     return "" if len(_memory(run)) > 1 else "the destination's memory was not measured twice"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     first, last = _memory(run)[0], _memory(run)[-1]
     started = first.args["rss_kib"]
@@ -66,7 +71,7 @@ def judge(run: CheckedRun) -> Finding:
         "is_queue_seen": is_seen,
     }
     if grown > most:
-        return found.violated(
+        return RULE.violated(
             f"the destination grew by {grown} KiB, where {queued // _KIB} KiB were queued at "
             f"most: {most} KiB are near it",
             first,
@@ -88,9 +93,9 @@ def _left(
     near = "its memory stayed near what was queued"
     if passed < RETURN_FACTOR * kept:
         sentence = f"{near}; {stayed}: too few to tell a leak from what the allocator keeps"
-        return found.valid(sentence, returned="cannot be told", **numbers)
+        return RULE.valid(sentence, returned="cannot be told", **numbers)
     if left > MOST_LEFT * passed:
-        return found.violated(
+        return RULE.violated(
             f"the destination did not free what was queued: {stayed}, where the allocator keeps "
             f"{kept} KiB at most",
             *evidence,
@@ -98,8 +103,8 @@ def _left(
             **numbers,
         )
     if left > kept:
-        return found.unknown(f"{near}; {stayed}: perhaps the allocator keeps them", **numbers)
-    return found.valid(f"{near}, and was given back", returned="yes", **numbers)
+        return RULE.unknown(f"{near}; {stayed}: perhaps the allocator keeps them", **numbers)
+    return RULE.valid(f"{near}, and was given back", returned="yes", **numbers)
 
 
 def _memory(run: CheckedRun) -> list[Record]:
@@ -124,13 +129,3 @@ def _queued(run: CheckedRun) -> tuple[int, bool]:
             highest = max(highest, level)
         total += highest
     return total, is_seen
-
-
-RULE = Rule(
-    id="LIF-8",
-    title="The destination's memory stays near what is queued; a large state is given back",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    asked_by=asked_by,
-)

@@ -1,4 +1,4 @@
-"""LIF-9: if the destination fails to load, the source does not report the migration completed.
+"""LIF-9: If the destination fails to load, the source does not report the migration completed.
 
 Asked where the destination refused what it was given.  The source learns of it on the
 return path, without which it cannot know.
@@ -7,7 +7,7 @@ return path, without which it cannot know.
 from harness.check import interruption
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
-from harness.check.rule import Findings, Rule, with_faults
+from harness.check.rule import Rule, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Side
@@ -15,16 +15,22 @@ from harness.model.expectation import Expectation
 from harness.model.prediction import Outcome
 from harness.scenario import Scenario
 
-found = Findings("LIF-9")
+RULE = Rule(
+    id="LIF-9",
+    title="The source does not report completed what the destination failed to load",
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not scenario.return_path:
         return "there is no return path to tell the source"
     return with_faults(scenario, expectation)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     if run.named(Kind.SESSION, Side.HARNESS, "replayed"):
         return "the source is a capture, which notices nothing"
     if interruption.was_ended(run, Side.SOURCE):
@@ -36,27 +42,17 @@ def asked_by(run: CheckedRun) -> str:
     return ""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     endings = run.endings
     told = endings.status(Side.SOURCE)
     if told == "completed":
-        return found.violated(
+        return RULE.violated(
             "the destination failed to load, but the source reports the migration completed",
             endings.last_status(Side.SOURCE),
             endings.last_status(Side.DESTINATION) or endings.exited[Side.DESTINATION],
             shape="source-completed",
         )
     if told not in ("failed", "cancelled"):
-        return found.unknown(f"the source has not ended the migration: {told or 'no status'}")
-    return found.valid(f"the destination failed to load, and the source reports {told}")
-
-
-RULE = Rule(
-    id="LIF-9",
-    title="The source does not report completed what the destination failed to load",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)
+        return RULE.unknown(f"the source has not ended the migration: {told or 'no status'}")
+    return RULE.valid(f"the destination failed to load, and the source reports {told}")

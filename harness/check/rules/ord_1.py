@@ -1,4 +1,4 @@
-"""ORD-1: whatever the order of arrival, buffers are loaded in index order, each exactly
+"""ORD-1: Whatever the order of arrival, buffers are loaded in index order, each exactly
 once, and the destination device gets the source device's bytes.
 
 The load thread's own trace events are in the order in which it wrote them, because they
@@ -21,7 +21,7 @@ bytes begin with what the main channel carried in pre-copy, which no digest cove
 from harness.check import guest, shown
 from harness.check.assumptions import Assumption, check
 from harness.check.packets import main_bytes
-from harness.check.rule import Findings, Rule, completed, not_judged
+from harness.check.rule import Rule, completed, not_judged
 from harness.check.run import INCOMING, LOAD_END, LOAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
@@ -29,16 +29,22 @@ from harness.model.expectation import Expectation
 from harness.model.reassembly import DestinationQueue
 from harness.scenario import Scenario
 
-found = Findings("ORD-1")
+RULE = Rule(
+    id="ORD-1",
+    title="Buffers are loaded in index order, each once; the bytes arrive whole",
+    stands_alone=True,
+)
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not_judged(expectation):
         return "faults are on the way" if scenario.faults else ""
     return completed(scenario, expectation)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     """Where the model does not know a setting, bytes that differ are wrong all the same."""
     why = not_judged(run.expectation)
     return "" if not why or _runs_with_other_bytes(run) else why
@@ -60,10 +66,11 @@ def _runs_with_other_bytes(run: CheckedRun) -> Finding | None:
     return None
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     if not_judged(run.expectation):
         finding = _runs_with_other_bytes(run)
-        return finding or found.unknown("no device got other bytes")
+        return finding or RULE.unknown("no device got other bytes")
     compared = 0
     for device in run.scenario.devices:
         finding = _bytes(run, device.id)
@@ -72,12 +79,12 @@ def judge(run: CheckedRun) -> Finding:
         word = _guests_word(run, device.id)
         if word is not None and _as_delivered(run, device.id) is None:
             said = word.args["devices"][device.id]
-            return found.violated(
+            return RULE.violated(
                 f"the guest found BAR 0 of {device.id} {said}", word, shape="bar-damaged"
             )
         compared += _is_compared(run, device.id)
     if run.multifd_devices and (reason := check(run).get(Assumption.DESTINATION_TRACE)):
-        return found.unknown(reason, devices_compared=compared)
+        return RULE.unknown(reason, devices_compared=compared)
     loads = 0
     for device_id in run.multifd_devices:
         finding = _order(run, device_id)
@@ -86,8 +93,8 @@ def judge(run: CheckedRun) -> Finding:
         loads += len(run.reception(device_id).starts)
     numbers = {"devices_compared": compared, "loads": loads}
     if compared < len(run.scenario.devices):
-        return found.unknown(shown.why_not_compared(run), **numbers)
-    return found.valid(
+        return RULE.unknown(shown.why_not_compared(run), **numbers)
+    return RULE.valid(
         "each buffer was loaded once, in order, and the bytes are those of the source", **numbers
     )
 
@@ -121,7 +128,7 @@ def _bytes(run: CheckedRun, device: str) -> Finding | None:
         differs = shown.difference(run, device)
         if differs is None:
             return None
-        return found.violated(differs.sentence, *differs[1:], shape="register-differs")
+        return RULE.violated(differs.sentence, *differs[1:], shape="register-differs")
     received = run.seen(device, "received", Side.DESTINATION)
     if delivered := _as_delivered(run, device):
         return _changed_bytes(device, delivered, received[-1])
@@ -132,7 +139,7 @@ def _bytes(run: CheckedRun, device: str) -> Finding | None:
         return None
     at = args["first_difference"]
     where = f", and they differ first at byte {at}" if at >= 0 else ""
-    return found.violated(
+    return RULE.violated(
         f"{device} received {args['bytes']} bytes of the {size} that the source device gave{where}",
         *sent[-1:],
         received[-1],
@@ -148,7 +155,7 @@ def _changed_bytes(device: str, delivered: Record, received: Record) -> Finding 
     )
     if ours == theirs:
         return None
-    return found.violated(
+    return RULE.violated(
         f"{device} received {theirs[0]} bytes, and they are not the {ours[0]} that were delivered",
         delivered,
         received,
@@ -177,36 +184,23 @@ def _order(run: CheckedRun, device: str) -> Finding | None:
         if problem:
             arrival = reception.incoming.get(record.args["idx"])
             other = arrival if problem.endswith("arrived") else last
-            return found.violated(
-                f"{device}: {problem}", other, record, shape="loaded-out-of-order"
-            )
+            return RULE.violated(f"{device}: {problem}", other, record, shape="loaded-out-of-order")
         last = record
     if not run.endings.is_completed:
         return None
     if queue.loading >= 0:
         begun = reception.starts[queue.loading]
-        return found.violated(
+        return RULE.violated(
             f"{device}: the load of packet {queue.loading} never ended",
             begun,
             shape="load-never-ended",
         )
     for idx in range(queue.next_idx, run.config_idx(device)):
         if idx in reception.incoming and idx not in empty:
-            return found.violated(
+            return RULE.violated(
                 f"{device}: packet {idx} arrived and was never loaded",
                 reception.incoming[idx],
                 run.endings.last_status(Side.DESTINATION),
                 shape="packet-never-loaded",
             )
     return None
-
-
-RULE = Rule(
-    id="ORD-1",
-    title="Buffers are loaded in index order, each once; the bytes arrive whole",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    asked_by=asked_by,
-    stands_alone=True,
-)

@@ -1,4 +1,4 @@
-"""ORD-2: a buffer is loaded as soon as it is next; no further packet has to wake the
+"""ORD-2: A buffer is loaded as soon as it is next; no further packet has to wake the
 load thread.
 
 Buffer k is next once it has arrived, the load of k - 1 has ended and the load thread
@@ -16,17 +16,23 @@ machine may have stood still.
 from bisect import bisect_right
 
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.rule import Rule, over_multifd
 from harness.check.run import INCOMING, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
-found = Findings("ORD-2")
+RULE = Rule(
+    id="ORD-2",
+    title="A buffer is loaded as soon as it is next",
+    skip_reason=over_multifd,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 GRACE_NS = 1_000_000_000
 WOKEN_NS = 20_000_000
 """A load that begins this soon after another packet's arrival was woken by it."""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     loads, longest = 0, 0
     for device in run.multifd_devices:
@@ -39,8 +45,8 @@ def judge(run: CheckedRun) -> Finding:
     if not loads and not all(
         run.trace(Side.DESTINATION, THREAD_START, device) for device in run.multifd_devices
     ):
-        return found.unknown("no load thread was seen", **numbers)
-    return found.valid("each buffer was loaded once it was next", **numbers)
+        return RULE.unknown("no load thread was seen", **numbers)
+    return RULE.valid("each buffer was loaded once it was next", **numbers)
 
 
 def _late(run: CheckedRun, device: str) -> tuple[Finding | None, int, int]:
@@ -62,7 +68,7 @@ def _late(run: CheckedRun, device: str) -> tuple[Finding | None, int, int]:
                 margin = GRACE_NS // 10
                 if is_woken and run.was_awake(start.t_ns - wait + margin, start.t_ns - margin):
                     return (
-                        found.violated(
+                        RULE.violated(
                             f"{device}: buffer {idx} was next for {wait / 1e9:.1f} s and was "
                             f"loaded only when packet {waker.args['idx']} came in",
                             arrival,
@@ -93,19 +99,10 @@ def _stalled(run: CheckedRun, device: str) -> Finding | None:
     waited = gave_up.t_ns - max(threads[0].t_ns, arrival.t_ns, before.t_ns if before else 0)
     if waited < GRACE_NS:
         return None
-    return found.violated(
+    return RULE.violated(
         f"{device}: buffer {idx} was next for {waited / 1e9:.1f} s and was never loaded",
         arrival,
         before,
         gave_up,
         shape="next-packet-not-loaded",
     )
-
-
-RULE = Rule(
-    id="ORD-2",
-    title="A buffer is loaded as soon as it is next",
-    asks=over_multifd,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-)

@@ -1,4 +1,4 @@
-"""ORD-3: while it waits the load thread sleeps; while it writes to a slow device, later
+"""ORD-3: While it waits the load thread sleeps; while it writes to a slow device, later
 packets are received all the same.
 
 Waiting.  The thread says once for each wake-up that it is starved, and each packet that
@@ -23,13 +23,18 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.rule import Rule, over_multifd
 from harness.check.run import INCOMING, STARVED, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.scenario import EmulatedDevice
 
-found = Findings("ORD-3")
+RULE = Rule(
+    id="ORD-3",
+    title="The load thread sleeps while it waits, and does not hold up receiving",
+    skip_reason=over_multifd,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 SLACK = 32
 SLOW_S = 0.02
 ENOUGH_LOADS, ENOUGH_NS, CAP_NS = 4, 1_000_000_000, 250_000_000
@@ -37,6 +42,7 @@ ENOUGH_LOADS, ENOUGH_NS, CAP_NS = 4, 1_000_000_000, 250_000_000
 stood still in one."""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     waits, proofs, asked = 0, 0, 0
     for device in run.multifd_devices:
@@ -53,14 +59,14 @@ def judge(run: CheckedRun) -> Finding:
             proofs += proof
     numbers = {"starved": waits, "slow_devices": asked, "received_while_writing": proofs}
     if asked and not proofs:
-        return found.unknown(
+        return RULE.unknown(
             "no load took long enough, with more packets outstanding than channels, to tell "
             "whether packets are received meanwhile",
             **numbers,
         )
     if not any(run.trace(Side.DESTINATION, THREAD_START, d) for d in run.multifd_devices):
-        return found.unknown("no load thread was seen", **numbers)
-    return found.valid(
+        return RULE.unknown("no load thread was seen", **numbers)
+    return RULE.valid(
         "the load thread slept while it waited"
         + (", and packets were received while it wrote" if asked else ""),
         **numbers,
@@ -83,7 +89,7 @@ def _busy(run: CheckedRun, device: str) -> tuple[Finding | None, int]:
         if len(mine) > allowed + came:
             lasted = (mine[-1].t_ns - mine[0].t_ns) / 1e9
             return (
-                found.violated(
+                RULE.violated(
                     f"{device}: the load thread woke up {len(mine)} times in {lasted:.3f} s "
                     f"while it waited for packet {idx}, and only {came} packets came in",
                     mine[0],
@@ -124,19 +130,10 @@ def _deaf(run: CheckedRun, spec: EmulatedDevice) -> Finding | int:
     is_enough = len(blocked) >= ENOUGH_LOADS and lasted >= ENOUGH_NS
     if proofs or not is_enough or len(blocked) < 0.8 * eligible:
         return proofs
-    return found.violated(
+    return RULE.violated(
         f"{spec.id}: in {len(blocked)} loads no channel received a second packet, and the "
         "next packets came in as soon as the load was over",
         *blocked[-1],
         shape="receiving-held-up",
         loads=len(blocked),
     )
-
-
-RULE = Rule(
-    id="ORD-3",
-    title="The load thread sleeps while it waits, and does not hold up receiving",
-    asks=over_multifd,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-)

@@ -1,4 +1,4 @@
-"""ORD-4: the configuration comes last, is loaded once after the last data, and restores
+"""ORD-4: The configuration comes last, is loaded once after the last data, and restores
 the config space.
 
 vfio_load_device_config_state_start and _end bracket its load on either path
@@ -18,15 +18,21 @@ from collections.abc import Sequence
 
 from harness.check.assumptions import Assumption
 from harness.check.endings import PEERS
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.scenario.action_plan import Execute, Storm
 
-found = Findings("ORD-4")
+RULE = Rule(
+    id="ORD-4",
+    title="The configuration comes last, is loaded once, and restores the config space",
+    skip_reason=completed,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     compared, changed = 0, 0
     for device in run.scenario.devices:
@@ -39,7 +45,7 @@ def judge(run: CheckedRun) -> Finding:
         pairs = [] if _is_reset_after(run) else [*_command(run, device.id), *_guest(run, device.id)]
         for what, shape, ours, theirs, source, destination in pairs:
             if ours != theirs:
-                return found.violated(
+                return RULE.violated(
                     f"{device.id}: {what} was {ours} at the source and is {theirs} at the "
                     "destination",
                     source,
@@ -50,10 +56,10 @@ def judge(run: CheckedRun) -> Finding:
     loads = sum(len(run.trace(Side.DESTINATION, CONFIG_END, d.id)) for d in run.devices)
     numbers = {"configurations_loaded": loads, "config_spaces_compared": compared}
     if loads < len(run.scenario.devices):
-        return found.unknown("not every configuration was loaded", **numbers)
+        return RULE.unknown("not every configuration was loaded", **numbers)
     if compared + changed < len(run.scenario.devices):
-        return found.unknown("not every config space was read on both sides", **numbers)
-    return found.valid(
+        return RULE.unknown("not every config space was read on both sides", **numbers)
+    return RULE.valid(
         "each configuration was loaded once, last, and the config spaces agree", **numbers
     )
 
@@ -72,14 +78,14 @@ def _loaded(run: CheckedRun, device: str) -> Finding | None:
     starts = run.trace(Side.DESTINATION, CONFIG_START, device)
     ends = run.trace(Side.DESTINATION, CONFIG_END, device)
     if len(starts) > 1 or len(ends) > 1:
-        return found.violated(
+        return RULE.violated(
             f"{device}: the configuration was loaded {max(len(starts), len(ends))} times",
             *starts[:2],
             *ends[:2],
             shape="configuration-loaded-twice",
         )
     if run.endings.is_completed and not (starts and ends):
-        return found.violated(
+        return RULE.violated(
             f"{device}: the destination completed, but the configuration was not loaded",
             *starts,
             run.endings.last_status(Side.DESTINATION),
@@ -96,7 +102,7 @@ def _last(run: CheckedRun, device: str) -> Finding | None:
         if record.name == CONFIG_START:
             is_begun = True
         elif is_begun and record.name in (LOAD_END, MAIN_DATA):
-            return found.violated(
+            return RULE.violated(
                 f"{device}: data was loaded after the configuration",
                 starts[0],
                 record,
@@ -105,7 +111,7 @@ def _last(run: CheckedRun, device: str) -> Finding | None:
     reception = run.reception(device)
     last = run.config_idx(device)
     if starts and device in run.multifd_devices and last in reception.starts:
-        return found.violated(
+        return RULE.violated(
             f"{device}: packet {last}, the last, was loaded as data, and the "
             "configuration came from nowhere",
             reception.starts[last],
@@ -185,12 +191,3 @@ def _before_quit(run: CheckedRun, records: Sequence[Record], side: Side) -> Reco
     quit_ns = run.endings.quit_ns(side)
     fitting = [record for record in records if quit_ns is None or record.t_ns < quit_ns]
     return fitting[-1] if fitting else None
-
-
-RULE = Rule(
-    id="ORD-4",
-    title="The configuration comes last, is loaded once, and restores the config space",
-    asks=completed,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-)

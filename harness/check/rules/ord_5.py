@@ -1,4 +1,4 @@
-"""ORD-5: sizes.  The packets that come in are exactly those into which the state is cut.
+"""ORD-5: Sizes.  The packets that come in are exactly those into which the state is cut.
 
 n data packets have the indices 0 to n - 1, and the configuration has n; no data at all
 makes the configuration packet 0.  How n is known: ``check.packets``.  That each index
@@ -8,22 +8,28 @@ relay, what came out of the source is counted: faults may cut it anew behind tha
 
 from harness.check.assumptions import Assumption
 from harness.check.packets import predict
-from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.rule import Rule, over_multifd
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
-found = Findings("ORD-5")
+RULE = Rule(
+    id="ORD-5",
+    title="The state is cut into the right packets, whatever its size",
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     known = [d for d in expectation.multifd_devices if d.total_bytes is not None]
     reason = over_multifd(scenario, expectation)
     return reason or ("" if known else "how much state there is, only the devices know")
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     packets: dict[str, int] = {}
     unpredicted = []
@@ -38,7 +44,7 @@ def judge(run: CheckedRun) -> Finding:
         highest = max(came, default=-1)
         n = prediction.packets
         if highest > n:
-            return found.violated(
+            return RULE.violated(
                 f"{device}: packet {highest} came in, but the state makes {n} data "
                 f"packets (by {prediction.source}) and the configuration is packet {n}",
                 came[highest],
@@ -47,7 +53,7 @@ def judge(run: CheckedRun) -> Finding:
             )
         missing = next((idx for idx in range(n + 1) if idx not in came), -1)
         if missing >= 0 and run.endings.is_completed:
-            return found.violated(
+            return RULE.violated(
                 f"{device}: the migration completed, but packet {missing} of {n + 1} "
                 f"(by {prediction.source}) never came in",
                 came.get(highest),
@@ -57,8 +63,8 @@ def judge(run: CheckedRun) -> Finding:
             )
         packets[device] = len(came)
     if unpredicted:
-        return found.unknown("; ".join(unpredicted), packets=packets)
-    return found.valid("the packets are those into which the state is cut", packets=packets)
+        return RULE.unknown("; ".join(unpredicted), packets=packets)
+    return RULE.valid("the packets are those into which the state is cut", packets=packets)
 
 
 def _came(run: CheckedRun, device: str) -> dict[int, Record]:
@@ -66,12 +72,3 @@ def _came(run: CheckedRun, device: str) -> dict[int, Record]:
     if wire := run.wire("packet_in", device):
         return {record.args["idx"]: record for record in wire}
     return run.reception(device).incoming
-
-
-RULE = Rule(
-    id="ORD-5",
-    title="The state is cut into the right packets, whatever its size",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-)

@@ -1,4 +1,4 @@
-"""ORD-6: several devices at once.  Each has its own indices, load thread and bytes.
+"""ORD-6: Several devices at once.  Each has its own indices, load thread and bytes.
 
 A device's own bytes are told apart by the seeds of the states, those of a kernel's device by
 what was written into its serial ports, by the harness or by a guest, whose pattern is another
@@ -9,22 +9,28 @@ the thread that was started for it.
 
 from harness.check import guest, shown
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import LOAD_START, STARVED, THREAD_END, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
-found = Findings("ORD-6")
+RULE = Rule(
+    id="ORD-6",
+    title="Several devices at once do not touch each other",
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if len(scenario.devices) < 2:
         return "one device only"
     return completed(scenario, expectation)
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     finding = _foreign_bytes(run) or _threads(run) or _gaps(run)
     if finding is not None:
@@ -37,10 +43,10 @@ def judge(run: CheckedRun) -> Finding:
     }
     numbers = {"devices_compared": received, "load_threads": len(threads)}
     if received < len(run.scenario.devices):
-        return found.unknown(shown.why_not_compared(run), **numbers)
+        return RULE.unknown(shown.why_not_compared(run), **numbers)
     if run.multifd_devices and not threads:
-        return found.unknown("no load thread was seen", **numbers)
-    return found.valid("each device has its own indices, load thread and bytes", **numbers)
+        return RULE.unknown("no load thread was seen", **numbers)
+    return RULE.valid("each device has its own indices, load thread and bytes", **numbers)
 
 
 def _is_told(run: CheckedRun, device: str) -> bool:
@@ -63,14 +69,14 @@ def _foreign_bytes(run: CheckedRun) -> Finding | None:
         for record in run.seen(device.id, "received", Side.DESTINATION)[-1:]:
             origins = sent.get(record.args["digest"], [])
             if origins and device.id not in [origin.device for origin in origins]:
-                return found.violated(
+                return RULE.violated(
                     f"{device.id} received the state of {origins[0].device}",
                     origins[0],
                     record,
                     shape="foreign-bytes",
                 )
         if theirs := shown.foreign(run, device.id):
-            return found.violated(
+            return RULE.violated(
                 f"{device.id} shows the state of {theirs[0].device}", *theirs, shape="foreign-bytes"
             )
     return None
@@ -88,7 +94,7 @@ def _threads(run: CheckedRun) -> Finding | None:
         for name in (LOAD_START, STARVED):
             for record in run.trace(Side.DESTINATION, name, device):
                 if record.tid not in (begun.tid, 0):
-                    return found.violated(
+                    return RULE.violated(
                         f"{device}: thread {record.tid} loads, but its load thread is {begun.tid}",
                         begun,
                         record,
@@ -98,7 +104,7 @@ def _threads(run: CheckedRun) -> Finding | None:
     for at, (since, until, begun) in enumerate(spans):
         for other_since, other_until, other in spans[:at]:
             if begun.tid == other.tid and since < other_until and other_since < until:
-                return found.violated(
+                return RULE.violated(
                     f"{other.device} and {begun.device} share the load thread {begun.tid}",
                     other,
                     begun,
@@ -114,18 +120,9 @@ def _gaps(run: CheckedRun) -> Finding | None:
         last = run.config_idx(device)
         idx = next((i for i in range(last) if i not in reception.incoming), -1)
         if last in reception.incoming and idx >= 0:
-            return found.violated(
+            return RULE.violated(
                 f"{device}: packet {idx} never came in, but packet {last} did",
                 reception.incoming[last],
                 shape="packet-never-came",
             )
     return None
-
-
-RULE = Rule(
-    id="ORD-6",
-    title="Several devices at once do not touch each other",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-)

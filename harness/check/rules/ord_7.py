@@ -1,4 +1,4 @@
-"""ORD-7: device state spreads over the channels when there are several.
+"""ORD-7: Device state spreads over the channels when there are several.
 
 QEMU gives each packet to the next channel that is idle (multifd_send() in
 migration/multifd.c), so a state of many packets reaches the destination on more than one.
@@ -10,18 +10,23 @@ record's channel is known by its thread, or on the wire, as the source sent it.
 from collections import Counter
 
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.rule import Rule, over_multifd
 from harness.check.run import INCOMING, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
-found = Findings("ORD-7")
+RULE = Rule(
+    id="ORD-7",
+    title="Device state spreads over the channels",
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 CERTAIN = 16
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if scenario.channels < 2:
         return "one channel only"
     many = [
@@ -33,6 +38,7 @@ def asks(scenario: Scenario, expectation: Expectation) -> str:
     return reason or ("" if many else f"no device with {2 * scenario.channels} packets or more")
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     spread: dict[str, dict[str, int]] = {}
     many = 2 * run.scenario.channels
@@ -44,16 +50,16 @@ def judge(run: CheckedRun) -> Finding:
         )
         channels = Counter(record.channel for record in incoming)
         if -1 in channels:
-            return found.unknown(f"{device.id}: the channel of a packet is not known")
+            return RULE.unknown(f"{device.id}: the channel of a packet is not known")
         if not channels:
-            return found.unknown(f"{device.id}: no packet came in")
+            return RULE.unknown(f"{device.id}: no packet came in")
         if len(channels) == 1 and len(incoming) < max(CERTAIN, 2 * many):
-            return found.unknown(
+            return RULE.unknown(
                 f"{device.id}: all {len(incoming)} packets came in on one channel, too few to "
                 "tell that the others were idle"
             )
         if len(channels) == 1:
-            return found.violated(
+            return RULE.violated(
                 f"{device.id}: all {len(incoming)} packets came in on channel "
                 f"{incoming[0].channel}, of {run.scenario.channels} channels",
                 incoming[0],
@@ -61,13 +67,4 @@ def judge(run: CheckedRun) -> Finding:
                 shape="one-channel-only",
             )
         spread[device.id] = {str(channel): count for channel, count in sorted(channels.items())}
-    return found.valid("device state came in on several channels", packets_by_channel=spread)
-
-
-RULE = Rule(
-    id="ORD-7",
-    title="Device state spreads over the channels",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-)
+    return RULE.valid("device state came in on several channels", packets_by_channel=spread)

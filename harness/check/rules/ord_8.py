@@ -1,4 +1,4 @@
-"""ORD-8: a device that accepts only part of a write gets the rest.
+"""ORD-8: A device that accepts only part of a write gets the rest.
 
 Asked when the scenario cuts writes short.  The device's own ``write`` records are judged:
 after a write of which it took less than was offered, the next one offers the rest, from
@@ -6,23 +6,27 @@ where the device left off (vfio_load_state_buffer_write() in hw/vfio/migration-m
 qemu_file_get_to_fd() in migration/qemu-file.c for the main channel).
 """
 
-from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
-found = Findings("ORD-8")
+RULE = Rule(
+    id="ORD-8",
+    title="A device that accepts part of a write gets the rest",
+)
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not any(device.load.write_sizes for device in scenario.emulated):
         return "no destination device cuts a write short"
     return completed(scenario, expectation)
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     short = taken = 0
     for device in run.scenario.emulated:
@@ -33,7 +37,7 @@ def judge(run: CheckedRun) -> Finding:
         for record in run.seen(device.id, "write", Side.DESTINATION):
             args = record.args
             if args["offset"] != position:
-                return found.violated(
+                return RULE.violated(
                     f"{device.id}: a write at byte {args['offset']}, but the device had taken "
                     f"{position} bytes",
                     cut,
@@ -42,7 +46,7 @@ def judge(run: CheckedRun) -> Finding:
                 )
             if cut is not None and args["asked"] != cut.args["asked"] - cut.args["got"]:
                 rest = cut.args["asked"] - cut.args["got"]
-                return found.violated(
+                return RULE.violated(
                     f"{device.id}: the device left {rest} bytes of a write at byte "
                     f"{cut.args['offset']}, and was offered {args['asked']} next",
                     cut,
@@ -54,7 +58,7 @@ def judge(run: CheckedRun) -> Finding:
             short += cut is not None
         taken += position
         if cut is not None and run.endings.is_completed:
-            return found.violated(
+            return RULE.violated(
                 f"{device.id}: the migration completed, but the device was never offered the "
                 f"rest of its last write",
                 cut,
@@ -63,14 +67,5 @@ def judge(run: CheckedRun) -> Finding:
             )
     numbers = {"short_writes": short, "bytes_taken": taken}
     if not short:
-        return found.unknown("no write was cut short, or the writes were not recorded", **numbers)
-    return found.valid("each short write was followed by the rest", **numbers)
-
-
-RULE = Rule(
-    id="ORD-8",
-    title="A device that accepts part of a write gets the rest",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-)
+        return RULE.unknown("no write was cut short, or the writes were not recorded", **numbers)
+    return RULE.valid("each short write was followed by the rest", **numbers)

@@ -1,4 +1,4 @@
-"""REF-11: every error of a refusal names the device that it concerns.
+"""REF-11: Every error of a refusal names the device that it concerns.
 
 The device's name is the one of its trace events (vbasedev->name), or its id.  A damaged
 channel and an unknown idstr concern no device.
@@ -10,7 +10,7 @@ in warnings at start-up, too.
 from harness.check import refusal, words
 from harness.check.assumptions import Assumption
 from harness.check.delivered import LIMIT, seen_end
-from harness.check.rule import Findings, Rule, with_faults
+from harness.check.rule import Rule, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Side
@@ -18,10 +18,15 @@ from harness.model.expectation import Expectation
 from harness.model.prediction import Outcome
 from harness.scenario import Scenario
 
-found = Findings("REF-11")
+RULE = Rule(
+    id="REF-11",
+    title="Every error of a refusal names the device",
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     if seen_end(run) is not Outcome.REFUSED:
         return "the destination refused nothing"
     possible = run.prediction.reasons if run.prediction else ()
@@ -32,22 +37,23 @@ def asked_by(run: CheckedRun) -> str:
     return ""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     possible = run.prediction.reasons if run.prediction else ()
     devices = sorted({reason.device for reason in possible})
     names = {name for device in devices for name in _names(run, device)}
     said = refusal.errors(run)
     if not said.certain:
-        return found.unknown("the destination failed, and no error tells why")
+        return RULE.unknown("the destination failed, and no error tells why")
     for _, text in said.certain:
         if words.is_named(text, names):
-            return found.valid("the error names the device", said=text)
+            return RULE.valid("the error names the device", said=text)
     if any(words.is_named(text, names) for _, text in said.possible):
-        return found.unknown("nothing tells when the destination named the device")
+        return RULE.unknown("nothing tells when the destination named the device")
     if not any(_traced(run, device) for device in devices):
-        return found.unknown("by which name the destination knows the device was not seen")
+        return RULE.unknown("by which name the destination knows the device was not seen")
     record, text = said.certain[-1]
-    return found.violated(
+    return RULE.violated(
         f'the error must name {" or ".join(devices)}: "{text}"',
         record,
         refusal.packet_of(run, possible[0]),
@@ -65,18 +71,8 @@ def _traced(run: CheckedRun, device: str) -> set[str]:
     return {str(record.args["name"]) for record in records if "name" in record.args}
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if any(LIMIT in device.properties for device in scenario.devices):
         return ""  # a slow device may meet it
     return with_faults(scenario, expectation)
-
-
-RULE = Rule(
-    id="REF-11",
-    title="Every error of a refusal names the device",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)

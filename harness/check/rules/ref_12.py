@@ -8,7 +8,7 @@ are queued in any case does the run ask, or where the destination says that it w
 from harness.check import refusal
 from harness.check.assumptions import Assumption
 from harness.check.delivered import EXCEEDED, LIMIT, may_exceed, seen_end
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Rule
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
@@ -16,10 +16,15 @@ from harness.model.expectation import Ending, Expectation
 from harness.model.prediction import Outcome
 from harness.scenario import Scenario
 
-found = Findings("REF-12")
+RULE = Rule(
+    id="REF-12",
+    title="The limit of queued bytes is kept, and below it has no effect",
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not any(LIMIT in device.properties for device in scenario.devices):
         return "no device has a limit of queued bytes"
     if expectation.ending in (Ending.BLOCKED, Ending.LAUNCH_REFUSED, Ending.REFUSED_AT_SETUP):
@@ -27,25 +32,27 @@ def asks(scenario: Scenario, expectation: Expectation) -> str:
     return "" if expectation.multifd_devices else "no device's state goes over multifd"
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     if run.prediction is None:
         return _asked_without_faults(run)
-    return refusal.asked_by("REF-12")(run) if refusal.reasons(run, "REF-12") else ""
+    return refusal.skip_reason_of(run, "REF-12") if refusal.reasons(run, "REF-12") else ""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     if refusal.reasons(run, "REF-12"):
-        return refusal.judge(run, found, "REF-12")
+        return refusal.judge(run, RULE)
     said = _exceeded(run)
     if said is not None:
-        return found.violated(
+        return RULE.violated(
             "no device can have more bytes queued than its limit, but the destination says so",
             said,
             shape="refused-below-limit",
         )
     if seen_end(run) is Outcome.COMPLETED:
-        return found.valid("a limit that was not reached had no effect")
-    return found.unknown("the migration did not complete, for another reason")
+        return RULE.valid("a limit that was not reached had no effect")
+    return RULE.unknown("the migration did not complete, for another reason")
 
 
 def _asked_without_faults(run: CheckedRun) -> str:
@@ -67,14 +74,3 @@ def _asked_without_faults(run: CheckedRun) -> str:
 def _exceeded(run: CheckedRun) -> Record | None:
     said = run.endings.texts(Side.DESTINATION)
     return next((record for record, text in said if EXCEEDED in text), None)
-
-
-RULE = Rule(
-    id="REF-12",
-    title="The limit of queued bytes is kept, and below it has no effect",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)

@@ -1,4 +1,4 @@
-"""REF-6: an index far beyond what the state needs is refused, or costs bounded memory.
+"""REF-6: An index far beyond what the state needs is refused, or costs bounded memory.
 
 What far is: ``model.delivery.FAR``.  Bounded is the destination's high-water mark of resident
 memory below its RAM, twice the state and SPARE_MIB.  A destination that runs out of memory
@@ -8,28 +8,35 @@ dies of a signal.
 from harness.check import refusal
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
-from harness.check.rule import Findings, Rule, with_faults
+from harness.check.rule import Rule, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Side
 from harness.model.prediction import Outcome
 from harness.scenario import MIB
 
-found = Findings("REF-6")
+RULE = Rule(
+    id="REF-6",
+    title="An index far beyond the state is refused, or costs bounded memory",
+    skip_reason=with_faults,
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 SPARE_MIB = 512
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     return "" if refusal.reasons(run, "REF-6") else "no index far beyond the state was delivered"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     reason = refusal.reasons(run, "REF-6")[0]
     packet, what = refusal.packet_of(run, reason), refusal.describe(reason)
     end = run.endings.crash(Side.DESTINATION)
     if end is not None and end.args["signal"]:
         signal = end.args["signal"]
-        return found.violated(
+        return RULE.violated(
             f"{what}: the destination QEMU ended by signal {signal}",
             packet,
             end,
@@ -39,7 +46,7 @@ def judge(run: CheckedRun) -> Finding:
     limit_kib = (run.scenario.ram_mib + SPARE_MIB) * 1024 + 2 * run.scenario.state_size // 1024
     used = max(memory, key=lambda record: int(record.args["hwm_kib"]), default=None)
     if used is not None and used.args["hwm_kib"] > limit_kib:
-        return found.violated(
+        return RULE.violated(
             f"{what}: the destination used {used.args['hwm_kib'] // 1024} MiB, more than "
             f"{limit_kib * 1024 // MIB}",
             packet,
@@ -47,18 +54,7 @@ def judge(run: CheckedRun) -> Finding:
             shape="memory-unbounded",
         )
     if seen_end(run) is Outcome.REFUSED:
-        return refusal.judge(run, found, "REF-6")
+        return refusal.judge(run, RULE)
     if used is None:
-        return found.unknown("the destination's memory was not measured")
-    return found.valid(f"{what}: its memory is bounded", hwm_kib=used.args["hwm_kib"])
-
-
-RULE = Rule(
-    id="REF-6",
-    title="An index far beyond the state is refused, or costs bounded memory",
-    asks=with_faults,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-    asked_by=asked_by,
-)
+        return RULE.unknown("the destination's memory was not measured")
+    return RULE.valid(f"{what}: its memory is bounded", hwm_kib=used.args["hwm_kib"])

@@ -1,4 +1,4 @@
-"""RUN: the run itself ended as a right QEMU ends it, without a crash or a hang.
+"""RUN: The run itself ended as a right QEMU ends it, without a crash or a hang.
 
 Not a requirement of the list: it catches what breaks all of them at once.  A migration
 that must not complete is judged by the rules of its refusal; here it only must have
@@ -19,7 +19,7 @@ from harness.check import convergence, guest, hang, interruption, planned, sanit
 from harness.check.assumptions import Assumption
 from harness.check.delivered import seen_end
 from harness.check.endings import PEERS
-from harness.check.rule import Findings, Rule, not_judged
+from harness.check.rule import Rule, not_judged
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.check.verdict import Outcome as Judged
@@ -27,7 +27,13 @@ from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
 from harness.model.prediction import Outcome
 
-found = Findings("RUN")
+RULE = Rule(
+    id="RUN",
+    title="The run ends as it must, without a crash or a hang",
+    needs=(),
+    trusts=(Assumption.COMPLETE, Assumption.ENDINGS_KNOWN),
+    stands_alone=True,
+)
 _KILLED = 9
 _NOTICED = 4
 """Records of a reset that QEMU came upon (interruption.reset_in_transfer)."""
@@ -36,6 +42,7 @@ _NOT_STARTED = ("finish-migrate", "inmigrate", "paused", "postmigrate", "prelaun
 """States of a VM (``RunState`` in qapi/run-state.json) that no guest brings itself into."""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     numbers = _numbers(run)
     reports, leaks_in_use = sanitizer.reports(run)
@@ -43,7 +50,7 @@ def judge(run: CheckedRun) -> Finding:
     if reports:
         worst = reports[0]
         numbers["sanitizer_reports"] = len(reports)
-        return found.violated(worst.sentence, *worst.lines, shape=sanitizer.SHAPE, **numbers)
+        return RULE.violated(worst.sentence, *worst.lines, shape=sanitizer.SHAPE, **numbers)
     is_judged = run.expectation.ending is not Ending.NOT_JUDGED
     missed, hung = planned.missed(run), _hung(run) if is_judged else None
     excuse = planned.excuse(run) if hung is not None else ""
@@ -59,16 +66,16 @@ def judge(run: CheckedRun) -> Finding:
     if violation is not None:
         sentence, shape, *evidence = violation
         sentence = f"{sentence}; {missed}" if missed else sentence
-        return found.violated(str(sentence), *_records(evidence), shape=str(shape), **numbers)
+        return RULE.violated(str(sentence), *_records(evidence), shape=str(shape), **numbers)
     if not is_judged:
         seen = f"{missed}; {_seen(run)}" if missed else _seen(run)
-        return found.unknown(f"{not_judged(run.expectation)}; {seen}", **numbers)
+        return RULE.unknown(f"{not_judged(run.expectation)}; {seen}", **numbers)
     if hung is not None:
-        return found.unknown(f"{hung[0]}; {excuse}", **numbers)
+        return RULE.unknown(f"{hung[0]}; {excuse}", **numbers)
     finding = _ended(run, numbers)
     if missed and finding.outcome is not Judged.VIOLATED:
         known = f"; {finding.sentence}" if finding.outcome is Judged.UNKNOWN else ""
-        return found.unknown(f"{missed}{known}", **numbers)
+        return RULE.unknown(f"{missed}{known}", **numbers)
     return finding
 
 
@@ -91,7 +98,7 @@ def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     if run.expectation.ending is Ending.LAUNCH_REFUSED:
         return _not_launched(run)
     if any(record is None for record in run.endings.launched.values()):
-        return found.unknown("not both QEMUs were started", **numbers)
+        return RULE.unknown("not both QEMUs were started", **numbers)
     if (finding := _refused_set_up(run, numbers)) is not None:
         return finding
     if run.expectation.ending is Ending.COMPLETED:
@@ -101,7 +108,7 @@ def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     if run.expectation.ending is Ending.STOPPED:
         if (reset := interruption.reset_in_transfer(run)) is not None:
             return _after_reset(run, *reset, numbers)
-        return found.valid("neither QEMU crashed; see LIF-3 or LIF-4", **numbers)
+        return RULE.valid("neither QEMU crashed; see LIF-3 or LIF-4", **numbers)
     if run.expectation.ending in (Ending.WAITING, Ending.OPEN):
         return _waiting(run, numbers)
     return _failed(run, numbers)
@@ -112,9 +119,9 @@ def _not_converged(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     over = convergence.not_converged(run)
     standing = convergence.standing(run, over) if over else None
     if standing is None or standing.pending <= standing.allowed:
-        return found.unknown("the source was in pre-copy when its time was over", **numbers)
+        return RULE.unknown("the source was in pre-copy when its time was over", **numbers)
     words = f"did not converge: {standing.words}"
-    return found.valid(f"pre-copy {words}", **{"pre-copy": words}, **numbers)
+    return RULE.valid(f"pre-copy {words}", **{"pre-copy": words}, **numbers)
 
 
 def _after_reset(
@@ -123,14 +130,14 @@ def _after_reset(
     """The rest of the state cannot be had any more: the migration fails, the source runs on."""
     told = run.endings.status(Side.SOURCE)
     if told not in ("failed", "cancelled"):
-        return found.unknown(f"{what}, and the source says {told or 'nothing'}", **numbers)
+        return RULE.unknown(f"{what}, and the source says {told or 'nothing'}", **numbers)
     lost = interruption.lost(run)
     if lost is not None:
-        return found.violated(
+        return RULE.violated(
             f"{what}, and {lost[0]}", *records, *lost[1], shape="lost-after-reset", **numbers
         )
     if run.endings.status(Side.DESTINATION) == "completed":
-        return found.violated(
+        return RULE.violated(
             f"{what}, and the source says {told}, but the destination completed",
             *records,
             run.endings.last_status(Side.DESTINATION),
@@ -138,26 +145,26 @@ def _after_reset(
             **numbers,
         )
     if interruption.running(run, Side.SOURCE) is None:
-        return found.unknown(f"{what}; whether the source runs on was not asked", **numbers)
+        return RULE.unknown(f"{what}; whether the source runs on was not asked", **numbers)
     if len(records) < _NOTICED:
-        return found.unknown(
+        return RULE.unknown(
             f"{what}; whether the migration {told} for that was not seen", **numbers
         )
     sentence = f"{what}, which ends its transfer: the migration {told}, and the source runs on"
-    return found.valid(sentence, cause=what, **numbers)
+    return RULE.valid(sentence, cause=what, **numbers)
 
 
 def _waiting(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     """The destination must wait; or (OPEN) must not end in the way that it did."""
     seen = seen_end(run)
     if seen is None:
-        return found.unknown("nothing tells how the destination ended", **numbers)
+        return RULE.unknown("nothing tells how the destination ended", **numbers)
     if seen is Outcome.WAITING:
-        return found.valid("the destination waited for what was not delivered", **numbers)
+        return RULE.valid("the destination waited for what was not delivered", **numbers)
     must = " or ".join(sorted(run.prediction.allowed)) if run.prediction else ""
     cause = _cause(run, Side.DESTINATION)
     why = f": {cause[1]}" if cause and seen is Outcome.REFUSED else ""
-    return found.violated(
+    return RULE.violated(
         f"the destination must be {must}, but it is {seen}{why}",
         run.endings.last_status(Side.DESTINATION) or run.endings.exited[Side.DESTINATION],
         cause[0] if cause else None,
@@ -174,14 +181,14 @@ def _refused_set_up(run: CheckedRun, numbers: dict[str, Any]) -> Finding | None:
         return None  # _refused() knows whether the words are right
     for side in PEERS:
         if (record := set_up.refused(run, side, *set_up.SETTINGS)) is not None:
-            return found.violated(
+            return RULE.violated(
                 f"the settings must be accepted, but {set_up.words(record)}",
                 record,
                 shape="settings-refused",
                 **numbers,
             )
         if (record := set_up.refused(run, side, set_up.CREDENTIALS)) is not None:
-            return found.unknown(set_up.words(record), **numbers)
+            return RULE.unknown(set_up.words(record), **numbers)
     return None
 
 
@@ -194,7 +201,7 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
             cause, other = _cause(run, side), _other_cause(run, side)
             why = f": {cause[1]}" if cause else ""
             why += f"; the destination says: {other[1]}" if other else ""
-            return found.violated(
+            return RULE.violated(
                 f"the migration must complete, but the {side} says "
                 f"{status or 'that it refuses'}{why}",
                 record,
@@ -205,16 +212,14 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
                 **numbers,
             )
     if not endings.is_completed:
-        return found.unknown("there is no record of how the migration ended", **numbers)
+        return RULE.unknown("there is no record of how the migration ended", **numbers)
     if any(endings.exited[side] is None for side in PEERS):
-        return found.unknown("there is no record of how both QEMUs ended", **numbers)
+        return RULE.unknown("there is no record of how both QEMUs ended", **numbers)
     is_paused = interruption.is_seen_paused(run, Side.DESTINATION)
     if run.scenario.guest is not None and not (is_paused or guest.rounds(run, Side.DESTINATION)):
-        return found.unknown("the guest said nothing at the destination", **numbers)
+        return RULE.unknown("the guest said nothing at the destination", **numbers)
     paused = "; the guest arrived paused" if is_paused else ""
-    return found.valid(
-        f"both sides completed, and both QEMUs ended when told to{paused}", **numbers
-    )
+    return RULE.valid(f"both sides completed, and both QEMUs ended when told to{paused}", **numbers)
 
 
 def _cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
@@ -239,7 +244,7 @@ def _other_cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
 def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     endings, must = run.endings, run.expectation.ending
     if endings.status(Side.DESTINATION) == "completed":
-        return found.violated(
+        return RULE.violated(
             f"the migration must not complete ({must}), but the destination says that it did",
             endings.last_status(Side.DESTINATION),
             shape="completed",
@@ -250,22 +255,22 @@ def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     said = [record for record, text in endings.texts(None) if text]
     failed = [side for side in PEERS if endings.status(side) in ("failed", "cancelled")]
     if not said and not failed:
-        return found.unknown(
+        return RULE.unknown(
             f"the migration must not complete ({must}), and nothing tells how it ended", **numbers
         )
-    return found.valid("the migration did not complete, and neither QEMU was lost", **numbers)
+    return RULE.valid("the migration did not complete, and neither QEMU was lost", **numbers)
 
 
 def _refused(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     """The migration must be refused for a reason that the model knows."""
     must = run.expectation
     if (said := set_up.reason(run)) is not None:
-        return found.valid(f"{must.ending}, with its reason", said=said[1], **numbers)
+        return RULE.valid(f"{must.ending}, with its reason", said=said[1], **numbers)
     cause = next((cause for side in PEERS if (cause := _cause(run, side))), None)
     if cause is None:
-        return found.unknown(f"it must be refused ({must.reason}), and nothing tells how it ended",
+        return RULE.unknown(f"it must be refused ({must.reason}), and nothing tells how it ended",
                              **numbers)  # fmt: skip
-    return found.unknown(
+    return RULE.unknown(
         f'it must be refused ({must.reason}), and was with other words: "{cause[1]}"', **numbers
     )
 
@@ -273,11 +278,11 @@ def _refused(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
 def _not_launched(run: CheckedRun) -> Finding:
     refused = next((r for r in run.endings.exited.values() if r and r.args["status"] > 0), None)
     if refused is None:
-        return found.unknown("there is no record of a QEMU that refused to start")
+        return RULE.unknown("there is no record of a QEMU that refused to start")
     if set_up.reason(run) is None:
         said = [text for _, text in run.endings.texts(None) if text]
-        return found.unknown(f"QEMU refused to start, with other words: {said[-1] if said else ''}")
-    return found.valid("QEMU refused to start", status=refused.args["status"])
+        return RULE.unknown(f"QEMU refused to start, with other words: {said[-1] if said else ''}")
+    return RULE.valid("QEMU refused to start", status=refused.args["status"])
 
 
 def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
@@ -452,14 +457,3 @@ def _numbers(run: CheckedRun) -> dict[str, Any]:
 
 def _records(found_evidence: list[object]) -> list[Record]:
     return [record for record in found_evidence if isinstance(record, Record)]
-
-
-RULE = Rule(
-    id="RUN",
-    title="The run ends as it must, without a crash or a hang",
-    asks=lambda _scenario, _expectation: "",
-    judge=judge,
-    needs=(),
-    stands_alone=True,
-    trusts=(Assumption.COMPLETE, Assumption.ENDINGS_KNOWN),
-)

@@ -19,14 +19,18 @@ import re
 
 from harness.check.assumptions import Assumption
 from harness.check.refusal import lost
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Rule
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending, Expectation, has_multifd
 from harness.scenario import Scenario
 
-found = Findings("SET-5")
+RULE = Rule(
+    id="SET-5",
+    title="TLS secures every channel, and refuses what does not fit",
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 INCOMING_CHANNEL = "migration_set_incoming_channel"
 OUTGOING_CHANNELS = ("migration_set_outgoing_channel", "multifd_set_outgoing_channel")
 CHANNEL_TYPE = "qio-channel-tls"
@@ -40,7 +44,8 @@ _ABOUT_TLS = ("tls", "certificate")
 may say no more than that its connection was reset."""
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not scenario.has_tls:
         return "no TLS"
     if expectation.ending in (Ending.COMPLETED, Ending.HANDSHAKE_REFUSED):
@@ -48,11 +53,12 @@ def asks(scenario: Scenario, expectation: Expectation) -> str:
     return f"the migration does not get that far, or need not complete: {expectation.ending}"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     if run.scenario.tls_mismatch is not None:
         return _refused(run)
     if not run.endings.is_completed:
-        return found.unknown("the migration did not complete")
+        return RULE.unknown("the migration did not complete")
     return _on_all_channels(run)
 
 
@@ -61,7 +67,7 @@ def _on_all_channels(run: CheckedRun) -> Finding:
     opened = run.wire("channel_opened")
     plain = [record for record in opened if record.args["kind"] != "tls"]
     if plain:
-        return found.violated(
+        return RULE.violated(
             f"{len(plain)} of {len(opened)} connections began without TLS",
             *plain[:4],
             shape="connection-without-tls",
@@ -74,7 +80,7 @@ def _on_all_channels(run: CheckedRun) -> Finding:
         secured = [record for record in told if record.args["ioctype"] == CHANNEL_TYPE]
         seen[f"the {side}'s trace"] = len(secured)
         if len(secured) < must:
-            return found.violated(
+            return RULE.violated(
                 f"the {side} completed with {len(secured)} of {must} channels over TLS",
                 *[record for record in told if record not in secured][:4],
                 run.endings.last_status(side),
@@ -82,7 +88,7 @@ def _on_all_channels(run: CheckedRun) -> Finding:
             )
     for record, text in (*run.endings.warnings(Side.SOURCE), *run.endings.texts(Side.SOURCE)):
         if warning := _NOT_TERMINATED.search(text):
-            return found.violated(
+            return RULE.violated(
                 "the migration completed, but the source could not terminate TLS on its channels: "
                 + warning[0],
                 *run.trace(Side.SOURCE, _BYE_FAILED)[:3],
@@ -96,42 +102,32 @@ def _on_all_channels(run: CheckedRun) -> Finding:
         "not_terminated": len(run.trace(Side.SOURCE, _BYE_FAILED)),
     }
     if not whole:
-        return found.unknown("neither relay nor trace tells of all channels", **numbers)
-    return found.valid("every channel was TLS", **numbers)
+        return RULE.unknown("neither relay nor trace tells of all channels", **numbers)
+    return RULE.valid("every channel was TLS", **numbers)
 
 
 def _refused(run: CheckedRun) -> Finding:
     what, endings = f"tls_mismatch={run.scenario.tls_mismatch}", run.endings
     for side in (Side.DESTINATION, Side.SOURCE):
         if endings.status(side) == "completed":
-            return found.violated(
+            return RULE.violated(
                 f"{what}: it must be refused, but the {side} completed",
                 endings.last_status(side),
                 shape="accepted",
             )
     waited = endings.deadline or next(iter(endings.hung), None)
     if waited is not None:
-        return found.violated(f"{what}: it must be refused within seconds, but nothing ended",
+        return RULE.violated(f"{what}: it must be refused within seconds, but nothing ended",
                               waited, shape="neither-side-ended")  # fmt: skip
     gone: Record | None = endings.crash(Side.SOURCE) or lost(run)
     if gone is not None:
-        return found.violated(
+        return RULE.violated(
             f"{what}: it was refused, but the source is lost", gone, shape="source-lost"
         )
     texts = [text for _, text in endings.texts(None) if text]
     if endings.status(Side.SOURCE) != "failed" or not texts:
-        return found.unknown(f"{what}: nothing tells that the source failed, and why")
+        return RULE.unknown(f"{what}: nothing tells that the source failed, and why")
     said = [text for text in texts if any(word in text.lower() for word in _ABOUT_TLS)]
     if not said:
-        return found.unknown(f'{what}: it failed, with words about something else: "{texts[-1]}"')
-    return found.valid(f"{what}: it was refused, and the source kept its VM", said=said[-1])
-
-
-RULE = Rule(
-    id="SET-5",
-    title="TLS secures every channel, and refuses what does not fit",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-)
+        return RULE.unknown(f'{what}: it failed, with words about something else: "{texts[-1]}"')
+    return RULE.valid(f"{what}: it was refused, and the source kept its VM", said=said[-1])

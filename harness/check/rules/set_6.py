@@ -1,4 +1,4 @@
-"""SET-6: source and destination of different versions, with a machine type that both know.
+"""SET-6: Source and destination of different versions, with a machine type that both know.
 
 Both sides complete, and each device holds the source's bytes (where faults were on the
 way, ORD-1 knows which bytes it must hold).  Asked of a run whose
@@ -9,17 +9,21 @@ builds are of different versions and had the same versioned machine type: ``q35`
 from collections.abc import Sequence
 
 from harness.check import interruption
-from harness.check.assumptions import Assumption
 from harness.check.endings import PEERS
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
-found = Findings("SET-6")
+RULE = Rule(
+    id="SET-6",
+    title="Versions that differ migrate to each other, both ways",
+    skip_reason=completed,
+)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     source, destination = run.manifest.source, run.manifest.destination
     if source.version == destination.version:
         return "source and destination are of one version"
@@ -28,6 +32,7 @@ def asked_by(run: CheckedRun) -> str:
     return ""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     source, destination = run.manifest.source, run.manifest.destination
     numbers = {"source": _version(source.version), "destination": _version(destination.version)}
@@ -36,7 +41,7 @@ def judge(run: CheckedRun) -> Finding:
         status, ended = run.endings.status(side), run.endings.crash(side)
         if status in ("failed", "cancelled") or (ended is not None and status != "completed"):
             reason, evidence = _reason(run)
-            return found.violated(
+            return RULE.violated(
                 f"the migration {pair} failed at the {side}{reason}",
                 *evidence,
                 ended or run.endings.last_status(side),
@@ -44,17 +49,17 @@ def judge(run: CheckedRun) -> Finding:
                 **numbers,
             )
     if any(run.endings.status(side) != "completed" for side in PEERS):
-        return found.unknown(f"the migration {pair} did not come to an end", **numbers)
+        return RULE.unknown(f"the migration {pair} did not come to an end", **numbers)
     if run.prediction is not None:
-        return found.valid(f"the migration {pair} completed", **numbers)
+        return RULE.valid(f"the migration {pair} completed", **numbers)
     wrong = interruption.damaged(run)
     if wrong is not None:
         if not wrong[1]:
-            return found.unknown(wrong[0], **numbers)
-        return found.violated(
+            return RULE.unknown(wrong[0], **numbers)
+        return RULE.violated(
             f"after the migration {pair} {wrong[0]}", *wrong[1], shape="bytes-differ", **numbers
         )
-    return found.valid(f"the migration {pair} completed, and the state is whole", **numbers)
+    return RULE.valid(f"the migration {pair} completed, and the state is whole", **numbers)
 
 
 def _version(version: Sequence[int]) -> str:
@@ -67,13 +72,3 @@ def _reason(run: CheckedRun) -> tuple[str, list[Record]]:
         for record, text in run.endings.texts(side):
             return f": {text}", [record]
     return "", []
-
-
-RULE = Rule(
-    id="SET-6",
-    title="Versions that differ migrate to each other, both ways",
-    asks=completed,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-    asked_by=asked_by,
-)

@@ -1,4 +1,4 @@
-"""SET-7: with x-migration-load-config-after-iter the configuration waits for the main channel.
+"""SET-7: With x-migration-load-config-after-iter the configuration waits for the main channel.
 
 With it, a device's configuration is loaded only once the state that other devices send while
 the guest runs has been loaded from the main channel; without it, as soon as it is next.  Both
@@ -9,29 +9,36 @@ the load thread wake late.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
 """
 
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.rule import Rule, over_multifd
 from harness.check.run import CONFIG_START, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Side
 from harness.model.expectation import Expectation
 from harness.scenario import Device, Scenario
 
-found = Findings("SET-7")
+RULE = Rule(
+    id="SET-7",
+    title="With x-migration-load-config-after-iter the configuration waits",
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 SOON_NS = 200_000_000
 PROPERTY = "x-migration-load-config-after-iter"
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not any(PROPERTY in device.properties for device in scenario.devices):
         return f"{PROPERTY} is not given"
     return over_multifd(scenario, expectation)
 
 
-def asked_by(run: CheckedRun) -> str:
+@RULE.skips_run
+def skip_reason_of(run: CheckedRun) -> str:
     is_seen = run.wire("main_stalled") and run.wire("main_resumed")
     return "" if is_seen else "the main channel was not stalled: nothing had to be waited for"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     resumed = run.wire("main_resumed")[-1]
     waited = {}
@@ -41,15 +48,15 @@ def judge(run: CheckedRun) -> Finding:
         begun = run.trace(Side.DESTINATION, THREAD_START, device.id)
         loaded = run.trace(Side.DESTINATION, CONFIG_START, device.id)
         if not begun or begun[0].t_ns > resumed.t_ns or not loaded:
-            return found.unknown(f"{device.id} was not loaded while the main channel stood still")
+            return RULE.unknown(f"{device.id} was not loaded while the main channel stood still")
         waited[device.id] = loaded[0].t_ns > resumed.t_ns
         must = must_wait(device)
         if waited[device.id] and not must:
             if _next_since(run, device.id) + SOON_NS > resumed.t_ns:
-                return found.unknown(
+                return RULE.unknown(
                     f"{device.id}'s configuration was next too late: the main channel went on"
                 )
-            return found.violated(
+            return RULE.violated(
                 f"{device.id}: {PROPERTY} is off, but its configuration waited for the main "
                 "channel",
                 resumed,
@@ -57,14 +64,14 @@ def judge(run: CheckedRun) -> Finding:
                 shape="configuration-waited",
             )
         if must and not waited[device.id]:
-            return found.violated(
+            return RULE.violated(
                 f"{device.id}: {PROPERTY} is on, but its configuration did not wait for the main "
                 "channel",
                 loaded[0],
                 resumed,
                 shape="configuration-did-not-wait",
             )
-    return found.valid("each configuration waited for the main channel, or did not, as set",
+    return RULE.valid("each configuration waited for the main channel, or did not, as set",
                        waited=waited)  # fmt: skip
 
 
@@ -77,13 +84,3 @@ def _next_since(run: CheckedRun, device: str) -> int:
 def must_wait(device: Device) -> bool:
     """Whether the property is on."""
     return device.properties[PROPERTY] in (True, "on")
-
-
-RULE = Rule(
-    id="SET-7",
-    title="With x-migration-load-config-after-iter the configuration waits",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-    asked_by=asked_by,
-)

@@ -1,4 +1,4 @@
-"""SET-8: a device that cannot migrate blocks the migration with a reason, before anything
+"""SET-8: A device that cannot migrate blocks the migration with a reason, before anything
 is sent; the source's VM runs on.
 
 With enable-migration=on QEMU does not even start with such a device
@@ -9,7 +9,7 @@ other than those that the model expects may be about something else: they are un
 from harness.check import interruption, set_up
 from harness.check.assumptions import Assumption
 from harness.check.endings import PEERS
-from harness.check.rule import Findings, Rule
+from harness.check.rule import Rule
 from harness.check.run import CheckedRun
 from harness.check.transfer_path import was_anything_sent
 from harness.check.verdict import Finding
@@ -18,24 +18,31 @@ from harness.model.expectation import Ending, Expectation
 from harness.model.settings import TRANSFER
 from harness.scenario import Scenario
 
-found = Findings("SET-8")
+RULE = Rule(
+    id="SET-8",
+    title="A device that cannot migrate blocks the migration with a reason",
+    needs=(Assumption.COMPLETE,),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 _UNDER_WAY = ("setup", "active", "device", "pre-switchover", "completed")
 
 
-def asks(_scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(_scenario: Scenario, expectation: Expectation) -> str:
     if expectation.ending in (Ending.BLOCKED, Ending.LAUNCH_REFUSED):
         is_lacking = TRANSFER in expectation.reasons
         return f"the build has no property {TRANSFER}" if is_lacking else ""
     return "all devices can migrate"
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     if run.expectation.ending is Ending.LAUNCH_REFUSED:
         return _not_launched(run)
     refusals = run.endings.refusals(Side.SOURCE, "migrate")
     begun = _begun(run)
     if begun is not None:
-        return found.violated(
+        return RULE.violated(
             f"a migration that must be blocked ({run.expectation.reason}) was begun",
             begun,
             *refusals[:1],
@@ -44,40 +51,38 @@ def judge(run: CheckedRun) -> Finding:
     if not refusals:
         accepted = run.endings.commands(Side.SOURCE, "migrate", "return")
         if accepted:
-            return found.violated(
+            return RULE.violated(
                 f"migrate was accepted, though it must be blocked ({run.expectation.reason})",
                 accepted[0],
                 shape="migrate-accepted",
             )
-        return found.unknown("there is no record of an answer to migrate")
+        return RULE.unknown("there is no record of an answer to migrate")
     said = str(refusals[0].args.get("desc", ""))
     if not said:
-        return found.violated(
-            "migrate was refused without a reason", refusals[0], shape="no-reason"
-        )
+        return RULE.violated("migrate was refused without a reason", refusals[0], shape="no-reason")
     if not run.expectation.is_reason(said):
-        return found.unknown(f'migrate was refused with words about something else: "{said}"')
+        return RULE.unknown(f'migrate was refused with words about something else: "{said}"')
     stopped = _stopped(run, refusals[0])
     if stopped is not None:
-        return found.violated(
+        return RULE.violated(
             "migrate was refused, but the source's VM stopped", *stopped, shape="source-stopped"
         )
     if not run.endings.commands(Side.SOURCE, "query-status", "return"):
-        return found.unknown("migrate was refused; whether the source runs on was not asked")
-    return found.valid("migrate was refused with a reason, and nothing was sent", said=said)
+        return RULE.unknown("migrate was refused; whether the source runs on was not asked")
+    return RULE.valid("migrate was refused with a reason, and nothing was sent", said=said)
 
 
 def _not_launched(run: CheckedRun) -> Finding:
     reason, begun = run.expectation.reason, _begun(run)
     if begun is not None:
-        return found.violated(
+        return RULE.violated(
             f"QEMU must refuse to start with such a device ({reason}), but it migrated",
             begun,
             shape="migration-begun",
         )
     up = [run.endings.commands(side, "migrate-set-capabilities", "return") for side in PEERS]
     if all(up):
-        return found.violated(
+        return RULE.violated(
             f"QEMU must refuse to start with such a device ({reason}), but both sides started",
             *(answers[0] for answers in up),
             shape="started",
@@ -86,15 +91,15 @@ def _not_launched(run: CheckedRun) -> Finding:
         record for record in run.endings.exited.values() if record and record.args["status"] > 0
     ]
     if not refused:
-        return found.unknown("there is no record of a QEMU that refused to start")
+        return RULE.unknown("there is no record of a QEMU that refused to start")
     if (said := set_up.reason(run)) is not None:
-        return found.valid("QEMU refused to start, with a reason", said=said[1])
+        return RULE.valid("QEMU refused to start, with a reason", said=said[1])
     others = [text for _, text in run.endings.texts(None) if text]
     if not others:
-        return found.violated(
+        return RULE.violated(
             "QEMU refused to start, but named no reason", *refused, shape="no-reason"
         )
-    return found.unknown(f'QEMU refused to start, with words about something else: "{others[-1]}"')
+    return RULE.unknown(f'QEMU refused to start, with words about something else: "{others[-1]}"')
 
 
 def _begun(run: CheckedRun) -> Record | None:
@@ -118,13 +123,3 @@ def _stopped(run: CheckedRun, refused: Record) -> tuple[Record, Record] | None:
         if record.t_ns > refused.t_ns and not record.args["value"].get("running", True):
             return refused, record
     return None
-
-
-RULE = Rule(
-    id="SET-8",
-    title="A device that cannot migrate blocks the migration with a reason",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE,),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-)

@@ -8,29 +8,36 @@ destination has loaded the initial bytes that a device gives in pre-copy
 
 from harness.check import interruption
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import MAIN_DATA, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
-found = Findings("SET-9")
+RULE = Rule(
+    id="SET-9",
+    title="switchover-ack and return-path, on and off",
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+    trusts=(Assumption.ENDINGS_KNOWN,),
+)
 ACK = "switchover-ack"
 
 
-def asks(scenario: Scenario, expectation: Expectation) -> str:
+@RULE.skips
+def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if scenario.return_path and ACK not in scenario.capabilities:
         return f"return-path is on, and {ACK} is not given"
     return completed(scenario, expectation)
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     endings = run.endings
     source, destination = (endings.status(side) for side in (Side.SOURCE, Side.DESTINATION))
     if source == "completed" and destination != "completed":
         path = "with" if run.scenario.return_path else "without"
-        return found.violated(
+        return RULE.violated(
             f"{path} a return path the source completed, but not all state arrived: the "
             f"destination says {destination or 'nothing'}",
             endings.last_status(Side.SOURCE),
@@ -40,19 +47,19 @@ def judge(run: CheckedRun) -> Finding:
             shape=f"source-completed-{path}-return-path",
         )
     if not endings.is_completed:
-        return found.unknown("the migration did not complete")
+        return RULE.unknown("the migration did not complete")
     wrong = interruption.damaged(run)
     if wrong is not None:
         if not wrong[1]:
-            return found.unknown(wrong[0])
-        return found.violated(wrong[0], *wrong[1], shape="bytes-differ")
-    return _acknowledged(run) if run.scenario.capabilities.get(ACK) else found.valid("it completed")
+            return RULE.unknown(wrong[0])
+        return RULE.violated(wrong[0], *wrong[1], shape="bytes-differ")
+    return _acknowledged(run) if run.scenario.capabilities.get(ACK) else RULE.valid("it completed")
 
 
 def _acknowledged(run: CheckedRun) -> Finding:
     stopped = _switchover(run)
     if stopped is None:
-        return found.unknown("the source's stop was not seen")
+        return RULE.unknown("the source's stop was not seen")
     initial = 0
     for device in run.scenario.emulated:
         if not device.pre_copy or not device.precopy_initial_bytes:
@@ -63,7 +70,7 @@ def _acknowledged(run: CheckedRun) -> Finding:
             if record.t_ns < stopped.t_ns
         )
         if loaded < device.precopy_initial_bytes:
-            return found.violated(
+            return RULE.violated(
                 f"{device.id}: the source stopped when the destination had loaded {loaded} of "
                 f"{device.precopy_initial_bytes} initial bytes",
                 *run.trace(Side.DESTINATION, MAIN_DATA, device.id)[-1:],
@@ -71,7 +78,7 @@ def _acknowledged(run: CheckedRun) -> Finding:
                 shape="stopped-before-initial-bytes",
             )
         initial += device.precopy_initial_bytes
-    return found.valid("the source stopped once the initial bytes were loaded", initial=initial)
+    return RULE.valid("the source stopped once the initial bytes were loaded", initial=initial)
 
 
 def _switchover(run: CheckedRun) -> Record | None:
@@ -82,13 +89,3 @@ def _switchover(run: CheckedRun) -> Record | None:
         return next(iter(run.named(Kind.QMP, Side.SOURCE, "STOP")), None)
     statuses = run.endings.statuses[Side.SOURCE]
     return next((record for status, record in statuses if status == "device"), None)
-
-
-RULE = Rule(
-    id="SET-9",
-    title="switchover-ack and return-path, on and off",
-    asks=asks,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-    trusts=(Assumption.ENDINGS_KNOWN,),
-)

@@ -15,24 +15,30 @@ space of 4 KiB and some registers of QEMU's).
 from harness.check import shown
 from harness.check.assumptions import Assumption, check
 from harness.check.packets import main_bytes
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import SAVE_BLOCK, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import TransferPath
 
-found = Findings("STA-1")
+RULE = Rule(
+    id="STA-1",
+    title="vfio.transferred equals the bytes of device state that were seen",
+    skip_reason=completed,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.SOURCE_TRACE),
+)
 HEADER = 12
 CONFIG_LEAST, CONFIG_MOST = 16, 8192
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     answer = _answer(run)
     if answer is None:
-        return found.unknown("the source was not asked for its statistics once completed")
+        return RULE.unknown("the source was not asked for its statistics once completed")
     told = answer.args["value"].get("vfio", {}).get("transferred")
     if told is None:
-        return found.violated(
+        return RULE.violated(
             "the source's statistics have no vfio.transferred", answer, shape="not-counted"
         )
     broken = check(run)
@@ -40,7 +46,7 @@ def judge(run: CheckedRun) -> Finding:
     if over_multifd and run.wire("packet_in"):
         return _against_wire(run, answer, told)
     if over_multifd and (reason := broken.get(Assumption.DESTINATION_TRACE)):
-        return found.unknown(reason, transferred=told)
+        return RULE.unknown(reason, transferred=told)
     seen, evidence = 0, list[Record]()
     for device in run.expectation.devices:
         main = main_bytes(run, device.id)
@@ -51,23 +57,23 @@ def judge(run: CheckedRun) -> Finding:
         sent = run.seen(device.id, "sent", Side.SOURCE)
         if not sent:
             how = "" if shown.is_open(run, device.id) else ": only a relay sees it (relay: true)"
-            return found.unknown(f"{device.id} did not tell what it gave{how}", transferred=told)
+            return RULE.unknown(f"{device.id} did not tell what it gave{how}", transferred=told)
         packets = len(run.reception(device.id).incoming)
         if not packets:
-            return found.unknown(f"{device.id}: no packet came in", transferred=told)
+            return RULE.unknown(f"{device.id}: no packet came in", transferred=told)
         seen += sent[-1].args["bytes"] + HEADER * packets  # what the main channel had is in it
         evidence += sent[-1:]
     rest, configs = told - seen, len(over_multifd)
     numbers = {"transferred": told, "seen_without_configurations": seen, "configurations": rest}
     is_right = CONFIG_LEAST * configs < rest < CONFIG_MOST * configs if configs else rest == 0
     if is_right:
-        return found.valid("vfio.transferred is what was seen", **numbers)
+        return RULE.valid("vfio.transferred is what was seen", **numbers)
     may_be = (
         f"{CONFIG_LEAST * configs + 1} to {CONFIG_MOST * configs - 1} bytes of configuration"
         if configs
         else "nothing"
     )
-    return found.violated(
+    return RULE.violated(
         f"vfio.transferred is {told}; {seen} bytes were seen, to which {may_be} may be added",
         answer,
         *evidence[:3],
@@ -83,8 +89,8 @@ def _against_wire(run: CheckedRun, answer: Record, told: int) -> Finding:
     main = sum(main_bytes(run, device.id) for device in run.scenario.devices)
     numbers = {"transferred": told, "on_the_wire": over_wire, "on_the_main_channel": main}
     if told == over_wire + main:
-        return found.valid("vfio.transferred is what was seen", **numbers)
-    return found.violated(
+        return RULE.valid("vfio.transferred is what was seen", **numbers)
+    return RULE.violated(
         f"vfio.transferred is {told}; {over_wire} bytes were seen on the wire and {main} on the "
         "main channel",
         answer,
@@ -104,12 +110,3 @@ def _answer(run: CheckedRun) -> Record | None:
         and record.args["value"].get("status") == "completed"
     ]
     return done[-1] if done else None
-
-
-RULE = Rule(
-    id="STA-1",
-    title="vfio.transferred equals the bytes of device state that were seen",
-    asks=completed,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.SOURCE_TRACE),
-)

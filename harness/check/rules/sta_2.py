@@ -24,14 +24,18 @@ from itertools import takewhile
 from harness.check import shown
 from harness.check.assumptions import Assumption, check
 from harness.check.endings import PEERS
-from harness.check.rule import Findings, Rule, completed
+from harness.check.rule import Rule, completed
 from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.device_states import DeviceState, is_legal
 from harness.scenario import Device
 
-found = Findings("STA-2")
+RULE = Rule(
+    id="STA-2",
+    title="VFIO_MIGRATION events follow the device's state machine",
+    skip_reason=completed,
+)
 EVENT = "VFIO_MIGRATION"
 FIRST = (9, 1, 0)
 ANNOUNCED = "-prepare"
@@ -43,23 +47,24 @@ SET = "vfio_migration_set_device_state"
 """Trace event of hw/vfio/trace-events, when the kernel has done it."""
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     told: dict[str, int] = {}
     broken = check(run)
     for side in PEERS:
         facts = run.manifest.source if side is Side.SOURCE else run.manifest.destination
         if facts.version < FIRST:
-            return found.unknown(f"the {side} QEMU has no {EVENT} events: {facts.version_text}")
+            return RULE.unknown(f"the {side} QEMU has no {EVENT} events: {facts.version_text}")
         for device in run.scenario.devices:
             if not shown.is_open(run, device.id) and (reason := broken.get(_TRACES[side])):
-                return found.unknown(f"{device.id}: {reason}")
+                return RULE.unknown(f"{device.id}: {reason}")
             finding, count = _side(run, side, device)
             if finding is not None:
                 return finding
             if not count:
-                return found.unknown(f"no change of {device.id}'s state was seen at the {side}")
+                return RULE.unknown(f"no change of {device.id}'s state was seen at the {side}")
             told[f"{device.id} {side}"] = count
-    return found.valid("each change of state was told, and each is legal", events=told)
+    return RULE.valid("each change of state was told, and each is legal", events=told)
 
 
 def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, int]:
@@ -166,7 +171,7 @@ def _state(name: str) -> DeviceState:
 def _wrong(sentence: str, shape: str, *evidence: Record) -> tuple[Finding, int]:
     record = evidence[0]
     where = f"{record.device} at the {record.side}"
-    return found.violated(f"{where}: {sentence}", *evidence, shape=shape), 0
+    return RULE.violated(f"{where}: {sentence}", *evidence, shape=shape), 0
 
 
 def _answered_after(run: CheckedRun, side: Side, change: Record) -> Record | None:
@@ -178,12 +183,3 @@ def _answered_after(run: CheckedRun, side: Side, change: Record) -> Record | Non
         elif record.name in ("return", "error") and record.args["command"] in given:
             return record
     return None
-
-
-RULE = Rule(
-    id="STA-2",
-    title="VFIO_MIGRATION events follow the device's state machine",
-    asks=completed,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED),
-)

@@ -1,4 +1,4 @@
-"""STA-3: the trace tells one incoming packet for each packet, with its name and index.
+"""STA-3: The trace tells one incoming packet for each packet, with its name and index.
 
 Three tallies stand beside the incoming records: the packets that the state makes (from
 the device's own reads where they were recorded), the indices, of which none may repeat,
@@ -15,14 +15,20 @@ from collections.abc import Sequence
 
 from harness.check.assumptions import Assumption
 from harness.check.packets import Prediction, given_reads, main_bytes, predict
-from harness.check.rule import Findings, Rule, over_multifd
+from harness.check.rule import Rule, over_multifd
 from harness.check.run import INCOMING, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 
-found = Findings("STA-3")
+RULE = Rule(
+    id="STA-3",
+    title="The trace tells one incoming packet for each packet sent",
+    skip_reason=over_multifd,
+    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
+)
 
 
+@RULE.judges
 def judge(run: CheckedRun) -> Finding:
     finding = _names(run)
     tallies: dict[str, str] = {}
@@ -32,7 +38,7 @@ def judge(run: CheckedRun) -> Finding:
         count = len(reception.incoming) + len(reception.repeated)
         total += count
         for repeated in reception.repeated:
-            return found.violated(
+            return RULE.violated(
                 f"{device}: packet {repeated.args['idx']} came in twice, and the migration "
                 "was not refused",
                 reception.incoming[repeated.args["idx"]],
@@ -48,7 +54,7 @@ def judge(run: CheckedRun) -> Finding:
         packets, source = _expected(run, device)
         is_short = run.endings.is_completed and count <= packets
         if packets >= 0 and (count > packets + 1 or is_short):
-            return found.violated(
+            return RULE.violated(
                 f"{device}: {count} packets came in, where {packets + 1} were sent (by {source})",
                 *run.trace(Side.DESTINATION, INCOMING, device)[-1:],
                 *run.seen(device, "sent", Side.SOURCE)[-1:],
@@ -61,10 +67,10 @@ def judge(run: CheckedRun) -> Finding:
         return finding
     numbers = {"incoming": total, "compared_with": tallies}
     if not total:
-        return found.unknown("no packet came in", **numbers)
+        return RULE.unknown("no packet came in", **numbers)
     if not tallies:
-        return found.unknown("there is nothing to compare the incoming packets with", **numbers)
-    return found.valid("one incoming packet was told for each that was sent", **numbers)
+        return RULE.unknown("there is nothing to compare the incoming packets with", **numbers)
+    return RULE.valid("one incoming packet was told for each that was sent", **numbers)
 
 
 def _against_wire(run: CheckedRun, device: str) -> Finding | None:
@@ -80,7 +86,7 @@ def _against_wire(run: CheckedRun, device: str) -> Finding | None:
     if extra := told - sent:
         channel, idx = next(iter(extra))
         record = next(r for r in incoming if tally([r]) == {(channel, idx): 1})
-        return found.violated(
+        return RULE.violated(
             f"{device}: packet {idx} came in{_on(channel)}, where none was delivered",
             record,
             shape="packet-from-nowhere",
@@ -88,7 +94,7 @@ def _against_wire(run: CheckedRun, device: str) -> Finding | None:
     if run.endings.is_completed and (untold := sent - told):
         channel, idx = next(iter(untold))
         record = next(r for r in delivered if tally([r]) == {(channel, idx): 1})
-        return found.violated(
+        return RULE.violated(
             f"{device}: packet {idx} was delivered{_on(channel)}, and the trace has no "
             "incoming packet for it",
             record,
@@ -108,13 +114,13 @@ def _names(run: CheckedRun) -> Finding | None:
         record = run.trace(Side.DESTINATION, INCOMING, device)[0]
         if device not in known:
             name = record.args.get("name", device)
-            return found.violated(
+            return RULE.violated(
                 f"a packet came in for {name}, which is no device here",
                 record,
                 shape="packet-for-no-device",
             )
         if device not in run.multifd_devices:
-            return found.violated(
+            return RULE.violated(
                 f"a packet came in for {device}, whose state uses the main channel",
                 record,
                 shape="packet-for-main-channel-device",
@@ -143,19 +149,10 @@ def _channels(run: CheckedRun) -> Finding | None:
     for end in ends:
         channel, packets = end.args["id"], end.args["packets"]
         if packets - ram[channel] != incoming[channel]:
-            return found.violated(
+            return RULE.violated(
                 f"channel {channel} counted {packets} packets, {ram[channel]} of them RAM, but "
                 f"{incoming[channel]} device state packets came in on it",
                 end,
                 shape="channel-counts-otherwise",
             )
     return None
-
-
-RULE = Rule(
-    id="STA-3",
-    title="The trace tells one incoming packet for each packet sent",
-    asks=over_multifd,
-    judge=judge,
-    needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
-)

@@ -3,9 +3,11 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 from harness import check
 from harness.check.assumptions import Assumption
-from harness.check.rule import Findings, Rule, completed, not_judged, over_multifd, with_faults
+from harness.check.rule import Rule, completed, not_judged, over_multifd, with_faults
 from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record, Side
@@ -14,7 +16,7 @@ from harness.scenario import OnOffAuto
 from harness.scenario.fault_plan import Drop
 from tests.unit.check.histories import FACTS, device, good, scenario
 
-found = Findings("ORD-1")
+RULE = Rule("ORD-1", "title")
 RECORD = Record(1, Side.SOURCE, Kind.QMP, "STOP")
 
 
@@ -24,20 +26,20 @@ def asked(asks, *devices, **fields) -> str:
 
 
 def test_findings_carry_requirement_outcome_and_numbers():
-    finding = found.valid("it is so", loads=3)
+    finding = RULE.valid("it is so", loads=3)
     assert (finding.requirement, finding.outcome) == ("ORD-1", Outcome.VALID)
     assert finding.numbers == {"loads": 3}
-    assert found.unknown("nobody knows").outcome is Outcome.UNKNOWN
+    assert RULE.unknown("nobody knows").outcome is Outcome.UNKNOWN
 
 
 def test_violation_keeps_the_evidence_that_there_is():
-    finding = found.violated("no", None, RECORD, None)
+    finding = RULE.violated("no", None, RECORD, None)
     assert finding.outcome is Outcome.VIOLATED
     assert finding.evidence == (RECORD,)
 
 
 def test_violation_has_a_shape_beside_its_numbers():
-    finding = found.violated("no", RECORD, shape="accepted", loads=3)
+    finding = RULE.violated("no", RECORD, shape="accepted", loads=3)
     assert (finding.shape, finding.numbers) == ("accepted", {"loads": 3})
 
 
@@ -75,18 +77,46 @@ def test_multifd_is_asked_where_one_device_uses_it():
 
 
 def test_rule_trusts_the_endings_unless_it_says_otherwise():
-    rule = Rule("X-1", "title", completed, lambda _run: found.valid("ok"), ())
-    assert rule.trusts == (Assumption.ENDED_WELL, Assumption.ENDINGS_KNOWN)
+    assert RULE.trusts == (Assumption.ENDED_WELL, Assumption.ENDINGS_KNOWN)
+
+
+def test_rule_applies_to_every_scenario_and_run_unless_it_says_otherwise():
+    run = CheckedRun(good("multifd"), expect(scenario(), FACTS, FACTS))
+    assert RULE.skip_reason(run.scenario, run.expectation) == ""
+    assert RULE.skip_reason_of(run) == ""
+
+
+def test_functions_are_given_to_a_rule_by_its_decorators():
+    rule = Rule("X-1", "title")
+
+    @rule.judges
+    def judge(_run):
+        return rule.valid("so it was")
+
+    @rule.skips
+    def skip_reason(_scenario, _expectation):
+        return "no such scenario"
+
+    @rule.skips_run
+    def skip_reason_of(_run):
+        return "no such run"
+
+    assert (rule.judge, rule.skip_reason, rule.skip_reason_of) == (
+        judge,
+        skip_reason,
+        skip_reason_of,
+    )
+
+
+def test_rule_without_a_judge_is_a_bug():
+    run = CheckedRun(good("multifd"), expect(scenario(), FACTS, FACTS))
+    with pytest.raises(NotImplementedError):
+        RULE.judge(run)
 
 
 def test_rules_about_faults_are_asked_where_there_are_some():
     assert asked(with_faults) == "no faults are on the way"
     assert asked(with_faults, faults=(Drop(),)) == ""
-
-
-def test_rule_is_asked_by_every_run_unless_it_says_otherwise():
-    rule = Rule("X-1", "x", completed, lambda _run: found.valid("x"), needs=())
-    assert rule.asked_by(CheckedRun(good("multifd"), expect(scenario(), FACTS, FACTS))) == ""
 
 
 def test_nothing_is_demanded_where_a_setting_is_not_known():

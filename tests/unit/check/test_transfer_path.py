@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.check.rule import Findings
+from harness.check.rules.transfer_settings import SET_1
 from harness.check.run import INCOMING, SAVE_MAIN_START, SAVE_THREAD_START, CheckedRun
 from harness.check.transfer_path import gets_there, judge_path, was_anything_sent
 from harness.check.verdict import Finding, Outcome
@@ -22,8 +22,6 @@ from tests.unit.check.histories import (
     without,
 )
 
-found = Findings("SET-1")
-
 
 def checked(run) -> CheckedRun:
     manifest = run.manifest
@@ -31,7 +29,7 @@ def checked(run) -> CheckedRun:
 
 
 def judged(run) -> Finding:
-    return judge_path(checked(run), found)
+    return judge_path(checked(run), SET_1)
 
 
 def test_path_that_was_asked_for():
@@ -99,7 +97,7 @@ def test_refusal_with_another_reason_says_nothing_about_this_one():
 )
 def test_only_the_refusal_of_the_transfer_is_about_the_path(fields, why):
     of = scenario(**fields)
-    said = gets_there(expect(of, FACTS, FACTS))
+    said = gets_there(of, expect(of, FACTS, FACTS))
     assert why in said
     assert bool(said) is bool(why)
 
