@@ -10,7 +10,7 @@ the exact number is below it (migration_iteration_run()).
 
 from typing import NamedTuple
 
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence
 from harness.history.records import Kind, Record, Side
 
 ALLOWED = "migrate_transferred"
@@ -40,16 +40,16 @@ class Standing(NamedTuple):
         return f"{self.pending} bytes pending, {self.allowed} allowed"
 
 
-def not_converged(run: CheckedRun) -> Record | None:
+def not_converged(evidence: Evidence) -> Record | None:
     """The record that the time was over; None if the pre-copy ended before."""
-    records = run.named(Kind.SESSION, Side.HARNESS, "not_converged")
+    records = evidence.named(Kind.SESSION, Side.HARNESS, "not_converged")
     return records[-1] if records else None
 
 
-def standing(run: CheckedRun, over: Record) -> Standing | None:
+def standing(evidence: Evidence, over: Record) -> Standing | None:
     """How the pre-copy stood at ``over``; None if the trace does not tell."""
-    pending = _before(_pending(run), over)
-    allowed = _before([(r, r.args["size"]) for r in run.trace(Side.SOURCE, ALLOWED)], over)
+    pending = _before(_pending(evidence), over)
+    allowed = _before([(r, r.args["size"]) for r in evidence.trace(Side.SOURCE, ALLOWED)], over)
     if not pending or not allowed:
         return None
     exact = [(record, size) for record, size in pending if _is_exact(record)]
@@ -67,12 +67,12 @@ def standing(run: CheckedRun, over: Record) -> Standing | None:
     )
 
 
-def _pending(run: CheckedRun) -> list[tuple[Record, int]]:
+def _pending(evidence: Evidence) -> list[tuple[Record, int]]:
     """Each number of bytes that was pending, in order."""
     found = [
         (record, record.args["total" if name == QUERY else "size"])
         for name in (EXACT, ESTIMATE, QUERY)
-        for record in run.trace(Side.SOURCE, name)
+        for record in evidence.trace(Side.SOURCE, name)
     ]
     return sorted(found, key=lambda pair: pair[0].t_ns)
 

@@ -3,8 +3,7 @@
 It checks both after each round and fills them anew, so that each damage is told once.
 """
 
-from harness.check.endings import PEERS
-from harness.check.run import CheckedRun
+from harness.check.evidence import PEERS, Evidence
 from harness.history.records import Kind, Record, Side
 
 _GOOD = "good"
@@ -13,51 +12,51 @@ Damage = tuple[str, Record]
 """The guest's words, and the round in which it said them."""
 
 
-def rounds(run: CheckedRun, side: Side) -> list[Record]:
+def rounds(evidence: Evidence, side: Side) -> list[Record]:
     """Each round that the guest told on the console of ``side``."""
-    return list(run.named(Kind.GUEST, side, "round"))
+    return list(evidence.named(Kind.GUEST, side, "round"))
 
 
-def damaged_memory(run: CheckedRun) -> Damage | None:
+def damaged_memory(evidence: Evidence) -> Damage | None:
     """The first time that the guest found its memory damaged."""
     for side in PEERS:
-        for record in rounds(run, side):
+        for record in rounds(evidence, side):
             if record.args["memory"] != _GOOD:
                 return record.args["memory"], record
     return None
 
 
-def damaged_device(run: CheckedRun, device: str, side: Side) -> Damage | None:
+def damaged_device(evidence: Evidence, device: str, side: Side) -> Damage | None:
     """The first time that the guest found BAR 0 of the device damaged, on ``side``."""
-    for record in rounds(run, side):
+    for record in rounds(evidence, side):
         if (said := record.args["devices"].get(device, _GOOD)) != _GOOD:
             return said, record
     return None
 
 
-def tells_of(run: CheckedRun, device: str) -> bool:
+def tells_of(evidence: Evidence, device: str) -> bool:
     """Whether it has said anything of the device at the destination."""
-    return any(device in record.args["devices"] for record in rounds(run, Side.DESTINATION))
+    return any(device in record.args["devices"] for record in rounds(evidence, Side.DESTINATION))
 
 
-def found_whole(run: CheckedRun, device: str) -> bool:
+def found_whole(evidence: Evidence, device: str) -> bool:
     """Whether it has told of the device at the destination, and nothing but good."""
-    return tells_of(run, device) and damaged_device(run, device, Side.DESTINATION) is None
+    return tells_of(evidence, device) and damaged_device(evidence, device, Side.DESTINATION) is None
 
 
-def went_back(run: CheckedRun) -> tuple[Record, Record] | None:
+def went_back(evidence: Evidence) -> tuple[Record, Record] | None:
     """A round of the source, and one that is no later though told at the destination.
 
     Not where either side was reset: the guest began anew then.
     """
-    if any(run.named(Kind.QMP, side, "RESET") for side in PEERS):
+    if any(evidence.named(Kind.QMP, side, "RESET") for side in PEERS):
         return None
-    before, after = rounds(run, Side.SOURCE), rounds(run, Side.DESTINATION)
+    before, after = rounds(evidence, Side.SOURCE), rounds(evidence, Side.DESTINATION)
     if before and after and after[0].args["round"] <= before[-1].args["round"]:
         return before[-1], after[0]
     return None
 
 
-def gave_up(run: CheckedRun) -> Record | None:
+def gave_up(evidence: Evidence) -> Record | None:
     """The guest's word that it cannot go on."""
-    return next((r for side in PEERS for r in run.named(Kind.GUEST, side, "gave_up")), None)
+    return next((r for side in PEERS for r in evidence.named(Kind.GUEST, side, "gave_up")), None)

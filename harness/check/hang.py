@@ -6,13 +6,13 @@ a known deviation is distinguished from a hang that is new.
 
 from typing import NamedTuple
 
-from harness.check.run import (
+from harness.check.evidence import (
     LOAD_END,
     SAVE_THREAD_END,
     SAVE_THREAD_START,
     STARVED,
     THREAD_END,
-    CheckedRun,
+    Evidence,
 )
 from harness.history.records import Kind, Record, Side
 
@@ -53,31 +53,31 @@ def side_of(found: Cause) -> Side:
     return Side.SOURCE if found.shape.startswith("send-") else Side.DESTINATION
 
 
-def cause(run: CheckedRun, deadline: Record) -> Cause | None:
+def cause(evidence: Evidence, deadline: Record) -> Cause | None:
     """Who waits for what at ``deadline``; None: it is no known shape."""
     return (
-        _source_waits_for_ended(run, deadline)
-        or _source_waits_for_channels(run, deadline)
-        or _destination_waits_for_channels(run, deadline)
-        or _load_waits(run, deadline)
+        _source_waits_for_ended(evidence, deadline)
+        or _source_waits_for_channels(evidence, deadline)
+        or _destination_waits_for_channels(evidence, deadline)
+        or _load_waits(evidence, deadline)
     )
 
 
-def goes_on(run: CheckedRun, deadline: Record) -> str:
+def goes_on(evidence: Evidence, deadline: Record) -> str:
     """What says that state was still moved when the time was over; empty if none was.
 
     That migration is slow, or its ``deadline_s`` short: nothing shows that it hangs.
     """
-    if run.endings.is_completed:
+    if evidence.endings.is_completed:
         return ""  # the time was for something after it
     since_ns = deadline.t_ns - MOVING_NS
     moved = sum(
         since_ns <= record.t_ns < deadline.t_ns
-        for device in run.scenario.devices
+        for device in evidence.scenario.devices
         for records in (
-            run.trace(Side.DESTINATION, LOAD_END, device.id),
-            run.seen(device.id, "read", Side.SOURCE),
-            run.seen(device.id, "write", Side.DESTINATION),
+            evidence.trace(Side.DESTINATION, LOAD_END, device.id),
+            evidence.seen(device.id, "read", Side.SOURCE),
+            evidence.seen(device.id, "write", Side.DESTINATION),
         )
         for record in records
     )
@@ -86,13 +86,13 @@ def goes_on(run: CheckedRun, deadline: Record) -> str:
     return "device state was still transferred in the last second: give it a longer deadline_s"
 
 
-def _source_waits_for_ended(run: CheckedRun, deadline: Record) -> Cause | None:
+def _source_waits_for_ended(evidence: Evidence, deadline: Record) -> Cause | None:
     """The migration thread waits for each channel's SYNC, and one has ended without it: only
     a channel that fails wakes it, not those that end because of that.
     """
-    waits = _before(run, SYNC_WAIT, deadline)
-    done = _before(run, SYNC_DONE, deadline)
-    ended = _before(run, SEND_END, deadline)
+    waits = _before(evidence, SYNC_WAIT, deadline)
+    done = _before(evidence, SYNC_DONE, deadline)
+    ended = _before(evidence, SEND_END, deadline)
     if not waits or not ended or (done and done[-1].t_ns >= waits[-1].t_ns):
         return None
     return Cause(
@@ -103,26 +103,26 @@ def _source_waits_for_ended(run: CheckedRun, deadline: Record) -> Cause | None:
     )
 
 
-def _source_waits_for_channels(run: CheckedRun, deadline: Record) -> Cause | None:
+def _source_waits_for_channels(evidence: Evidence, deadline: Record) -> Cause | None:
     """The migration thread has asked every channel for a SYNC and never gets through, while
     threads that save device state still queue packets.  Both take tokens of
     ``channels_ready``; a channel that has sent its SYNC takes one more packet, blocks in
     sendmsg (the destination's channel waits for the flush on the main channel), and the
     token that the migration thread needs never comes.
     """
-    signals = _before(run, SYNC_SIGNAL, deadline)
-    done = _before(run, SYNC_DONE, deadline)
-    if not signals or (done and done[-1].t_ns >= signals[-1].t_ns) or goes_on(run, deadline):
+    signals = _before(evidence, SYNC_SIGNAL, deadline)
+    done = _before(evidence, SYNC_DONE, deadline)
+    if not signals or (done and done[-1].t_ns >= signals[-1].t_ns) or goes_on(evidence, deadline):
         return None
     starts = [
         record
-        for device in run.scenario.devices
-        for record in _before(run, SAVE_THREAD_START, deadline, device.id)
+        for device in evidence.scenario.devices
+        for record in _before(evidence, SAVE_THREAD_START, deadline, device.id)
     ]
     ended = {
         device.id
-        for device in run.scenario.devices
-        if _before(run, SAVE_THREAD_END, deadline, device.id)
+        for device in evidence.scenario.devices
+        if _before(evidence, SAVE_THREAD_END, deadline, device.id)
     }
     saving = sorted({start.device for start in starts} - ended)
     if not saving:
@@ -135,11 +135,11 @@ def _source_waits_for_channels(run: CheckedRun, deadline: Record) -> Cause | Non
     )
 
 
-def _destination_waits_for_channels(run: CheckedRun, deadline: Record) -> Cause | None:
+def _destination_waits_for_channels(evidence: Evidence, deadline: Record) -> Cause | None:
     """The main thread waits for each channel's SYNC, and one has ended without it."""
-    waits = _before(run, RECV_SYNC_WAIT, deadline, side=Side.DESTINATION)
-    done = _before(run, RECV_SYNC_DONE, deadline, side=Side.DESTINATION)
-    ended = _before(run, RECV_END, deadline, side=Side.DESTINATION)
+    waits = _before(evidence, RECV_SYNC_WAIT, deadline, side=Side.DESTINATION)
+    done = _before(evidence, RECV_SYNC_DONE, deadline, side=Side.DESTINATION)
+    ended = _before(evidence, RECV_END, deadline, side=Side.DESTINATION)
     if not waits or not ended or (done and done[-1].t_ns >= waits[-1].t_ns):
         return None
     return Cause(
@@ -150,18 +150,22 @@ def _destination_waits_for_channels(run: CheckedRun, deadline: Record) -> Cause 
     )
 
 
-def _load_waits(run: CheckedRun, deadline: Record) -> Cause | None:
+def _load_waits(evidence: Evidence, deadline: Record) -> Cause | None:
     """A load thread waits for a packet, and channels have ended; nothing ends it.
 
     A destination that fails ends all of its channels.  Where some go on, it took the end of
     the others for a good one.
     """
-    ended = _before(run, RECV_END, deadline, side=Side.DESTINATION)
-    for device in run.multifd_devices:
-        starved = _before(run, STARVED, deadline, device, Side.DESTINATION)
-        if ended and starved and not _before(run, THREAD_END, deadline, device, Side.DESTINATION):
+    ended = _before(evidence, RECV_END, deadline, side=Side.DESTINATION)
+    for device in evidence.multifd_devices:
+        starved = _before(evidence, STARVED, deadline, device, Side.DESTINATION)
+        if (
+            ended
+            and starved
+            and not _before(evidence, THREAD_END, deadline, device, Side.DESTINATION)
+        ):
             idx = starved[-1].args["idx"]
-            is_failed = len(ended) >= run.scenario.channels
+            is_failed = len(ended) >= evidence.scenario.channels
             return Cause(
                 f"the destination's load thread of {device} waits for packet {idx}, though "
                 f"channel {_numbers(ended)} ended",
@@ -177,10 +181,10 @@ def _numbers(ended: list[Record]) -> str:
 
 
 def _before(
-    run: CheckedRun, name: str, deadline: Record, device: str = "", side: Side = Side.SOURCE
+    evidence: Evidence, name: str, deadline: Record, device: str = "", side: Side = Side.SOURCE
 ) -> list[Record]:
     return [
         record
-        for record in run.named(Kind.TRACE, side, name, device)
+        for record in evidence.named(Kind.TRACE, side, name, device)
         if record.t_ns < deadline.t_ns
     ]

@@ -3,8 +3,9 @@
 import msgspec
 
 from harness.check.assumptions import Assumption, check
-from harness.check.delivered import follow
-from harness.check.interruption import allow_stop
+from harness.check.evidence import Evidence, Seen
+from harness.check.interruption import as_it_may_end
+from harness.check.prediction_input import predicted
 from harness.check.rule import Rule, not_judged
 from harness.check.rules import (
     lif_1,
@@ -40,7 +41,6 @@ from harness.check.rules import (
     sta_3,
     transfer_settings,
 )
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import HistoryError
 from harness.history.records import Kind
@@ -106,26 +106,33 @@ def judge(history: History) -> Verdict:
 
     :raise HistoryError: what the kernel told of a device cannot be read
     """
-    manifest = history.manifest
-    told = _abilities(history)
-    expectation = expect(history.scenario, manifest.source, manifest.destination, told)
-    run = CheckedRun(history, expectation)
-    follow(run)
-    allow_stop(run)
-    broken = check(run)
+    evidence = gather(history)
+    broken = check(evidence)
     findings: list[Finding] = []
     not_asked: dict[str, str] = {}
     for rule in RULES:
         why_not = (
-            ("" if rule.stands_alone else not_judged(run.expectation))
-            or rule.skip_reason(history.scenario, run.expectation)
-            or rule.skip_reason_of(run)
+            ("" if rule.stands_alone else not_judged(evidence.expectation))
+            or rule.skip_reason(history.scenario, evidence.expectation)
+            or rule.skip_reason_of(evidence)
         )
         if why_not:
             not_asked[rule.id] = why_not
         else:
-            findings.append(_find(rule, run, broken))
+            findings.append(_find(rule, evidence, broken))
     return Verdict.of(findings, not_asked)
+
+
+def gather(history: History) -> Evidence:
+    """What the rules judge: the records, and what must follow from the scenario, from what faults
+    have delivered, and from what has stopped the migration.
+
+    :raise HistoryError: what the kernel told of a device cannot be read
+    """
+    seen, manifest = Seen(history), history.manifest
+    asked = expect(history.scenario, manifest.source, manifest.destination, _abilities(history))
+    expectation, prediction, delivered = predicted(seen, asked)
+    return Evidence(seen, as_it_may_end(seen, expectation), prediction, delivered)
 
 
 def _abilities(history: History) -> dict[str, Abilities]:
@@ -142,11 +149,11 @@ def _abilities(history: History) -> dict[str, Abilities]:
         ) from error
 
 
-def _find(rule: Rule, run: CheckedRun, broken: dict[Assumption, str]) -> Finding:
+def _find(rule: Rule, evidence: Evidence, broken: dict[Assumption, str]) -> Finding:
     reason = next((broken[needed] for needed in rule.needs if needed in broken), "")
     if reason:
         return _unknown(rule, reason)
-    finding = rule.judge(run)
+    finding = rule.judge(evidence)
     if finding.outcome is Outcome.VALID:
         # What was seen agrees; but there may be more that was done and not seen.
         reason = next((broken[trusted] for trusted in rule.trusts if trusted in broken), "")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from harness.check import hang
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence, Seen
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
 from harness.scenario import fault_plan
@@ -28,39 +28,39 @@ _REACHES_DEVICES = (
 """Endings of a migration that gets to its devices; of one that a device ends LIF-5 says more."""
 
 
-def done(run: CheckedRun) -> list[tuple[Action, Record]]:
+def done(seen: Seen) -> list[tuple[Action, Record]]:
     """The scenario's actions that QEMU has accepted, or has not answered, each with the record
     of its beginning.
     """
     return [
-        (run.scenario.actions[record.args["position"]], record)
-        for record in _begun(run)
-        if _was_done(run, record)
+        (seen.scenario.actions[record.args["position"]], record)
+        for record in _begun(seen)
+        if _was_done(seen, record)
     ]
 
 
-def was_taken(run: CheckedRun, storm: Storm, begun: Record) -> bool:
+def was_taken(seen: Seen, storm: Storm, begun: Record) -> bool:
     """Whether QEMU has accepted a command of ``storm``; so it is where no record says otherwise."""
-    result = _result(run, begun.args["position"])
+    result = _result(seen, begun.args["position"])
     return result is None or bool(set(storm.commands) - set(result.args.get("refused", ())))
 
 
-def missed(run: CheckedRun) -> str:
+def missed(evidence: Evidence) -> str:
     """What was planned and did not happen, in words; "" if all of it did."""
     return _named(
-        *_kept_from_an_end(run),
-        ("errors of the plan did not come", _errors(run)),
-        ("the second migration was not made", _not_continued(run)),
+        *_kept_from_an_end(evidence),
+        ("errors of the plan did not come", _errors(evidence)),
+        ("the second migration was not made", _not_continued(evidence)),
     )
 
 
-def _kept_from_an_end(run: CheckedRun) -> tuple[tuple[str, Iterable[str]], ...]:
+def _kept_from_an_end(evidence: Evidence) -> tuple[tuple[str, Iterable[str]], ...]:
     """What may have kept the migration from its end."""
     return (
-        ("actions of the plan were not done as planned", _actions(run)),
-        ("lies of the plan changed nothing", _lies(run)),
-        ("faults of the plan changed nothing", _idle_faults(run)),
-        ("faults of the plan waited in vain", _holds(run)),
+        ("actions of the plan were not done as planned", _actions(evidence)),
+        ("lies of the plan changed nothing", _lies(evidence)),
+        ("faults of the plan changed nothing", _idle_faults(evidence)),
+        ("faults of the plan waited in vain", _holds(evidence)),
     )
 
 
@@ -69,72 +69,72 @@ def _named(*kinds: tuple[str, Iterable[str]]) -> str:
     return "; ".join(f"{what}: {each}" for what, each in named if each)
 
 
-def excuse(run: CheckedRun) -> str:
+def excuse(evidence: Evidence) -> str:
     """Why a migration that did not end by the deadline is nothing against QEMU; "" if it is.
 
     What the relay keeps back, QEMU waits for.  State that still moves is slow, and does not hang.
     And where an action was to bring the end, and was
     not done, only a QEMU that is known to be stuck is to blame.
     """
-    deadline = run.endings.deadline
+    deadline = evidence.endings.deadline
     if deadline is None:
         return ""
-    if kept := kept_back(run):
+    if kept := kept_back(evidence):
         return f"the relay still kept something back: {'; '.join(kept)}"
-    if moved := hang.goes_on(run, deadline):
+    if moved := hang.goes_on(evidence, deadline):
         return moved
-    is_stuck = hang.cause(run, deadline) is not None or any(
-        record.args.get("main_loop_alive") is False for record in run.endings.hung
+    is_stuck = hang.cause(evidence, deadline) is not None or any(
+        record.args.get("main_loop_alive") is False for record in evidence.endings.hung
     )
-    return "" if is_stuck else _named(*_kept_from_an_end(run))
+    return "" if is_stuck else _named(*_kept_from_an_end(evidence))
 
 
-def _begun(run: CheckedRun) -> list[Record]:
-    return list(run.named(Kind.SESSION, Side.HARNESS, "action"))
+def _begun(seen: Seen) -> list[Record]:
+    return list(seen.named(Kind.SESSION, Side.HARNESS, "action"))
 
 
-def _result(run: CheckedRun, position: int) -> Record | None:
-    ended = run.named(Kind.SESSION, Side.HARNESS, "action_ended")
+def _result(seen: Seen, position: int) -> Record | None:
+    ended = seen.named(Kind.SESSION, Side.HARNESS, "action_ended")
     return next((record for record in ended if record.args["position"] == position), None)
 
 
-def _was_done(run: CheckedRun, begun: Record) -> bool:
+def _was_done(seen: Seen, begun: Record) -> bool:
     position = begun.args["position"]
-    result = _result(run, position)
+    result = _result(seen, position)
     return (
         result is None
         or result.args["how"] in ("done", "unanswered")
-        or _has_quit(run, run.scenario.actions[position], begun)
+        or _has_quit(seen, seen.scenario.actions[position], begun)
     )
 
 
-def _has_quit(run: CheckedRun, action: Action, begun: Record) -> bool:
+def _has_quit(seen: Seen, action: Action, begun: Record) -> bool:
     """Whether ``action`` is a quit whose answer was lost because QEMU ended on it."""
     if not isinstance(action, Execute) or not is_quit(action):
         return False
-    end = run.endings.exited[Side(action.target)]
+    end = seen.endings.exited[Side(action.target)]
     return end is not None and end.name == "exited" and end.t_ns > begun.t_ns
 
 
-def _actions(run: CheckedRun) -> list[str]:
-    begun = {record.args["position"]: record for record in _begun(run)}
-    was_started = bool(begun) or bool(run.named(Kind.SESSION, Side.HARNESS, "actions"))
+def _actions(evidence: Evidence) -> list[str]:
+    begun = {record.args["position"]: record for record in _begun(evidence)}
+    was_started = bool(begun) or bool(evidence.named(Kind.SESSION, Side.HARNESS, "actions"))
     found = []
-    for position, action in enumerate(run.scenario.actions):
+    for position, action in enumerate(evidence.scenario.actions):
         if not was_started:
             why = "it was never started"
         elif position not in begun:
             why = "its moment did not come"
         else:
-            why = _wrong(run, action, begun[position])
+            why = _wrong(evidence, action, begun[position])
         if why:
             found.append(f"{action.describe()}: {why}")
     return found
 
 
-def _wrong(run: CheckedRun, action: Action, begun: Record) -> str:
+def _wrong(evidence: Evidence, action: Action, begun: Record) -> str:
     """What went otherwise with an action that was begun; "" if it went as planned."""
-    result = _result(run, begun.args["position"])
+    result = _result(evidence, begun.args["position"])
     if result is None:
         return ""
     how, words = result.args["how"], f"{result.args.get('class')}: {result.args.get('desc')}"
@@ -147,7 +147,7 @@ def _wrong(run: CheckedRun, action: Action, begun: Record) -> str:
     if how == "unanswered":
         return "QEMU did not answer"
     if how == "lost":
-        return "" if _has_quit(run, action, begun) else "there was no QEMU to take it"
+        return "" if _has_quit(evidence, action, begun) else "there was no QEMU to take it"
     if wanted is not None:
         return "QEMU accepted it"
     if isinstance(action, Storm):
@@ -158,27 +158,27 @@ def _wrong(run: CheckedRun, action: Action, begun: Record) -> str:
     return ""
 
 
-def _lies(run: CheckedRun) -> Iterator[str]:
-    for device in run.scenario.emulated:
+def _lies(evidence: Evidence) -> Iterator[str]:
+    for device in evidence.scenario.emulated:
         if device.load.lie is None:
             continue
-        lies = run.seen(device.id, "lie", Side.DESTINATION)
+        lies = evidence.seen(device.id, "lie", Side.DESTINATION)
         if not any(record.args["changed"] for record in lies):
             why = "there was no such buffer to change" if lies else "its state was never loaded"
             yield f"{device.id}: {device.load.lie} of buffer {device.load.lie_at}: {why}"
 
 
-def _errors(run: CheckedRun) -> list[str]:
+def _errors(evidence: Evidence) -> list[str]:
     """Device errors that never came, unless another one ended the migration before."""
-    if run.expectation.ending not in _REACHES_DEVICES:
+    if evidence.expectation.ending not in _REACHES_DEVICES:
         return []
     found = []
-    for device in run.scenario.emulated:
+    for device in evidence.scenario.emulated:
         for side, call, at in (
             (Side.SOURCE, "read", device.save.error_at),
             (Side.DESTINATION, "write", device.load.error_at),
         ):
-            calls = run.seen(device.id, call, side)
+            calls = evidence.seen(device.id, call, side)
             if any(record.args["errno"] == errno.EIO for record in calls):
                 return []
             if at is not None:
@@ -186,48 +186,50 @@ def _errors(run: CheckedRun) -> list[str]:
     return found
 
 
-def _not_continued(run: CheckedRun) -> list[str]:
+def _not_continued(evidence: Evidence) -> list[str]:
     """A second migration that no QEMU was left to make, but for one that hangs."""
-    records = run.named(Kind.SESSION, Side.HARNESS, "not_continued")
+    records = evidence.named(Kind.SESSION, Side.HARNESS, "not_continued")
     return [
         f"{record.args['with']}: no QEMU runs the guest, or its migration goes on"
         for record in records
-        if not run.endings.hung
+        if not evidence.endings.hung
     ]
 
 
-def _idle_faults(run: CheckedRun) -> list[str]:
+def _idle_faults(evidence: Evidence) -> list[str]:
     """Faults of the plan that never changed anything, in any of the run's migrations."""
-    fired = [record.args["fired"] for record in run.named(Kind.SESSION, Side.HARNESS, "faults")]
+    fired = [
+        record.args["fired"] for record in evidence.named(Kind.SESSION, Side.HARNESS, "faults")
+    ]
     return [
         fault.describe()
-        for position, fault in enumerate(run.scenario.faults)
+        for position, fault in enumerate(evidence.scenario.faults)
         if not any(times[position] for times in fired)
     ]
 
 
-def kept_back(run: CheckedRun) -> list[str]:
+def kept_back(evidence: Evidence) -> list[str]:
     """Faults that still kept something from the destination when the migration was given up.
 
     The destination waits for that, or for the end of a channel behind it: why it did not end
     cannot be said.
     """
-    return [fault.describe() for fault in _holding(run)]
+    return [fault.describe() for fault in _holding(evidence)]
 
 
-def _holds(run: CheckedRun) -> list[str]:
+def _holds(evidence: Evidence) -> list[str]:
     """Faults that kept something back until an event which never came."""
-    if run.expectation.ending not in _WAITED_FOR:
+    if evidence.expectation.ending not in _WAITED_FOR:
         return []
-    return [fault.describe() for fault in _holding(run) if not _waits_for_time(fault)]
+    return [fault.describe() for fault in _holding(evidence) if not _waits_for_time(fault)]
 
 
-def _holding(run: CheckedRun) -> list[fault_plan.Fault]:
-    records = run.named(Kind.SESSION, Side.HARNESS, "faults")
+def _holding(evidence: Evidence) -> list[fault_plan.Fault]:
+    records = evidence.named(Kind.SESSION, Side.HARNESS, "faults")
     holding = [record.args["holding"] for record in records if "holding" in record.args]
     return [
         fault
-        for position, fault in enumerate(run.scenario.faults)
+        for position, fault in enumerate(evidence.scenario.faults)
         if any(holds[position] for holds in holding)
     ]
 

@@ -5,7 +5,7 @@ exits with status 1, does not die of a signal, does not wait for ever, does not 
 success; and the source's VM is not lost.  That the error names the device is REF-11's, that
 the source does not report success is LIF-9's.
 
-Which requirement a run asks about follows from what was delivered (``CheckedRun.prediction``),
+Which requirement a run asks about follows from what was delivered (``Evidence.prediction``),
 not from the plan of its faults.  Where several things may be refused, the error's text
 tells which was.  Texts are a hint only: a text that nobody knows is a refusal too, and
 only one that is known to be about something else is none.  On a damaged channel any bytes
@@ -17,9 +17,9 @@ from collections.abc import Iterable
 
 from harness.check import hang, words
 from harness.check.assumptions import Assumption
-from harness.check.delivered import seen_end
+from harness.check.evidence import Evidence
+from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, with_faults
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.delivery import Reason
@@ -60,52 +60,52 @@ def rule(requirement: str, title: str, about: str) -> Rule:
     )
 
     @made.judges
-    def judged(run: CheckedRun) -> Finding:
-        return judge(run, made)
+    def judged(evidence: Evidence) -> Finding:
+        return judge(evidence, made)
 
     @made.skips_run
-    def skipped(run: CheckedRun) -> str:
-        return skip_reason_of(run, requirement)
+    def skipped(evidence: Evidence) -> str:
+        return skip_reason_of(evidence, requirement)
 
     return made
 
 
-def reasons(run: CheckedRun, requirement: str) -> list[Reason]:
+def reasons(evidence: Evidence, requirement: str) -> list[Reason]:
     """Why the destination may refuse what it was given, by one requirement."""
-    possible = run.prediction.reasons if run.prediction else ()
+    possible = evidence.prediction.reasons if evidence.prediction else ()
     return [reason for reason in possible if reason.requirement == requirement]
 
 
-def kinds(run: CheckedRun, requirement: str) -> str:
+def kinds(evidence: Evidence, requirement: str) -> str:
     """Which sorts of damage these are, as part of a shape: all of them, so that none hides one."""
-    return "-and-".join(sorted({reason.kind for reason in reasons(run, requirement)}))
+    return "-and-".join(sorted({reason.kind for reason in reasons(evidence, requirement)}))
 
 
-def skip_reason_of(run: CheckedRun, requirement: str) -> str:
+def skip_reason_of(evidence: Evidence, requirement: str) -> str:
     """Why a requirement does not apply to a run; "" if something of the kind was delivered, and
     the end may be its doing.
     """
-    if run.prediction is None:
+    if evidence.prediction is None:
         return "no fault changed what was delivered"
-    if not reasons(run, requirement):
+    if not reasons(evidence, requirement):
         return "nothing of the kind was delivered"
-    allowed, seen = run.prediction.allowed, seen_end(run)
+    allowed, seen = evidence.prediction.allowed, seen_end(evidence)
     if seen is Outcome.COMPLETED and seen in allowed:
         return "it was delivered when it could matter no more, or may be taken"
-    if seen is Outcome.REFUSED and (others := _told(run) - {requirement}):
-        possible = {reason.requirement for reason in run.prediction.reasons}
-        if requirement not in _told(run) and others & possible:
+    if seen is Outcome.REFUSED and (others := _told(evidence) - {requirement}):
+        possible = {reason.requirement for reason in evidence.prediction.reasons}
+        if requirement not in _told(evidence) and others & possible:
             return f"the destination refused something else: {', '.join(sorted(others))}"
     return ""
 
 
-def judge(run: CheckedRun, rule: Rule) -> Finding:
+def judge(evidence: Evidence, rule: Rule) -> Finding:
     """Whether what ``rule`` is about was refused as it must be."""
-    reason = reasons(run, rule.id)[0]
-    damage = kinds(run, rule.id)
-    packet = packet_of(run, reason)
+    reason = reasons(evidence, rule.id)[0]
+    damage = kinds(evidence, rule.id)
+    packet = packet_of(evidence, reason)
     what = describe(reason)
-    endings = run.endings
+    endings = evidence.endings
     for side in (Side.DESTINATION, Side.SOURCE):
         end = endings.crash(side)
         if end is not None and (side is Side.SOURCE or not _may_exit(end)):
@@ -119,7 +119,7 @@ def judge(run: CheckedRun, rule: Rule) -> Finding:
                 *last,
                 shape=f"signal-{signal}-{damage}" if signal else f"{side}-exited",
             )
-    seen = seen_end(run)
+    seen = seen_end(evidence)
     if seen is Outcome.COMPLETED:
         return rule.violated(
             f"{what}: it must be refused, but the destination completed",
@@ -128,9 +128,9 @@ def judge(run: CheckedRun, rule: Rule) -> Finding:
             shape=f"accepted-{damage}",
         )
     if seen is Outcome.WAITING:
-        if run.prediction and seen in run.prediction.allowed:
+        if evidence.prediction and seen in evidence.prediction.allowed:
             return rule.valid(f"{what}: the destination waits, and does not complete")
-        cause = hang.cause(run, endings.deadline) if endings.deadline else None
+        cause = hang.cause(evidence, endings.deadline) if endings.deadline else None
         return rule.violated(
             f"{what}: it must be refused, but the destination had not failed by the deadline: "
             f"{cause.words if cause else 'nothing tells why'}",
@@ -141,25 +141,31 @@ def judge(run: CheckedRun, rule: Rule) -> Finding:
         )
     if seen is None:
         return rule.unknown("nothing tells how the destination ended")
-    return _refused(run, rule, what, packet)
+    return _refused(evidence, rule, what, packet)
 
 
-def _refused(run: CheckedRun, rule: Rule, what: str, packet: Record | None) -> Finding:
-    hung = next((record for record in run.endings.hung if record.side is Side.DESTINATION), None)
+def _refused(evidence: Evidence, rule: Rule, what: str, packet: Record | None) -> Finding:
+    hung = next(
+        (record for record in evidence.endings.hung if record.side is Side.DESTINATION), None
+    )
     if hung is not None:
         return rule.violated(
             f"{what}: the destination failed and hung", packet, hung, shape="failed-and-hung"
         )
-    gone = lost(run)
+    gone = lost(evidence)
     if gone is not None:
         return rule.violated(
             f"{what}: it was refused, but the source is lost", packet, gone, shape="source-lost"
         )
-    said = errors(run).certain
+    said = errors(evidence).certain
     if not said:
         return rule.unknown(f"{what}: the destination failed, and no error tells why")
-    told = _told(run)
-    possible = {reason.requirement for reason in run.prediction.reasons} if run.prediction else {}
+    told = _told(evidence)
+    possible = (
+        {reason.requirement for reason in evidence.prediction.reasons}
+        if evidence.prediction
+        else {}
+    )
     if told and "REF-10" not in possible and not told & set(possible):
         record, text = next((r, t) for r, t in said if _about(t))
         return rule.violated(
@@ -171,29 +177,29 @@ def _refused(run: CheckedRun, rule: Rule, what: str, packet: Record | None) -> F
     return rule.valid(f"{what}: it was refused", said=said[0][1], is_text_known=bool(told))
 
 
-def errors(run: CheckedRun) -> words.Errors:
+def errors(evidence: Evidence) -> words.Errors:
     """What the destination said of its failure: known texts, else all of its words."""
-    said = run.endings.errors_since(Side.DESTINATION, _came_ns(run))
+    said = evidence.endings.errors_since(Side.DESTINATION, _came_ns(evidence))
     return words.Errors(*(
         [(record, text) for record, text in each if _about(text)] or each for each in said
     ))  # fmt: skip
 
 
-def _came_ns(run: CheckedRun) -> int:
+def _came_ns(evidence: Evidence) -> int:
     """When the first packet that may be refused came to the relay.
 
     The destination may have it before ``packet_out`` is recorded.  Of a packet that a fault
     made there is the fault's record.
     """
-    possible = run.prediction.reasons if run.prediction else ()
-    packets = [packet for reason in possible if (packet := packet_of(run, reason))]
-    begun = run.endings.commands(Side.SOURCE, "migrate")
+    possible = evidence.prediction.reasons if evidence.prediction else ()
+    packets = [packet for reason in possible if (packet := packet_of(evidence, reason))]
+    begun = evidence.endings.commands(Side.SOURCE, "migrate")
     if not packets or len(packets) < len(possible):
         return begun[0].t_ns if begun else 0
     before = [
         record.t_ns
         for name in ("packet_in", "fault")
-        for record in run.wire(name)
+        for record in evidence.wire(name)
         for packet in packets
         if record.t_ns <= packet.t_ns
         and (record.device, record.args.get("idx")) == (packet.device, packet.args["idx"])
@@ -201,9 +207,9 @@ def _came_ns(run: CheckedRun) -> int:
     return min(before, default=begun[0].t_ns if begun else 0)
 
 
-def packet_of(run: CheckedRun, reason: Reason) -> Record | None:
+def packet_of(evidence: Evidence, reason: Reason) -> Record | None:
     """The record of the packet that ``reason`` is about."""
-    return run.delivered[reason.number] if reason.number >= 0 else None
+    return evidence.delivered[reason.number] if reason.number >= 0 else None
 
 
 def describe(reason: Reason) -> str:
@@ -216,9 +222,9 @@ def describe(reason: Reason) -> str:
     return f"packet {index}{of}{on}: {reason.words}"
 
 
-def _told(run: CheckedRun) -> set[str]:
+def _told(evidence: Evidence) -> set[str]:
     """Requirements that the destination's errors are about."""
-    return {each for _, text in errors(run).certain for each in _about(text)}
+    return {each for _, text in errors(evidence).certain for each in _about(text)}
 
 
 def _about(text: str) -> Iterable[str]:
@@ -230,10 +236,10 @@ def _may_exit(end: Record) -> bool:
     return not end.args["signal"] and end.args["status"] == 1
 
 
-def lost(run: CheckedRun) -> Record | None:
+def lost(evidence: Evidence) -> Record | None:
     """The answer that tells that the failed source's VM cannot run on."""
-    if run.endings.status(Side.SOURCE) not in ("failed", "cancelled"):
+    if evidence.endings.status(Side.SOURCE) not in ("failed", "cancelled"):
         return None
-    answers = run.endings.commands(Side.SOURCE, "query-status", "return")
+    answers = evidence.endings.commands(Side.SOURCE, "query-status", "return")
     states = [record for record in answers if record.args["value"].get("status") in _LOST]
     return states[-1] if states else None

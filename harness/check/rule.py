@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.check.assumptions import Assumption
-from harness.check.run import CheckedRun as Evidence
+from harness.check.evidence import Evidence
 from harness.check.verdict import Finding, Outcome
 from harness.history.records import Record
 from harness.model.expectation import Ending, Expectation, TransferPath

@@ -21,8 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.check.endings import PEERS
-from harness.check.run import CheckedRun
+from harness.check.evidence import PEERS, Evidence
 from harness.history.records import Kind, Record, Side
 
 SHAPE = "sanitizer-report"
@@ -46,7 +45,7 @@ _OVER = ("", "completed", "failed", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report, in the order of ``run``'s records.
+    """One report, in the order of the records.
 
     :ivar tool: ``AddressSanitizer``, ``LeakSanitizer``, ``ThreadSanitizer`` or
         ``UndefinedBehaviorSanitizer``
@@ -68,16 +67,16 @@ class Report:
         return f"the {self.side} QEMU: {self.tool}: {self.what}{where}"
 
 
-def reports(run: CheckedRun) -> tuple[list[Report], int]:
+def reports(evidence: Evidence) -> tuple[list[Report], int]:
     """All that count, those that ended a QEMU first; and how many leaks do not count."""
-    found = [report for side in PEERS for report in _of(run, side)]
+    found = [report for side in PEERS for report in _of(evidence, side)]
     found.sort(key=lambda report: report.tool != "AddressSanitizer")
-    judged = [r for r in found if r.tool != "LeakSanitizer" or _has_quit(run, r.side)]
+    judged = [r for r in found if r.tool != "LeakSanitizer" or _has_quit(evidence, r.side)]
     return judged, len(found) - len(judged)
 
 
-def _of(run: CheckedRun, side: Side) -> list[Report]:
-    lines = run.named(Kind.PROCESS, side, "stderr")
+def _of(evidence: Evidence, side: Side) -> list[Report]:
+    lines = evidence.named(Kind.PROCESS, side, "stderr")
     texts = [str(record.args.get("line", "")) for record in lines]
     starts = [n for n, text in enumerate(texts) if _first(text)]
     ends = [*starts[1:], len(texts)][: len(starts)]
@@ -111,15 +110,15 @@ def _stacks(texts: Sequence[str]) -> Iterator[list[str]]:
     yield found
 
 
-def _has_quit(run: CheckedRun, side: Side) -> bool:
+def _has_quit(evidence: Evidence, side: Side) -> bool:
     """Whether it was told to quit with its migration over, and then ended by itself."""
-    exited, endings = run.endings.exited[side], run.endings
+    exited, endings = evidence.endings.exited[side], evidence.endings
     return (
         exited is not None
         and exited.name == "exited"
         and not exited.args.get("signal", 0)
         and bool(endings.commands(side, "quit"))
-        and not run.named(Kind.PROCESS, side, "signalled")
+        and not evidence.named(Kind.PROCESS, side, "signalled")
         and not any(record.side is side for record in endings.hung)
         and endings.status(side) in _OVER
     )

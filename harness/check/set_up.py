@@ -4,8 +4,7 @@ A refusal is evidence of one requirement only: the one that its words are about
 (``Expectation.is_reason``).
 """
 
-from harness.check.endings import PEERS
-from harness.check.run import CheckedRun
+from harness.check.evidence import PEERS, Evidence
 from harness.history.records import Kind, Record, Side
 
 SETTINGS = ("migrate-set-capabilities", "migrate-set-parameters")
@@ -15,7 +14,7 @@ CREDENTIALS = "object-add"
 _BEGUN = ("migrate-incoming", "migrate")
 
 
-def refused(run: CheckedRun, side: Side, *commands: str) -> Record | None:
+def refused(evidence: Evidence, side: Side, *commands: str) -> Record | None:
     """The first refusal of one of ``commands`` before the migration; None: all were accepted.
 
     After it they are a scenario's actions.
@@ -24,12 +23,12 @@ def refused(run: CheckedRun, side: Side, *commands: str) -> Record | None:
         record.t_ns
         for peer in PEERS
         for command in _BEGUN
-        for record in run.endings.commands(peer, command)
+        for record in evidence.endings.commands(peer, command)
     ]
     return next(
         (
             record
-            for record in run.sequence(Kind.QMP, side)
+            for record in evidence.sequence(Kind.QMP, side)
             if record.name == "error"
             and record.args.get("command") in commands
             and (not begun or record.t_ns <= min(begun))
@@ -38,14 +37,14 @@ def refused(run: CheckedRun, side: Side, *commands: str) -> Record | None:
     )
 
 
-def refusal(run: CheckedRun) -> Record | None:
+def refusal(evidence: Evidence) -> Record | None:
     """The first refusal of the set-up, of ``migrate-incoming`` or of ``migrate``."""
     found = [
         record
         for side in PEERS
         for record in (
-            refused(run, side, *SETTINGS, CREDENTIALS),
-            *(error for command in _BEGUN for error in run.endings.refusals(side, command)),
+            refused(evidence, side, *SETTINGS, CREDENTIALS),
+            *(error for command in _BEGUN for error in evidence.endings.refusals(side, command)),
         )
         if record is not None
     ]
@@ -58,7 +57,7 @@ def words(refused: Record) -> str:
     return f'the {refused.side} refused {refused.args["command"]}: "{desc}"'
 
 
-def reason(run: CheckedRun) -> tuple[Record, str] | None:
+def reason(evidence: Evidence) -> tuple[Record, str] | None:
     """The first error, of the side that must refuse, that has an expected reason."""
-    said = run.endings.texts(run.expectation.refused_by)
-    return next(((r, text) for r, text in said if run.expectation.is_reason(text)), None)
+    said = evidence.endings.texts(evidence.expectation.refused_by)
+    return next(((r, text) for r, text in said if evidence.expectation.is_reason(text)), None)

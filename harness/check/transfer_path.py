@@ -8,15 +8,15 @@ thread is started on the multifd path only).
 
 from harness.check import set_up
 from harness.check.assumptions import Assumption
-from harness.check.rule import Rule
-from harness.check.run import (
+from harness.check.evidence import (
     INCOMING,
     SAVE_MAIN_START,
     SAVE_SETUP,
     SAVE_THREAD_START,
     THREAD_START,
-    CheckedRun,
+    Evidence,
 )
+from harness.check.rule import Rule
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import UNSUPPORTED, Ending, Expectation, TransferPath
@@ -47,8 +47,8 @@ def rule(requirement: str, title: str, about: str) -> Rule:
     )
 
     @made.judges
-    def judged(run: CheckedRun) -> Finding:
-        return judge_path(run, made)
+    def judged(evidence: Evidence) -> Finding:
+        return judge_path(evidence, made)
 
     return made
 
@@ -64,23 +64,23 @@ def gets_there(_scenario: Scenario, expectation: Expectation) -> str:
     return f"the devices do not get that far: {expectation.ending}"
 
 
-def judge_path(run: CheckedRun, rule: Rule) -> Finding:
+def judge_path(evidence: Evidence, rule: Rule) -> Finding:
     """What happened against what the settings ask for."""
-    if run.expectation.ending is Ending.COMPLETED:
-        return _travelled(run, rule)
-    return _refused(run, rule)
+    if evidence.expectation.ending is Ending.COMPLETED:
+        return _travelled(evidence, rule)
+    return _refused(evidence, rule)
 
 
-def _travelled(run: CheckedRun, rule: Rule) -> Finding:
-    if not run.endings.is_completed:
-        words = [text for _, text in run.endings.texts(None) if text]
+def _travelled(evidence: Evidence, rule: Rule) -> Finding:
+    if not evidence.endings.is_completed:
+        words = [text for _, text in evidence.endings.texts(None) if text]
         why = f": {words[-1]}" if words else ""
         return rule.unknown(f"the migration did not complete{why}")
     paths: dict[str, str] = {}
-    for device in run.expectation.devices:
+    for device in evidence.expectation.devices:
         over = {
-            TransferPath.MULTIFD: _first(run, device.id, _MULTIFD),
-            TransferPath.MAIN: _first(run, device.id, _MAIN),
+            TransferPath.MULTIFD: _first(evidence, device.id, _MULTIFD),
+            TransferPath.MAIN: _first(evidence, device.id, _MAIN),
         }
         wrong = TransferPath.MAIN if device.path is TransferPath.MULTIFD else TransferPath.MULTIFD
         if over[wrong] is not None:
@@ -88,7 +88,7 @@ def _travelled(run: CheckedRun, rule: Rule) -> Finding:
                 f"{device.id}: its state must go over {_named(device.path)}, but it went over "
                 f"{_named(wrong)}",
                 over[wrong],
-                run.endings.last_status(Side.DESTINATION),
+                evidence.endings.last_status(Side.DESTINATION),
                 shape=f"went-over-{wrong}",
             )
         if over[device.path] is None:
@@ -97,8 +97,8 @@ def _travelled(run: CheckedRun, rule: Rule) -> Finding:
     return rule.valid("each device's state took the path that the settings ask for", paths=paths)
 
 
-def _refused(run: CheckedRun, rule: Rule) -> Finding:
-    expected, endings = run.expectation, run.endings
+def _refused(evidence: Evidence, rule: Rule) -> Finding:
+    expected, endings = evidence.expectation, evidence.endings
     for side in (Side.DESTINATION, Side.SOURCE):
         if endings.status(side) == "completed":
             return rule.violated(
@@ -106,8 +106,8 @@ def _refused(run: CheckedRun, rule: Rule) -> Finding:
                 endings.last_status(side),
                 shape="accepted",
             )
-    for device in run.scenario.devices:
-        sent = _first(run, device.id, (*_MULTIFD, *_MAIN))
+    for device in evidence.scenario.devices:
+        sent = _first(evidence, device.id, (*_MULTIFD, *_MAIN))
         if sent is not None:
             return rule.violated(
                 f"{device.id}: the migration must be refused before any state is sent, "
@@ -115,7 +115,7 @@ def _refused(run: CheckedRun, rule: Rule) -> Finding:
                 sent,
                 shape="state-sent",
             )
-    if (said := set_up.reason(run)) is not None:
+    if (said := set_up.reason(evidence)) is not None:
         record, text = said
         return rule.valid("the migration was refused with its reason", said=text, by=record.side)
     others = [text for record, text in endings.texts(None) if text and record.kind == "qmp"]
@@ -126,15 +126,15 @@ def _refused(run: CheckedRun, rule: Rule) -> Finding:
     return rule.unknown("there is no record of why the migration was refused")
 
 
-def _first(run: CheckedRun, device: str, events: tuple[tuple[Side, str], ...]) -> Record | None:
+def _first(evidence: Evidence, device: str, events: tuple[tuple[Side, str], ...]) -> Record | None:
     """The first record of any of the trace ``events`` about ``device``."""
-    seen = [record for side, name in events for record in run.trace(side, name, device)[:1]]
+    seen = [record for side, name in events for record in evidence.trace(side, name, device)[:1]]
     return seen[0] if seen else None
 
 
-def was_anything_sent(run: CheckedRun, device: str) -> Record | None:
+def was_anything_sent(evidence: Evidence, device: str) -> Record | None:
     """The first trace record of ``device``'s part in a migration, its set-up included."""
-    return _first(run, device, ((Side.SOURCE, SAVE_SETUP), *_MULTIFD, *_MAIN))
+    return _first(evidence, device, ((Side.SOURCE, SAVE_SETUP), *_MULTIFD, *_MAIN))
 
 
 def _named(path: TransferPath) -> str:

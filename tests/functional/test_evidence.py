@@ -2,8 +2,7 @@
 
 import pytest
 
-from harness.check.endings import Endings
-from harness.check.run import CheckedRun
+from harness.check.evidence import Endings, Evidence, Seen
 from harness.check.verdict import Outcome
 from harness.history import Kind, Side
 from harness.job.run import Run
@@ -145,7 +144,7 @@ async def test_connections_that_were_held_over_tcp_are_whole(judged, kept, accep
 def _endings(run: Run) -> Endings:
     manifest = run.history.manifest
     expectation = expect(run.history.scenario, manifest.source, manifest.destination)
-    return CheckedRun(run.history, expectation).endings
+    return Evidence(Seen(run.history), expectation).endings
 
 
 # -- pre-copy that does not converge ------------------------------------------------------

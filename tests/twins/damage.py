@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from harness.check import run as seen
+from harness.check import evidence as seen
 from harness.history.records import Record
 
 

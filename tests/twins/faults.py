@@ -2,7 +2,7 @@
 it badly, or cannot wait.
 """
 
-from harness.check.run import INCOMING, STARVED
+from harness.check.evidence import INCOMING, STARVED
 from harness.history.records import Kind, Record, Side
 from tests.twins.damage import Unfit, change, one, pick, some, swap
 from tests.twins.twin import twin

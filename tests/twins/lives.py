@@ -1,7 +1,7 @@
 """Broken twins of runs that are cancelled, lose a QEMU, follow another one, or are measured."""
 
 from harness.check.convergence import EXACT
-from harness.check.run import CONFIG_START
+from harness.check.evidence import CONFIG_START
 from harness.history.records import Kind, Record, Side
 from tests.twins.damage import change, drop, one, pick, some, swap
 from tests.twins.twin import twin

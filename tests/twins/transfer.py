@@ -2,7 +2,7 @@
 
 import msgspec
 
-from harness.check import run as seen
+from harness.check import evidence as seen
 from harness.history.records import Kind, Record, Side
 from tests.twins.damage import Unfit, change, drop, first_device, one, pick, recount, some, swap
 from tests.twins.twin import twin

@@ -8,9 +8,9 @@ starved for it before it was delivered.
 """
 
 from harness.check.assumptions import Assumption
-from harness.check.delivered import KINDS, seen_end
+from harness.check.evidence import STARVED, Evidence
+from harness.check.prediction_input import KINDS, seen_end
 from harness.check.rule import Rule, with_faults
-from harness.check.run import STARVED, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending
@@ -25,29 +25,29 @@ RULE = Rule(
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    if run.prediction is None:
+def skip_reason_of(evidence: Evidence) -> str:
+    if evidence.prediction is None:
         return "no fault changed what was delivered"
-    if run.expectation.ending is Ending.WAITING:
+    if evidence.expectation.ending is Ending.WAITING:
         return ""
-    if run.expectation.ending is not Ending.COMPLETED:
-        return f"the destination does not wait for a packet: {run.expectation.ending}"
-    return "" if _late(run) else "no packet that was held back was waited for"
+    if evidence.expectation.ending is not Ending.COMPLETED:
+        return f"the destination does not wait for a packet: {evidence.expectation.ending}"
+    return "" if _late(evidence) else "no packet that was held back was waited for"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    if run.expectation.ending is Ending.WAITING:
-        return _missing(run)
-    held, starved, out = _late(run)[0]
-    seen = seen_end(run)
+def judge(evidence: Evidence) -> Finding:
+    if evidence.expectation.ending is Ending.WAITING:
+        return _missing(evidence)
+    held, starved, out = _late(evidence)[0]
+    seen = seen_end(evidence)
     what = f"{out.device}: packet {out.args['idx']} came late"
     if seen is Outcome.COMPLETED:
         waited = (out.t_ns - starved.t_ns) / 1e9
         return RULE.valid(f"{what}, and the migration completed", waited_s=round(waited, 3))
     if seen is None:
         return RULE.unknown(f"{what}, and nothing tells how the migration ended")
-    end = run.endings.deadline or run.endings.last_status(Side.DESTINATION)
+    end = evidence.endings.deadline or evidence.endings.last_status(Side.DESTINATION)
     return RULE.violated(
         f"{what}, and the migration did not complete",
         held,
@@ -58,10 +58,13 @@ def judge(run: CheckedRun) -> Finding:
     )
 
 
-def _missing(run: CheckedRun) -> Finding:
-    endings, waits_for = run.endings, run.prediction.waits_for if run.prediction else {}
+def _missing(evidence: Evidence) -> Finding:
+    endings, waits_for = (
+        evidence.endings,
+        evidence.prediction.waits_for if evidence.prediction else {},
+    )
     for device, idx in waits_for.items():
-        last = run.trace(Side.DESTINATION, STARVED, device)[-1:]
+        last = evidence.trace(Side.DESTINATION, STARVED, device)[-1:]
         if last and last[0].args["idx"] != idx:
             return RULE.violated(
                 f"{device}: packet {idx} is missing, but the load thread waits for packet "
@@ -69,7 +72,7 @@ def _missing(run: CheckedRun) -> Finding:
                 *last,
                 shape="waits-for-another-packet",
             )
-    seen = seen_end(run)
+    seen = seen_end(evidence)
     missing = ", ".join(f"packet {idx} of {device}" for device, idx in waits_for.items())
     if seen in (Outcome.COMPLETED, Outcome.REFUSED):
         return RULE.violated(
@@ -98,22 +101,22 @@ def _missing(run: CheckedRun) -> Finding:
             shape="main-loop-blocked" if answers.get("monitor_alive", True) else "monitor-blocked",
             **answers,
         )
-    if not all(run.trace(Side.DESTINATION, STARVED, device) for device in waits_for):
+    if not all(evidence.trace(Side.DESTINATION, STARVED, device) for device in waits_for):
         return RULE.unknown("the trace does not tell what the load thread waits for")
     return RULE.valid(f"the destination waits for {missing}, and answers", **answers)
 
 
-def _late(run: CheckedRun) -> list[tuple[Record, Record, Record]]:
+def _late(evidence: Evidence) -> list[tuple[Record, Record, Record]]:
     """Packets that were held back and waited for: the fault, the starving, the delivery."""
     late = []
-    for held in run.wire("fault"):
+    for held in evidence.wire("fault"):
         if not KINDS[held.args["fault"]].holds_packets or held.args.get("idx") is None:
             continue
         idx, device = held.args["idx"], held.device
-        outs = [r for r in run.wire("packet_out", device) if r.args["idx"] == idx]
+        outs = [r for r in evidence.wire("packet_out", device) if r.args["idx"] == idx]
         starved = [
             record
-            for record in run.trace(Side.DESTINATION, STARVED, device)
+            for record in evidence.trace(Side.DESTINATION, STARVED, device)
             if record.args["idx"] == idx and outs and record.t_ns < outs[0].t_ns
         ]
         if starved:

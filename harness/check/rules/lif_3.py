@@ -13,8 +13,8 @@ it does not end is nothing against it.  Nor is it against a source that waits in
 
 from harness.check import interruption, planned
 from harness.check.assumptions import Assumption
+from harness.check.evidence import Evidence
 from harness.check.rule import Rule
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.scenario.action_plan import Execute, Kill, Target, is_quit
@@ -27,15 +27,15 @@ RULE = Rule(
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    is_asked = interruption.is_asked(run, interruption.ends_a_side)
+def skip_reason_of(evidence: Evidence) -> str:
+    is_asked = interruption.is_asked(evidence, interruption.ends_a_side)
     return "" if is_asked else "no QEMU was killed"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     killed: dict[Target, tuple[str, Record]] = {}
-    for action, record in planned.done(run):
+    for action, record in planned.done(evidence):
         if isinstance(action, Kill):
             killed[action.target] = "was killed", record
         elif isinstance(action, Execute) and is_quit(action):
@@ -46,11 +46,11 @@ def judge(run: CheckedRun) -> Finding:
         return RULE.unknown("both QEMUs were killed: nobody is left to judge")
     ((target, (how, kill)),) = killed.items()
     survivor = Side.DESTINATION if target is Target.SOURCE else Side.SOURCE
-    end = run.endings.crash(survivor)
+    end = evidence.endings.crash(survivor)
     if end is not None and (end.args["signal"] or survivor is Side.SOURCE):
         signal = end.args["signal"]
         died = f"of signal {signal}" if signal else f"with status {end.args['status']}"
-        said = [record for record, _ in run.endings.texts(survivor)][-1:]
+        said = [record for record, _ in evidence.endings.texts(survivor)][-1:]
         return RULE.violated(
             f"the {target} {how}, and the {survivor}'s QEMU died {died}",
             kill,
@@ -59,17 +59,17 @@ def judge(run: CheckedRun) -> Finding:
             shape=f"{survivor}-died-after-kill",
         )
     if survivor is Side.SOURCE:
-        return _source(run, f"the destination {how}", kill)
-    return _destination(run, f"the source {how}", kill, end)
+        return _source(evidence, f"the destination {how}", kill)
+    return _destination(evidence, f"the source {how}", kill, end)
 
 
-def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
-    endings = run.endings
-    at = interruption.status_at(run, Side.SOURCE, kill.t_ns)
+def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
+    endings = evidence.endings
+    at = interruption.status_at(evidence, Side.SOURCE, kill.t_ns)
     told, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
     if told == "completed":
         arrived = endings.status(Side.DESTINATION) == "completed"
-        if run.scenario.return_path and not arrived:
+        if evidence.scenario.return_path and not arrived:
             return RULE.violated(
                 f"{what} before it had the guest, but the source completed",
                 kill,
@@ -78,11 +78,11 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
             )
         return RULE.valid("the source had completed", at=at)
     if told not in ("failed", "cancelled"):
-        hung = interruption.stuck(run, Side.SOURCE)
+        hung = interruption.stuck(evidence, Side.SOURCE)
         if not hung:
             return RULE.unknown(f"the source did not tell its end: {told or 'nothing'}", at=at)
         is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
-        if told == "pre-switchover" and is_answering and not _was_continued(run):
+        if told == "pre-switchover" and is_answering and not _was_continued(evidence):
             return RULE.unknown(
                 f"{what}; the source waits in pre-switchover for migrate-continue, which nobody "
                 "sent, and notices it then",
@@ -94,7 +94,7 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
             *hung,
             shape="source-did-not-end",
         )
-    silent = interruption.silent(run, Side.SOURCE)
+    silent = interruption.silent(evidence, Side.SOURCE)
     if silent:
         return RULE.violated(
             f"{what}; the source says {told}, and does not answer",
@@ -102,35 +102,37 @@ def _source(run: CheckedRun, what: str, kill: Record) -> Finding:
             *silent,
             shape="source-silent",
         )
-    gone = interruption.lost(run)
+    gone = interruption.lost(evidence)
     if gone is not None:
         return RULE.violated(f"{what}, and {gone[0]}", kill, end, *gone[1], shape="source-lost")
-    if interruption.running(run, Side.SOURCE) is None:
+    if interruption.running(evidence, Side.SOURCE) is None:
         return RULE.unknown("whether the source runs on was not asked", at=at)
-    stays = "has its guest, paused" if interruption.is_seen_paused(run, Side.SOURCE) else "runs on"
+    stays = (
+        "has its guest, paused" if interruption.is_seen_paused(evidence, Side.SOURCE) else "runs on"
+    )
     return RULE.valid(f"the source {told} the migration and {stays}", at=at)
 
 
-def _was_continued(run: CheckedRun) -> bool:
+def _was_continued(evidence: Evidence) -> bool:
     """Whether a source that pauses before the switchover was let go on.
 
     Until then its migration thread waits for nothing else (migration_maybe_pause()).
     """
     return any(
         isinstance(action, Execute) and action.effect == "migrate-continue"
-        for action, _ in planned.done(run)
+        for action, _ in planned.done(evidence)
     )
 
 
-def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None) -> Finding:
-    endings = run.endings
-    at = interruption.status_at(run, Side.SOURCE, kill.t_ns)
+def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | None) -> Finding:
+    endings = evidence.endings
+    at = interruption.status_at(evidence, Side.SOURCE, kill.t_ns)
     told, end = endings.status(Side.DESTINATION), endings.last_status(Side.DESTINATION)
-    hung = interruption.stuck(run, Side.DESTINATION)
+    hung = interruption.stuck(evidence, Side.DESTINATION)
     if told == "completed":
-        wrong = interruption.damaged(run)
+        wrong = interruption.damaged(evidence)
         if wrong is None:
-            is_seen_paused = interruption.is_seen_paused(run, Side.DESTINATION)
+            is_seen_paused = interruption.is_seen_paused(evidence, Side.DESTINATION)
             runs = "has it, paused" if is_seen_paused else "runs it"
             return RULE.valid(f"the destination had all of the guest, and {runs}", at=at)
         if not wrong[1]:
@@ -145,7 +147,7 @@ def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None
     is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
     if told in ("", "setup") and hung and is_answering:
         return RULE.valid("nobody had come to the destination: it still listens", at=at)
-    if hung and (kept := planned.kept_back(run)):
+    if hung and (kept := planned.kept_back(evidence)):
         return RULE.unknown(
             "the destination did not end; the relay still kept something back: " + "; ".join(kept),
             at=at,
@@ -162,7 +164,7 @@ def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None
         return RULE.valid("the destination failed and exited", at=at)
     if told != "failed":
         return RULE.unknown(f"the destination did not tell its end: {told or 'nothing'}", at=at)
-    silent = interruption.silent(run, Side.DESTINATION)
+    silent = interruption.silent(evidence, Side.DESTINATION)
     if silent:
         return RULE.violated(
             f"{what}; the destination failed, and does not answer",
@@ -170,6 +172,6 @@ def _destination(run: CheckedRun, what: str, kill: Record, exited: Record | None
             *silent,
             shape="destination-silent",
         )
-    if interruption.running(run, Side.DESTINATION) is None:
+    if interruption.running(evidence, Side.DESTINATION) is None:
         return RULE.unknown("whether the failed destination answers was not asked", at=at)
     return RULE.valid("the destination failed, and answers", at=at)

@@ -14,9 +14,8 @@ not end is UNKNOWN.
 
 from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
-from harness.check.endings import OVER
+from harness.check.evidence import OVER, SAVE_THREAD_END, Evidence
 from harness.check.rule import Rule
-from harness.check.run import SAVE_THREAD_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
@@ -28,47 +27,47 @@ RULE = Rule(
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
+def skip_reason_of(evidence: Evidence) -> str:
     if (
-        interruption.is_asked(run, interruption.is_cancel)
-        or interruption.continued_after(run) == "cancelled"
+        interruption.is_asked(evidence, interruption.is_cancel)
+        or interruption.continued_after(evidence) == "cancelled"
     ):
         return ""
     return "nobody cancelled the migration"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    if interruption.continued_after(run) == "cancelled":
-        return _again(run)
-    sent = [record for action, record in planned.done(run) if interruption.is_cancel(action)]
+def judge(evidence: Evidence) -> Finding:
+    if interruption.continued_after(evidence) == "cancelled":
+        return _again(evidence)
+    sent = [record for action, record in planned.done(evidence) if interruption.is_cancel(action)]
     if not sent:
         return RULE.unknown("no cancel was done, though it was planned")
     cancel = sent[0]
-    endings = run.endings
+    endings = evidence.endings
     crash = endings.crash(Side.SOURCE)
     if crash is not None:
         return RULE.violated(
             "the source was cancelled, and its QEMU ended", cancel, crash, shape="source-died"
         )
-    hung = interruption.stuck(run, Side.SOURCE)
-    if hung and run.endings.status(Side.SOURCE) not in OVER:
-        shape = hang.cause(run, hung[0])
+    hung = interruption.stuck(evidence, Side.SOURCE)
+    if hung and evidence.endings.status(Side.SOURCE) not in OVER:
+        shape = hang.cause(evidence, hung[0])
         why = f"; {shape[0]}" if shape else ""
         return RULE.violated(
-            f"the source was cancelled and did not end: {_hold(run)}{why}",
+            f"the source was cancelled and did not end: {_hold(evidence)}{why}",
             cancel,
             *hung,
             *(shape[1] if shape else ()),
-            shape=shape.shape if shape else _blocked(run),
+            shape=shape.shape if shape else _blocked(evidence),
         )
-    return _ended(run, cancel)
+    return _ended(evidence, cancel)
 
 
-def _ended(run: CheckedRun, cancel: Record) -> Finding:
-    endings = run.endings
+def _ended(evidence: Evidence, cancel: Record) -> Finding:
+    endings = evidence.endings
     told, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
-    at = interruption.status_at(run, Side.SOURCE, cancel.t_ns)
+    at = interruption.status_at(evidence, Side.SOURCE, cancel.t_ns)
     is_over_there = endings.status(Side.DESTINATION) == "completed"
     if told == "completed" and is_over_there:
         return RULE.valid("the cancel came too late: both sides completed", at=at, too_late=True)
@@ -82,7 +81,7 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
         )
     if told != "cancelled" and not has_failed:
         return RULE.unknown(f"the source was cancelled, and says {told or 'nothing'}", at=at)
-    silent = interruption.silent(run, Side.SOURCE)
+    silent = interruption.silent(evidence, Side.SOURCE)
     if silent:
         return RULE.violated(
             f"the source says {told}, and does not answer",
@@ -90,10 +89,10 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
             *silent,
             shape="source-silent-after-cancel",
         )
-    answer = interruption.running(run, Side.SOURCE)
+    answer = interruption.running(evidence, Side.SOURCE)
     if answer is None:
         return RULE.unknown("whether the source runs on was not asked", at=at)
-    if is_over_there and interruption.is_paused(run):
+    if is_over_there and interruption.is_paused(evidence):
         return RULE.unknown(f"the source says {told}, and the destination has the paused guest")
     if is_over_there:
         return RULE.violated(
@@ -103,69 +102,71 @@ def _ended(run: CheckedRun, cancel: Record) -> Finding:
             end,
             endings.last_status(Side.DESTINATION),
             answer,
-            shape=_twice(run, cancel),
+            shape=_twice(evidence, cancel),
         )
-    gone = interruption.lost(run)
+    gone = interruption.lost(evidence)
     if gone is not None:
         return RULE.violated(
             f"the source was cancelled, but {gone[0]}", cancel, end, *gone[1], shape="source-lost"
         )
-    there, is_known = _there(run)
+    there, is_known = _there(evidence)
     if not is_known:
         return RULE.unknown(f"the source {told}, but {there}", at=at)
-    stays = "has its guest, paused" if interruption.is_seen_paused(run, Side.SOURCE) else "runs on"
+    stays = (
+        "has its guest, paused" if interruption.is_seen_paused(evidence, Side.SOURCE) else "runs on"
+    )
     return RULE.valid(f"the source {told} and {stays}{there}", at=at, too_late=has_failed)
 
 
-def _there(run: CheckedRun) -> tuple[str, bool]:
+def _there(evidence: Evidence) -> tuple[str, bool]:
     """What became of the destination, in words, and whether it is right."""
-    hung = interruption.stuck(run, Side.DESTINATION)
-    if not hung or run.endings.crash(Side.DESTINATION) is not None:
+    hung = interruption.stuck(evidence, Side.DESTINATION)
+    if not hung or evidence.endings.crash(Side.DESTINATION) is not None:
         return "", True
     is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
-    if run.endings.status(Side.DESTINATION) in ("", "setup") and is_answering:
+    if evidence.endings.status(Side.DESTINATION) in ("", "setup") and is_answering:
         return "; nobody had come to the destination, which still listens", True
-    if kept := planned.kept_back(run):
+    if kept := planned.kept_back(evidence):
         return f"; the destination waits for what the relay keeps back: {'; '.join(kept)}", True
-    shape = hang.cause(run, hung[0])
+    shape = hang.cause(evidence, hung[0])
     return f"the destination did not end: {shape.words if shape else 'nothing says why'}", False
 
 
-def _hold(run: CheckedRun) -> str:
-    told = run.endings.status(Side.SOURCE)
-    alive = _is_alive(run)
+def _hold(evidence: Evidence) -> str:
+    told = evidence.endings.status(Side.SOURCE)
+    alive = _is_alive(evidence)
     return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop is blocked")
 
 
-def _blocked(run: CheckedRun) -> str:
+def _blocked(evidence: Evidence) -> str:
     """The shape of a source that stays in a status."""
-    what = "did-not-end-in" if _is_alive(run) else "main-loop-blocked-in"
-    return f"{what}-{run.endings.status(Side.SOURCE) or 'none'}"
+    what = "did-not-end-in" if _is_alive(evidence) else "main-loop-blocked-in"
+    return f"{what}-{evidence.endings.status(Side.SOURCE) or 'none'}"
 
 
-def _is_alive(run: CheckedRun) -> bool:
+def _is_alive(evidence: Evidence) -> bool:
     """Whether the source's main loop answered."""
     return all(
         record.args.get("main_loop_alive", True)
-        for record in run.endings.hung
+        for record in evidence.endings.hung
         if record.side is Side.SOURCE
     )
 
 
-def _twice(run: CheckedRun, cancel: Record) -> str:
+def _twice(evidence: Evidence, cancel: Record) -> str:
     """The shape of a guest that runs on both sides: cancelled once all was sent, or before."""
     is_sent = all(
-        any(end.t_ns < cancel.t_ns for end in run.trace(Side.SOURCE, SAVE_THREAD_END, device))
-        for device in run.multifd_devices
+        any(end.t_ns < cancel.t_ns for end in evidence.trace(Side.SOURCE, SAVE_THREAD_END, device))
+        for device in evidence.multifd_devices
     )
     return "guest-runs-twice" if is_sent else "guest-runs-twice-cancelled-while-sending"
 
 
-def _again(run: CheckedRun) -> Finding:
-    endings = run.endings
+def _again(evidence: Evidence) -> Finding:
+    endings = evidence.endings
     ends = {side: endings.status(side) for side in (Side.SOURCE, Side.DESTINATION)}
     if not endings.is_completed:
-        if excuse := planned.excuse(run):
+        if excuse := planned.excuse(evidence):
             return RULE.unknown(f"the migration after a cancelled one did not end: {excuse}")
         return RULE.violated(
             "the migration after a cancelled one did not complete: the source says "
@@ -175,7 +176,7 @@ def _again(run: CheckedRun) -> Finding:
             endings.deadline,
             shape="next-migration-did-not-complete",
         )
-    wrong = interruption.damaged(run)
+    wrong = interruption.damaged(evidence)
     if wrong is None:
         return RULE.valid("the migration after a cancelled one completed with all of the state")
     if not wrong[1]:

@@ -16,8 +16,8 @@ import re
 
 from harness.check import hang, interruption, words
 from harness.check.assumptions import Assumption
+from harness.check.evidence import Evidence
 from harness.check.rule import Rule
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending, Expectation
@@ -41,23 +41,23 @@ def skip_reason(_scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    failed = _failure(run)
+def judge(evidence: Evidence) -> Finding:
+    failed = _failure(evidence)
     if failed is None:
         return RULE.unknown("no device was seen to fail a read or a write")
     side, device = failed.side, failed.device
     what = f"{device} failed a {failed.name} at byte {failed.args['offset']}"
-    endings = run.endings
+    endings = evidence.endings
     for peer in (Side.SOURCE, Side.DESTINATION):
         end = endings.crash(peer)
         if end is not None and (end.args["signal"] or peer is Side.SOURCE):
             return RULE.violated(
                 f"{what}, and the {peer}'s QEMU ended", failed, end, shape=f"{peer}-died"
             )
-        hung = interruption.stuck(run, peer)
+        hung = interruption.stuck(evidence, peer)
         if hung:
-            return _stuck(run, what, failed, hung, f"{peer}-did-not-end")
-    is_blind = _is_blind(run, side)
+            return _stuck(evidence, what, failed, hung, f"{peer}-did-not-end")
+    is_blind = _is_blind(evidence, side)
     for peer in (Side.DESTINATION, Side.SOURCE):
         told = endings.status(peer)
         if told == "completed" and not (is_blind and peer is Side.SOURCE):
@@ -71,14 +71,14 @@ def judge(run: CheckedRun) -> Finding:
         if told not in ("failed", "completed") and not has_exited:
             return RULE.unknown(f"{what}; the {peer} says {told or 'nothing'}")
     said = endings.errors_since(side, failed.t_ns)
-    names = _names(run, side)
+    names = _names(evidence, side)
     naming = [text for _, text in said.certain if words.is_named(text, names)]
     if not naming:
-        return _unnamed(run, what, failed, said)
+        return _unnamed(evidence, what, failed, said)
     if endings.status(Side.SOURCE) == "completed":
         sentence = f"{what}: the destination failed; no return path reports it to the source"
         return RULE.valid(sentence, said=naming[-1])
-    silent = interruption.silent(run, Side.SOURCE)
+    silent = interruption.silent(evidence, Side.SOURCE)
     if silent:
         return RULE.violated(
             f"{what}, and the source does not answer",
@@ -86,16 +86,18 @@ def judge(run: CheckedRun) -> Finding:
             *silent,
             shape="source-silent-after-device-error",
         )
-    gone = interruption.lost(run)
+    gone = interruption.lost(evidence)
     if gone is not None:
         return RULE.violated(f"{what}, and {gone[0]}", failed, *gone[1], shape="source-lost")
-    if interruption.running(run, Side.SOURCE) is None:
+    if interruption.running(evidence, Side.SOURCE) is None:
         return RULE.unknown(f"{what}; whether the source runs on was not asked")
     return RULE.valid(f"{what}: both sides failed, and the source runs on", said=naming[-1])
 
 
-def _stuck(run: CheckedRun, what: str, failed: Record, hung: list[Record], shape: str) -> Finding:
-    cause = hang.cause(run, hung[0])
+def _stuck(
+    evidence: Evidence, what: str, failed: Record, hung: list[Record], shape: str
+) -> Finding:
+    cause = hang.cause(evidence, hung[0])
     why = f": {cause.words}" if cause else ""
     return RULE.violated(
         f"{what}, and the {hung[-1].side} did not end{why}",
@@ -106,35 +108,35 @@ def _stuck(run: CheckedRun, what: str, failed: Record, hung: list[Record], shape
     )
 
 
-def _failure(run: CheckedRun) -> Record | None:
+def _failure(evidence: Evidence) -> Record | None:
     """The first call that a device failed."""
-    calls = [*_failures(run, Side.SOURCE), *_failures(run, Side.DESTINATION)]
+    calls = [*_failures(evidence, Side.SOURCE), *_failures(evidence, Side.DESTINATION)]
     return min(calls, key=lambda record: record.t_ns, default=None)
 
 
-def _failures(run: CheckedRun, side: Side) -> list[Record]:
-    calls = run.everywhere(Kind.DEVICE, side, "read" if side is Side.SOURCE else "write")
+def _failures(evidence: Evidence, side: Side) -> list[Record]:
+    calls = evidence.everywhere(Kind.DEVICE, side, "read" if side is Side.SOURCE else "write")
     return [record for record in calls if record.args["errno"] not in _NO_FAILURE]
 
 
-def _is_blind(run: CheckedRun, side: Side) -> bool:
+def _is_blind(evidence: Evidence, side: Side) -> bool:
     """Whether the source cannot learn of a failure of ``side``."""
-    return side is Side.DESTINATION and not run.scenario.return_path
+    return side is Side.DESTINATION and not evidence.scenario.return_path
 
 
-def _unnamed(run: CheckedRun, what: str, failed: Record, said: words.Errors) -> Finding:
+def _unnamed(evidence: Evidence, what: str, failed: Record, said: words.Errors) -> Finding:
     """No error that was said after the failure names the device."""
-    side, names = failed.side, _names(run, failed.side)
+    side, names = failed.side, _names(evidence, failed.side)
     if not said.certain:
         return RULE.unknown(f"{what}, and the {side} did not say why it failed")
     if any(words.is_named(text, names) for _, text in said.possible):
         return RULE.unknown(f"{what}; nothing tells when the {side} named it")
-    if not _traced_names(run, side, failed.device):
+    if not _traced_names(evidence, side, failed.device):
         return RULE.unknown(f"{what}; by which name the {side} knows it was not seen")
-    if any(record.t_ns < failed.t_ns for record in run.wire("fault")):
+    if any(record.t_ns < failed.t_ns for record in evidence.wire("fault")):
         return RULE.unknown(f"{what}; the {side}'s error may be about the fault before it")
     record, text = said.certain[-1]
-    if _is_blind(run, side) and _END_OF_STREAM.search(text):
+    if _is_blind(evidence, side) and _END_OF_STREAM.search(text):
         # The source ends without the destination's word, and the stream with it.
         return RULE.unknown(f'{what}; "{text}" may be about the end of the stream')
     return RULE.violated(
@@ -145,16 +147,16 @@ def _unnamed(run: CheckedRun, what: str, failed: Record, said: words.Errors) -> 
     )
 
 
-def _names(run: CheckedRun, side: Side) -> set[str]:
+def _names(evidence: Evidence, side: Side) -> set[str]:
     """Names of the devices that failed: QEMU may report any of several."""
-    ids = [spec.id for spec in run.devices]
+    ids = [spec.id for spec in evidence.devices]
     names: set[str] = set()
-    for device in {record.device for record in _failures(run, side)}:
+    for device in {record.device for record in _failures(evidence, side)}:
         section = f"0000:00:{_FIRST_SLOT + ids.index(device):02x}.0/vfio"
-        names |= {device, section} | _traced_names(run, side, device)
+        names |= {device, section} | _traced_names(evidence, side, device)
     return names
 
 
-def _traced_names(run: CheckedRun, side: Side, device: str) -> set[str]:
-    records = run.sequence(Kind.TRACE, side, device)
+def _traced_names(evidence: Evidence, side: Side, device: str) -> set[str]:
+    records = evidence.sequence(Kind.TRACE, side, device)
     return {str(record.args["name"]) for record in records if "name" in record.args}

@@ -9,8 +9,8 @@ met the load.
 
 from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
+from harness.check.evidence import CONFIG_END, Evidence
 from harness.check.rule import Rule
-from harness.check.run import CONFIG_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
@@ -25,28 +25,28 @@ RULE = Rule(
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    is_planned = any(isinstance(action, Storm) for action in run.scenario.actions)
+def skip_reason_of(evidence: Evidence) -> str:
+    is_planned = any(isinstance(action, Storm) for action in evidence.scenario.actions)
     return "" if is_planned else "there was no storm of commands"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    storms = [(a, record) for a, record in planned.done(run) if isinstance(a, Storm)]
+def judge(evidence: Evidence) -> Finding:
+    storms = [(a, record) for a, record in planned.done(evidence) if isinstance(a, Storm)]
     if not storms:
         return RULE.unknown("the moment of the storm did not come")
-    deadline = run.endings.deadline
-    shape = hang.cause(run, deadline) if deadline is not None else None
+    deadline = evidence.endings.deadline
+    shape = hang.cause(evidence, deadline) if deadline is not None else None
     if shape is not None:
         return RULE.unknown(f"it did not end for another reason: {shape[0]}")
-    if excuse := planned.excuse(run):
+    if excuse := planned.excuse(evidence):
         return RULE.unknown(f"it did not end for another reason: {excuse}")
-    if not any(planned.was_taken(run, storm, record) for storm, record in storms):
+    if not any(planned.was_taken(evidence, storm, record) for storm, record in storms):
         return RULE.unknown("QEMU has refused each command of the storm")
     sent = met = 0
     for storm, began in storms:
         side = Side.SOURCE if storm.target is Target.SOURCE else Side.DESTINATION
-        hung = interruption.stuck(run, side)
+        hung = interruption.stuck(evidence, side)
         if hung:
             return RULE.violated(
                 f"the {side} stood still in a storm of commands",
@@ -55,10 +55,10 @@ def judge(run: CheckedRun) -> Finding:
                 shape=f"{side}-hung-in-storm",
             )
         for command in storm.commands:
-            asked = _since(run, side, command, "execute", began)
-            answered = [*_since(run, side, command, "return", began),
-                        *_since(run, side, command, "error", began)]  # fmt: skip
-            if len(answered) < len(asked) and interruption.was_ended(run, side):
+            asked = _since(evidence, side, command, "execute", began)
+            answered = [*_since(evidence, side, command, "return", began),
+                        *_since(evidence, side, command, "error", began)]  # fmt: skip
+            if len(answered) < len(asked) and interruption.was_ended(evidence, side):
                 return RULE.unknown(f"the scenario has ended the {side} in the storm")
             if len(answered) < len(asked):
                 return RULE.violated(
@@ -68,19 +68,19 @@ def judge(run: CheckedRun) -> Finding:
                     shape="command-not-answered",
                 )
             sent += len(asked)
-            met += sum(record.t_ns < _loaded_ns(run) for record in asked)
+            met += sum(record.t_ns < _loaded_ns(evidence) for record in asked)
     numbers = {"commands": sent, "before_all_was_loaded": met}
-    if not run.endings.is_completed and run.expectation.ending is not Ending.COMPLETED:
+    if not evidence.endings.is_completed and evidence.expectation.ending is not Ending.COMPLETED:
         return RULE.unknown(
-            f"the migration did not complete for another reason: {run.expectation.ending}",
+            f"the migration did not complete for another reason: {evidence.expectation.ending}",
             **numbers,
         )
-    if not run.endings.is_completed:
+    if not evidence.endings.is_completed:
         return RULE.violated(
             "the migration did not complete in a storm of commands",
             storms[0][1],
-            run.endings.last_status(Side.DESTINATION),
-            run.endings.deadline,
+            evidence.endings.last_status(Side.DESTINATION),
+            evidence.endings.deadline,
             shape="did-not-complete",
             **numbers,
         )
@@ -89,12 +89,14 @@ def judge(run: CheckedRun) -> Finding:
     return RULE.valid("every command was answered, and the migration completed", **numbers)
 
 
-def _since(run: CheckedRun, side: Side, command: str, name: str, began: Record) -> list[Record]:
+def _since(evidence: Evidence, side: Side, command: str, name: str, began: Record) -> list[Record]:
     return [
-        record for record in run.endings.commands(side, command, name) if record.t_ns >= began.t_ns
+        record
+        for record in evidence.endings.commands(side, command, name)
+        if record.t_ns >= began.t_ns
     ]
 
 
-def _loaded_ns(run: CheckedRun) -> int:
-    ends = run.everywhere(Kind.TRACE, Side.DESTINATION, CONFIG_END)
+def _loaded_ns(evidence: Evidence) -> int:
+    ends = evidence.everywhere(Kind.TRACE, Side.DESTINATION, CONFIG_END)
     return ends[-1].t_ns if ends else 0

@@ -7,8 +7,8 @@ of transferred bytes begins anew (migrate_init() in migration/migration.c).
 
 from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
+from harness.check.evidence import Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
@@ -23,20 +23,20 @@ _ROOM = 1 << 20
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    if interruption.continued_after(run) == "completed":
+def skip_reason_of(evidence: Evidence) -> str:
+    if interruption.continued_after(evidence) == "completed":
         return ""
     return "no completed migration came before"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    endings = run.endings
-    if excuse := planned.excuse(run):
+def judge(evidence: Evidence) -> Finding:
+    endings = evidence.endings
+    if excuse := planned.excuse(evidence):
         return RULE.unknown(f"the migration after a completed one did not end: {excuse}")
     for side in (Side.SOURCE, Side.DESTINATION):
         if endings.status(side) != "completed":
-            shape = hang.cause(run, endings.deadline) if endings.deadline else None
+            shape = hang.cause(evidence, endings.deadline) if endings.deadline else None
             return RULE.violated(
                 "the migration after a completed one did not complete: the "
                 f"{side} says {endings.status(side) or 'nothing'}"
@@ -45,23 +45,23 @@ def judge(run: CheckedRun) -> Finding:
                 endings.deadline,
                 shape=shape.shape if shape else "did-not-complete",
             )
-    wrong = interruption.damaged(run)
+    wrong = interruption.damaged(evidence)
     if wrong is not None:
         if not wrong[1]:
             return RULE.unknown(wrong[0])
         return RULE.violated(
             f"after an earlier migration {wrong[0]}", *wrong[1], shape="bytes-differ"
         )
-    for device in run.multifd_devices:
-        repeated = run.reception(device).repeated
+    for device in evidence.multifd_devices:
+        repeated = evidence.reception(device).repeated
         if repeated:
             return RULE.violated(
                 f"{device}: packet {repeated[0].args['idx']} came in twice",
                 repeated[0],
                 shape="packet-came-twice",
             )
-    total = sum(device.total_bytes or 0 for device in run.expectation.devices)
-    counted = _counted(run)
+    total = sum(device.total_bytes or 0 for device in evidence.expectation.devices)
+    counted = _counted(evidence)
     if counted is not None:
         transferred = counted.args["value"]["vfio"]["transferred"]
         if transferred > total + _ROOM:
@@ -74,7 +74,7 @@ def judge(run: CheckedRun) -> Finding:
     return RULE.valid("the state is whole, and nothing is left of the migration before")
 
 
-def _counted(run: CheckedRun) -> Record | None:
-    answers = run.endings.commands(Side.SOURCE, "query-migrate", "return")
+def _counted(evidence: Evidence) -> Record | None:
+    answers = evidence.endings.commands(Side.SOURCE, "query-migrate", "return")
     told = [record for record in answers if "vfio" in record.args["value"]]
     return told[-1] if told else None

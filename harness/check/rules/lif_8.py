@@ -19,8 +19,8 @@ keeps freed memory back to see who still uses it.
 
 from typing import Any
 
+from harness.check.evidence import Evidence
 from harness.check.rule import Rule, over_multifd
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Expectation
@@ -49,20 +49,20 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    if run.manifest.destination.sanitizers:
+def skip_reason_of(evidence: Evidence) -> str:
+    if evidence.manifest.destination.sanitizers:
         return "a sanitizer of the destination's build keeps what is freed"
-    return "" if len(_memory(run)) > 1 else "the destination's memory was not measured twice"
+    return "" if len(_memory(evidence)) > 1 else "the destination's memory was not measured twice"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    first, last = _memory(run)[0], _memory(run)[-1]
+def judge(evidence: Evidence) -> Finding:
+    first, last = _memory(evidence)[0], _memory(evidence)[-1]
     started = first.args["rss_kib"]
     grown, left = last.args["hwm_kib"] - started, last.args["rss_kib"] - started
-    queued, is_seen = _queued(run)
-    buffers = max(device.buffer_size for device in run.expectation.multifd_devices)
-    receiving = run.scenario.channels * buffers
+    queued, is_seen = _queued(evidence)
+    buffers = max(device.buffer_size for device in evidence.expectation.multifd_devices)
+    receiving = evidence.scenario.channels * buffers
     most = (queued + receiving) // _KIB + SLACK_KIB
     numbers = {
         "grown_kib": grown,
@@ -79,16 +79,16 @@ def judge(run: CheckedRun) -> Finding:
             shape="memory-grew",
             **numbers,
         )
-    return _left(run, left, (first, last), numbers)
+    return _left(evidence, left, (first, last), numbers)
 
 
 def _left(
-    run: CheckedRun, left: int, evidence: tuple[Record, Record], numbers: dict[str, Any]
+    evidence: Evidence, left: int, proof: tuple[Record, Record], numbers: dict[str, Any]
 ) -> Finding:
     """What stayed behind, where it can be told from what the allocator keeps."""
-    ids = run.multifd_devices
-    passed = sum(spec.size for spec in run.scenario.emulated if spec.id in ids) // _KIB
-    kept = KEPT_KIB + run.scenario.channels * KEPT_PER_CHANNEL_KIB
+    ids = evidence.multifd_devices
+    passed = sum(spec.size for spec in evidence.scenario.emulated if spec.id in ids) // _KIB
+    kept = KEPT_KIB + evidence.scenario.channels * KEPT_PER_CHANNEL_KIB
     stayed = f"{left} KiB stayed behind, of {passed} KiB"
     near = "its memory stayed near what was queued"
     if passed < RETURN_FACTOR * kept:
@@ -98,7 +98,7 @@ def _left(
         return RULE.violated(
             f"the destination did not free what was queued: {stayed}, where the allocator keeps "
             f"{kept} KiB at most",
-            *evidence,
+            *proof,
             shape="memory-kept",
             **numbers,
         )
@@ -107,17 +107,17 @@ def _left(
     return RULE.valid(f"{near}, and was given back", returned="yes", **numbers)
 
 
-def _memory(run: CheckedRun) -> list[Record]:
-    told = run.named(Kind.PROCESS, Side.DESTINATION, "memory")
+def _memory(evidence: Evidence) -> list[Record]:
+    told = evidence.named(Kind.PROCESS, Side.DESTINATION, "memory")
     return [record for record in told if "rss_kib" in record.args]
 
 
-def _queued(run: CheckedRun) -> tuple[int, bool]:
+def _queued(evidence: Evidence) -> tuple[int, bool]:
     """Most bytes that were queued at once, and whether that was seen."""
     total, is_seen = 0, True
-    for expected in run.expectation.multifd_devices:
-        packets = run.wire("packet_out", expected.id)
-        writes = run.seen(expected.id, "write", Side.DESTINATION)
+    for expected in evidence.expectation.multifd_devices:
+        packets = evidence.wire("packet_out", expected.id)
+        writes = evidence.seen(expected.id, "write", Side.DESTINATION)
         if not packets or not writes:
             total, is_seen = total + (expected.total_bytes or 0), False
             continue

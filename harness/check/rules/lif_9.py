@@ -6,9 +6,9 @@ return path, without which it cannot know.
 
 from harness.check import interruption
 from harness.check.assumptions import Assumption
-from harness.check.delivered import seen_end
+from harness.check.evidence import Evidence
+from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, with_faults
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Side
 from harness.model.expectation import Expectation
@@ -30,21 +30,21 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    if run.named(Kind.SESSION, Side.HARNESS, "replayed"):
+def skip_reason_of(evidence: Evidence) -> str:
+    if evidence.named(Kind.SESSION, Side.HARNESS, "replayed"):
         return "the source is a capture, which notices nothing"
-    if interruption.was_ended(run, Side.SOURCE):
+    if interruption.was_ended(evidence, Side.SOURCE):
         return "the source was ended by the scenario, and reports nothing"
-    if run.prediction is None:
+    if evidence.prediction is None:
         return "no fault changed what was delivered"
-    if seen_end(run) is not Outcome.REFUSED:
+    if seen_end(evidence) is not Outcome.REFUSED:
         return "the destination did not fail"
     return ""
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    endings = run.endings
+def judge(evidence: Evidence) -> Finding:
+    endings = evidence.endings
     told = endings.status(Side.SOURCE)
     if told == "completed":
         return RULE.violated(

@@ -12,17 +12,17 @@ each data packet must show its load; one that a fault has emptied has none.  The
 configuration has no load events of this kind (ORD-4).
 
 What a kernel's device got, only it knows: its registers must be those of the source
-(``check.shown``).  A guest, where one runs, must find what it wrote to BAR 0 there again.
+(``check.serial_ports``).  A guest, where one runs, must find what it wrote to BAR 0 there again.
 
-Where a fault changed data, the device must have what was delivered (``delivered``).  Its
+Where a fault changed data, the device must have what was delivered (``prediction_input``).  Its
 bytes begin with what the main channel carried in pre-copy, which no digest covers then.
 """
 
-from harness.check import guest, shown
+from harness.check import guest, serial_ports
 from harness.check.assumptions import Assumption, check
-from harness.check.packets import main_bytes
+from harness.check.evidence import INCOMING, LOAD_END, LOAD_START, Evidence
+from harness.check.packet_count import main_bytes
 from harness.check.rule import Rule, completed, not_judged
-from harness.check.run import INCOMING, LOAD_END, LOAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Expectation
@@ -44,95 +44,97 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
+def skip_reason_of(evidence: Evidence) -> str:
     """Where the model does not know a setting, bytes that differ are wrong all the same."""
-    why = not_judged(run.expectation)
-    return "" if not why or _runs_with_other_bytes(run) else why
+    why = not_judged(evidence.expectation)
+    return "" if not why or _runs_with_other_bytes(evidence) else why
 
 
-def _runs_with_other_bytes(run: CheckedRun) -> Finding | None:
+def _runs_with_other_bytes(evidence: Evidence) -> Finding | None:
     """A device that got other bytes in the one migration, at a destination that runs the guest.
 
     One that got less may have got the rest in another way.
     """
-    is_once = len(run.endings.commands(Side.SOURCE, "migrate")) == 1
-    if not is_once or not run.named(Kind.QMP, Side.DESTINATION, "RESUME"):
+    is_once = len(evidence.endings.commands(Side.SOURCE, "migrate")) == 1
+    if not is_once or not evidence.named(Kind.QMP, Side.DESTINATION, "RESUME"):
         return None
-    for device in run.scenario.emulated:
-        received = run.seen(device.id, "received", Side.DESTINATION)
-        finding = _bytes(run, device.id)
+    for device in evidence.scenario.emulated:
+        received = evidence.seen(device.id, "received", Side.DESTINATION)
+        finding = _bytes(evidence, device.id)
         if finding and 0 <= finding.numbers["first_difference"] < received[-1].args["bytes"]:
             return finding
     return None
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    if not_judged(run.expectation):
-        finding = _runs_with_other_bytes(run)
+def judge(evidence: Evidence) -> Finding:
+    if not_judged(evidence.expectation):
+        finding = _runs_with_other_bytes(evidence)
         return finding or RULE.unknown("no device got other bytes")
     compared = 0
-    for device in run.scenario.devices:
-        finding = _bytes(run, device.id)
+    for device in evidence.scenario.devices:
+        finding = _bytes(evidence, device.id)
         if finding is not None:
             return finding
-        word = _guests_word(run, device.id)
-        if word is not None and _as_delivered(run, device.id) is None:
+        word = _guests_word(evidence, device.id)
+        if word is not None and _as_delivered(evidence, device.id) is None:
             said = word.args["devices"][device.id]
             return RULE.violated(
                 f"the guest found BAR 0 of {device.id} {said}", word, shape="bar-damaged"
             )
-        compared += _is_compared(run, device.id)
-    if run.multifd_devices and (reason := check(run).get(Assumption.DESTINATION_TRACE)):
+        compared += _is_compared(evidence, device.id)
+    if evidence.multifd_devices and (reason := check(evidence).get(Assumption.DESTINATION_TRACE)):
         return RULE.unknown(reason, devices_compared=compared)
     loads = 0
-    for device_id in run.multifd_devices:
-        finding = _order(run, device_id)
+    for device_id in evidence.multifd_devices:
+        finding = _order(evidence, device_id)
         if finding is not None:
             return finding
-        loads += len(run.reception(device_id).starts)
+        loads += len(evidence.reception(device_id).starts)
     numbers = {"devices_compared": compared, "loads": loads}
-    if compared < len(run.scenario.devices):
-        return RULE.unknown(shown.why_not_compared(run), **numbers)
+    if compared < len(evidence.scenario.devices):
+        return RULE.unknown(serial_ports.why_not_compared(evidence), **numbers)
     return RULE.valid(
         "each buffer was loaded once, in order, and the bytes are those of the source", **numbers
     )
 
 
-def _as_delivered(run: CheckedRun, device: str) -> Record | None:
+def _as_delivered(evidence: Evidence, device: str) -> Record | None:
     """What was delivered of the device's data, where a fault may have changed it."""
-    told = run.wire("delivered", device) if device in run.multifd_devices else ()
+    told = evidence.wire("delivered", device) if device in evidence.multifd_devices else ()
     return told[-1] if told else None
 
 
-def _guests_word(run: CheckedRun, device: str) -> Record | None:
+def _guests_word(evidence: Evidence, device: str) -> Record | None:
     """The round in which the guest found the device damaged, at the destination."""
-    damage = guest.damaged_device(run, device, Side.DESTINATION)
+    damage = guest.damaged_device(evidence, device, Side.DESTINATION)
     return damage[1] if damage else None
 
 
-def _is_compared(run: CheckedRun, device: str) -> bool:
+def _is_compared(evidence: Evidence, device: str) -> bool:
     """Whether ``_bytes`` has all that it needs."""
-    if not shown.is_open(run, device):
-        is_seen = shown.ports_compared(run, device) > 0 or guest.tells_of(run, device)
-        return _as_delivered(run, device) is None and is_seen
-    is_mixed = _as_delivered(run, device) is not None and main_bytes(run, device) > 0
-    return bool(run.seen(device, "received", Side.DESTINATION)) and not is_mixed
+    if not serial_ports.is_open(evidence, device):
+        is_seen = serial_ports.ports_compared(evidence, device) > 0 or guest.tells_of(
+            evidence, device
+        )
+        return _as_delivered(evidence, device) is None and is_seen
+    is_mixed = _as_delivered(evidence, device) is not None and main_bytes(evidence, device) > 0
+    return bool(evidence.seen(device, "received", Side.DESTINATION)) and not is_mixed
 
 
-def _bytes(run: CheckedRun, device: str) -> Finding | None:
+def _bytes(evidence: Evidence, device: str) -> Finding | None:
     """The destination device's bytes against the source device's, or what was delivered."""
-    if not run.endings.is_completed or not _is_compared(run, device):
+    if not evidence.endings.is_completed or not _is_compared(evidence, device):
         return None
-    if not shown.is_open(run, device):
-        differs = shown.difference(run, device)
+    if not serial_ports.is_open(evidence, device):
+        differs = serial_ports.difference(evidence, device)
         if differs is None:
             return None
         return RULE.violated(differs.sentence, *differs[1:], shape="register-differs")
-    received = run.seen(device, "received", Side.DESTINATION)
-    if delivered := _as_delivered(run, device):
+    received = evidence.seen(device, "received", Side.DESTINATION)
+    if delivered := _as_delivered(evidence, device):
         return _changed_bytes(device, delivered, received[-1])
-    args, sent = received[-1].args, run.seen(device, "sent", Side.SOURCE)
+    args, sent = received[-1].args, evidence.seen(device, "sent", Side.SOURCE)
     size = sent[-1].args["bytes"] if sent else args["expected_bytes"]
     digest = sent[-1].args["digest"] if sent else args["expected_digest"]
     if (args["bytes"], args["digest"]) == (size, digest) and args["first_difference"] < 0:
@@ -143,7 +145,7 @@ def _bytes(run: CheckedRun, device: str) -> Finding | None:
         f"{device} received {args['bytes']} bytes of the {size} that the source device gave{where}",
         *sent[-1:],
         received[-1],
-        _guests_word(run, device),
+        _guests_word(evidence, device),
         shape="bytes-differ",
         first_difference=at,
     )
@@ -163,14 +165,14 @@ def _changed_bytes(device: str, delivered: Record, received: Record) -> Finding 
     )
 
 
-def _order(run: CheckedRun, device: str) -> Finding | None:
+def _order(evidence: Evidence, device: str) -> Finding | None:
     """The load thread's events against the reference queue."""
     queue, last = DestinationQueue(), None
-    empty = {r.args["idx"] for r in run.wire("packet_out", device) if not r.args["size"]}
-    reception = run.reception(device)
-    arrivals = [*run.trace(Side.DESTINATION, INCOMING, device)]
+    empty = {r.args["idx"] for r in evidence.wire("packet_out", device) if not r.args["size"]}
+    reception = evidence.reception(device)
+    arrivals = [*evidence.trace(Side.DESTINATION, INCOMING, device)]
     arrived = 0
-    for record in run.sequence(Kind.TRACE, Side.DESTINATION, device):
+    for record in evidence.sequence(Kind.TRACE, Side.DESTINATION, device):
         if record.name == LOAD_START:
             while arrived < len(arrivals) and arrivals[arrived].t_ns <= record.t_ns:
                 idx = arrivals[arrived].args["idx"]
@@ -186,7 +188,7 @@ def _order(run: CheckedRun, device: str) -> Finding | None:
             other = arrival if problem.endswith("arrived") else last
             return RULE.violated(f"{device}: {problem}", other, record, shape="loaded-out-of-order")
         last = record
-    if not run.endings.is_completed:
+    if not evidence.endings.is_completed:
         return None
     if queue.loading >= 0:
         begun = reception.starts[queue.loading]
@@ -195,12 +197,12 @@ def _order(run: CheckedRun, device: str) -> Finding | None:
             begun,
             shape="load-never-ended",
         )
-    for idx in range(queue.next_idx, run.config_idx(device)):
+    for idx in range(queue.next_idx, evidence.config_idx(device)):
         if idx in reception.incoming and idx not in empty:
             return RULE.violated(
                 f"{device}: packet {idx} arrived and was never loaded",
                 reception.incoming[idx],
-                run.endings.last_status(Side.DESTINATION),
+                evidence.endings.last_status(Side.DESTINATION),
                 shape="packet-never-loaded",
             )
     return None

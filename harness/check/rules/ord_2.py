@@ -16,8 +16,8 @@ machine may have stood still.
 from bisect import bisect_right
 
 from harness.check.assumptions import Assumption
+from harness.check.evidence import INCOMING, THREAD_START, Evidence
 from harness.check.rule import Rule, over_multifd
-from harness.check.run import INCOMING, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
@@ -33,28 +33,29 @@ WOKEN_NS = 20_000_000
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     loads, longest = 0, 0
-    for device in run.multifd_devices:
-        finding, device_loads, wait = _late(run, device)
-        finding = finding or _stalled(run, device)
+    for device in evidence.multifd_devices:
+        finding, device_loads, wait = _late(evidence, device)
+        finding = finding or _stalled(evidence, device)
         if finding is not None:
             return finding
         loads, longest = loads + device_loads, max(longest, wait)
     numbers = {"loads": loads, "longest_wait_ms": round(longest / 1e6, 3)}
     if not loads and not all(
-        run.trace(Side.DESTINATION, THREAD_START, device) for device in run.multifd_devices
+        evidence.trace(Side.DESTINATION, THREAD_START, device)
+        for device in evidence.multifd_devices
     ):
         return RULE.unknown("no load thread was seen", **numbers)
     return RULE.valid("each buffer was loaded once it was next", **numbers)
 
 
-def _late(run: CheckedRun, device: str) -> tuple[Finding | None, int, int]:
+def _late(evidence: Evidence, device: str) -> tuple[Finding | None, int, int]:
     """A load woken by another packet; how many loads there were, and the longest wait."""
-    reception, longest = run.reception(device), 0
-    threads = run.trace(Side.DESTINATION, THREAD_START, device)
+    reception, longest = evidence.reception(device), 0
+    threads = evidence.trace(Side.DESTINATION, THREAD_START, device)
     free = threads[0].t_ns if threads else 0
-    arrivals: list[Record] = [*run.trace(Side.DESTINATION, INCOMING, device)]
+    arrivals: list[Record] = [*evidence.trace(Side.DESTINATION, INCOMING, device)]
     times: list[int] = []
     for idx, start in sorted(reception.starts.items()):
         arrival = reception.incoming.get(idx)
@@ -66,7 +67,7 @@ def _late(run: CheckedRun, device: str) -> tuple[Finding | None, int, int]:
                 waker = arrivals[bisect_right(times, start.t_ns) - 1]
                 is_woken = waker is not arrival and start.t_ns - waker.t_ns < WOKEN_NS
                 margin = GRACE_NS // 10
-                if is_woken and run.was_awake(start.t_ns - wait + margin, start.t_ns - margin):
+                if is_woken and evidence.was_awake(start.t_ns - wait + margin, start.t_ns - margin):
                     return (
                         RULE.violated(
                             f"{device}: buffer {idx} was next for {wait / 1e9:.1f} s and was "
@@ -84,17 +85,20 @@ def _late(run: CheckedRun, device: str) -> tuple[Finding | None, int, int]:
     return None, len(reception.starts), longest
 
 
-def _stalled(run: CheckedRun, device: str) -> Finding | None:
+def _stalled(evidence: Evidence, device: str) -> Finding | None:
     """The buffer that was next when the harness gave up waiting."""
-    gave_up, threads = run.endings.deadline, run.trace(Side.DESTINATION, THREAD_START, device)
-    if gave_up is None or not threads or run.endings.status(Side.DESTINATION) in ("failed",):
+    gave_up, threads = (
+        evidence.endings.deadline,
+        evidence.trace(Side.DESTINATION, THREAD_START, device),
+    )
+    if gave_up is None or not threads or evidence.endings.status(Side.DESTINATION) in ("failed",):
         return None
-    reception = run.reception(device)
+    reception = evidence.reception(device)
     idx = max(reception.starts, default=-1) + 1
     before = reception.ends.get(idx - 1)
     arrival = reception.incoming.get(idx)
     # The highest index may be the configuration's, whose load waits for other locks (ORD-4).
-    if arrival is None or idx == run.config_idx(device) or (idx and before is None):
+    if arrival is None or idx == evidence.config_idx(device) or (idx and before is None):
         return None
     waited = gave_up.t_ns - max(threads[0].t_ns, arrival.t_ns, before.t_ns if before else 0)
     if waited < GRACE_NS:

@@ -23,8 +23,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 
 from harness.check.assumptions import Assumption
+from harness.check.evidence import INCOMING, STARVED, THREAD_START, Evidence
 from harness.check.rule import Rule, over_multifd
-from harness.check.run import INCOMING, STARVED, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.scenario import EmulatedDevice
@@ -43,17 +43,17 @@ stood still in one."""
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     waits, proofs, asked = 0, 0, 0
-    for device in run.multifd_devices:
-        finding, starved = _busy(run, device)
+    for device in evidence.multifd_devices:
+        finding, starved = _busy(evidence, device)
         if finding is not None:
             return finding
         waits += starved
-    for spec in run.scenario.emulated:
-        if spec.id in run.multifd_devices and spec.load.write_delay_s >= SLOW_S:
+    for spec in evidence.scenario.emulated:
+        if spec.id in evidence.multifd_devices and spec.load.write_delay_s >= SLOW_S:
             asked += 1
-            proof = _deaf(run, spec)
+            proof = _deaf(evidence, spec)
             if isinstance(proof, Finding):
                 return proof
             proofs += proof
@@ -64,7 +64,7 @@ def judge(run: CheckedRun) -> Finding:
             "whether packets are received meanwhile",
             **numbers,
         )
-    if not any(run.trace(Side.DESTINATION, THREAD_START, d) for d in run.multifd_devices):
+    if not any(evidence.trace(Side.DESTINATION, THREAD_START, d) for d in evidence.multifd_devices):
         return RULE.unknown("no load thread was seen", **numbers)
     return RULE.valid(
         "the load thread slept while it waited"
@@ -73,18 +73,18 @@ def judge(run: CheckedRun) -> Finding:
     )
 
 
-def _busy(run: CheckedRun, device: str) -> tuple[Finding | None, int]:
+def _busy(evidence: Evidence, device: str) -> tuple[Finding | None, int]:
     """An index with more starved records than packets came in; all starved records."""
-    starved = run.trace(Side.DESTINATION, STARVED, device)
+    starved = evidence.trace(Side.DESTINATION, STARVED, device)
     counts = Counter(record.args["idx"] for record in starved)
-    allowed = 1 + run.scenario.channels + SLACK
+    allowed = 1 + evidence.scenario.channels + SLACK
     many: dict[int, list[Record]] = {idx: [] for idx, count in counts.items() if count > allowed}
     for record in starved if many else ():
         if record.args["idx"] in many:
             many[record.args["idx"]].append(record)
     incoming: list[int] = []
     for idx, mine in many.items():
-        incoming = incoming or [r.t_ns for r in run.trace(Side.DESTINATION, INCOMING, device)]
+        incoming = incoming or [r.t_ns for r in evidence.trace(Side.DESTINATION, INCOMING, device)]
         came = bisect_right(incoming, mine[-1].t_ns) - bisect_left(incoming, mine[0].t_ns)
         if len(mine) > allowed + came:
             lasted = (mine[-1].t_ns - mine[0].t_ns) / 1e9
@@ -103,10 +103,10 @@ def _busy(run: CheckedRun, device: str) -> tuple[Finding | None, int]:
     return None, len(starved)
 
 
-def _deaf(run: CheckedRun, spec: EmulatedDevice) -> Finding | int:
+def _deaf(evidence: Evidence, spec: EmulatedDevice) -> Finding | int:
     """Loads in which a channel showed two packets; a finding if all loads held them up."""
-    reception = run.reception(spec.id)
-    incoming = run.trace(Side.DESTINATION, INCOMING, spec.id)
+    reception = evidence.reception(spec.id)
+    incoming = evidence.trace(Side.DESTINATION, INCOMING, spec.id)
     times = [record.t_ns for record in incoming]
     proofs, lasted, blocked = 0, 0, list[tuple[Record, Record, Record]]()
     eligible = 0
@@ -118,7 +118,7 @@ def _deaf(run: CheckedRun, spec: EmulatedDevice) -> Finding | int:
         most = max(Counter(record.tid for record in incoming[first:last]).values(), default=0)
         if most > 1:
             proofs += 1
-        if len(times) - first <= run.scenario.channels:
+        if len(times) - first <= evidence.scenario.channels:
             continue  # no more outstanding than the channels could hold back
         eligible += 1
         took = end.t_ns - start.t_ns

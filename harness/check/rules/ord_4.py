@@ -17,9 +17,8 @@ configuration on its way, there is nothing that they must be.
 from collections.abc import Sequence
 
 from harness.check.assumptions import Assumption
-from harness.check.endings import PEERS
+from harness.check.evidence import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, PEERS, Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.scenario.action_plan import Execute, Storm
@@ -33,16 +32,20 @@ RULE = Rule(
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     compared, changed = 0, 0
-    for device in run.scenario.devices:
-        finding = _loaded(run, device.id) or _last(run, device.id)
+    for device in evidence.scenario.devices:
+        finding = _loaded(evidence, device.id) or _last(evidence, device.id)
         if finding is not None:
             return finding
-        if _is_changed(run, device.id):
+        if _is_changed(evidence, device.id):
             changed += 1
             continue
-        pairs = [] if _is_reset_after(run) else [*_command(run, device.id), *_guest(run, device.id)]
+        pairs = (
+            []
+            if _is_reset_after(evidence)
+            else [*_command(evidence, device.id), *_guest(evidence, device.id)]
+        )
         for what, shape, ours, theirs, source, destination in pairs:
             if ours != theirs:
                 return RULE.violated(
@@ -53,30 +56,30 @@ def judge(run: CheckedRun) -> Finding:
                     shape=shape,
                 )
         compared += bool(pairs)
-    loads = sum(len(run.trace(Side.DESTINATION, CONFIG_END, d.id)) for d in run.devices)
+    loads = sum(len(evidence.trace(Side.DESTINATION, CONFIG_END, d.id)) for d in evidence.devices)
     numbers = {"configurations_loaded": loads, "config_spaces_compared": compared}
-    if loads < len(run.scenario.devices):
+    if loads < len(evidence.scenario.devices):
         return RULE.unknown("not every configuration was loaded", **numbers)
-    if compared + changed < len(run.scenario.devices):
+    if compared + changed < len(evidence.scenario.devices):
         return RULE.unknown("not every config space was read on both sides", **numbers)
     return RULE.valid(
         "each configuration was loaded once, last, and the config spaces agree", **numbers
     )
 
 
-def _is_changed(run: CheckedRun, device: str) -> bool:
+def _is_changed(evidence: Evidence, device: str) -> bool:
     """Whether another configuration was delivered than the source sent."""
     sent, delivered = (
-        {record.args["digest"] for record in run.wire(name, device) if "marker" in record.args}
+        {record.args["digest"] for record in evidence.wire(name, device) if "marker" in record.args}
         for name in ("packet_in", "packet_out")
     )
     return not delivered <= sent
 
 
-def _loaded(run: CheckedRun, device: str) -> Finding | None:
+def _loaded(evidence: Evidence, device: str) -> Finding | None:
     """Exactly one load of the configuration."""
-    starts = run.trace(Side.DESTINATION, CONFIG_START, device)
-    ends = run.trace(Side.DESTINATION, CONFIG_END, device)
+    starts = evidence.trace(Side.DESTINATION, CONFIG_START, device)
+    ends = evidence.trace(Side.DESTINATION, CONFIG_END, device)
     if len(starts) > 1 or len(ends) > 1:
         return RULE.violated(
             f"{device}: the configuration was loaded {max(len(starts), len(ends))} times",
@@ -84,21 +87,21 @@ def _loaded(run: CheckedRun, device: str) -> Finding | None:
             *ends[:2],
             shape="configuration-loaded-twice",
         )
-    if run.endings.is_completed and not (starts and ends):
+    if evidence.endings.is_completed and not (starts and ends):
         return RULE.violated(
             f"{device}: the destination completed, but the configuration was not loaded",
             *starts,
-            run.endings.last_status(Side.DESTINATION),
+            evidence.endings.last_status(Side.DESTINATION),
             shape="configuration-not-loaded",
         )
     return None
 
 
-def _last(run: CheckedRun, device: str) -> Finding | None:
+def _last(evidence: Evidence, device: str) -> Finding | None:
     """No data after the configuration, neither in time nor in index."""
-    starts = run.trace(Side.DESTINATION, CONFIG_START, device)
+    starts = evidence.trace(Side.DESTINATION, CONFIG_START, device)
     is_begun = False
-    for record in run.sequence(Kind.TRACE, Side.DESTINATION, device) if starts else ():
+    for record in evidence.sequence(Kind.TRACE, Side.DESTINATION, device) if starts else ():
         if record.name == CONFIG_START:
             is_begun = True
         elif is_begun and record.name in (LOAD_END, MAIN_DATA):
@@ -108,9 +111,9 @@ def _last(run: CheckedRun, device: str) -> Finding | None:
                 record,
                 shape="data-after-configuration",
             )
-    reception = run.reception(device)
-    last = run.config_idx(device)
-    if starts and device in run.multifd_devices and last in reception.starts:
+    reception = evidence.reception(device)
+    last = evidence.config_idx(device)
+    if starts and device in evidence.multifd_devices and last in reception.starts:
         return RULE.violated(
             f"{device}: packet {last}, the last, was loaded as data, and the "
             "configuration came from nowhere",
@@ -125,10 +128,12 @@ Pair = tuple[str, str, object, object, Record, Record]
 """What it is, the finding's shape where it differs, and what it was in which record."""
 
 
-def _command(run: CheckedRun, device: str) -> list[Pair]:
-    ours = _before_quit(run, run.seen(device, "config", Side.SOURCE), Side.SOURCE)
-    theirs = _before_quit(run, run.seen(device, "config", Side.DESTINATION), Side.DESTINATION)
-    ends = run.trace(Side.DESTINATION, CONFIG_END, device)
+def _command(evidence: Evidence, device: str) -> list[Pair]:
+    ours = _before_quit(evidence, evidence.seen(device, "config", Side.SOURCE), Side.SOURCE)
+    theirs = _before_quit(
+        evidence, evidence.seen(device, "config", Side.DESTINATION), Side.DESTINATION
+    )
+    ends = evidence.trace(Side.DESTINATION, CONFIG_END, device)
     if ours is None or theirs is None or not ends or theirs.t_ns < ends[-1].t_ns:
         return []
     name = "command"
@@ -136,13 +141,13 @@ def _command(run: CheckedRun, device: str) -> list[Pair]:
     return [(what, shape, ours.args[name], theirs.args[name], ours, theirs)]
 
 
-def _guest(run: CheckedRun, device: str) -> list[Pair]:
+def _guest(evidence: Evidence, device: str) -> list[Pair]:
     seen = [
-        _before_quit(run, run.named(Kind.SESSION, side, "guest_config", device), side)
+        _before_quit(evidence, evidence.named(Kind.SESSION, side, "guest_config", device), side)
         for side in (Side.SOURCE, Side.DESTINATION)
     ]
     ours, theirs = seen
-    if ours is None or theirs is None or _may_be_old(run, ours):
+    if ours is None or theirs is None or _may_be_old(evidence, ours):
         return []
     before, after = ours.args["registers"], theirs.args["registers"]
     return [
@@ -159,35 +164,35 @@ def _guest(run: CheckedRun, device: str) -> list[Pair]:
     ]
 
 
-def _is_reset_after(run: CheckedRun) -> bool:
+def _is_reset_after(evidence: Evidence) -> bool:
     """Whether a guest was reset after the source had stopped: the registers are not those of
     the migration any more.
     """
-    stopped_ns = _stopped_ns(run)
-    resets = [record for side in PEERS for record in run.named(Kind.QMP, side, "RESET")]
+    stopped_ns = _stopped_ns(evidence)
+    resets = [record for side in PEERS for record in evidence.named(Kind.QMP, side, "RESET")]
     return stopped_ns is not None and any(record.t_ns > stopped_ns for record in resets)
 
 
-def _stopped_ns(run: CheckedRun) -> int | None:
+def _stopped_ns(evidence: Evidence) -> int | None:
     """When the source had stopped for good; None if nothing tells."""
-    stops = run.named(Kind.QMP, Side.SOURCE, "STOP")
-    told = run.endings.statuses[Side.SOURCE]
+    stops = evidence.named(Kind.QMP, Side.SOURCE, "STOP")
+    told = evidence.endings.statuses[Side.SOURCE]
     ends = stops[-1:] or [record for status, record in told if status == "completed"]
     return ends[0].t_ns if ends else None
 
 
-def _may_be_old(run: CheckedRun, ours: Record) -> bool:
+def _may_be_old(evidence: Evidence, ours: Record) -> bool:
     """Whether the registers may have been written after ``ours`` and before the source stopped."""
-    stopped_ns = _stopped_ns(run)
+    stopped_ns = _stopped_ns(evidence)
     if stopped_ns is not None and stopped_ns <= ours.t_ns:
         return False
-    resets = run.named(Kind.QMP, Side.SOURCE, "RESET")
-    acted = any(isinstance(action, Execute | Storm) for action in run.scenario.actions)
-    return bool(resets) or acted or run.scenario.guest is not None
+    resets = evidence.named(Kind.QMP, Side.SOURCE, "RESET")
+    acted = any(isinstance(action, Execute | Storm) for action in evidence.scenario.actions)
+    return bool(resets) or acted or evidence.scenario.guest is not None
 
 
-def _before_quit(run: CheckedRun, records: Sequence[Record], side: Side) -> Record | None:
+def _before_quit(evidence: Evidence, records: Sequence[Record], side: Side) -> Record | None:
     """The last of ``records`` before the QEMU was told to quit."""
-    quit_ns = run.endings.quit_ns(side)
+    quit_ns = evidence.endings.quit_ns(side)
     fitting = [record for record in records if quit_ns is None or record.t_ns < quit_ns]
     return fitting[-1] if fitting else None

@@ -1,15 +1,15 @@
 """ORD-5: Sizes.  The packets that come in are exactly those into which the state is cut.
 
 n data packets have the indices 0 to n - 1, and the configuration has n; no data at all
-makes the configuration packet 0.  How n is known: ``check.packets``.  That each index
+makes the configuration packet 0.  How n is known: ``check.packet_count``.  That each index
 comes in once is STA-3's, that short reads make whole bytes is ORD-1's.  Where there is a
 relay, what came out of the source is counted: faults may cut it anew behind that.
 """
 
 from harness.check.assumptions import Assumption
-from harness.check.packets import predict
+from harness.check.evidence import Evidence
+from harness.check.packet_count import predict
 from harness.check.rule import Rule, over_multifd
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
@@ -30,17 +30,17 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     packets: dict[str, int] = {}
     unpredicted = []
-    for device in run.multifd_devices:
-        if run.expectation.device(device).total_bytes is None:
+    for device in evidence.multifd_devices:
+        if evidence.expectation.device(device).total_bytes is None:
             continue
-        prediction = predict(run, device)
+        prediction = predict(evidence, device)
         if prediction.packets < 0:
             unpredicted.append(f"{device}: {prediction.source}")
             continue
-        came = _came(run, device)
+        came = _came(evidence, device)
         highest = max(came, default=-1)
         n = prediction.packets
         if highest > n:
@@ -52,12 +52,12 @@ def judge(run: CheckedRun) -> Finding:
                 data_packets=n,
             )
         missing = next((idx for idx in range(n + 1) if idx not in came), -1)
-        if missing >= 0 and run.endings.is_completed:
+        if missing >= 0 and evidence.endings.is_completed:
             return RULE.violated(
                 f"{device}: the migration completed, but packet {missing} of {n + 1} "
                 f"(by {prediction.source}) never came in",
                 came.get(highest),
-                run.endings.last_status(Side.DESTINATION),
+                evidence.endings.last_status(Side.DESTINATION),
                 shape="packet-never-came",
                 data_packets=n,
             )
@@ -67,8 +67,8 @@ def judge(run: CheckedRun) -> Finding:
     return RULE.valid("the packets are those into which the state is cut", packets=packets)
 
 
-def _came(run: CheckedRun, device: str) -> dict[int, Record]:
+def _came(evidence: Evidence, device: str) -> dict[int, Record]:
     """The packets by their indices: from the source, or as the destination tells."""
-    if wire := run.wire("packet_in", device):
+    if wire := evidence.wire("packet_in", device):
         return {record.args["idx"]: record for record in wire}
-    return run.reception(device).incoming
+    return evidence.reception(device).incoming

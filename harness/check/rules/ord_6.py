@@ -7,10 +7,10 @@ after the other; it may not serve two at the same time, and all loads of a devic
 the thread that was started for it.
 """
 
-from harness.check import guest, shown
+from harness.check import guest, serial_ports
 from harness.check.assumptions import Assumption
+from harness.check.evidence import LOAD_START, STARVED, THREAD_END, THREAD_START, Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import LOAD_START, STARVED, THREAD_END, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
@@ -31,42 +31,44 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    finding = _foreign_bytes(run) or _threads(run) or _gaps(run)
+def judge(evidence: Evidence) -> Finding:
+    finding = _foreign_bytes(evidence) or _threads(evidence) or _gaps(evidence)
     if finding is not None:
         return finding
-    received = sum(_is_told(run, device.id) for device in run.devices)
+    received = sum(_is_told(evidence, device.id) for device in evidence.devices)
     threads = {
         record.tid
-        for device in run.multifd_devices
-        for record in run.trace(Side.DESTINATION, THREAD_START, device)
+        for device in evidence.multifd_devices
+        for record in evidence.trace(Side.DESTINATION, THREAD_START, device)
     }
     numbers = {"devices_compared": received, "load_threads": len(threads)}
-    if received < len(run.scenario.devices):
-        return RULE.unknown(shown.why_not_compared(run), **numbers)
-    if run.multifd_devices and not threads:
+    if received < len(evidence.scenario.devices):
+        return RULE.unknown(serial_ports.why_not_compared(evidence), **numbers)
+    if evidence.multifd_devices and not threads:
         return RULE.unknown("no load thread was seen", **numbers)
     return RULE.valid("each device has its own indices, load thread and bytes", **numbers)
 
 
-def _is_told(run: CheckedRun, device: str) -> bool:
+def _is_told(evidence: Evidence, device: str) -> bool:
     """Whether it is known what the destination device got."""
-    if not shown.is_open(run, device):
-        return shown.ports_compared(run, device) > 0 or guest.found_whole(run, device)
-    return bool(run.seen(device, "received", Side.DESTINATION))
+    if not serial_ports.is_open(evidence, device):
+        return serial_ports.ports_compared(evidence, device) > 0 or guest.found_whole(
+            evidence, device
+        )
+    return bool(evidence.seen(device, "received", Side.DESTINATION))
 
 
-def _foreign_bytes(run: CheckedRun) -> Finding | None:
+def _foreign_bytes(evidence: Evidence) -> Finding | None:
     """A device that received what another one sent."""
-    if not run.endings.is_completed:
+    if not evidence.endings.is_completed:
         return None
     sent: dict[str, list[Record]] = {}
-    for device in run.scenario.devices:
-        for record in run.seen(device.id, "sent", Side.SOURCE)[-1:]:
+    for device in evidence.scenario.devices:
+        for record in evidence.seen(device.id, "sent", Side.SOURCE)[-1:]:
             if record.args["bytes"]:
                 sent.setdefault(record.args["digest"], []).append(record)
-    for device in run.scenario.devices:
-        for record in run.seen(device.id, "received", Side.DESTINATION)[-1:]:
+    for device in evidence.scenario.devices:
+        for record in evidence.seen(device.id, "received", Side.DESTINATION)[-1:]:
             origins = sent.get(record.args["digest"], [])
             if origins and device.id not in [origin.device for origin in origins]:
                 return RULE.violated(
@@ -75,24 +77,24 @@ def _foreign_bytes(run: CheckedRun) -> Finding | None:
                     record,
                     shape="foreign-bytes",
                 )
-        if theirs := shown.foreign(run, device.id):
+        if theirs := serial_ports.foreign(evidence, device.id):
             return RULE.violated(
                 f"{device.id} shows the state of {theirs[0].device}", *theirs, shape="foreign-bytes"
             )
     return None
 
 
-def _threads(run: CheckedRun) -> Finding | None:
+def _threads(evidence: Evidence) -> Finding | None:
     """A load by a thread that is not the device's, or is another's at the same time."""
     spans: list[tuple[int, int, Record]] = []
-    for device in run.multifd_devices:
-        starts = run.trace(Side.DESTINATION, THREAD_START, device)
-        ends = run.trace(Side.DESTINATION, THREAD_END, device)
+    for device in evidence.multifd_devices:
+        starts = evidence.trace(Side.DESTINATION, THREAD_START, device)
+        ends = evidence.trace(Side.DESTINATION, THREAD_END, device)
         if not starts or not starts[0].tid:
             continue
-        begun, end = starts[0], ends[-1].t_ns if ends else run.manifest.ended_ns
+        begun, end = starts[0], ends[-1].t_ns if ends else evidence.manifest.ended_ns
         for name in (LOAD_START, STARVED):
-            for record in run.trace(Side.DESTINATION, name, device):
+            for record in evidence.trace(Side.DESTINATION, name, device):
                 if record.tid not in (begun.tid, 0):
                     return RULE.violated(
                         f"{device}: thread {record.tid} loads, but its load thread is {begun.tid}",
@@ -113,11 +115,11 @@ def _threads(run: CheckedRun) -> Finding | None:
     return None
 
 
-def _gaps(run: CheckedRun) -> Finding | None:
+def _gaps(evidence: Evidence) -> Finding | None:
     """A hole in a device's indices, though its migration completed."""
-    for device in run.multifd_devices if run.endings.is_completed else ():
-        reception = run.reception(device)
-        last = run.config_idx(device)
+    for device in evidence.multifd_devices if evidence.endings.is_completed else ():
+        reception = evidence.reception(device)
+        last = evidence.config_idx(device)
         idx = next((i for i in range(last) if i not in reception.incoming), -1)
         if last in reception.incoming and idx >= 0:
             return RULE.violated(

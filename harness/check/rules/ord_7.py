@@ -10,8 +10,8 @@ record's channel is known by its thread, or on the wire, as the source sent it.
 from collections import Counter
 
 from harness.check.assumptions import Assumption
+from harness.check.evidence import INCOMING, Evidence
 from harness.check.rule import Rule, over_multifd
-from harness.check.run import INCOMING, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Side
 from harness.model.expectation import Expectation
@@ -39,13 +39,13 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     spread: dict[str, dict[str, int]] = {}
-    many = 2 * run.scenario.channels
-    for device in run.expectation.multifd_devices:
+    many = 2 * evidence.scenario.channels
+    for device in evidence.expectation.multifd_devices:
         if (device.data_packets or 0) < many:
             continue
-        incoming = run.wire("packet_in", device.id) or run.trace(
+        incoming = evidence.wire("packet_in", device.id) or evidence.trace(
             Side.DESTINATION, INCOMING, device.id
         )
         channels = Counter(record.channel for record in incoming)
@@ -61,7 +61,7 @@ def judge(run: CheckedRun) -> Finding:
         if len(channels) == 1:
             return RULE.violated(
                 f"{device.id}: all {len(incoming)} packets came in on channel "
-                f"{incoming[0].channel}, of {run.scenario.channels} channels",
+                f"{incoming[0].channel}, of {evidence.scenario.channels} channels",
                 incoming[0],
                 incoming[-1],
                 shape="one-channel-only",

@@ -6,8 +6,8 @@ where the device left off (vfio_load_state_buffer_write() in hw/vfio/migration-m
 qemu_file_get_to_fd() in migration/qemu-file.c for the main channel).
 """
 
+from harness.check.evidence import Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
@@ -27,14 +27,14 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     short = taken = 0
-    for device in run.scenario.emulated:
+    for device in evidence.scenario.emulated:
         if not device.load.write_sizes:
             continue
         cut: Record | None = None
         position = 0
-        for record in run.seen(device.id, "write", Side.DESTINATION):
+        for record in evidence.seen(device.id, "write", Side.DESTINATION):
             args = record.args
             if args["offset"] != position:
                 return RULE.violated(
@@ -57,12 +57,12 @@ def judge(run: CheckedRun) -> Finding:
             cut = record if args["got"] < args["asked"] and not args["errno"] else None
             short += cut is not None
         taken += position
-        if cut is not None and run.endings.is_completed:
+        if cut is not None and evidence.endings.is_completed:
             return RULE.violated(
                 f"{device.id}: the migration completed, but the device was never offered the "
                 f"rest of its last write",
                 cut,
-                run.endings.last_status(Side.DESTINATION),
+                evidence.endings.last_status(Side.DESTINATION),
                 shape="rest-not-offered",
             )
     numbers = {"short_writes": short, "bytes_taken": taken}

@@ -9,9 +9,9 @@ in warnings at start-up, too.
 
 from harness.check import refusal, words
 from harness.check.assumptions import Assumption
-from harness.check.delivered import LIMIT, seen_end
+from harness.check.evidence import Evidence
+from harness.check.prediction_input import LIMIT, seen_end
 from harness.check.rule import Rule, with_faults
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Side
 from harness.model.expectation import Expectation
@@ -26,10 +26,10 @@ RULE = Rule(
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    if seen_end(run) is not Outcome.REFUSED:
+def skip_reason_of(evidence: Evidence) -> str:
+    if seen_end(evidence) is not Outcome.REFUSED:
         return "the destination refused nothing"
-    possible = run.prediction.reasons if run.prediction else ()
+    possible = evidence.prediction.reasons if evidence.prediction else ()
     if not possible:
         return "nothing was delivered that must be refused"
     if not all(reason.device for reason in possible):
@@ -38,11 +38,11 @@ def skip_reason_of(run: CheckedRun) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    possible = run.prediction.reasons if run.prediction else ()
+def judge(evidence: Evidence) -> Finding:
+    possible = evidence.prediction.reasons if evidence.prediction else ()
     devices = sorted({reason.device for reason in possible})
-    names = {name for device in devices for name in _names(run, device)}
-    said = refusal.errors(run)
+    names = {name for device in devices for name in _names(evidence, device)}
+    said = refusal.errors(evidence)
     if not said.certain:
         return RULE.unknown("the destination failed, and no error tells why")
     for _, text in said.certain:
@@ -50,24 +50,24 @@ def judge(run: CheckedRun) -> Finding:
             return RULE.valid("the error names the device", said=text)
     if any(words.is_named(text, names) for _, text in said.possible):
         return RULE.unknown("nothing tells when the destination named the device")
-    if not any(_traced(run, device) for device in devices):
+    if not any(_traced(evidence, device) for device in devices):
         return RULE.unknown("by which name the destination knows the device was not seen")
     record, text = said.certain[-1]
     return RULE.violated(
         f'the error must name {" or ".join(devices)}: "{text}"',
         record,
-        refusal.packet_of(run, possible[0]),
+        refusal.packet_of(evidence, possible[0]),
         shape="unnamed",
     )
 
 
-def _names(run: CheckedRun, device: str) -> set[str]:
+def _names(evidence: Evidence, device: str) -> set[str]:
     """The device's id, and its name in the destination's trace."""
-    return {device} | _traced(run, device)
+    return {device} | _traced(evidence, device)
 
 
-def _traced(run: CheckedRun, device: str) -> set[str]:
-    records = run.sequence(Kind.TRACE, Side.DESTINATION, device)
+def _traced(evidence: Evidence, device: str) -> set[str]:
+    records = evidence.sequence(Kind.TRACE, Side.DESTINATION, device)
     return {str(record.args["name"]) for record in records if "name" in record.args}
 
 

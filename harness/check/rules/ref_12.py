@@ -7,9 +7,9 @@ are queued in any case does the run ask, or where the destination says that it w
 
 from harness.check import refusal
 from harness.check.assumptions import Assumption
-from harness.check.delivered import EXCEEDED, LIMIT, may_exceed, seen_end
+from harness.check.evidence import Evidence
+from harness.check.prediction_input import EXCEEDED, LIMIT, may_exceed, seen_end
 from harness.check.rule import Rule
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending, Expectation
@@ -33,44 +33,44 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    if run.prediction is None:
-        return _asked_without_faults(run)
-    return refusal.skip_reason_of(run, "REF-12") if refusal.reasons(run, "REF-12") else ""
+def skip_reason_of(evidence: Evidence) -> str:
+    if evidence.prediction is None:
+        return _asked_without_faults(evidence)
+    return refusal.skip_reason_of(evidence, "REF-12") if refusal.reasons(evidence, "REF-12") else ""
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    if refusal.reasons(run, "REF-12"):
-        return refusal.judge(run, RULE)
-    said = _exceeded(run)
+def judge(evidence: Evidence) -> Finding:
+    if refusal.reasons(evidence, "REF-12"):
+        return refusal.judge(evidence, RULE)
+    said = _exceeded(evidence)
     if said is not None:
         return RULE.violated(
             "no device can have more bytes queued than its limit, but the destination says so",
             said,
             shape="refused-below-limit",
         )
-    if seen_end(run) is Outcome.COMPLETED:
+    if seen_end(evidence) is Outcome.COMPLETED:
         return RULE.valid("a limit that was not reached had no effect")
     return RULE.unknown("the migration did not complete, for another reason")
 
 
-def _asked_without_faults(run: CheckedRun) -> str:
-    if _exceeded(run) is not None:
+def _asked_without_faults(evidence: Evidence) -> str:
+    if _exceeded(evidence) is not None:
         return ""
-    if run.expectation.ending is not Ending.COMPLETED:
-        return f"the migration must not complete: {run.expectation.ending}"
+    if evidence.expectation.ending is not Ending.COMPLETED:
+        return f"the migration must not complete: {evidence.expectation.ending}"
     limited = [
         (expected, int(spec.properties[LIMIT]))
-        for spec in run.devices
-        for expected in run.expectation.multifd_devices
+        for spec in evidence.devices
+        for expected in evidence.expectation.multifd_devices
         if spec.id == expected.id and LIMIT in spec.properties
     ]
-    if any(may_exceed(run, *each) for each in limited):
+    if any(may_exceed(evidence, *each) for each in limited):
         return "how many bytes were queued at a time is not known"
     return ""
 
 
-def _exceeded(run: CheckedRun) -> Record | None:
-    said = run.endings.texts(Side.DESTINATION)
+def _exceeded(evidence: Evidence) -> Record | None:
+    said = evidence.endings.texts(Side.DESTINATION)
     return next((record for record, text in said if EXCEEDED in text), None)

@@ -7,9 +7,9 @@ dies of a signal.
 
 from harness.check import refusal
 from harness.check.assumptions import Assumption
-from harness.check.delivered import seen_end
+from harness.check.evidence import Evidence
+from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, with_faults
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Side
 from harness.model.prediction import Outcome
@@ -25,25 +25,29 @@ SPARE_MIB = 512
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    return "" if refusal.reasons(run, "REF-6") else "no index far beyond the state was delivered"
+def skip_reason_of(evidence: Evidence) -> str:
+    return (
+        "" if refusal.reasons(evidence, "REF-6") else "no index far beyond the state was delivered"
+    )
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    reason = refusal.reasons(run, "REF-6")[0]
-    packet, what = refusal.packet_of(run, reason), refusal.describe(reason)
-    end = run.endings.crash(Side.DESTINATION)
+def judge(evidence: Evidence) -> Finding:
+    reason = refusal.reasons(evidence, "REF-6")[0]
+    packet, what = refusal.packet_of(evidence, reason), refusal.describe(reason)
+    end = evidence.endings.crash(Side.DESTINATION)
     if end is not None and end.args["signal"]:
         signal = end.args["signal"]
         return RULE.violated(
             f"{what}: the destination QEMU ended by signal {signal}",
             packet,
             end,
-            shape=f"signal-{signal}-{refusal.kinds(run, 'REF-6')}",
+            shape=f"signal-{signal}-{refusal.kinds(evidence, 'REF-6')}",
         )
-    memory = run.named(Kind.PROCESS, Side.DESTINATION, "memory")
-    limit_kib = (run.scenario.ram_mib + SPARE_MIB) * 1024 + 2 * run.scenario.state_size // 1024
+    memory = evidence.named(Kind.PROCESS, Side.DESTINATION, "memory")
+    limit_kib = (
+        evidence.scenario.ram_mib + SPARE_MIB
+    ) * 1024 + 2 * evidence.scenario.state_size // 1024
     used = max(memory, key=lambda record: int(record.args["hwm_kib"]), default=None)
     if used is not None and used.args["hwm_kib"] > limit_kib:
         return RULE.violated(
@@ -53,8 +57,8 @@ def judge(run: CheckedRun) -> Finding:
             used,
             shape="memory-unbounded",
         )
-    if seen_end(run) is Outcome.REFUSED:
-        return refusal.judge(run, RULE)
+    if seen_end(evidence) is Outcome.REFUSED:
+        return refusal.judge(evidence, RULE)
     if used is None:
         return RULE.unknown("the destination's memory was not measured")
     return RULE.valid(f"{what}: its memory is bounded", hwm_kib=used.args["hwm_kib"])

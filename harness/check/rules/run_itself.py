@@ -17,10 +17,9 @@ from typing import Any
 
 from harness.check import convergence, guest, hang, interruption, planned, sanitizer, set_up
 from harness.check.assumptions import Assumption
-from harness.check.delivered import seen_end
-from harness.check.endings import PEERS
+from harness.check.evidence import PEERS, Evidence
+from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, not_judged
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.check.verdict import Outcome as Judged
 from harness.history.records import Kind, Record, Side
@@ -43,81 +42,81 @@ _NOT_STARTED = ("finish-migrate", "inmigrate", "paused", "postmigrate", "prelaun
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    numbers = _numbers(run)
-    reports, leaks_in_use = sanitizer.reports(run)
+def judge(evidence: Evidence) -> Finding:
+    numbers = _numbers(evidence)
+    reports, leaks_in_use = sanitizer.reports(evidence)
     numbers |= {"leaks_not_judged": leaks_in_use} if leaks_in_use else {}
     if reports:
         worst = reports[0]
         numbers["sanitizer_reports"] = len(reports)
         return RULE.violated(worst.sentence, *worst.lines, shape=sanitizer.SHAPE, **numbers)
-    is_judged = run.expectation.ending is not Ending.NOT_JUDGED
-    missed, hung = planned.missed(run), _hung(run) if is_judged else None
-    excuse = planned.excuse(run) if hung is not None else ""
-    violation = _crashed(run) or _memory_damaged(run)
+    is_judged = evidence.expectation.ending is not Ending.NOT_JUDGED
+    missed, hung = planned.missed(evidence), _hung(evidence) if is_judged else None
+    excuse = planned.excuse(evidence) if hung is not None else ""
+    violation = _crashed(evidence) or _memory_damaged(evidence)
     if is_judged:
         violation = (
             violation
-            or _guest_damaged(run)
+            or _guest_damaged(evidence)
             or (None if excuse else hung)
-            or _killed(run)
-            or _not_resumed(run)
+            or _killed(evidence)
+            or _not_resumed(evidence)
         )
     if violation is not None:
-        sentence, shape, *evidence = violation
+        sentence, shape, *proof = violation
         sentence = f"{sentence}; {missed}" if missed else sentence
-        return RULE.violated(str(sentence), *_records(evidence), shape=str(shape), **numbers)
+        return RULE.violated(str(sentence), *_records(proof), shape=str(shape), **numbers)
     if not is_judged:
-        seen = f"{missed}; {_seen(run)}" if missed else _seen(run)
-        return RULE.unknown(f"{not_judged(run.expectation)}; {seen}", **numbers)
+        seen = f"{missed}; {_seen(evidence)}" if missed else _seen(evidence)
+        return RULE.unknown(f"{not_judged(evidence.expectation)}; {seen}", **numbers)
     if hung is not None:
         return RULE.unknown(f"{hung[0]}; {excuse}", **numbers)
-    finding = _ended(run, numbers)
+    finding = _ended(evidence, numbers)
     if missed and finding.outcome is not Judged.VIOLATED:
         known = f"; {finding.sentence}" if finding.outcome is Judged.UNKNOWN else ""
         return RULE.unknown(f"{missed}{known}", **numbers)
     return finding
 
 
-def _seen(run: CheckedRun) -> str:
+def _seen(evidence: Evidence) -> str:
     """How a run ended of which nothing is demanded."""
-    endings = run.endings
-    refused = set_up.refusal(run)
+    endings = evidence.endings
+    refused = set_up.refusal(evidence)
     if refused is not None:
         return set_up.words(refused)
     late = endings.deadline or next(iter(endings.hung), None)
     if late is not None:
         return f"{late.args.get('waiting_for', 'the end')} did not come"
     told = [f"the {side} says {endings.status(side) or 'nothing'}" for side in PEERS]
-    said = next((cause for side in PEERS[::-1] if (cause := _cause(run, side))), None)
+    said = next((cause for side in PEERS[::-1] if (cause := _cause(evidence, side))), None)
     has_failed = not endings.is_completed and said is not None
     return ", ".join(told) + (f': "{said[1]}"' if has_failed and said else "")
 
 
-def _ended(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
-    if run.expectation.ending is Ending.LAUNCH_REFUSED:
-        return _not_launched(run)
-    if any(record is None for record in run.endings.launched.values()):
+def _ended(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
+    if evidence.expectation.ending is Ending.LAUNCH_REFUSED:
+        return _not_launched(evidence)
+    if any(record is None for record in evidence.endings.launched.values()):
         return RULE.unknown("not both QEMUs were started", **numbers)
-    if (finding := _refused_set_up(run, numbers)) is not None:
+    if (finding := _refused_set_up(evidence, numbers)) is not None:
         return finding
-    if run.expectation.ending is Ending.COMPLETED:
-        return _completed(run, numbers)
-    if run.expectation.ending is Ending.NOT_CONVERGED:
-        return _not_converged(run, numbers)
-    if run.expectation.ending is Ending.STOPPED:
-        if (reset := interruption.reset_in_transfer(run)) is not None:
-            return _after_reset(run, *reset, numbers)
+    if evidence.expectation.ending is Ending.COMPLETED:
+        return _completed(evidence, numbers)
+    if evidence.expectation.ending is Ending.NOT_CONVERGED:
+        return _not_converged(evidence, numbers)
+    if evidence.expectation.ending is Ending.STOPPED:
+        if (reset := interruption.reset_in_transfer(evidence)) is not None:
+            return _after_reset(evidence, *reset, numbers)
         return RULE.valid("neither QEMU crashed; see LIF-3 or LIF-4", **numbers)
-    if run.expectation.ending in (Ending.WAITING, Ending.OPEN):
-        return _waiting(run, numbers)
-    return _failed(run, numbers)
+    if evidence.expectation.ending in (Ending.WAITING, Ending.OPEN):
+        return _waiting(evidence, numbers)
+    return _failed(evidence, numbers)
 
 
-def _not_converged(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+def _not_converged(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     """The source may go on with its pre-copy as long as too much is pending; PRE-5 has more."""
-    over = convergence.not_converged(run)
-    standing = convergence.standing(run, over) if over else None
+    over = convergence.not_converged(evidence)
+    standing = convergence.standing(evidence, over) if over else None
     if standing is None or standing.pending <= standing.allowed:
         return RULE.unknown("the source was in pre-copy when its time was over", **numbers)
     words = f"did not converge: {standing.words}"
@@ -125,26 +124,26 @@ def _not_converged(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
 
 
 def _after_reset(
-    run: CheckedRun, what: str, records: list[Record], numbers: dict[str, Any]
+    evidence: Evidence, what: str, records: list[Record], numbers: dict[str, Any]
 ) -> Finding:
     """The rest of the state cannot be had any more: the migration fails, the source runs on."""
-    told = run.endings.status(Side.SOURCE)
+    told = evidence.endings.status(Side.SOURCE)
     if told not in ("failed", "cancelled"):
         return RULE.unknown(f"{what}, and the source says {told or 'nothing'}", **numbers)
-    lost = interruption.lost(run)
+    lost = interruption.lost(evidence)
     if lost is not None:
         return RULE.violated(
             f"{what}, and {lost[0]}", *records, *lost[1], shape="lost-after-reset", **numbers
         )
-    if run.endings.status(Side.DESTINATION) == "completed":
+    if evidence.endings.status(Side.DESTINATION) == "completed":
         return RULE.violated(
             f"{what}, and the source says {told}, but the destination completed",
             *records,
-            run.endings.last_status(Side.DESTINATION),
+            evidence.endings.last_status(Side.DESTINATION),
             shape="completed-after-reset",
             **numbers,
         )
-    if interruption.running(run, Side.SOURCE) is None:
+    if interruption.running(evidence, Side.SOURCE) is None:
         return RULE.unknown(f"{what}; whether the source runs on was not asked", **numbers)
     if len(records) < _NOTICED:
         return RULE.unknown(
@@ -154,51 +153,51 @@ def _after_reset(
     return RULE.valid(sentence, cause=what, **numbers)
 
 
-def _waiting(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+def _waiting(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     """The destination must wait; or (OPEN) must not end in the way that it did."""
-    seen = seen_end(run)
+    seen = seen_end(evidence)
     if seen is None:
         return RULE.unknown("nothing tells how the destination ended", **numbers)
     if seen is Outcome.WAITING:
         return RULE.valid("the destination waited for what was not delivered", **numbers)
-    must = " or ".join(sorted(run.prediction.allowed)) if run.prediction else ""
-    cause = _cause(run, Side.DESTINATION)
+    must = " or ".join(sorted(evidence.prediction.allowed)) if evidence.prediction else ""
+    cause = _cause(evidence, Side.DESTINATION)
     why = f": {cause[1]}" if cause and seen is Outcome.REFUSED else ""
     return RULE.violated(
         f"the destination must be {must}, but it is {seen}{why}",
-        run.endings.last_status(Side.DESTINATION) or run.endings.exited[Side.DESTINATION],
+        evidence.endings.last_status(Side.DESTINATION) or evidence.endings.exited[Side.DESTINATION],
         cause[0] if cause else None,
-        shape=f"{seen}-instead-of-{'-or-'.join(sorted(run.prediction.allowed))}"
-        if run.prediction
+        shape=f"{seen}-instead-of-{'-or-'.join(sorted(evidence.prediction.allowed))}"
+        if evidence.prediction
         else str(seen),
         **numbers,
     )
 
 
-def _refused_set_up(run: CheckedRun, numbers: dict[str, Any]) -> Finding | None:
+def _refused_set_up(evidence: Evidence, numbers: dict[str, Any]) -> Finding | None:
     """Settings that the model knows, and that QEMU must accept."""
-    if run.expectation.ending in (Ending.REFUSED_AT_SETUP, Ending.BLOCKED):
+    if evidence.expectation.ending in (Ending.REFUSED_AT_SETUP, Ending.BLOCKED):
         return None  # _refused() knows whether the words are right
     for side in PEERS:
-        if (record := set_up.refused(run, side, *set_up.SETTINGS)) is not None:
+        if (record := set_up.refused(evidence, side, *set_up.SETTINGS)) is not None:
             return RULE.violated(
                 f"the settings must be accepted, but {set_up.words(record)}",
                 record,
                 shape="settings-refused",
                 **numbers,
             )
-        if (record := set_up.refused(run, side, set_up.CREDENTIALS)) is not None:
+        if (record := set_up.refused(evidence, side, set_up.CREDENTIALS)) is not None:
             return RULE.unknown(set_up.words(record), **numbers)
     return None
 
 
-def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
-    endings = run.endings
+def _completed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
+    endings = evidence.endings
     for side in PEERS:
         status, record = endings.status(side), endings.last_status(side)
         refusal = next((error for name in _BEGINS for error in endings.refusals(side, name)), None)
         if status in ("failed", "cancelled") or refusal is not None:
-            cause, other = _cause(run, side), _other_cause(run, side)
+            cause, other = _cause(evidence, side), _other_cause(evidence, side)
             why = f": {cause[1]}" if cause else ""
             why += f"; the destination says: {other[1]}" if other else ""
             return RULE.violated(
@@ -215,34 +214,36 @@ def _completed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
         return RULE.unknown("there is no record of how the migration ended", **numbers)
     if any(endings.exited[side] is None for side in PEERS):
         return RULE.unknown("there is no record of how both QEMUs ended", **numbers)
-    is_paused = interruption.is_seen_paused(run, Side.DESTINATION)
-    if run.scenario.guest is not None and not (is_paused or guest.rounds(run, Side.DESTINATION)):
+    is_paused = interruption.is_seen_paused(evidence, Side.DESTINATION)
+    if evidence.scenario.guest is not None and not (
+        is_paused or guest.rounds(evidence, Side.DESTINATION)
+    ):
         return RULE.unknown("the guest said nothing at the destination", **numbers)
     paused = "; the guest arrived paused" if is_paused else ""
     return RULE.valid(f"both sides completed, and both QEMUs ended when told to{paused}", **numbers)
 
 
-def _cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
+def _cause(evidence: Evidence, side: Side) -> tuple[Record, str] | None:
     """The words that tell best why ``side`` failed: its own, its monitor's before stderr."""
-    own, all_said = run.endings.texts(side), run.endings.texts(None)
+    own, all_said = evidence.endings.texts(side), evidence.endings.texts(None)
     for said in ([(r, t) for r, t in own if r.kind is Kind.QMP], own, all_said):
         if words := [(record, text) for record, text in said if text]:
             return words[-1]
     return None
 
 
-def _other_cause(run: CheckedRun, side: Side) -> tuple[Record, str] | None:
+def _other_cause(evidence: Evidence, side: Side) -> tuple[Record, str] | None:
     """What the destination's monitor says, where the source failed too: perhaps for that."""
     if side is Side.DESTINATION:
         return None
-    own = run.endings.texts(Side.DESTINATION)
+    own = evidence.endings.texts(Side.DESTINATION)
     words = [(record, text) for record, text in own if text and record.kind is Kind.QMP]
     # "load of migration failed" says no more than the status.
     return words[-1] if words and not words[-1][1].startswith("load of ") else None
 
 
-def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
-    endings, must = run.endings, run.expectation.ending
+def _failed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
+    endings, must = evidence.endings, evidence.expectation.ending
     if endings.status(Side.DESTINATION) == "completed":
         return RULE.violated(
             f"the migration must not complete ({must}), but the destination says that it did",
@@ -251,7 +252,7 @@ def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
             **numbers,
         )
     if must in (Ending.REFUSED_AT_SETUP, Ending.BLOCKED):
-        return _refused(run, numbers)
+        return _refused(evidence, numbers)
     said = [record for record, text in endings.texts(None) if text]
     failed = [side for side in PEERS if endings.status(side) in ("failed", "cancelled")]
     if not said and not failed:
@@ -261,12 +262,12 @@ def _failed(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     return RULE.valid("the migration did not complete, and neither QEMU was lost", **numbers)
 
 
-def _refused(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
+def _refused(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     """The migration must be refused for a reason that the model knows."""
-    must = run.expectation
-    if (said := set_up.reason(run)) is not None:
+    must = evidence.expectation
+    if (said := set_up.reason(evidence)) is not None:
         return RULE.valid(f"{must.ending}, with its reason", said=said[1], **numbers)
-    cause = next((cause for side in PEERS if (cause := _cause(run, side))), None)
+    cause = next((cause for side in PEERS if (cause := _cause(evidence, side))), None)
     if cause is None:
         return RULE.unknown(f"it must be refused ({must.reason}), and nothing tells how it ended",
                              **numbers)  # fmt: skip
@@ -275,61 +276,67 @@ def _refused(run: CheckedRun, numbers: dict[str, Any]) -> Finding:
     )
 
 
-def _not_launched(run: CheckedRun) -> Finding:
-    refused = next((r for r in run.endings.exited.values() if r and r.args["status"] > 0), None)
+def _not_launched(evidence: Evidence) -> Finding:
+    refused = next(
+        (r for r in evidence.endings.exited.values() if r and r.args["status"] > 0), None
+    )
     if refused is None:
         return RULE.unknown("there is no record of a QEMU that refused to start")
-    if set_up.reason(run) is None:
-        said = [text for _, text in run.endings.texts(None) if text]
+    if set_up.reason(evidence) is None:
+        said = [text for _, text in evidence.endings.texts(None) if text]
         return RULE.unknown(f"QEMU refused to start, with other words: {said[-1] if said else ''}")
     return RULE.valid("QEMU refused to start", status=refused.args["status"])
 
 
-def _crashed(run: CheckedRun) -> tuple[object, ...] | None:
+def _crashed(evidence: Evidence) -> tuple[object, ...] | None:
     """An end that nobody asked for; a destination may exit once its load has failed.
 
     Here and below: sentence, shape, and the records that show it.
     """
-    ending = run.expectation.ending
+    ending = evidence.expectation.ending
     for side in PEERS:
-        record = run.endings.crash(side)
+        record = evidence.endings.crash(side)
         if record is None:
             continue
         signal, status = record.args.get("signal", 0), record.args.get("status")
-        stderr = [r for r, _ in run.endings.texts(side) if r.kind is Kind.PROCESS]
+        stderr = [r for r, _ in evidence.endings.texts(side) if r.kind is Kind.PROCESS]
         how = f"by signal {signal}" if signal else f"with exit status {status}"
         may_exit = ending in (Ending.LAUNCH_REFUSED, Ending.NOT_JUDGED) or (
             ending is not Ending.COMPLETED and side is Side.DESTINATION
         )
         if signal or not may_exit:
-            shape = f"{side}-signal-{signal}{_in_phase(run, side)}" if signal else f"{side}-exited"
+            shape = (
+                f"{side}-signal-{signal}{_in_phase(evidence, side)}" if signal else f"{side}-exited"
+            )
             return f"the {side} QEMU ended {how}, unexpectedly", shape, record, *stderr[-2:]
     for side in PEERS:
-        if (died := run.endings.died_quitting(side)) is not None:
+        if (died := evidence.endings.died_quitting(side)) is not None:
             number = died.args["signal"]
             what = f"the {side} QEMU ended by signal {number} as it quit"
             return what, f"{side}-signal-{number}-at-quit", died
     return None
 
 
-def _in_phase(run: CheckedRun, side: Side) -> str:
+def _in_phase(evidence: Evidence, side: Side) -> str:
     """The last status of ``side`` before it failed, as a part of a shape; empty if it had none."""
-    statuses = [status for status, _ in run.endings.statuses[side] if not status.startswith("fail")]
+    statuses = [
+        status for status, _ in evidence.endings.statuses[side] if not status.startswith("fail")
+    ]
     return f"-in-{statuses[-1]}" if statuses else ""
 
 
-def _guest_damaged(run: CheckedRun) -> tuple[object, ...] | None:
+def _guest_damaged(evidence: Evidence) -> tuple[object, ...] | None:
     """The guest found damage, could not go on, or was in one round twice."""
-    if damaged := _memory_damaged(run):
+    if damaged := _memory_damaged(evidence):
         return damaged
-    for device in run.scenario.devices:
-        if damage := guest.damaged_device(run, device.id, Side.SOURCE):
+    for device in evidence.scenario.devices:
+        if damage := guest.damaged_device(evidence, device.id, Side.SOURCE):
             said, record = damage
             what = f"the guest found BAR 0 of {device.id} damaged at the source: {said}"
             return what, "bar-damaged", record
-    if last := guest.gave_up(run):
+    if last := guest.gave_up(evidence):
         return f"the guest gave up at the {last.side}: {last.args['why']}", "guest-gave-up", last
-    if twice := guest.went_back(run):
+    if twice := guest.went_back(evidence):
         ours, theirs = (record.args["round"] for record in twice)
         return (
             f"the guest came to round {ours} at the source, and to round {theirs} at the "
@@ -340,8 +347,8 @@ def _guest_damaged(run: CheckedRun) -> tuple[object, ...] | None:
     return None
 
 
-def _memory_damaged(run: CheckedRun) -> tuple[object, ...] | None:
-    damage = guest.damaged_memory(run)
+def _memory_damaged(evidence: Evidence) -> tuple[object, ...] | None:
+    damage = guest.damaged_memory(evidence)
     if damage is None:
         return None
     said, record = damage
@@ -349,15 +356,15 @@ def _memory_damaged(run: CheckedRun) -> tuple[object, ...] | None:
     return what, "memory-damaged", record
 
 
-def _hung(run: CheckedRun) -> tuple[object, ...] | None:
-    endings = run.endings
-    if run.expectation.ending is Ending.STOPPED:
+def _hung(evidence: Evidence) -> tuple[object, ...] | None:
+    endings = evidence.endings
+    if evidence.expectation.ending is Ending.STOPPED:
         return None  # LIF-3 and LIF-4 know who has to end
-    if run.expectation.ending is Ending.WAITING:
-        return _source_hung(run)
+    if evidence.expectation.ending is Ending.WAITING:
+        return _source_hung(evidence)
     if endings.deadline is not None:
         waited = _waited(endings.deadline)
-        shape = hang.cause(run, endings.deadline)
+        shape = hang.cause(evidence, endings.deadline)
         if shape is not None:
             what = f"{waited}: {shape.words}"
             return what, shape.shape, *shape.records, endings.deadline, *endings.hung
@@ -365,7 +372,7 @@ def _hung(run: CheckedRun) -> tuple[object, ...] | None:
     if endings.hung:
         record = endings.hung[0]
         waited = f"the {record.side} QEMU hung: {record.args.get('waiting_for', '')}"
-        shape = hang.cause(run, record)
+        shape = hang.cause(evidence, record)
         if shape is not None:
             return f"{waited}: {shape.words}", shape.shape, *shape.records, record
         return waited, f"{record.side}-hung", record
@@ -383,15 +390,15 @@ def _waited(deadline: Record) -> str:
     return f"{waiting_for} did not come{limit}"
 
 
-def _not_resumed(run: CheckedRun) -> tuple[object, ...] | None:
+def _not_resumed(evidence: Evidence) -> tuple[object, ...] | None:
     """The destination has completed, and does not run a guest that nobody has paused."""
-    answer = interruption.running(run, Side.DESTINATION)
+    answer = interruption.running(evidence, Side.DESTINATION)
     if (
-        not run.endings.is_completed
+        not evidence.endings.is_completed
         or answer is None
         or answer.args["value"].get("status") not in _NOT_STARTED
-        or interruption.is_paused(run)
-        or run.named(Kind.SESSION, Side.HARNESS, "replayed")  # of a source that may be paused
+        or interruption.is_paused(evidence)
+        or evidence.named(Kind.SESSION, Side.HARNESS, "replayed")  # of a source that may be paused
     ):
         return None
     status = answer.args["value"]["status"]
@@ -399,24 +406,24 @@ def _not_resumed(run: CheckedRun) -> tuple[object, ...] | None:
     return what, "guest-not-resumed", answer
 
 
-def _source_hung(run: CheckedRun) -> tuple[object, ...] | None:
+def _source_hung(evidence: Evidence) -> tuple[object, ...] | None:
     """Where the destination waits, the source's monitor must answer all the same."""
-    for record in run.endings.hung:
+    for record in evidence.endings.hung:
         if record.side is Side.SOURCE and record.args.get("monitor_alive") is False:
             return "the source QEMU hung while the destination waited", "source-hung", record
     return None
 
 
-def _killed(run: CheckedRun) -> tuple[object, ...] | None:
+def _killed(evidence: Evidence) -> tuple[object, ...] | None:
     """Told to quit by its monitor, and ended by SIGKILL only.
 
     One that the scenario has killed before may be told so all the same: its end is seen late.
     """
-    is_waiting = run.expectation.ending is Ending.WAITING  # its monitor is LIF-1's
+    is_waiting = evidence.expectation.ending is Ending.WAITING  # its monitor is LIF-1's
     for side in PEERS[:1] if is_waiting else PEERS:
-        record = run.endings.exited[side]
-        asked = run.endings.commands(side, "quit")
-        signals = run.named(Kind.PROCESS, side, "signalled")
+        record = evidence.endings.exited[side]
+        asked = evidence.endings.commands(side, "quit")
+        signals = evidence.named(Kind.PROCESS, side, "signalled")
         if (
             record is not None
             and asked
@@ -424,32 +431,32 @@ def _killed(run: CheckedRun) -> tuple[object, ...] | None:
             and not any(signal.t_ns < asked[0].t_ns for signal in signals)
         ):
             what = f"the {side} QEMU did not quit when told to; SIGKILL ended it"
-            stuck = [each for each in run.endings.hung if each.side is side]
-            cause = hang.cause(run, stuck[0]) if stuck else None
+            stuck = [each for each in evidence.endings.hung if each.side is side]
+            cause = hang.cause(evidence, stuck[0]) if stuck else None
             if cause is not None and hang.side_of(cause) is side:
                 return f"{what}: {cause.words}", cause.shape, *cause.records, asked[0], record
             return what, f"{side}-did-not-quit", asked[0], record
     return None
 
 
-def _numbers(run: CheckedRun) -> dict[str, Any]:
-    unreadable = sum(len(run.named(Kind.TRACE, side, "?")) for side in PEERS)
+def _numbers(evidence: Evidence) -> dict[str, Any]:
+    unreadable = sum(len(evidence.named(Kind.TRACE, side, "?")) for side in PEERS)
     ioctls = sorted(
         {
             str(record.args["number"])
             for side in PEERS
-            for device in ("", *(device.id for device in run.scenario.devices))
-            for record in run.named(Kind.DEVICE, side, "unknown_ioctl", device)
+            for device in ("", *(device.id for device in evidence.scenario.devices))
+            for record in evidence.named(Kind.DEVICE, side, "unknown_ioctl", device)
         }
     )
     rounds = (
         {}
-        if run.scenario.guest is None
-        else {"guest_rounds_at_the_destination": len(guest.rounds(run, Side.DESTINATION))}
+        if evidence.scenario.guest is None
+        else {"guest_rounds_at_the_destination": len(guest.rounds(evidence, Side.DESTINATION))}
     )
     return {
         **rounds,
-        "records": run.total,
+        "records": evidence.total,
         "unknown_trace_lines": unreadable,
         "unknown_ioctls": ", ".join(ioctls),
     }

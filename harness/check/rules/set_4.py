@@ -6,8 +6,8 @@ each one's configuration is loaded, which is the last that is loaded of a device
 """
 
 from harness.check.assumptions import Assumption
+from harness.check.evidence import CONFIG_END, Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import CONFIG_END, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Side
 from harness.model.expectation import Expectation, has_multifd
@@ -29,26 +29,26 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    if not run.endings.is_completed:
+def judge(evidence: Evidence) -> Finding:
+    if not evidence.endings.is_completed:
         return RULE.unknown("the migration did not complete")
-    threads = run.trace(Side.DESTINATION, STARTED)
+    threads = evidence.trace(Side.DESTINATION, STARTED)
     channels = sorted({record.args["id"] for record in threads})
-    end = run.endings.last_status(Side.DESTINATION)
-    numbers = {"channels": len(channels), "devices": len(run.scenario.devices)}
+    end = evidence.endings.last_status(Side.DESTINATION)
+    numbers = {"channels": len(channels), "devices": len(evidence.scenario.devices)}
     if not threads:
         return RULE.unknown("no receiving thread was seen", **numbers)
-    if channels != list(range(run.scenario.channels)) or len(threads) != len(channels):
+    if channels != list(range(evidence.scenario.channels)) or len(threads) != len(channels):
         return RULE.violated(
             f"{len(threads)} receiving threads for channels {_listed(channels)}, where "
-            f"{run.scenario.channels} channels were asked for",
+            f"{evidence.scenario.channels} channels were asked for",
             threads[-1],
             end,
             shape="other-channels",
             **numbers,
         )
-    for device in run.scenario.devices:
-        if not run.trace(Side.DESTINATION, CONFIG_END, device.id):
+    for device in evidence.scenario.devices:
+        if not evidence.trace(Side.DESTINATION, CONFIG_END, device.id):
             return RULE.violated(
                 f"the destination completed, but {device.id} was not loaded to its end",
                 end,

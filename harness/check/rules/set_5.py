@@ -18,9 +18,9 @@ loaded.  The destination may fail too, or wait for another source, as QEMU does
 import re
 
 from harness.check.assumptions import Assumption
+from harness.check.evidence import Evidence
 from harness.check.refusal import lost
 from harness.check.rule import Rule
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending, Expectation, has_multifd
@@ -54,17 +54,17 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    if run.scenario.tls_mismatch is not None:
-        return _refused(run)
-    if not run.endings.is_completed:
+def judge(evidence: Evidence) -> Finding:
+    if evidence.scenario.tls_mismatch is not None:
+        return _refused(evidence)
+    if not evidence.endings.is_completed:
         return RULE.unknown("the migration did not complete")
-    return _on_all_channels(run)
+    return _on_all_channels(evidence)
 
 
-def _on_all_channels(run: CheckedRun) -> Finding:
-    must = 1 + (run.scenario.channels if has_multifd(run.scenario) else 0)
-    opened = run.wire("channel_opened")
+def _on_all_channels(evidence: Evidence) -> Finding:
+    must = 1 + (evidence.scenario.channels if has_multifd(evidence.scenario) else 0)
+    opened = evidence.wire("channel_opened")
     plain = [record for record in opened if record.args["kind"] != "tls"]
     if plain:
         return RULE.violated(
@@ -74,7 +74,7 @@ def _on_all_channels(run: CheckedRun) -> Finding:
         )
     seen = {"the wire": len(opened)} if opened else {}
     for side, names in _TOLD_BY.items():
-        told = [record for name in names for record in run.trace(side, name)]
+        told = [record for name in names for record in evidence.trace(side, name)]
         if not told:
             continue
         secured = [record for record in told if record.args["ioctype"] == CHANNEL_TYPE]
@@ -83,15 +83,18 @@ def _on_all_channels(run: CheckedRun) -> Finding:
             return RULE.violated(
                 f"the {side} completed with {len(secured)} of {must} channels over TLS",
                 *[record for record in told if record not in secured][:4],
-                run.endings.last_status(side),
+                evidence.endings.last_status(side),
                 shape="channel-without-tls",
             )
-    for record, text in (*run.endings.warnings(Side.SOURCE), *run.endings.texts(Side.SOURCE)):
+    for record, text in (
+        *evidence.endings.warnings(Side.SOURCE),
+        *evidence.endings.texts(Side.SOURCE),
+    ):
         if warning := _NOT_TERMINATED.search(text):
             return RULE.violated(
                 "the migration completed, but the source could not terminate TLS on its channels: "
                 + warning[0],
-                *run.trace(Side.SOURCE, _BYE_FAILED)[:3],
+                *evidence.trace(Side.SOURCE, _BYE_FAILED)[:3],
                 record,
                 shape="tls-not-terminated",
             )
@@ -99,15 +102,15 @@ def _on_all_channels(run: CheckedRun) -> Finding:
     numbers = {
         "channels": must,
         "seen": seen,
-        "not_terminated": len(run.trace(Side.SOURCE, _BYE_FAILED)),
+        "not_terminated": len(evidence.trace(Side.SOURCE, _BYE_FAILED)),
     }
     if not whole:
         return RULE.unknown("neither relay nor trace tells of all channels", **numbers)
     return RULE.valid("every channel was TLS", **numbers)
 
 
-def _refused(run: CheckedRun) -> Finding:
-    what, endings = f"tls_mismatch={run.scenario.tls_mismatch}", run.endings
+def _refused(evidence: Evidence) -> Finding:
+    what, endings = f"tls_mismatch={evidence.scenario.tls_mismatch}", evidence.endings
     for side in (Side.DESTINATION, Side.SOURCE):
         if endings.status(side) == "completed":
             return RULE.violated(
@@ -119,7 +122,7 @@ def _refused(run: CheckedRun) -> Finding:
     if waited is not None:
         return RULE.violated(f"{what}: it must be refused within seconds, but nothing ended",
                               waited, shape="neither-side-ended")  # fmt: skip
-    gone: Record | None = endings.crash(Side.SOURCE) or lost(run)
+    gone: Record | None = endings.crash(Side.SOURCE) or lost(evidence)
     if gone is not None:
         return RULE.violated(
             f"{what}: it was refused, but the source is lost", gone, shape="source-lost"

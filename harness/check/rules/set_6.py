@@ -9,9 +9,8 @@ builds are of different versions and had the same versioned machine type: ``q35`
 from collections.abc import Sequence
 
 from harness.check import interruption
-from harness.check.endings import PEERS
+from harness.check.evidence import PEERS, Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 
@@ -23,8 +22,8 @@ RULE = Rule(
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    source, destination = run.manifest.source, run.manifest.destination
+def skip_reason_of(evidence: Evidence) -> str:
+    source, destination = evidence.manifest.source, evidence.manifest.destination
     if source.version == destination.version:
         return "source and destination are of one version"
     if source.machine and destination.machine and source.machine != destination.machine:
@@ -33,26 +32,26 @@ def skip_reason_of(run: CheckedRun) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    source, destination = run.manifest.source, run.manifest.destination
+def judge(evidence: Evidence) -> Finding:
+    source, destination = evidence.manifest.source, evidence.manifest.destination
     numbers = {"source": _version(source.version), "destination": _version(destination.version)}
     pair = f"from {numbers['source']} to {numbers['destination']}"
     for side in PEERS:
-        status, ended = run.endings.status(side), run.endings.crash(side)
+        status, ended = evidence.endings.status(side), evidence.endings.crash(side)
         if status in ("failed", "cancelled") or (ended is not None and status != "completed"):
-            reason, evidence = _reason(run)
+            reason, proof = _reason(evidence)
             return RULE.violated(
                 f"the migration {pair} failed at the {side}{reason}",
-                *evidence,
-                ended or run.endings.last_status(side),
+                *proof,
+                ended or evidence.endings.last_status(side),
                 shape=f"{side}-failed",
                 **numbers,
             )
-    if any(run.endings.status(side) != "completed" for side in PEERS):
+    if any(evidence.endings.status(side) != "completed" for side in PEERS):
         return RULE.unknown(f"the migration {pair} did not come to an end", **numbers)
-    if run.prediction is not None:
+    if evidence.prediction is not None:
         return RULE.valid(f"the migration {pair} completed", **numbers)
-    wrong = interruption.damaged(run)
+    wrong = interruption.damaged(evidence)
     if wrong is not None:
         if not wrong[1]:
             return RULE.unknown(wrong[0], **numbers)
@@ -66,9 +65,9 @@ def _version(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 
 
-def _reason(run: CheckedRun) -> tuple[str, list[Record]]:
+def _reason(evidence: Evidence) -> tuple[str, list[Record]]:
     """What was said about it first: the destination's word where it has one."""
     for side in (Side.DESTINATION, Side.SOURCE):
-        for record, text in run.endings.texts(side):
+        for record, text in evidence.endings.texts(side):
             return f": {text}", [record]
     return "", []

@@ -9,8 +9,8 @@ the load thread wake late.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
 """
 
 from harness.check.assumptions import Assumption
+from harness.check.evidence import CONFIG_START, THREAD_START, Evidence
 from harness.check.rule import Rule, over_multifd
-from harness.check.run import CONFIG_START, THREAD_START, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Side
 from harness.model.expectation import Expectation
@@ -33,26 +33,26 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.skips_run
-def skip_reason_of(run: CheckedRun) -> str:
-    is_seen = run.wire("main_stalled") and run.wire("main_resumed")
+def skip_reason_of(evidence: Evidence) -> str:
+    is_seen = evidence.wire("main_stalled") and evidence.wire("main_resumed")
     return "" if is_seen else "the main channel was not stalled: nothing had to be waited for"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    resumed = run.wire("main_resumed")[-1]
+def judge(evidence: Evidence) -> Finding:
+    resumed = evidence.wire("main_resumed")[-1]
     waited = {}
-    for device in run.devices:
-        if PROPERTY not in device.properties or device.id not in run.multifd_devices:
+    for device in evidence.devices:
+        if PROPERTY not in device.properties or device.id not in evidence.multifd_devices:
             continue
-        begun = run.trace(Side.DESTINATION, THREAD_START, device.id)
-        loaded = run.trace(Side.DESTINATION, CONFIG_START, device.id)
+        begun = evidence.trace(Side.DESTINATION, THREAD_START, device.id)
+        loaded = evidence.trace(Side.DESTINATION, CONFIG_START, device.id)
         if not begun or begun[0].t_ns > resumed.t_ns or not loaded:
             return RULE.unknown(f"{device.id} was not loaded while the main channel stood still")
         waited[device.id] = loaded[0].t_ns > resumed.t_ns
         must = must_wait(device)
         if waited[device.id] and not must:
-            if _next_since(run, device.id) + SOON_NS > resumed.t_ns:
+            if _next_since(evidence, device.id) + SOON_NS > resumed.t_ns:
                 return RULE.unknown(
                     f"{device.id}'s configuration was next too late: the main channel went on"
                 )
@@ -75,9 +75,9 @@ def judge(run: CheckedRun) -> Finding:
                        waited=waited)  # fmt: skip
 
 
-def _next_since(run: CheckedRun, device: str) -> int:
+def _next_since(evidence: Evidence, device: str) -> int:
     """When all that comes before the configuration was loaded, and it had come itself."""
-    reception = run.reception(device)
+    reception = evidence.reception(device)
     return max(record.t_ns for record in (*reception.incoming.values(), *reception.ends.values()))
 
 

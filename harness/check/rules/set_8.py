@@ -8,9 +8,8 @@ other than those that the model expects may be about something else: they are un
 
 from harness.check import interruption, set_up
 from harness.check.assumptions import Assumption
-from harness.check.endings import PEERS
+from harness.check.evidence import PEERS, Evidence
 from harness.check.rule import Rule
-from harness.check.run import CheckedRun
 from harness.check.transfer_path import was_anything_sent
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
@@ -36,23 +35,23 @@ def skip_reason(_scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    if run.expectation.ending is Ending.LAUNCH_REFUSED:
-        return _not_launched(run)
-    refusals = run.endings.refusals(Side.SOURCE, "migrate")
-    begun = _begun(run)
+def judge(evidence: Evidence) -> Finding:
+    if evidence.expectation.ending is Ending.LAUNCH_REFUSED:
+        return _not_launched(evidence)
+    refusals = evidence.endings.refusals(Side.SOURCE, "migrate")
+    begun = _begun(evidence)
     if begun is not None:
         return RULE.violated(
-            f"a migration that must be blocked ({run.expectation.reason}) was begun",
+            f"a migration that must be blocked ({evidence.expectation.reason}) was begun",
             begun,
             *refusals[:1],
             shape="migration-begun",
         )
     if not refusals:
-        accepted = run.endings.commands(Side.SOURCE, "migrate", "return")
+        accepted = evidence.endings.commands(Side.SOURCE, "migrate", "return")
         if accepted:
             return RULE.violated(
-                f"migrate was accepted, though it must be blocked ({run.expectation.reason})",
+                f"migrate was accepted, though it must be blocked ({evidence.expectation.reason})",
                 accepted[0],
                 shape="migrate-accepted",
             )
@@ -60,27 +59,27 @@ def judge(run: CheckedRun) -> Finding:
     said = str(refusals[0].args.get("desc", ""))
     if not said:
         return RULE.violated("migrate was refused without a reason", refusals[0], shape="no-reason")
-    if not run.expectation.is_reason(said):
+    if not evidence.expectation.is_reason(said):
         return RULE.unknown(f'migrate was refused with words about something else: "{said}"')
-    stopped = _stopped(run, refusals[0])
+    stopped = _stopped(evidence, refusals[0])
     if stopped is not None:
         return RULE.violated(
             "migrate was refused, but the source's VM stopped", *stopped, shape="source-stopped"
         )
-    if not run.endings.commands(Side.SOURCE, "query-status", "return"):
+    if not evidence.endings.commands(Side.SOURCE, "query-status", "return"):
         return RULE.unknown("migrate was refused; whether the source runs on was not asked")
     return RULE.valid("migrate was refused with a reason, and nothing was sent", said=said)
 
 
-def _not_launched(run: CheckedRun) -> Finding:
-    reason, begun = run.expectation.reason, _begun(run)
+def _not_launched(evidence: Evidence) -> Finding:
+    reason, begun = evidence.expectation.reason, _begun(evidence)
     if begun is not None:
         return RULE.violated(
             f"QEMU must refuse to start with such a device ({reason}), but it migrated",
             begun,
             shape="migration-begun",
         )
-    up = [run.endings.commands(side, "migrate-set-capabilities", "return") for side in PEERS]
+    up = [evidence.endings.commands(side, "migrate-set-capabilities", "return") for side in PEERS]
     if all(up):
         return RULE.violated(
             f"QEMU must refuse to start with such a device ({reason}), but both sides started",
@@ -88,13 +87,15 @@ def _not_launched(run: CheckedRun) -> Finding:
             shape="started",
         )
     refused = [
-        record for record in run.endings.exited.values() if record and record.args["status"] > 0
+        record
+        for record in evidence.endings.exited.values()
+        if record and record.args["status"] > 0
     ]
     if not refused:
         return RULE.unknown("there is no record of a QEMU that refused to start")
-    if (said := set_up.reason(run)) is not None:
+    if (said := set_up.reason(evidence)) is not None:
         return RULE.valid("QEMU refused to start, with a reason", said=said[1])
-    others = [text for _, text in run.endings.texts(None) if text]
+    others = [text for _, text in evidence.endings.texts(None) if text]
     if not others:
         return RULE.violated(
             "QEMU refused to start, but named no reason", *refused, shape="no-reason"
@@ -102,24 +103,24 @@ def _not_launched(run: CheckedRun) -> Finding:
     return RULE.unknown(f'QEMU refused to start, with words about something else: "{others[-1]}"')
 
 
-def _begun(run: CheckedRun) -> Record | None:
+def _begun(evidence: Evidence) -> Record | None:
     """Something that only a migration under way does."""
     for side in PEERS:
-        for status, record in run.endings.statuses[side]:
+        for status, record in evidence.endings.statuses[side]:
             if side is Side.SOURCE and status in _UNDER_WAY:
                 return record
-    sent = (was_anything_sent(run, device.id) for device in run.scenario.devices)
+    sent = (was_anything_sent(evidence, device.id) for device in evidence.scenario.devices)
     return next((record for record in sent if record is not None), None)
 
 
-def _stopped(run: CheckedRun, refused: Record) -> tuple[Record, Record] | None:
+def _stopped(evidence: Evidence, refused: Record) -> tuple[Record, Record] | None:
     """The source's VM stopped after the refusal, and before the harness told it to quit.
 
     One that the scenario has paused was stopped all the time.
     """
-    if interruption.is_paused(run):
+    if interruption.is_paused(evidence):
         return None
-    for record in run.endings.commands(Side.SOURCE, "query-status", "return"):
+    for record in evidence.endings.commands(Side.SOURCE, "query-status", "return"):
         if record.t_ns > refused.t_ns and not record.args["value"].get("running", True):
             return refused, record
     return None

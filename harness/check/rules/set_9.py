@@ -8,8 +8,8 @@ destination has loaded the initial bytes that a device gives in pre-copy
 
 from harness.check import interruption
 from harness.check.assumptions import Assumption
+from harness.check.evidence import MAIN_DATA, Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import MAIN_DATA, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Expectation
@@ -32,11 +32,11 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    endings = run.endings
+def judge(evidence: Evidence) -> Finding:
+    endings = evidence.endings
     source, destination = (endings.status(side) for side in (Side.SOURCE, Side.DESTINATION))
     if source == "completed" and destination != "completed":
-        path = "with" if run.scenario.return_path else "without"
+        path = "with" if evidence.scenario.return_path else "without"
         return RULE.violated(
             f"{path} a return path the source completed, but not all state arrived: the "
             f"destination says {destination or 'nothing'}",
@@ -48,32 +48,36 @@ def judge(run: CheckedRun) -> Finding:
         )
     if not endings.is_completed:
         return RULE.unknown("the migration did not complete")
-    wrong = interruption.damaged(run)
+    wrong = interruption.damaged(evidence)
     if wrong is not None:
         if not wrong[1]:
             return RULE.unknown(wrong[0])
         return RULE.violated(wrong[0], *wrong[1], shape="bytes-differ")
-    return _acknowledged(run) if run.scenario.capabilities.get(ACK) else RULE.valid("it completed")
+    return (
+        _acknowledged(evidence)
+        if evidence.scenario.capabilities.get(ACK)
+        else RULE.valid("it completed")
+    )
 
 
-def _acknowledged(run: CheckedRun) -> Finding:
-    stopped = _switchover(run)
+def _acknowledged(evidence: Evidence) -> Finding:
+    stopped = _switchover(evidence)
     if stopped is None:
         return RULE.unknown("the source's stop was not seen")
     initial = 0
-    for device in run.scenario.emulated:
+    for device in evidence.scenario.emulated:
         if not device.pre_copy or not device.precopy_initial_bytes:
             continue
         loaded = sum(
             record.args["data_size"]
-            for record in run.trace(Side.DESTINATION, MAIN_DATA, device.id)
+            for record in evidence.trace(Side.DESTINATION, MAIN_DATA, device.id)
             if record.t_ns < stopped.t_ns
         )
         if loaded < device.precopy_initial_bytes:
             return RULE.violated(
                 f"{device.id}: the source stopped when the destination had loaded {loaded} of "
                 f"{device.precopy_initial_bytes} initial bytes",
-                *run.trace(Side.DESTINATION, MAIN_DATA, device.id)[-1:],
+                *evidence.trace(Side.DESTINATION, MAIN_DATA, device.id)[-1:],
                 stopped,
                 shape="stopped-before-initial-bytes",
             )
@@ -81,11 +85,11 @@ def _acknowledged(run: CheckedRun) -> Finding:
     return RULE.valid("the source stopped once the initial bytes were loaded", initial=initial)
 
 
-def _switchover(run: CheckedRun) -> Record | None:
+def _switchover(evidence: Evidence) -> Record | None:
     """The source's stop.  A guest that the scenario has stopped before is not stopped again, or
     for the second time: there it is the status ``device``, which follows the stop.
     """
-    if not interruption.was_stopped_by_plan(run):
-        return next(iter(run.named(Kind.QMP, Side.SOURCE, "STOP")), None)
-    statuses = run.endings.statuses[Side.SOURCE]
+    if not interruption.was_stopped_by_plan(evidence):
+        return next(iter(evidence.named(Kind.QMP, Side.SOURCE, "STOP")), None)
+    statuses = evidence.endings.statuses[Side.SOURCE]
     return next((record for status, record in statuses if status == "device"), None)

@@ -12,11 +12,11 @@ trace: it is more than its two 64-bit marks, and below CONFIG_MOST (a PCI functi
 space of 4 KiB and some registers of QEMU's).
 """
 
-from harness.check import shown
+from harness.check import serial_ports
 from harness.check.assumptions import Assumption, check
-from harness.check.packets import main_bytes
+from harness.check.evidence import SAVE_BLOCK, Evidence
+from harness.check.packet_count import main_bytes
 from harness.check.rule import Rule, completed
-from harness.check.run import SAVE_BLOCK, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
 from harness.model.expectation import TransferPath
@@ -32,8 +32,8 @@ CONFIG_LEAST, CONFIG_MOST = 16, 8192
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    answer = _answer(run)
+def judge(evidence: Evidence) -> Finding:
+    answer = _answer(evidence)
     if answer is None:
         return RULE.unknown("the source was not asked for its statistics once completed")
     told = answer.args["value"].get("vfio", {}).get("transferred")
@@ -41,28 +41,32 @@ def judge(run: CheckedRun) -> Finding:
         return RULE.violated(
             "the source's statistics have no vfio.transferred", answer, shape="not-counted"
         )
-    broken = check(run)
-    over_multifd = [d for d in run.expectation.devices if d.path is TransferPath.MULTIFD]
-    if over_multifd and run.wire("packet_in"):
-        return _against_wire(run, answer, told)
+    broken = check(evidence)
+    over_multifd = [d for d in evidence.expectation.devices if d.path is TransferPath.MULTIFD]
+    if over_multifd and evidence.wire("packet_in"):
+        return _against_wire(evidence, answer, told)
     if over_multifd and (reason := broken.get(Assumption.DESTINATION_TRACE)):
         return RULE.unknown(reason, transferred=told)
-    seen, evidence = 0, list[Record]()
-    for device in run.expectation.devices:
-        main = main_bytes(run, device.id)
+    seen, proof = 0, list[Record]()
+    for device in evidence.expectation.devices:
+        main = main_bytes(evidence, device.id)
         if device.path is TransferPath.MAIN:
             seen += main
-            evidence += run.trace(Side.SOURCE, SAVE_BLOCK, device.id)[-1:]
+            proof += evidence.trace(Side.SOURCE, SAVE_BLOCK, device.id)[-1:]
             continue
-        sent = run.seen(device.id, "sent", Side.SOURCE)
+        sent = evidence.seen(device.id, "sent", Side.SOURCE)
         if not sent:
-            how = "" if shown.is_open(run, device.id) else ": only a relay sees it (relay: true)"
+            how = (
+                ""
+                if serial_ports.is_open(evidence, device.id)
+                else ": only a relay sees it (relay: true)"
+            )
             return RULE.unknown(f"{device.id} did not tell what it gave{how}", transferred=told)
-        packets = len(run.reception(device.id).incoming)
+        packets = len(evidence.reception(device.id).incoming)
         if not packets:
             return RULE.unknown(f"{device.id}: no packet came in", transferred=told)
         seen += sent[-1].args["bytes"] + HEADER * packets  # what the main channel had is in it
-        evidence += sent[-1:]
+        proof += sent[-1:]
     rest, configs = told - seen, len(over_multifd)
     numbers = {"transferred": told, "seen_without_configurations": seen, "configurations": rest}
     is_right = CONFIG_LEAST * configs < rest < CONFIG_MOST * configs if configs else rest == 0
@@ -76,17 +80,17 @@ def judge(run: CheckedRun) -> Finding:
     return RULE.violated(
         f"vfio.transferred is {told}; {seen} bytes were seen, to which {may_be} may be added",
         answer,
-        *evidence[:3],
+        *proof[:3],
         shape="counted-more" if rest >= CONFIG_MOST * configs else "counted-less",
         **numbers,
     )
 
 
-def _against_wire(run: CheckedRun, answer: Record, told: int) -> Finding:
+def _against_wire(evidence: Evidence, answer: Record, told: int) -> Finding:
     """The source's own packets, as they came to the relay, and the main channel's blocks."""
-    packets = [r for d in run.multifd_devices for r in run.wire("packet_in", d)]
+    packets = [r for d in evidence.multifd_devices for r in evidence.wire("packet_in", d)]
     over_wire = sum(record.args["size"] + HEADER for record in packets)
-    main = sum(main_bytes(run, device.id) for device in run.scenario.devices)
+    main = sum(main_bytes(evidence, device.id) for device in evidence.scenario.devices)
     numbers = {"transferred": told, "on_the_wire": over_wire, "on_the_main_channel": main}
     if told == over_wire + main:
         return RULE.valid("vfio.transferred is what was seen", **numbers)
@@ -100,9 +104,9 @@ def _against_wire(run: CheckedRun, answer: Record, told: int) -> Finding:
     )
 
 
-def _answer(run: CheckedRun) -> Record | None:
+def _answer(evidence: Evidence) -> Record | None:
     """The source's last answer to query-migrate that says completed."""
-    answers = run.endings.commands(Side.SOURCE, "query-migrate", "return")
+    answers = evidence.endings.commands(Side.SOURCE, "query-migrate", "return")
     done = [
         record
         for record in answers

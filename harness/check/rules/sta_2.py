@@ -21,11 +21,10 @@ given after the change was answered.
 from collections.abc import Sequence
 from itertools import takewhile
 
-from harness.check import shown
+from harness.check import serial_ports
 from harness.check.assumptions import Assumption, check
-from harness.check.endings import PEERS
+from harness.check.evidence import PEERS, Evidence
 from harness.check.rule import Rule, completed
-from harness.check.run import CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 from harness.model.device_states import DeviceState, is_legal
@@ -48,17 +47,19 @@ SET = "vfio_migration_set_device_state"
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
+def judge(evidence: Evidence) -> Finding:
     told: dict[str, int] = {}
-    broken = check(run)
+    broken = check(evidence)
     for side in PEERS:
-        facts = run.manifest.source if side is Side.SOURCE else run.manifest.destination
+        facts = evidence.manifest.source if side is Side.SOURCE else evidence.manifest.destination
         if facts.version < FIRST:
             return RULE.unknown(f"the {side} QEMU has no {EVENT} events: {facts.version_text}")
-        for device in run.scenario.devices:
-            if not shown.is_open(run, device.id) and (reason := broken.get(_TRACES[side])):
+        for device in evidence.scenario.devices:
+            if not serial_ports.is_open(evidence, device.id) and (
+                reason := broken.get(_TRACES[side])
+            ):
                 return RULE.unknown(f"{device.id}: {reason}")
-            finding, count = _side(run, side, device)
+            finding, count = _side(evidence, side, device)
             if finding is not None:
                 return finding
             if not count:
@@ -67,11 +68,11 @@ def judge(run: CheckedRun) -> Finding:
     return RULE.valid("each change of state was told, and each is legal", events=told)
 
 
-def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, int]:
+def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | None, int]:
     """One device at one side; how many events there were."""
     events = []
     announced: Record | None = None
-    for event in run.named(Kind.QMP, side, EVENT, device.id):
+    for event in evidence.named(Kind.QMP, side, EVENT, device.id):
         told = str(event.args["device-state"])
         if announced is not None and announced.args["device-state"] != told + ANNOUNCED:
             return _wrong(
@@ -83,8 +84,8 @@ def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, 
         announced = event if told.endswith(ANNOUNCED) else None
         if announced is None:
             events.append(event)
-    can = run.expectation.device(device.id).abilities
-    changes, state = _untold(run, side, events, _changes(run, side, device.id))
+    can = evidence.expectation.device(device.id).abilities
+    changes, state = _untold(evidence, side, events, _changes(evidence, side, device.id))
     for event, change in zip(events, changes, strict=False):
         asked = _state(event.args["device-state"])
         seen = _became(change)
@@ -112,7 +113,7 @@ def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, 
         )
     if len(events) < len(changes):
         missed = changes[len(events)]
-        answered = _answered_after(run, side, missed)
+        answered = _answered_after(evidence, side, missed)
         if answered is not None:
             what = missed.args.get("state", "RUNNING by a reset")
             return _wrong(
@@ -125,11 +126,11 @@ def _side(run: CheckedRun, side: Side, device: Device) -> tuple[Finding | None, 
 
 
 def _untold(
-    run: CheckedRun, side: Side, events: Sequence[Record], changes: list[Record]
+    evidence: Evidence, side: Side, events: Sequence[Record], changes: list[Record]
 ) -> tuple[list[Record], DeviceState]:
     """``changes`` without those from before the first command that fit no event; the state
     before what is left."""
-    first = next((r.t_ns for r in run.sequence(Kind.QMP, side) if r.name == "execute"), 0)
+    first = next((r.t_ns for r in evidence.sequence(Kind.QMP, side) if r.name == "execute"), 0)
     early = sum(change.t_ns < first for change in changes)
 
     def agreeing(skipped: int) -> int:
@@ -142,12 +143,12 @@ def _untold(
     return changes[skipped:], state
 
 
-def _changes(run: CheckedRun, side: Side, device: str) -> list[Record]:
+def _changes(evidence: Evidence, side: Side, device: str) -> list[Record]:
     """Changes that were done, with the resets that QEMU makes of failed ones."""
-    if not shown.is_open(run, device):
-        return list(run.trace(side, SET, device))
+    if not serial_ports.is_open(evidence, device):
+        return list(evidence.trace(side, SET, device))
     changes, has_failed = [], False
-    for record in run.sequence(Kind.DEVICE, side, device):
+    for record in evidence.sequence(Kind.DEVICE, side, device):
         if record.name == "arc":
             has_failed = record.args["errno"] != 0
             if not has_failed:
@@ -174,10 +175,10 @@ def _wrong(sentence: str, shape: str, *evidence: Record) -> tuple[Finding, int]:
     return RULE.violated(f"{where}: {sentence}", *evidence, shape=shape), 0
 
 
-def _answered_after(run: CheckedRun, side: Side, change: Record) -> Record | None:
+def _answered_after(evidence: Evidence, side: Side, change: Record) -> Record | None:
     """The answer to a command that was given after ``change``."""
     given = set()
-    for record in run.sequence(Kind.QMP, side):
+    for record in evidence.sequence(Kind.QMP, side):
         if record.name == "execute" and record.t_ns > change.t_ns:
             given.add(record.args["command"])
         elif record.name in ("return", "error") and record.args["command"] in given:

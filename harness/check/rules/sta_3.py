@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.check.assumptions import Assumption
-from harness.check.packets import Prediction, given_reads, main_bytes, predict
+from harness.check.evidence import INCOMING, Evidence
+from harness.check.packet_count import Prediction, given_reads, main_bytes, predict
 from harness.check.rule import Rule, over_multifd
-from harness.check.run import INCOMING, CheckedRun
 from harness.check.verdict import Finding
 from harness.history.records import Kind, Record, Side
 
@@ -29,12 +29,12 @@ RULE = Rule(
 
 
 @RULE.judges
-def judge(run: CheckedRun) -> Finding:
-    finding = _names(run)
+def judge(evidence: Evidence) -> Finding:
+    finding = _names(evidence)
     tallies: dict[str, str] = {}
     total = 0
-    for device in run.multifd_devices if finding is None else ():
-        reception = run.reception(device)
+    for device in evidence.multifd_devices if finding is None else ():
+        reception = evidence.reception(device)
         count = len(reception.incoming) + len(reception.repeated)
         total += count
         for repeated in reception.repeated:
@@ -45,24 +45,24 @@ def judge(run: CheckedRun) -> Finding:
                 repeated,
                 shape="packet-came-twice",
             )
-        if run.wire("packet_out", device):
-            finding = _against_wire(run, device)
+        if evidence.wire("packet_out", device):
+            finding = _against_wire(evidence, device)
             if finding is not None:
                 return finding
             tallies[device] = "the wire"
             continue
-        packets, source = _expected(run, device)
-        is_short = run.endings.is_completed and count <= packets
+        packets, source = _expected(evidence, device)
+        is_short = evidence.endings.is_completed and count <= packets
         if packets >= 0 and (count > packets + 1 or is_short):
             return RULE.violated(
                 f"{device}: {count} packets came in, where {packets + 1} were sent (by {source})",
-                *run.trace(Side.DESTINATION, INCOMING, device)[-1:],
-                *run.seen(device, "sent", Side.SOURCE)[-1:],
+                *evidence.trace(Side.DESTINATION, INCOMING, device)[-1:],
+                *evidence.seen(device, "sent", Side.SOURCE)[-1:],
                 shape="too-many-packets" if count > packets + 1 else "too-few-packets",
             )
         if packets >= 0:
             tallies[device] = source
-    finding = finding or _channels(run)
+    finding = finding or _channels(evidence)
     if finding is not None:
         return finding
     numbers = {"incoming": total, "compared_with": tallies}
@@ -73,15 +73,15 @@ def judge(run: CheckedRun) -> Finding:
     return RULE.valid("one incoming packet was told for each that was sent", **numbers)
 
 
-def _against_wire(run: CheckedRun, device: str) -> Finding | None:
+def _against_wire(evidence: Evidence, device: str) -> Finding | None:
     """A packet that only one of wire and trace tells of."""
-    incoming = run.trace(Side.DESTINATION, INCOMING, device)
+    incoming = evidence.trace(Side.DESTINATION, INCOMING, device)
     by_channel = all(record.channel >= 0 for record in incoming)
 
     def tally(records: Sequence[Record]) -> Counter[tuple[int, int]]:
         return Counter((r.channel if by_channel else -1, r.args["idx"]) for r in records)
 
-    delivered = run.wire("packet_out", device)
+    delivered = evidence.wire("packet_out", device)
     told, sent = tally(incoming), tally(delivered)
     if extra := told - sent:
         channel, idx = next(iter(extra))
@@ -91,7 +91,7 @@ def _against_wire(run: CheckedRun, device: str) -> Finding | None:
             record,
             shape="packet-from-nowhere",
         )
-    if run.endings.is_completed and (untold := sent - told):
+    if evidence.endings.is_completed and (untold := sent - told):
         channel, idx = next(iter(untold))
         record = next(r for r in delivered if tally([r]) == {(channel, idx): 1})
         return RULE.violated(
@@ -107,11 +107,11 @@ def _on(channel: int) -> str:
     return f" on channel {channel}" if channel >= 0 else ""
 
 
-def _names(run: CheckedRun) -> Finding | None:
+def _names(evidence: Evidence) -> Finding | None:
     """A packet for a device that the scenario does not have, or that uses the main channel."""
-    known = {device.id for device in run.scenario.devices}
-    for device in run.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING):
-        record = run.trace(Side.DESTINATION, INCOMING, device)[0]
+    known = {device.id for device in evidence.scenario.devices}
+    for device in evidence.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING):
+        record = evidence.trace(Side.DESTINATION, INCOMING, device)[0]
         if device not in known:
             name = record.args.get("name", device)
             return RULE.violated(
@@ -119,7 +119,7 @@ def _names(run: CheckedRun) -> Finding | None:
                 record,
                 shape="packet-for-no-device",
             )
-        if device not in run.multifd_devices:
+        if device not in evidence.multifd_devices:
             return RULE.violated(
                 f"a packet came in for {device}, whose state uses the main channel",
                 record,
@@ -128,23 +128,27 @@ def _names(run: CheckedRun) -> Finding | None:
     return None
 
 
-def _expected(run: CheckedRun, device: str) -> Prediction:
+def _expected(evidence: Evidence, device: str) -> Prediction:
     """Data packets of ``device``, from its reads if they were recorded."""
-    if main_bytes(run, device) == 0 and (reads := given_reads(run, device)) >= 0:
+    if main_bytes(evidence, device) == 0 and (reads := given_reads(evidence, device)) >= 0:
         return Prediction(reads, "the device's reads")
-    return predict(run, device)
+    return predict(evidence, device)
 
 
-def _channels(run: CheckedRun) -> Finding | None:
+def _channels(evidence: Evidence) -> Finding | None:
     """What each channel counted against the incoming packets of its thread."""
-    ends = run.trace(Side.DESTINATION, "multifd_recv_thread_end")
-    ram = Counter(r.args["id"] for r in run.trace(Side.DESTINATION, "multifd_recv_unfill"))
+    ends = evidence.trace(Side.DESTINATION, "multifd_recv_thread_end")
+    ram = Counter(r.args["id"] for r in evidence.trace(Side.DESTINATION, "multifd_recv_unfill"))
     incoming = Counter(
         record.channel
-        for device in run.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING)
-        for record in run.trace(Side.DESTINATION, INCOMING, device)
+        for device in evidence.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING)
+        for record in evidence.trace(Side.DESTINATION, INCOMING, device)
     )
-    if not run.endings.is_completed or -1 in incoming or not all(ram[e.args["id"]] for e in ends):
+    if (
+        not evidence.endings.is_completed
+        or -1 in incoming
+        or not all(ram[e.args["id"]] for e in ends)
+    ):
         return None
     for end in ends:
         channel, packets = end.args["id"], end.args["packets"]

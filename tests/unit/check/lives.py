@@ -4,7 +4,7 @@ import errno
 from typing import Any
 
 from harness.check.convergence import ALLOWED, ESTIMATE, EXACT
-from harness.check.run import CONFIG_START, THREAD_START
+from harness.check.evidence import CONFIG_START, THREAD_START
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import LoadBehaviour, Scenario

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from harness.check.delivered import LIMIT
-from harness.check.run import INCOMING, STARVED, THREAD_START
+from harness.check.evidence import INCOMING, STARVED, THREAD_START
+from harness.check.prediction_input import LIMIT
 from harness.history.records import Kind, Record
 from harness.history.rundir import History
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, fault_plan

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from harness.check.assumptions import Assumption, check
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence, Seen
 from harness.history import Kind, Record
 from harness.history.rundir import History
 from harness.model.expectation import expect
@@ -26,7 +26,7 @@ A = Assumption
 
 
 def broken(run) -> dict[Assumption, str]:
-    return check(CheckedRun(run, expect(run.scenario, FACTS, FACTS)))
+    return check(Evidence(Seen(run), expect(run.scenario, FACTS, FACTS)))
 
 
 def with_line(line: str):

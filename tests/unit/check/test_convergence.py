@@ -2,7 +2,7 @@
 
 from harness.check import convergence
 from harness.check.convergence import ALLOWED, ESTIMATE, EXACT, QUERY
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence, Seen
 from harness.history import Kind
 from harness.model.expectation import expect
 from tests.unit.check.story import FACTS, SRC, Story, history, scenario
@@ -14,7 +14,7 @@ def standing(story: Story):
     story.at += MS
     story.add("harness", Kind.SESSION, "not_converged", deadline_s=3.0)
     run = history(scenario(), story.records)
-    seen = CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+    seen = Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
     over = convergence.not_converged(seen)
     assert over is not None
     return convergence.standing(seen, over)

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.check import guest, interruption
+from harness.check.evidence import Evidence, Seen
 from harness.check.judge import judge
-from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.model.expectation import expect
@@ -16,7 +16,7 @@ DAMAGED = "damaged: byte 0: 0, not 0x1"
 
 
 def checked(run):
-    return CheckedRun(run, expect(run.scenario, run.manifest.source, run.manifest.destination))
+    return Evidence(Seen(run), expect(run.scenario, run.manifest.source, run.manifest.destination))
 
 
 def late(run, side, number, **said):

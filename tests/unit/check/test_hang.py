@@ -2,6 +2,15 @@
 
 import pytest
 
+from harness.check.evidence import (
+    LOAD_END,
+    SAVE_THREAD_END,
+    SAVE_THREAD_START,
+    STARVED,
+    THREAD_END,
+    Evidence,
+    Seen,
+)
 from harness.check.hang import (
     RECV_END,
     RECV_SYNC_DONE,
@@ -13,14 +22,6 @@ from harness.check.hang import (
     SYNC_WAIT,
     cause,
     goes_on,
-)
-from harness.check.run import (
-    LOAD_END,
-    SAVE_THREAD_END,
-    SAVE_THREAD_START,
-    STARVED,
-    THREAD_END,
-    CheckedRun,
 )
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
@@ -44,7 +45,7 @@ def hung(*records: Record, devices=("vfio0",)):
 
 def told(*records: Record, devices=("vfio0",)):
     run = hung(*records, devices=devices)
-    return cause(CheckedRun(run, expect(run.scenario, FACTS, FACTS)), DEADLINE)
+    return cause(Evidence(Seen(run), expect(run.scenario, FACTS, FACTS)), DEADLINE)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_transfer_that_still_moves_state_is_slow_and_does_not_hang(side, kind, n
 
     def checked(after_s: float):
         saved = run(after_s)
-        return CheckedRun(saved, expect(saved.scenario, FACTS, FACTS))
+        return Evidence(Seen(saved), expect(saved.scenario, FACTS, FACTS))
 
     assert "longer deadline_s" in goes_on(checked(29.5), DEADLINE)
     assert cause(checked(29.5), DEADLINE) is None, "a slow link is no deadlock"

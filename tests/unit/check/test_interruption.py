@@ -3,7 +3,7 @@
 import pytest
 
 from harness.check import interruption, planned
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence, Seen
 from harness.history import Kind
 from harness.model.expectation import Ending, expect
 from harness.scenario import Tls, TlsMismatch
@@ -29,8 +29,8 @@ from tests.unit.check.story import DST, FACTS, SRC, device, scenario
 WHEN = status(Target.SOURCE, "active")
 
 
-def checked(run) -> CheckedRun:
-    return CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+def checked(run) -> Evidence:
+    return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
 
 
 @pytest.mark.parametrize("action", [CANCEL, KILL_SOURCE, KILL_DESTINATION])
@@ -51,9 +51,8 @@ def test_other_actions_do_not(action):
 
 
 def ending(run) -> Ending:
-    seen = checked(run)
-    interruption.allow_stop(seen)
-    return seen.expectation.ending
+    evidence = checked(run)
+    return interruption.as_it_may_end(evidence, evidence.expectation).ending
 
 
 def test_run_that_was_cancelled_may_end_as_it_did():

@@ -8,8 +8,8 @@ import errno
 import pytest
 
 from harness.check import planned
+from harness.check.evidence import Evidence, Seen
 from harness.check.judge import judge
-from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.model.expectation import expect
@@ -25,8 +25,8 @@ ACTIVE = status(Target.SOURCE, "active")
 ASKS = Execute(when=ACTIVE, target=Target.SOURCE, command="query-status")
 
 
-def checked(run) -> CheckedRun:
-    return CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+def checked(run) -> Evidence:
+    return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
 
 
 def acted(action, *results, run=None):

@@ -7,8 +7,8 @@ import pytest
 
 from harness import check
 from harness.check.assumptions import Assumption
+from harness.check.evidence import Evidence, Seen
 from harness.check.rule import Rule, completed, not_judged, over_multifd, with_faults
-from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
@@ -81,7 +81,7 @@ def test_rule_trusts_the_endings_unless_it_says_otherwise():
 
 
 def test_rule_applies_to_every_scenario_and_run_unless_it_says_otherwise():
-    run = CheckedRun(good("multifd"), expect(scenario(), FACTS, FACTS))
+    run = Evidence(Seen(good("multifd")), expect(scenario(), FACTS, FACTS))
     assert RULE.skip_reason(run.scenario, run.expectation) == ""
     assert RULE.skip_reason_of(run) == ""
 
@@ -109,7 +109,7 @@ def test_functions_are_given_to_a_rule_by_its_decorators():
 
 
 def test_rule_without_a_judge_is_a_bug():
-    run = CheckedRun(good("multifd"), expect(scenario(), FACTS, FACTS))
+    run = Evidence(Seen(good("multifd")), expect(scenario(), FACTS, FACTS))
     with pytest.raises(NotImplementedError):
         RULE.judge(run)
 

@@ -3,18 +3,18 @@
 import pytest
 
 from harness.check import set_up
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence, Seen
 from harness.model.expectation import expect
 from tests.unit.check.histories import DST, FACTS, SRC, Story, good, history, refused, scenario
 
 NO = "Zero copy only available for non-compressed non-TLS multifd migration"
 
 
-def checked(run) -> CheckedRun:
-    return CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+def checked(run) -> Evidence:
+    return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
 
 
-def refuses(side, command, error=NO, **fields) -> CheckedRun:
+def refuses(side, command, error=NO, **fields) -> Evidence:
     """One command of the set-up is refused, and nothing follows."""
     story, of = Story(), scenario(**fields)
     story.qmp(side, command, error=error)

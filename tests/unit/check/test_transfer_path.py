@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import INCOMING, SAVE_MAIN_START, SAVE_THREAD_START, Evidence, Seen
 from harness.check.rules.transfer_settings import SET_1
-from harness.check.run import INCOMING, SAVE_MAIN_START, SAVE_THREAD_START, CheckedRun
 from harness.check.transfer_path import gets_there, judge_path, was_anything_sent
 from harness.check.verdict import Finding, Outcome
 from harness.model.expectation import expect
@@ -23,9 +23,9 @@ from tests.unit.check.histories import (
 )
 
 
-def checked(run) -> CheckedRun:
+def checked(run) -> Evidence:
     manifest = run.manifest
-    return CheckedRun(run, expect(run.scenario, manifest.source, manifest.destination))
+    return Evidence(Seen(run), expect(run.scenario, manifest.source, manifest.destination))
 
 
 def judged(run) -> Finding:

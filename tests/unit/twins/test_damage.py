@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.check.run import INCOMING, LOAD_START
+from harness.check.evidence import INCOMING, LOAD_START
 from harness.history import Kind, Record, Side
 from tests.twins.damage import Unfit, change, drop, first_device, one, pick, recount, swap
 from tests.unit.check.histories import good, history, scenario

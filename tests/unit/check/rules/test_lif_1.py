@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import STARVED
 from harness.check.judge import judge
-from harness.check.run import STARVED
 from harness.check.verdict import Outcome
 from tests.twins.damage import swap
 from tests.unit.check.histories import changed, find, good, only, without

@@ -1,8 +1,8 @@
 """LIF-7: forth and back and forth again: the state stays whole."""
 
+from harness.check.evidence import INCOMING, SAVE_THREAD_START
 from harness.check.hang import SYNC_SIGNAL
 from harness.check.judge import judge
-from harness.check.run import INCOMING, SAVE_THREAD_START
 from harness.check.verdict import Outcome
 from tests.twins.damage import one
 from tests.unit.check.histories import changed, completed, find, good, replaced, without

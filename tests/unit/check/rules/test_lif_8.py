@@ -2,9 +2,9 @@
 
 import pytest
 
+from harness.check.evidence import INCOMING
 from harness.check.judge import judge
 from harness.check.rules.lif_8 import KEPT_KIB, KEPT_PER_CHANNEL_KIB, SLACK_KIB
-from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.history.records import Record

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
+from harness.check.evidence import INCOMING, LOAD_END, LOAD_START
 from harness.check.judge import judge
-from harness.check.run import INCOMING, LOAD_END, LOAD_START
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.history.rundir import History

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.check.run import INCOMING, LOAD_START
+from harness.check.evidence import INCOMING, LOAD_START
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record, Side
 from tests.twins.damage import change, drop, one

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.check.run import INCOMING, STARVED
+from harness.check.evidence import INCOMING, STARVED
 from harness.check.verdict import Outcome
 from harness.scenario import MIB, LoadBehaviour
 from tests.twins.damage import change, one

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from harness.check.run import CONFIG_END, CONFIG_START, LOAD_END, LOAD_START, MAIN_DATA
+from harness.check.evidence import CONFIG_END, CONFIG_START, LOAD_END, LOAD_START, MAIN_DATA
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.scenario.action_plan import Execute, Target, status

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.check.run import INCOMING
+from harness.check.evidence import INCOMING
 from harness.check.verdict import Outcome
 from harness.history import Record
 from harness.scenario import MIB

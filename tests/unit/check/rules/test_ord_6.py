@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import INCOMING, LOAD_START, STARVED, THREAD_END, THREAD_START
 from harness.check.judge import judge
-from harness.check.run import INCOMING, LOAD_START, STARVED, THREAD_END, THREAD_START
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
 from tests.twins.damage import change, drop, one, pick, swap

@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import INCOMING
 from harness.check.judge import judge
-from harness.check.run import INCOMING
 from harness.check.verdict import Outcome
 from harness.history.records import Kind
 from tests.unit.check.histories import find, good, without

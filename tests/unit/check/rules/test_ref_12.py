@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.check.delivered import LIMIT
 from harness.check.judge import judge
+from harness.check.prediction_input import LIMIT
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.scenario import MIB, LoadBehaviour, SaveBehaviour

@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import CONFIG_START
 from harness.check.judge import judge
-from harness.check.run import CONFIG_START
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
 from tests.unit.check.histories import find, good

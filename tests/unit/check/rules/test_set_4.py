@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import CONFIG_END
 from harness.check.judge import judge
-from harness.check.run import CONFIG_END
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
 from tests.twins.damage import change, one

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
+from harness.check.evidence import CONFIG_START, LOAD_END, THREAD_START
 from harness.check.judge import judge
 from harness.check.rules.set_7 import PROPERTY, SOON_NS
-from harness.check.run import CONFIG_START, LOAD_END, THREAD_START
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.history.records import Record

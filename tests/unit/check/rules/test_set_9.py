@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import MAIN_DATA
 from harness.check.judge import judge
-from harness.check.run import MAIN_DATA
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.history.records import Record

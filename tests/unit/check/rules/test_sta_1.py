@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.check.run import INCOMING
+from harness.check.evidence import INCOMING
 from harness.check.verdict import Outcome
 from harness.scenario import MIB, OnOffAuto
 from tests.twins.damage import one, swap

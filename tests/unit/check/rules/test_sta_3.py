@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.check.run import INCOMING
+from harness.check.evidence import INCOMING
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto
 from tests.twins.damage import change, drop, one, pick, swap

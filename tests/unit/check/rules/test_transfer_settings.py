@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
+from harness.check.evidence import SAVE_MAIN_START
 from harness.check.judge import judge
-from harness.check.run import SAVE_MAIN_START
 from harness.check.verdict import Outcome
 from harness.scenario import OnOffAuto, Transport
 from tests.unit.check.histories import (

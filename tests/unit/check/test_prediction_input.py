@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.check.delivered import KINDS, delivery, follow, seen_end
-from harness.check.run import CONFIG_START, CheckedRun
+from harness.check.evidence import CONFIG_START, Evidence, Seen
+from harness.check.prediction_input import KINDS, delivery, predicted, seen_end
 from harness.history.records import Kind, Record
 from harness.model.expectation import Ending, expect
 from harness.model.prediction import Outcome
@@ -14,10 +14,9 @@ from tests.unit.check.relayed import Relayed, config, missing_packet, packet, re
 from tests.unit.check.story import CONFIG_BLOB, DST, FACTS, SECOND, SRC, device, scenario
 
 
-def followed(run) -> CheckedRun:
-    checked = CheckedRun(run, expect(run.scenario, FACTS, FACTS))
-    follow(checked)
-    return checked
+def expected(run) -> Evidence:
+    seen = Seen(run)
+    return Evidence(seen, *predicted(seen, expect(run.scenario, FACTS, FACTS)))
 
 
 # -- when there is a prediction ----------------------------------------------------------
@@ -25,7 +24,7 @@ def followed(run) -> CheckedRun:
 
 @pytest.mark.parametrize("name", ["multifd", "relayed"])
 def test_run_without_faults_is_judged_by_its_scenario(name):
-    run = followed(good(name))
+    run = expected(good(name))
     assert run.prediction is None
     assert run.expectation.ending is Ending.COMPLETED
 
@@ -33,7 +32,7 @@ def test_run_without_faults_is_judged_by_its_scenario(name):
 def test_run_that_does_not_get_that_far_is_judged_by_its_scenario():
     run = good("refused")
     fault = Record(run.records[-1].t_ns, SRC, Kind.WIRE, "fault", {"fault": "drop"})
-    checked = followed(changed(run, [*run.records, fault]))
+    checked = expected(changed(run, [*run.records, fault]))
     assert checked.prediction is None
     assert checked.expectation.ending is Ending.REFUSED_AT_SETUP
 
@@ -43,7 +42,7 @@ def test_what_is_delivered_in_tls_is_not_predicted():
     run = good("tls")
     held = {"fault": "hold_connections", "position": 0, "what": ""}
     fault = Record(run.records[-1].t_ns, SRC, Kind.WIRE, "fault", held)
-    checked = followed(changed(run, [*run.records, fault]))
+    checked = expected(changed(run, [*run.records, fault]))
     assert checked.prediction is None
     assert checked.expectation.ending is Ending.COMPLETED
 
@@ -53,7 +52,7 @@ def test_what_is_delivered_in_tls_is_not_predicted():
     [("duplicate", Ending.REFUSED_IN_LOAD), ("missing packet", Ending.WAITING)],
 )
 def test_ending_follows_what_was_delivered(name, ending):
-    run = followed(good(name))
+    run = expected(good(name))
     assert run.expectation.ending is ending
     assert run.prediction is not None
     assert len(run.delivered) > 0
@@ -68,20 +67,21 @@ def late_duplicate():
 
 
 def test_of_several_endings_the_one_that_was_seen_is_taken():
-    assert followed(late_duplicate().completed()).expectation.ending is Ending.COMPLETED
-    run = followed(late_duplicate().refused("x"))
+    assert expected(late_duplicate().completed()).expectation.ending is Ending.COMPLETED
+    run = expected(late_duplicate().refused("x"))
     assert run.expectation.ending is Ending.REFUSED_IN_LOAD
 
 
 def test_of_several_endings_none_is_taken_where_another_was_seen():
-    assert followed(late_duplicate().waits()).expectation.ending is Ending.OPEN
+    assert expected(late_duplicate().waits()).expectation.ending is Ending.OPEN
 
 
 # -- what is read from the records -------------------------------------------------------
 
 
 def given(run):
-    return delivery(followed(run))
+    evidence = expected(run)
+    return delivery(evidence, evidence.expectation, evidence.delivered)
 
 
 def test_packets_come_in_the_order_of_delivery():
@@ -193,10 +193,10 @@ def test_what_came_in_before_the_configuration_was_loaded_is_read():
 
 
 def test_ends_that_were_seen():
-    assert seen_end(followed(good("multifd"))) is Outcome.COMPLETED
-    assert seen_end(followed(good("duplicate"))) is Outcome.REFUSED
-    assert seen_end(followed(good("missing packet"))) is Outcome.WAITING
-    assert seen_end(followed(without(completed(scenario()), "MIGRATION", "RESUME", "return"))) is (
+    assert seen_end(expected(good("multifd"))) is Outcome.COMPLETED
+    assert seen_end(expected(good("duplicate"))) is Outcome.REFUSED
+    assert seen_end(expected(good("missing packet"))) is Outcome.WAITING
+    assert seen_end(expected(without(completed(scenario()), "MIGRATION", "RESUME", "return"))) is (
         None
     )
 
@@ -205,18 +205,18 @@ def test_exit_with_status_1_is_a_refusal_too():
     run = without(good("duplicate"), "MIGRATION", "return", side=DST)
     end = only(run, "exited", side=DST)[0]
     args = {"status": 1, "signal": 0, "asked": False}
-    assert seen_end(followed(replaced(run, end, args=args))) is Outcome.REFUSED
+    assert seen_end(expected(replaced(run, end, args=args))) is Outcome.REFUSED
     args = {"status": -1, "signal": 6, "asked": False}
-    assert seen_end(followed(replaced(run, end, args=args))) is None
+    assert seen_end(expected(replaced(run, end, args=args))) is None
 
 
 def test_failure_behind_the_deadline_is_the_harness_doing():
     run = missing_packet()
     failed = Record(run.records[-1].t_ns + SECOND, DST, Kind.QMP, "MIGRATION", {"status": "failed"})
-    assert seen_end(followed(changed(run, [*run.records, failed]))) is Outcome.WAITING
+    assert seen_end(expected(changed(run, [*run.records, failed]))) is Outcome.WAITING
 
 
 def test_packets_of_several_migrations_are_not_told_apart():
     run = good("duplicate")
     again = Record(run.records[-1].t_ns, SRC, Kind.QMP, "execute", {"command": "migrate"})
-    assert followed(changed(run, [*run.records, again])).prediction is None
+    assert expected(changed(run, [*run.records, again])).prediction is None

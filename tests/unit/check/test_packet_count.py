@@ -1,7 +1,7 @@
 """How many packets a state must make, by the best evidence there is."""
 
-from harness.check.packets import Prediction, given_reads, main_bytes, predict
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence, Seen
+from harness.check.packet_count import Prediction, given_reads, main_bytes, predict
 from harness.history import Kind
 from harness.model.expectation import expect
 from harness.scenario import MIB, SaveBehaviour
@@ -18,8 +18,8 @@ from tests.unit.check.histories import (
 )
 
 
-def checked(run) -> CheckedRun:
-    return CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+def checked(run) -> Evidence:
+    return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
 
 
 def without_reads(run):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.check import interruption, shown
+from harness.check import interruption, serial_ports
+from harness.check.evidence import Evidence, Seen
 from harness.check.judge import judge
-from harness.check.run import CheckedRun
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.model.expectation import expect
@@ -16,8 +16,8 @@ from tests.unit.check.story import DST, FACTS, SRC
 RUN = "kernel's devices"  # vfio0 has one port, vfio1 two
 
 
-def checked(run) -> CheckedRun:
-    return CheckedRun(run, expect(run.scenario, FACTS, FACTS))
+def checked(run) -> Evidence:
+    return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
 
 
 def with_register(run, record, **registers):
@@ -26,30 +26,30 @@ def with_register(run, record, **registers):
 
 
 def test_emulated_devices_can_be_seen_into():
-    assert shown.is_open(checked(good("multifd")), "vfio0")
-    assert not shown.is_open(checked(good(RUN)), "vfio0")
+    assert serial_ports.is_open(checked(good("multifd")), "vfio0")
+    assert not serial_ports.is_open(checked(good(RUN)), "vfio0")
 
 
 def test_ports_that_agree():
     run = checked(good(RUN))
-    assert [shown.ports_compared(run, device) for device in ("vfio0", "vfio1")] == [1, 2]
-    assert shown.difference(run, "vfio0") is shown.difference(run, "vfio1") is None
-    assert shown.foreign(run, "vfio0") is None
+    assert [serial_ports.ports_compared(run, device) for device in ("vfio0", "vfio1")] == [1, 2]
+    assert serial_ports.difference(run, "vfio0") is serial_ports.difference(run, "vfio1") is None
+    assert serial_ports.foreign(run, "vfio0") is None
 
 
 def test_port_that_was_not_read_leaves_nothing_compared():
     run = good(RUN)
     lost = pick(run.records, "guest_serial", device="vfio1", side=DST)[-1]
     less = checked(changed(run, [record for record in run.records if record is not lost]))
-    assert shown.ports_compared(less, "vfio1") == 0
-    assert shown.ports_compared(less, "vfio0") == 1
+    assert serial_ports.ports_compared(less, "vfio1") == 0
+    assert serial_ports.ports_compared(less, "vfio0") == 1
 
 
 def test_first_register_that_differs_is_named_with_its_port():
     run = good(RUN)
     port = only(run, "guest_serial", device="vfio1", side=DST)[1]
     other = with_register(run, port, scr=port.args["registers"]["scr"] ^ 1)
-    found = shown.difference(checked(other), "vfio1")
+    found = serial_ports.difference(checked(other), "vfio1")
     assert found is not None
     assert found.register == "scr"
     assert (found.source.side, found.destination.side) == (SRC, DST)
@@ -61,17 +61,17 @@ def test_bytes_of_another_device_are_told_from_lost_ones():
     ours = one(run.records, "guest_serial", device="vfio0", side=DST)
     other = only(run, "guest_serial", device="vfio1", side=SRC)[1]
     swapped = checked(with_register(run, ours, fifo=other.args["registers"]["fifo"]))
-    theirs = shown.foreign(swapped, "vfio0")
+    theirs = serial_ports.foreign(swapped, "vfio0")
     assert theirs is not None
     assert theirs[0] == other
-    assert shown.foreign(checked(with_register(run, ours, fifo="")), "vfio0") is None
+    assert serial_ports.foreign(checked(with_register(run, ours, fifo="")), "vfio0") is None
 
 
 def test_second_port_of_the_same_device_is_no_other_device():
     run = good(RUN)
     first, second = only(run, "guest_serial", device="vfio1", side=DST)
     mixed = with_register(run, first, fifo=second.args["registers"]["fifo"])
-    assert shown.foreign(checked(mixed), "vfio1") is None
+    assert serial_ports.foreign(checked(mixed), "vfio1") is None
     assert find(mixed, "ORD-1").outcome is Outcome.VIOLATED
 
 

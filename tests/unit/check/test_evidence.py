@@ -1,11 +1,10 @@
-"""How a run ended, as its records tell."""
+"""A history grouped for the rules, and how a run ended."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from harness.check.endings import Endings
-from harness.check.run import CheckedRun
+from harness.check.evidence import INCOMING, LOAD_START, Endings, Evidence, Seen
 from harness.history import Kind, Record, Side
 from harness.model.expectation import expect
 from harness.scenario.action_plan import Execute, Target, When
@@ -18,16 +17,111 @@ from tests.unit.check.histories import (
     UNSUPPORTED,
     Story,
     changed,
+    device,
     good,
     history,
+    only,
     scenario,
     without,
 )
 from tests.unit.check.story import START, US
 
 
+def checked(run) -> Evidence:
+    return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
+
+
+def test_records_are_found_by_kind_side_device_and_name():
+    run = checked(good("multifd"))
+    assert [r.args["idx"] for r in run.trace(DST, LOAD_START, "vfio0")][:3] == [0, 1, 2]
+    assert len(run.trace(DST, "multifd_recv_thread_start")) == 4
+    assert run.trace(SRC, LOAD_START, "vfio0") == ()
+    assert run.trace(DST, "nothing", "vfio0") == ()
+    assert len(run.seen("vfio1", "received", DST)) == 1
+    assert run.named(Kind.QMP, SRC, "STOP") == ()
+
+
+def test_groups_keep_the_order_of_the_history():
+    one = scenario()
+    names = ["b", "a", "b", "c"]
+    records = [Record(START, DST, Kind.TRACE, name, {"n": n}) for n, name in enumerate(names)]
+    run = checked(history(one, records))
+    assert [r.args["n"] for r in run.sequence(Kind.TRACE, DST)] == [0, 1, 2, 3]
+    assert [r.args["n"] for r in run.trace(DST, "b")] == [0, 2]
+
+
+def test_records_about_any_device_come_in_order_of_time():
+    run = checked(good("multifd"))
+    starts = run.everywhere(Kind.TRACE, DST, "vfio_load_bufs_thread_start")
+    assert [record.device for record in starts] == ["vfio0", "vfio1"]
+    assert set(run.devices_with(Kind.TRACE, DST, INCOMING)) == {"vfio0", "vfio1"}
+
+
+def test_reception_is_keyed_by_index():
+    reception = checked(good("multifd")).reception("vfio0")
+    assert reception.highest == 21
+    assert set(reception.incoming) == set(range(22))
+    assert set(reception.starts) == set(reception.ends) == set(range(21))
+    assert reception.repeated == []
+
+
+def test_reception_keeps_the_first_and_tells_the_repeated():
+    run = good("multifd")
+    packet = only(run, INCOMING, device="vfio0")[3]
+    reception = checked(changed(run, [*run.records, packet])).reception("vfio0")
+    assert reception.repeated == [packet]
+
+
+def test_device_without_packets_has_an_empty_reception():
+    reception = checked(good("compression")).reception("vfio0")
+    assert reception.highest == -1
+    assert not reception.starts
+
+
+def test_trace_of_one_side_is_not_that_of_the_other():
+    records = [Record(START, SRC, Kind.TRACE, "x", {}, "vfio0")]
+    run = checked(history(scenario(), records))
+    assert run.has_trace(SRC)
+    assert not run.has_trace(DST)
+    assert run.total == 1
+
+
+def test_silence_of_the_whole_machine_is_told():
+    times = [START, START + 100, START + 200]
+    records = [Record(t, Side.HARNESS, Kind.SESSION, "x") for t in times]
+    run = checked(history(scenario(), records))
+    assert run.was_awake(START, START + 150)
+    assert not run.was_awake(START, START + 100)
+    assert not run.was_awake(START + 110, START + 190)
+    assert not run.was_awake(START + 200, START + 900)
+
+
+def test_devices_over_multifd_are_those_that_are_expected_there():
+    assert checked(good("multifd")).multifd_devices == ["vfio0", "vfio1"]
+    run = good("pre-copy, main channel")
+    assert checked(run).multifd_devices == []
+    assert [d.id for d in checked(run).devices] == [device().id]
+
+
+def test_configuration_is_the_packet_that_is_flagged_or_the_last_that_came_in():
+    for name in ("multifd", "relayed"):
+        run = checked(good(name))
+        assert [run.config_idx(device) for device in ("vfio0", "vfio1")] == [21, 4]
+    assert checked(good("blocked")).config_idx("vfio0") == -1
+
+
+def test_wire_is_found_by_name_and_device():
+    run = checked(good("relayed"))
+    assert len(run.wire("packet_out")) == 27
+    assert [r.args["idx"] for r in run.wire("packet_out", "vfio1")] == [1, 0, 3, 2, 4]
+    assert run.wire("packet_lost") == run.wire("packet_out", "") == ()
+
+
+# -- endings ------------------------------------------------------------------------------
+
+
 def endings(run) -> Endings:
-    return CheckedRun(run, expect(run.scenario, FACTS, FACTS)).endings
+    return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS)).endings
 
 
 def last_of(found: Endings, side) -> Record:
@@ -334,7 +428,7 @@ def test_doings_after_the_deadline_are_no_evidence_and_what_the_harness_records_
     story.add(DST, Kind.DEVICE, "received", "vfio0", bytes=1)
     story.qmp(DST, "query-status", {"status": "paused", "running": False})
     story.add(DST, Kind.PROCESS, "hung", waiting_for="the end")
-    run = CheckedRun(history(scenario(), story.records), expect(scenario(), FACTS, FACTS))
+    run = Evidence(Seen(history(scenario(), story.records)), expect(scenario(), FACTS, FACTS))
     assert not run.trace(DST, "vfio_load_bufs_thread_end", "vfio0")
     assert not run.seen("vfio0", "write", DST)
     assert not run.wire("packet_lost")

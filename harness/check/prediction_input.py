@@ -9,11 +9,12 @@ May not be used to judge several migrations in one run: their packets are not to
 """
 
 from collections import Counter, defaultdict
-from typing import get_args
+from collections.abc import Sequence
+from typing import NamedTuple, get_args
 
 import msgspec
 
-from harness.check.run import CONFIG_START, INCOMING, CheckedRun
+from harness.check.evidence import CONFIG_START, INCOMING, Seen
 from harness.history.records import Kind, Record, Side
 from harness.model.delivery import (
     CONFIG_STATE,
@@ -40,28 +41,37 @@ _IDSTR_SIZE = 256
 _HEADER_FIELDS = ("magic", "version", "flags", "state_version", "next_packet_size")
 
 
-def follow(run: CheckedRun) -> None:
-    """Let ``run`` be judged by what was delivered, if faults changed that."""
-    migrations = run.endings.commands(Side.SOURCE, "migrate")
-    if len(migrations) > 1 or run.expectation.ending is not Ending.COMPLETED:
-        return
-    if not run.wire("fault"):
-        _limit(run)
-        return
-    if run.scenario.has_tls:
-        return  # what was delivered cannot be seen; such faults do not change it
-    run.delivered = _delivered(run)
-    run.prediction = predict(delivery(run))
-    run.expectation = _refined(run)
+class Predicted(NamedTuple):
+    """What must follow, once it is known what was delivered."""
+
+    expectation: Expectation
+    prediction: Prediction | None = None
+    """None if no fault changed what was delivered."""
+    delivered: tuple[Record, ...] = ()
+    """The packets that it is made from, by their numbers."""
 
 
-def _limit(run: CheckedRun) -> None:
-    """Let ``run`` be refused where the destination says that a device had more bytes queued
+def predicted(seen: Seen, expectation: Expectation) -> Predicted:
+    """``expectation``, and where faults changed what was delivered, what follows from that."""
+    migrations = seen.endings.commands(Side.SOURCE, "migrate")
+    if len(migrations) > 1 or expectation.ending is not Ending.COMPLETED:
+        return Predicted(expectation)
+    if not seen.wire("fault"):
+        return _limited(seen, expectation)
+    if seen.scenario.has_tls:
+        return Predicted(expectation)  # what was delivered cannot be seen; such faults keep it
+    delivered = _delivered(seen)
+    prediction = predict(delivery(seen, expectation, delivered))
+    return Predicted(_refined(seen, expectation, prediction), prediction, delivered)
+
+
+def _limited(seen: Seen, expectation: Expectation) -> Predicted:
+    """A refusal is allowed where the destination says that a device had more bytes queued
     than its limit, and it may have had: how many are queued depends on how slow it is.
     """
-    if not any(EXCEEDED in text for _, text in run.endings.texts(Side.DESTINATION)):
-        return
-    limits = {d.id: int(d.properties[LIMIT]) for d in run.devices if LIMIT in d.properties}
+    if not any(EXCEEDED in text for _, text in seen.endings.texts(Side.DESTINATION)):
+        return Predicted(expectation)
+    limits = _limits(seen)
     reasons = tuple(
         Reason(
             requirement="REF-12",
@@ -69,34 +79,42 @@ def _limit(run: CheckedRun) -> None:
             words=f"more bytes may be queued than {limits[expected.id]}",
             device=expected.id,
         )
-        for expected in run.expectation.multifd_devices
-        if expected.id in limits and may_exceed(run, expected, limits[expected.id])
+        for expected in expectation.multifd_devices
+        if expected.id in limits and may_exceed(seen, expected, limits[expected.id])
     )
-    if reasons:
-        both = frozenset({Outcome.COMPLETED, Outcome.REFUSED})
-        run.prediction = Prediction(allowed=both, reasons=reasons)
-        run.expectation = _refined(run)
+    if not reasons:
+        return Predicted(expectation)
+    both = frozenset({Outcome.COMPLETED, Outcome.REFUSED})
+    prediction = Prediction(allowed=both, reasons=reasons)
+    return Predicted(_refined(seen, expectation, prediction), prediction)
 
 
-def may_exceed(run: CheckedRun, expected: DeviceExpectation, limit: int) -> bool:
+def _limits(seen: Seen) -> dict[str, int]:
+    """Bytes that each device may have queued, where it has a limit."""
+    return {
+        spec.id: int(spec.properties[LIMIT]) for spec in seen.devices if LIMIT in spec.properties
+    }
+
+
+def may_exceed(seen: Seen, expected: DeviceExpectation, limit: int) -> bool:
     """Whether all packets of a device together have more bytes than ``limit``.
 
     Whether VFIO's headers count is left open, and how long the configuration is not known.
     """
     total = expected.total_bytes
-    spec = next(device for device in run.devices if device.id == expected.id)
+    spec = next(device for device in seen.devices if device.id == expected.id)
     if total is None:
         return True
     smallest = min((expected.buffer_size, *spec.read_sizes))
     return total + _HEADER * (total // max(smallest, 1) + 2) + _MOST_CONFIG > limit
 
 
-def seen_end(run: CheckedRun) -> Outcome | None:
+def seen_end(seen: Seen) -> Outcome | None:
     """How the destination ended; None: nothing tells.
 
     A destination that fails only after the deadline was waiting: the harness then ends both.
     """
-    endings = run.endings
+    endings = seen.endings
     deadline = endings.deadline
     statuses = [
         (status, record)
@@ -113,45 +131,41 @@ def seen_end(run: CheckedRun) -> Outcome | None:
     return Outcome.WAITING if deadline is not None else None
 
 
-def delivery(run: CheckedRun) -> Delivery:
+def delivery(seen: Seen, expectation: Expectation, delivered: Sequence[Record]) -> Delivery:
     """What the destination was given."""
-    read = _read(run)
-    resumed = run.wire("main_resumed")
-    limits = {
-        spec.id: int(spec.properties[LIMIT]) for spec in run.devices if LIMIT in spec.properties
-    }
+    devices = [device.id for device in expectation.multifd_devices]
+    read = _read(seen, devices, delivered)
+    resumed = seen.wire("main_resumed")
     return Delivery(
         packets=tuple(
             _packet(number, record, is_read=number in read)
-            for number, record in enumerate(run.delivered)
+            for number, record in enumerate(delivered)
         ),
-        sent={device: _sent(run, device) for device in run.multifd_devices},
-        multifd_devices=tuple(run.multifd_devices),
-        limits=limits,
+        sent={device: _sent(seen, device) for device in devices},
+        multifd_devices=tuple(devices),
+        limits=_limits(seen),
         pieces=tuple(
             Piece(
                 channel=piece.channel,
                 t_ns=piece.t_ns,
-                after=sum(record.t_ns <= piece.t_ns for record in run.delivered) - 1,
+                after=sum(record.t_ns <= piece.t_ns for record in delivered) - 1,
             )
-            for piece in run.wire("raw_out")
+            for piece in seen.wire("raw_out")
         ),
-        closed=_closed(run),
-        ends_early=not run.scenario.return_path,
+        closed=_closed(seen),
+        ends_early=not seen.scenario.return_path,
         resumed_ns=resumed[-1].t_ns if resumed else 0,
-        channels=run.scenario.channels,
+        channels=seen.scenario.channels,
         hellos=tuple(
-            Hello(channel=record.channel, **record.args) for record in run.wire("hello_out")
+            Hello(channel=record.channel, **record.args) for record in seen.wire("hello_out")
         ),
     )
 
 
-def _refined(run: CheckedRun) -> Expectation:
+def _refined(seen: Seen, expectation: Expectation, prediction: Prediction) -> Expectation:
     """The expectation with the ending that is predicted; of several the one that was seen."""
-    if run.prediction is None:
-        return run.expectation
-    allowed, seen = run.prediction.allowed, seen_end(run)
-    outcome = run.prediction.outcome or (seen if seen in allowed else None)
+    allowed, end = prediction.allowed, seen_end(seen)
+    outcome = prediction.outcome or (end if end in allowed else None)
     ending = {
         Outcome.COMPLETED: Ending.COMPLETED,
         Outcome.REFUSED: Ending.REFUSED_IN_LOAD,
@@ -159,20 +173,20 @@ def _refined(run: CheckedRun) -> Expectation:
         None: Ending.OPEN,
     }[outcome]
     side = Side.DESTINATION if ending is Ending.REFUSED_IN_LOAD else None
-    return msgspec.structs.replace(run.expectation, ending=ending, refused_by=side)
+    return msgspec.structs.replace(expectation, ending=ending, refused_by=side)
 
 
-def _closed(run: CheckedRun) -> tuple[int, ...]:
+def _closed(seen: Seen) -> tuple[int, ...]:
     closings = [
-        record for record in run.wire("fault") if KINDS[record.args["fault"]].closes_channels
+        record for record in seen.wire("fault") if KINDS[record.args["fault"]].closes_channels
     ]
     return tuple(dict.fromkeys(record.channel for record in closings))
 
 
-def _delivered(run: CheckedRun) -> tuple[Record, ...]:
-    closed = _closed(run)
-    lost = [record for record in run.wire("packet_lost") if record.channel not in closed]
-    return tuple(sorted([*run.wire("packet_out"), *lost], key=lambda record: record.t_ns))
+def _delivered(seen: Seen) -> tuple[Record, ...]:
+    closed = _closed(seen)
+    lost = [record for record in seen.wire("packet_lost") if record.channel not in closed]
+    return tuple(sorted([*seen.wire("packet_out"), *lost], key=lambda record: record.t_ns))
 
 
 def _packet(number: int, record: Record, *, is_read: bool) -> Packet:
@@ -195,8 +209,8 @@ def _packet(number: int, record: Record, *, is_read: bool) -> Packet:
     )
 
 
-def _sent(run: CheckedRun, device: str) -> Sent:
-    packets = run.wire("packet_in", device)
+def _sent(seen: Seen, device: str) -> Sent:
+    packets = seen.wire("packet_in", device)
     configs = [record for record in packets if record.args["state_flags"] & CONFIG_STATE]
     config = configs[-1].args if configs else {}
     return Sent(
@@ -208,28 +222,28 @@ def _sent(run: CheckedRun, device: str) -> Sent:
     )
 
 
-def _read(run: CheckedRun) -> set[int]:
+def _read(seen: Seen, devices: Sequence[str], delivered: Sequence[Record]) -> set[int]:
     """Numbers of packets that the destination told of before its last configuration's load.
 
     A channel is read in order: what came in on it tells the same of all before it.
     """
     loads = [
         record
-        for device in run.multifd_devices
-        for record in run.trace(Side.DESTINATION, CONFIG_START, device)[-1:]
+        for device in devices
+        for record in seen.trace(Side.DESTINATION, CONFIG_START, device)[-1:]
     ]
     if not loads:
         return set()
     until = max(record.t_ns for record in loads)
     told: dict[int, Counter[tuple[str, int]]] = defaultdict(Counter)
-    for device in run.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING):
-        for record in run.trace(Side.DESTINATION, INCOMING, device):
+    for device in seen.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING):
+        for record in seen.trace(Side.DESTINATION, INCOMING, device):
             if record.t_ns < until:
                 told[record.channel][device, record.args["idx"]] += 1
     read: set[int] = set()
     for channel, packets in told.items():
         passed: list[int] = []
-        for number, record in enumerate(run.delivered):
+        for number, record in enumerate(delivered):
             if record.channel == channel:
                 passed.append(number)
                 key = record.device, record.args["idx"]

@@ -6,7 +6,7 @@ at the destination once that had completed (``guest_serial``; ``port`` names the
 
 from typing import NamedTuple
 
-from harness.check.run import CheckedRun
+from harness.check.evidence import Evidence
 from harness.history.records import Kind, Record, Side
 
 
@@ -30,31 +30,31 @@ class Difference(NamedTuple):
         )
 
 
-def is_open(run: CheckedRun, device: str) -> bool:
+def is_open(evidence: Evidence, device: str) -> bool:
     """Whether the harness sees the device's state itself: it is no kernel's device."""
-    return any(spec.is_observable for spec in run.devices if spec.id == device)
+    return any(spec.is_observable for spec in evidence.devices if spec.id == device)
 
 
-def why_not_compared(run: CheckedRun) -> str:
+def why_not_compared(evidence: Evidence) -> str:
     """Why the bytes of some device are not known to be the source's."""
-    for device in run.scenario.devices:
+    for device in evidence.scenario.devices:
         for side in (Side.DESTINATION, Side.SOURCE):
-            for record in run.seen(device.id, "not_compared", side):
+            for record in evidence.seen(device.id, "not_compared", side):
                 what = "received" if side is Side.DESTINATION else "gave"
                 return f"what {device.id} {what} was not compared: {record.args['why']}"
     return "not every destination device told what it received"
 
 
-def ports_compared(run: CheckedRun, device: str) -> int:
+def ports_compared(evidence: Evidence, device: str) -> int:
     """Serial ports whose registers can be compared; 0: not all that the source has, or none."""
-    ours, theirs = _ports(run, device, Side.SOURCE), _ports(run, device, Side.DESTINATION)
+    ours, theirs = _ports(evidence, device, Side.SOURCE), _ports(evidence, device, Side.DESTINATION)
     return len(ours) if ours.keys() == theirs.keys() else 0
 
 
-def difference(run: CheckedRun, device: str) -> Difference | None:
+def difference(evidence: Evidence, device: str) -> Difference | None:
     """The first register that differs; None: none does, as far as they were read."""
-    theirs = _ports(run, device, Side.DESTINATION)
-    for port, ours in _ports(run, device, Side.SOURCE).items():
+    theirs = _ports(evidence, device, Side.DESTINATION)
+    for port, ours in _ports(evidence, device, Side.SOURCE).items():
         if port not in theirs:
             continue
         after = theirs[port].args["registers"]
@@ -64,18 +64,18 @@ def difference(run: CheckedRun, device: str) -> Difference | None:
     return None
 
 
-def foreign(run: CheckedRun, device: str) -> tuple[Record, Record] | None:
+def foreign(evidence: Evidence, device: str) -> tuple[Record, Record] | None:
     """Records of another device's port at the source, and of one of ``device``'s at the
     destination that shows the same bytes and not its own; None: there are none.
     """
-    ours = _ports(run, device, Side.SOURCE)
+    ours = _ports(evidence, device, Side.SOURCE)
     others = [
         record
-        for spec in run.devices
+        for spec in evidence.devices
         if spec.id != device
-        for record in _ports(run, spec.id, Side.SOURCE).values()
+        for record in _ports(evidence, spec.id, Side.SOURCE).values()
     ]
-    for port, record in _ports(run, device, Side.DESTINATION).items():
+    for port, record in _ports(evidence, device, Side.DESTINATION).items():
         sent = record.args["registers"]["fifo"]
         if not sent or (port in ours and ours[port].args["registers"]["fifo"] == sent):
             continue
@@ -85,9 +85,9 @@ def foreign(run: CheckedRun, device: str) -> tuple[Record, Record] | None:
     return None
 
 
-def _ports(run: CheckedRun, device: str, side: Side) -> dict[int, Record]:
+def _ports(evidence: Evidence, device: str, side: Side) -> dict[int, Record]:
     """The last record of each port."""
     return {
         record.args["port"]: record
-        for record in run.named(Kind.SESSION, side, "guest_serial", device)
+        for record in evidence.named(Kind.SESSION, side, "guest_serial", device)
     }

@@ -9,7 +9,7 @@
 
 from typing import NamedTuple
 
-from harness.check.run import SAVE_BLOCK, SAVE_SETUP, CheckedRun
+from harness.check.evidence import SAVE_BLOCK, SAVE_SETUP, Evidence
 from harness.history.records import Side
 
 
@@ -20,35 +20,37 @@ class Prediction(NamedTuple):
     source: str
 
 
-def predict(run: CheckedRun, device: str) -> Prediction:
+def predict(evidence: Evidence, device: str) -> Prediction:
     """Data packets of ``device``; the configuration packet's index is the same number."""
-    expected = run.expectation.device(device)
+    expected = evidence.expectation.device(device)
     if expected.data_packets is not None:
         return Prediction(expected.data_packets, "the scenario")
     if expected.total_bytes is None:
         return Prediction(-1, "only the device knows how much state it has")
-    if not run.has_trace(Side.SOURCE):
+    if not evidence.has_trace(Side.SOURCE):
         return Prediction(-1, "pre-copy takes a share, and the source has no trace")
-    reads = given_reads(run, device)
-    blocks = run.trace(Side.SOURCE, SAVE_BLOCK, device)
+    reads = given_reads(evidence, device)
+    blocks = evidence.trace(Side.SOURCE, SAVE_BLOCK, device)
     if reads >= 0:
         return Prediction(reads - len(blocks), "the device's reads")
-    setup = run.trace(Side.SOURCE, SAVE_SETUP, device)
-    spec = next(spec for spec in run.devices if spec.id == device)
+    setup = evidence.trace(Side.SOURCE, SAVE_SETUP, device)
+    spec = next(spec for spec in evidence.devices if spec.id == device)
     if not setup or not setup[-1].args["data_buffer_size"] or spec.read_sizes:
         return Prediction(-1, "pre-copy takes a share, and the reads were not recorded")
-    left = expected.total_bytes - main_bytes(run, device)
+    left = expected.total_bytes - main_bytes(evidence, device)
     return Prediction(-(-left // setup[-1].args["data_buffer_size"]), "what pre-copy left over")
 
 
-def given_reads(run: CheckedRun, device: str) -> int:
+def given_reads(evidence: Evidence, device: str) -> int:
     """Reads of the source device that gave bytes; -1: they were not recorded."""
-    reads = run.seen(device, "read", Side.SOURCE)
+    reads = evidence.seen(device, "read", Side.SOURCE)
     if not reads:
         return -1
     return sum(1 for record in reads if record.args["got"] > 0 and not record.args["errno"])
 
 
-def main_bytes(run: CheckedRun, device: str) -> int:
+def main_bytes(evidence: Evidence, device: str) -> int:
     """Bytes of ``device``'s state that the main channel carried, as the source tells."""
-    return sum(record.args["data_size"] for record in run.trace(Side.SOURCE, SAVE_BLOCK, device))
+    return sum(
+        record.args["data_size"] for record in evidence.trace(Side.SOURCE, SAVE_BLOCK, device)
+    )
