@@ -57,8 +57,7 @@ def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> i
     devices = Attachments(side, scenario.devices, records.append, ram_mib=scenario.ram_mib)
     with contextlib.closing(devices):
         if side is Side.SOURCE:
-            for attached in devices.emulated.devices:
-                attached.function.fill_contents()
+            devices.fill_contents()
         at = argv.index(DEVICES)
         command = [*GUARD, *argv[:at], *devices.options(), *argv[at + 1 :]]
         status = _run(functools.partial(devices.launch, command, stdin=None, is_foreground=True))

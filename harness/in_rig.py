@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.devices.mdev_bus import MdevBus
+from harness.devices import attachments
 from harness.errors import LostVM, PrerequisiteMissing
 from harness.history import private
 from harness.history.rundir import RunDir
@@ -15,12 +15,15 @@ _BOOT_S = 120.0
 _SPARE_S = 60.0  # of a migration, beside its deadline
 
 
-def is_needed(wanted: Sequence[Scenario], bus: MdevBus | None = None) -> bool:
-    """Whether one of ``wanted`` has devices of a kind that this machine does not have at all."""
+def is_needed(wanted: Sequence[Scenario]) -> bool:
+    """Whether one of ``wanted`` has devices of a kind that the rig has and this machine lacks."""
     if rig.is_inside():
         return False
-    is_there = any(device.is_in_rig for each in wanted for device in each.devices)
-    return is_there and not (bus or MdevBus()).types()
+    return any(
+        device.is_in_rig and attachments.is_missing_here(device)
+        for each in wanted
+        for device in each.devices
+    )
 
 
 def run(

@@ -1,5 +1,8 @@
-"""What a scenario can **attach** to a QEMU; each kind brings options and cleans up.
+"""What a scenario can **attach** to a QEMU.
 
-To add a kind: copy ``mdev.py``, name it in ``attachments.py``, and give
-``harness.scenario`` a struct for it.
+``harness.scenario.devices`` has a struct for each kind of device; here is a file named after its
+tag, with the class that makes the devices of one QEMU, gives QEMU's options for them, and leaves
+the machine as it was (``of_kind``: what a class must have, and what it may have).  ``attachments``
+finds the class by that name and joins all kinds; nothing else knows which kinds there are.
+Anchor file for a new kind: ``mdev``; docs/extending.md has the steps.
 """

@@ -1,36 +1,28 @@
-"""All **attachments** of one side: devices of any kind, in the scenario's order.
-
-To add a kind: give it a class with what ``Kind`` asks for, and make it in ``Attachments``.
-"""
+"""All **attachments** of one side: devices of any kind, in the scenario's order."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+import importlib
+from collections.abc import Callable, Iterator, Sequence
 
 from harness.devices.emulated import EmulatedDevices
-from harness.devices.mdev import MdevDevices
-from harness.devices.pci import PciDevices
-from harness.devices.vfio_pci import slot_of
+from harness.devices.of_kind import DevicesOfKind, Target
+from harness.errors import UsageError
 from harness.history import Record, Side
-from harness.scenario import MIB, Device, EmulatedDevice, MdevDevice, PciDevice
+from harness.scenario import KINDS, MIB, Device
 from harness.vfio.state_bytes import GoOn, to_the_end
 from harness.vm.process import Launcher, launch_plain
 
 
-class Kind(Protocol):
-    """The devices of one kind in one QEMU."""
+def class_of(kind: type[Device]) -> type[DevicesOfKind]:
+    """What attaches devices of ``kind``: ``MdevDevices`` in ``mdev.py`` for ``MdevDevice``."""
+    module = importlib.import_module(f"harness.devices.{kind.__struct_config__.tag}")
+    found: type[DevicesOfKind] = getattr(module, f"{kind.__name__}s")
+    return found
 
-    def objects(self) -> list[str]:
-        """QEMU options that come before those of the devices."""
 
-    def options(self) -> dict[str, list[str]]:
-        """Id of each device -> the QEMU options that attach it."""
-
-    def trace_names(self) -> dict[str, str]:
-        """Names that QEMU's trace may give the devices -> their ids."""
-
-    def close(self) -> None:
-        """After QEMU's end: undo what was done.  Called again it does nothing."""
+def is_missing_here(device: Device) -> bool:
+    """Whether this machine has no device of this kind at all."""
+    return class_of(type(device)).is_missing_here()
 
 
 class Attachments:
@@ -38,8 +30,6 @@ class Attachments:
 
     :param ram_mib: the guest's RAM, which a device that is passed through needs pinned
     :param taken: addresses of PCI functions that the other QEMU has already
-    :ivar emulated: those that live in the harness, which alone can be seen into
-    :ivar addresses: of the PCI functions that are passed through
     :raise PrerequisiteMissing: one cannot be had; then nothing is left of the others
     """
 
@@ -53,31 +43,36 @@ class Attachments:
         taken: Sequence[str] = (),
     ) -> None:
         self._ids = [spec.id for spec in specs]
-        slots = {spec.id: slot_of(index) for index, spec in enumerate(specs)}
-        emulated = [spec for spec in specs if isinstance(spec, EmulatedDevice)]
-        mdev = [spec for spec in specs if isinstance(spec, MdevDevice)]
-        pci = [spec for spec in specs if isinstance(spec, PciDevice)]
-        self.addresses: list[str] = []
+        self._target = Target(side, specs, record, ram_mib * MIB, taken)
+        self._kinds: list[DevicesOfKind] = []
         with contextlib.ExitStack() as undo:
-            self.emulated = EmulatedDevices(side, emulated, record, _slots(emulated, slots))
-            undo.callback(self.emulated.close)
-            self._kinds: list[Kind] = [self.emulated]
-            if mdev:
-                made = MdevDevices(side, mdev, record, slots=_slots(mdev, slots))
-                undo.callback(made.close)
-                self._kinds.append(made)
-            if pci:
-                passed = PciDevices(
-                    side,
-                    pci,
-                    record,
-                    slots=_slots(pci, slots),
-                    ram_bytes=ram_mib * MIB,
-                    taken=taken,
-                )
-                self.addresses = passed.addresses
-                self._kinds.append(passed)
+            for kind in KINDS:
+                if ours := [spec for spec in specs if type(spec) is kind]:
+                    made = class_of(kind)(ours, self._target)
+                    undo.callback(made.close)
+                    self._kinds.append(made)
+            self.launch: Launcher = self._launcher()
+            """What starts QEMU."""
             undo.pop_all()
+
+    def _launcher(self) -> Launcher:
+        found = [kind.launch for kind in self._kinds if kind.launch is not None]
+        if len(found) > 1:
+            raise UsageError("devices of two kinds, each of which must start QEMU")
+        return found[0] if found else launch_plain
+
+    @property
+    def emulated(self) -> EmulatedDevices:
+        """Those that live in the harness."""
+        for kind in self._kinds:
+            if isinstance(kind, EmulatedDevices):
+                return kind
+        return EmulatedDevices((), self._target)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of the PCI functions of this machine that are attached."""
+        return [address for kind in self._kinds for address in kind.addresses]
 
     def options(self) -> list[str]:
         """QEMU options that attach the devices, in the scenario's order."""
@@ -90,41 +85,59 @@ class Attachments:
 
     def trace_names(self) -> dict[str, str]:
         """Names that QEMU's trace may give the devices -> their ids."""
-        return {name: each for kind in self._kinds for name, each in kind.trace_names().items()}
-
-    @property
-    def launch(self) -> Launcher:
-        """What starts QEMU: under the filter where devices are emulated, else as it is."""
-        return self.emulated.supervisor.launch if self.emulated.devices else launch_plain
+        names = {name: each for kind in self._kinds for name, each in kind.trace_names().items()}
+        return names | {name: name for name in self._ids}
 
     @property
     def failure(self) -> BaseException | None:
-        """Why the devices were lost, though QEMU had not ended; the run is lost then."""
-        return self.emulated.supervisor.failure
+        """Why devices were lost although QEMU had not ended, which makes the run lost; None if
+        none were.
+        """
+        return next((kind.failure for kind in self._kinds if kind.failure is not None), None)
+
+    def fill_contents(self) -> None:
+        """Give the source's devices the registers and memory that a driver would."""
+        for kind in self._kinds:
+            kind.fill_contents()
+
+    def expect_from(self, source: "Attachments") -> None:
+        """Compare what each device gets with the state that its peer in ``source`` gives."""
+        for ours, theirs in zip(source._kinds, self._kinds, strict=True):
+            theirs.expect_from(ours)
+
+    def expect_generated(self) -> None:
+        """Compare what each device gets with the state that a source device has from the start:
+        the source is a capture.
+        """
+        for kind in self._kinds:
+            kind.expect_generated()
 
     def prepare(self, go_on: GoOn = to_the_end) -> None:
         """Do ahead of the migration what may take a while; blocks.
 
         :raise Stopped: by ``go_on``
         """
-        self.emulated.prepare(go_on)
+        for kind in self._kinds:
+            kind.prepare(go_on)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """In this block a debugger can stop QEMU's threads: none waits for an answer of ours."""
-        self.emulated.supervisor.pause(True)
-        try:
+        with contextlib.ExitStack() as stack:
+            for kind in self._kinds:
+                stack.callback(kind.pause, False)
+                kind.pause(True)
             yield
-        finally:
-            self.emulated.supervisor.pause(False)
 
     def observe_config(self) -> None:
-        """Record the registers that each device itself has now, where they can be seen."""
-        self.emulated.observe_config()
+        """Record the registers that each device itself has now, if the harness can see them."""
+        for kind in self._kinds:
+            kind.observe_config()
 
     def report(self, go_on: GoOn = to_the_end) -> None:
-        """Record what each device held out or got, where that can be seen; blocks."""
-        self.emulated.report(go_on)
+        """Record what each device gave or got, if the harness can see it; blocks."""
+        for kind in self._kinds:
+            kind.report(go_on)
 
     def close(self) -> None:
         """After QEMU's end: give up all devices.  Called again it does nothing.
@@ -134,7 +147,3 @@ class Attachments:
         with contextlib.ExitStack() as stack:
             for kind in self._kinds:
                 stack.callback(kind.close)
-
-
-def _slots(specs: Sequence[Device], slots: Mapping[str, int]) -> list[int]:
-    return [slots[spec.id] for spec in specs]

@@ -1,63 +1,83 @@
 """Devices emulated by the harness, for the QEMU of one side."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
+from typing import Self
 
-from harness.devices.vfio_pci import device_option, slots_for
-from harness.history import Record, Side
+from harness.devices.of_kind import DevicesOfKind, Target
+from harness.devices.vfio_pci import device_option
+from harness.history import Side
 from harness.scenario import EmulatedDevice
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.supervisor import Supervisor
-from harness.vfio.state_bytes import GoOn, Stopped, to_the_end
+from harness.vfio.state_bytes import GoOn, StateBytes, Stopped, to_the_end
+from harness.vm.process import Launcher
 
 
-class EmulatedDevices:
-    """The devices of ``specs`` in the QEMU of ``side``.
+class EmulatedDevices(DevicesOfKind):
+    """The devices of ``specs`` in the QEMU of ``target``.
 
-    :param slots: their PCI slots; none: from the first on
     :ivar supervisor: launches that QEMU
     :ivar devices: one for each spec, in order
     """
 
-    def __init__(
-        self,
-        side: Side,
-        specs: Sequence[EmulatedDevice],
-        record: Callable[[Record], None],
-        slots: Sequence[int] = (),
-    ) -> None:
-        self._slots = slots_for(specs, slots)
-        self.supervisor = Supervisor(side, record)
+    def __init__(self, specs: Sequence[EmulatedDevice], target: Target) -> None:
+        self._target = target
+        self.supervisor = Supervisor(target.side, target.record)
         self.devices = [
-            AttachedDevice(spec, side, self.supervisor.iommu, index, record)
+            AttachedDevice(spec, target.side, self.supervisor.iommu, index, target.record)
             for index, spec in enumerate(specs)
         ]
         for device in self.devices:
             self.supervisor.attach(device)
 
     def objects(self) -> list[str]:
-        """The iommufd.  It comes as a descriptor, as the devices do: no path below /dev is
-        opened.
-        """
-        if not self.devices:
-            return []
+        """The iommufd, as a descriptor like the devices: QEMU opens no path below /dev."""
         return ["-object", f"iommufd,id=iommufd0,fd={self.supervisor.iommufd.fd}"]
 
     def options(self) -> dict[str, list[str]]:
         """Id of each device -> the QEMU options that attach it."""
         return {
             device.spec.id: device_option(
-                device.spec, slot, {"iommufd": "iommufd0", "fd": device.fd}
+                device.spec,
+                self._target.slot(device.spec),
+                {"iommufd": "iommufd0", "fd": device.fd},
             )
-            for device, slot in zip(self.devices, self._slots, strict=True)
+            for device in self.devices
         }
 
     def trace_names(self) -> dict[str, str]:
-        """Names that QEMU's trace may give the devices -> their ids.
+        """``VFIO_FDn`` up to 10.x, the id itself from 11.0 on (``vfio_device_get_name()``)."""
+        return {f"VFIO_FD{device.fd}": device.spec.id for device in self.devices}
 
-        ``VFIO_FDn`` up to 10.x, the id itself from 11.0 on (``vfio_device_get_name()``).
-        """
-        names = {f"VFIO_FD{device.fd}": device.spec.id for device in self.devices}
-        return names | {device.spec.id: device.spec.id for device in self.devices}
+    @property
+    def launch(self) -> Launcher:
+        """The supervisor's: QEMU's calls must come to it."""
+        return self.supervisor.launch
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the supervisor stopped serving QEMU."""
+        return self.supervisor.failure
+
+    def fill_contents(self) -> None:
+        """A pattern of each device's seed."""
+        for device in self.devices:
+            device.function.fill_contents()
+
+    def expect_from(self, source: Self) -> None:
+        """Compare what each device gets with the state that its peer in ``source`` gives."""
+        for ours, theirs in zip(source.devices, self.devices, strict=True):
+            theirs.function.expected = functools.partial(_state_given_by, ours)
+
+    def expect_generated(self) -> None:
+        """Compare what each device gets with the state of a source device of the same seed."""
+        specs = [device.spec for device in self.devices]
+        source = EmulatedDevices(specs, Target(Side.SOURCE, specs, lambda _record: None))
+        source.fill_contents()
+        for ours, theirs in zip(source.devices, self.devices, strict=True):
+            theirs.function.expected = functools.partial(_itself, ours.function.whole_state())
+        source.close()
 
     def prepare(self, go_on: GoOn = to_the_end) -> None:
         """Generate the states ahead of the migration; may take a while, blocks.
@@ -66,6 +86,10 @@ class EmulatedDevices:
         """
         for device in self.devices:
             device.prepare(go_on)
+
+    def pause(self, is_paused: bool) -> None:
+        """Take no more calls of QEMU's meanwhile."""
+        self.supervisor.pause(is_paused)
 
     def observe_config(self) -> None:
         """Record the registers that each device itself has now."""
@@ -92,10 +116,15 @@ class EmulatedDevices:
         self.supervisor.close()
 
 
+def _state_given_by(device: AttachedDevice) -> StateBytes | None:
+    saving = device.function.saving
+    return saving.state if saving is not None else None
+
+
+def _itself(state: StateBytes) -> StateBytes:
+    return state
+
+
 def expect_from(source: EmulatedDevices, destination: EmulatedDevices) -> None:
-    """Tell each destination device which source device's state it is to get."""
-    for ours, theirs in zip(source.devices, destination.devices, strict=True):
-        origin = ours.function
-        theirs.function.expected = lambda origin=origin: (  # type: ignore[misc]
-            origin.saving.state if origin.saving is not None else None
-        )
+    """Of :meth:`EmulatedDevices.expect_from`."""
+    destination.expect_from(source)

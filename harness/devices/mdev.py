@@ -5,26 +5,26 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from harness.devices.ledger import Ledger
 from harness.devices.mdev_bus import MdevBus, MdevType
-from harness.devices.vfio_pci import device_option, slots_for
+from harness.devices.of_kind import DevicesOfKind, Target
+from harness.devices.vfio_pci import device_option
 from harness.errors import HarnessError, PrerequisiteMissing
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record
 from harness.scenario import MdevDevice, OnOffAuto
 
 MTTY_MIGRATES = (6, 7)
 """Version of the first kernel whose mtty has migration."""
 
 
-class MdevDevices:
-    """The devices of ``specs`` in the QEMU of ``side``: made now, removed by ``close()``.
+class MdevDevices(DevicesOfKind):
+    """The devices of ``specs`` in the QEMU of ``target``: made now, removed by ``close()``.
 
-    What an earlier run has left that was killed is removed first.
+    Devices of an earlier run that was killed are removed first.
 
-    :param slots: their PCI slots; none: from the first on
-    :param release: the kernel's, as ``uname -r`` says it; empty: ask
+    :param release: the kernel's, as ``uname -r`` prints it; empty: this machine's
     :ivar uuids: one for each spec, in order
     :raise PrerequisiteMissing: module, parent, type or rights are missing, or the type is
         full; then nothing is left of those that were made
@@ -32,21 +32,17 @@ class MdevDevices:
 
     def __init__(
         self,
-        side: Side,
         specs: Sequence[MdevDevice],
-        record: Callable[[Record], None],
+        target: Target,
         bus: MdevBus | None = None,
         ledger: Ledger | None = None,
-        slots: Sequence[int] = (),
         release: str = "",
     ) -> None:
         self._release = release or os.uname().release
         self.uuids: list[str] = []
         self._left: list[str] = []
-        self._side = side
         self._specs = tuple(specs)
-        self._slots = slots_for(specs, slots)
-        self._record = record
+        self._target = target
         self._bus = bus if bus is not None else MdevBus()
         self._ledger = ledger if ledger is not None else Ledger("mdev")
         remove_abandoned(self._bus, self._ledger)
@@ -72,35 +68,34 @@ class MdevDevices:
     def _note(self, spec: MdevDevice, name: str, kind: MdevType) -> None:
         args = {"uuid": name, "type": kind.name, "parent": kind.parent}
         args["group"] = str(self._bus.group(name))
-        self._record(Record(time.time_ns(), self._side, Kind.DEVICE, "created", args, spec.id))
+        self._target.record(
+            Record(time.time_ns(), self._target.side, Kind.DEVICE, "created", args, spec.id)
+        )
 
-    def objects(self) -> list[str]:
-        """None: each device is opened by its path."""
-        return []
+    @classmethod
+    def is_missing_here(cls) -> bool:
+        """No loaded module offers mdev types."""
+        return not MdevBus().types()
 
     def options(self) -> dict[str, list[str]]:
         """Id of each device -> the QEMU options that attach it."""
         return {
             spec.id: device_option(
                 spec,
-                slot,
+                self._target.slot(spec),
                 {
                     "sysfsdev": str(self._bus.device(name)),
-                    # Else QEMU asks the device what it has written by DMA.  mtty, which does
-                    # none, keeps no such log, and the migration fails: Operation not supported.
+                    # Else QEMU asks the device which pages it has written by DMA.  mtty does no
+                    # DMA and keeps no log; the migration fails with "Operation not supported".
                     "x-device-dirty-page-tracking": False,
                 },
             )
-            for spec, name, slot in zip(self._specs, self.uuids, self._slots, strict=True)
+            for spec, name in zip(self._specs, self.uuids, strict=True)
         }
 
     def trace_names(self) -> dict[str, str]:
-        """Names that QEMU's trace may give the devices -> their ids.
-
-        The UUID, last part of ``sysfsdev`` (seen with 10.0 and 11.1), or the id itself.
-        """
-        ids = [spec.id for spec in self._specs]
-        return dict(zip([*self.uuids, *ids], [*ids, *ids], strict=True))
+        """The UUID, last part of ``sysfsdev`` (seen with 10.0 and 11.1)."""
+        return dict(zip(self.uuids, [spec.id for spec in self._specs], strict=True))
 
     def close(self) -> None:
         """After QEMU's end: remove the devices.  Called again it does nothing.

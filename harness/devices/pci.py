@@ -2,15 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from harness.devices import in_use, memlock
 from harness.devices.abilities import Ask, of_function
 from harness.devices.ledger import Ledger
+from harness.devices.of_kind import DevicesOfKind, Target
 from harness.devices.pci_bus import VFIO_PCI, PciBus, PciFunction
-from harness.devices.vfio_pci import device_option, slots_for
+from harness.devices.vfio_pci import device_option
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Kind, Record, Side
 from harness.scenario import OnOffAuto, PciDevice
@@ -21,59 +22,49 @@ _RELEASE_TIMEOUT_S = 10.0  # for a QEMU whose harness was killed to end
 
 class _Attached(msgspec.Struct, frozen=True):
     spec: PciDevice
-    slot: int
     function: PciFunction
     has_iommufd: bool
 
 
-class PciDevices:
-    """The devices of ``specs`` in the QEMU of ``side``: bound to a driver of VFIO from now
-    on, and given back by ``close()`` to the driver that had them, if they were not bound.
+class PciDevices(DevicesOfKind):
+    """The devices of ``specs`` in the QEMU of ``target``: bound to a driver of VFIO from now
+    on.  ``close()`` gives each back to the driver that it had before.
 
-    What an earlier run has left that was killed is given back first.
+    Devices of an earlier run that was killed are given back first.
 
-    :param slots: their PCI slots in the guest; none: from the first on
-    :param ram_bytes: the guest's RAM, which VFIO pins
-    :param taken: addresses that the other QEMU has already
     :raise PrerequisiteMissing: device, driver, IOMMU, rights or memory are missing, or it is
         in use; then all are given back
     """
 
     def __init__(
         self,
-        side: Side,
         specs: Sequence[PciDevice],
-        record: Callable[[Record], None],
+        target: Target,
         bus: PciBus | None = None,
         ledger: Ledger | None = None,
-        slots: Sequence[int] = (),
-        *,
-        ram_bytes: int = 0,
-        taken: Sequence[str] = (),
         ask: Ask = of_function,
     ) -> None:
         self._attached: list[_Attached] = []
         self._left: list[PciFunction] = []
-        self._side = side
-        self._record = record
+        self._target = target
         self._bus = bus if bus is not None else PciBus()
         self._ledger = ledger if ledger is not None else Ledger("pci")
         self._ask = ask
         if self._ledger.is_writable:
             give_back_abandoned(self._bus, self._ledger)
-        memlock.require(ram_bytes)
+        memlock.require(target.ram_bytes)
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            for spec, slot in zip(specs, slots_for(specs, slots), strict=True):
-                address = _address(spec, side, taken)
+            for spec in specs:
+                address = _address(spec, target.side, target.taken)
                 if address:
                     try:
-                        self._attach(spec, slot, address)
+                        self._attach(spec, address)
                     except PrerequisiteMissing as error:
                         raise PrerequisiteMissing(f"{spec.id}: {error}") from error
             undo.pop_all()
 
-    def _attach(self, spec: PciDevice, slot: int, address: str) -> None:
+    def _attach(self, spec: PciDevice, address: str) -> None:
         found = self._bus.function(address)
         driver = self._driver_for(spec, found)
         self._bus.require_driver(driver)
@@ -93,7 +84,7 @@ class PciDevices:
                 f"{address} migrates, so the destination needs a function, too: "
                 "the scenario's destination, or --device pci:SOURCE,DESTINATION"
             )
-        self._attached.append(_Attached(spec, slot, found, has_iommufd))
+        self._attached.append(_Attached(spec, found, has_iommufd))
         self._note(spec, "bound", {
             "address": address,
             "kind": found.kind,
@@ -131,7 +122,9 @@ class PciDevices:
         return own is not None and spec.iommufd is not OnOffAuto.OFF
 
     def _note(self, spec: PciDevice, name: str, args: dict[str, object]) -> None:
-        self._record(Record(time.time_ns(), self._side, Kind.DEVICE, name, args, spec.id))
+        self._target.record(
+            Record(time.time_ns(), self._target.side, Kind.DEVICE, name, args, spec.id)
+        )
 
     @property
     def addresses(self) -> list[str]:
@@ -150,16 +143,13 @@ class PciDevices:
         for each in self._attached:
             backend = {"iommufd": IOMMUFD} if each.has_iommufd else {}
             properties = {"host": each.function.address, **backend}
-            found[each.spec.id] = device_option(each.spec, each.slot, properties)
+            slot = self._target.slot(each.spec)
+            found[each.spec.id] = device_option(each.spec, slot, properties)
         return found
 
     def trace_names(self) -> dict[str, str]:
-        """Names that QEMU's trace may give the devices -> their ids.
-
-        The host's address (``vbasedev->name`` of hw/vfio/pci.c), or the id itself.
-        """
-        names = {each.function.address: each.spec.id for each in self._attached}
-        return names | {each.spec.id: each.spec.id for each in self._attached}
+        """The host's address."""
+        return {each.function.address: each.spec.id for each in self._attached}
 
     def close(self) -> None:
         """After QEMU's end: give the devices back.  Called again it does nothing.

@@ -1,32 +1,11 @@
 """Options of QEMU's ``vfio-pci``, which all kinds of devices have in common."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
 
-from harness.scenario import OnOffAuto
+from harness.scenario import DeviceSpec
 
 FIRST_SLOT = 2
 """PCI slot of the first device on bus 0; 0 and 31 are taken by q35, 1 by pc."""
-
-
-class DeviceSpec(Protocol):
-    """What a scenario says about a device of any kind."""
-
-    @property
-    def id(self) -> str:
-        """QEMU's device id; also the device's name in records."""
-
-    @property
-    def multifd_transfer(self) -> OnOffAuto | None:
-        """x-migration-multifd-transfer; None: not given, QEMU's default."""
-
-    @property
-    def enable_migration(self) -> OnOffAuto:
-        """enable-migration."""
-
-    @property
-    def properties(self) -> Mapping[str, str | int | bool]:
-        """More properties of vfio-pci."""
 
 
 def slot_of(index: int) -> int:
@@ -37,11 +16,6 @@ def slot_of(index: int) -> int:
 def address_of(index: int) -> str:
     """Its PCI address, as Linux in the guest writes it."""
     return f"0000:00:{slot_of(index):02x}.0"
-
-
-def slots_for(specs: Sequence[DeviceSpec], slots: Sequence[int]) -> Sequence[int]:
-    """``slots``; where none are given those from the first on."""
-    return slots or [slot_of(index) for index in range(len(specs))]
 
 
 def device_option(

@@ -25,8 +25,7 @@ async def set_up(source: Peer, scenario: Scenario, log: Log) -> None:
 
     :raise VMError: the monitor did not answer
     """
-    for device in source.devices.emulated.devices:
-        device.function.fill_contents()
+    source.devices.fill_contents()
     if scenario.guest is not None:
         return  # its firmware places them; what a guest sees is recorded once it is up
     await asyncio.gather(

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import msgspec
 
-from harness.devices.emulated import EmulatedDevices
 from harness.errors import HistoryError, LaunchError, of_a_part
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
@@ -71,13 +70,7 @@ class ReplaySession(Session):
 
     def _expect(self) -> None:
         """Tell the destination's devices what they are to get: what such a source device has."""
-        source = EmulatedDevices(Side.SOURCE, self.scenario.emulated, lambda _record: None)
-        ours_all = self.destination.devices.emulated.devices
-        for theirs, ours in zip(source.devices, ours_all, strict=True):
-            theirs.function.fill_contents()
-            state = theirs.function.whole_state()
-            ours.function.expected = lambda state=state: state  # type: ignore[misc]
-        source.close()
+        self.destination.devices.expect_generated()
 
     async def stop(self) -> History:
         """As of any session.

@@ -13,20 +13,19 @@ from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices
 from harness.devices.mdev_bus import MdevBus
 from harness.errors import PrerequisiteMissing
-from harness.history import Side
 from harness.vm import builds
-from tests.unit.devices.test_mdev import spec
+from tests.unit.devices.test_mdev import spec, target
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices
-from harness.history import Side
-from tests.unit.devices.test_mdev import spec
+from tests.unit.devices.test_mdev import spec, target
 
 ledger = Ledger("mdev", Path(sys.argv[1]))
-devices = MdevDevices(Side.SOURCE, [spec("a"), spec("b", "mtty-2")], [].append, ledger=ledger)
+specs = [spec("a"), spec("b", "mtty-2")]
+devices = MdevDevices(specs, target(specs), ledger=ledger)
 print(*devices.uuids, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -45,7 +44,7 @@ def attach(bus, tmp_path):
 
     def attach(*specs):
         ledger = Ledger("mdev", tmp_path / "run")
-        made.append(MdevDevices(Side.SOURCE, specs, [].append, bus, ledger))
+        made.append(MdevDevices(specs, target(specs), bus, ledger))
         return made[-1]
 
     yield attach

@@ -10,6 +10,7 @@ import pytest
 
 from harness.check.verdict import Outcome
 from harness.devices.ledger import Ledger
+from harness.devices.of_kind import Target
 from harness.devices.pci import PciDevices, give_back_abandoned
 from harness.devices.pci_bus import PciBus
 from harness.errors import PrerequisiteMissing
@@ -27,6 +28,7 @@ KILLED = """
 import os, signal, subprocess, sys
 from pathlib import Path
 from harness.devices.ledger import Ledger
+from harness.devices.of_kind import Target
 from harness.devices.pci import PciDevices
 from harness.history import Side
 from harness.scenario import OnOffAuto, PciDevice
@@ -35,7 +37,8 @@ from harness.vm.process import GUARD
 
 folder, address = sys.argv[1:]
 spec = PciDevice(id="a", source=address, enable_migration=OnOffAuto.AUTO)
-devices = PciDevices(Side.SOURCE, [spec], [].append, ledger=Ledger("pci", Path(folder)))
+target = Target(Side.SOURCE, [spec], [].append)
+devices = PciDevices([spec], target, ledger=Ledger("pci", Path(folder)))
 machine = ["-M", "q35", "-accel", "tcg", "-S", "-nodefaults", "-display", "none"]
 qemu = subprocess.Popen(
     [*GUARD, builds.find(), *machine, "-qmp", "stdio", *devices.options()["a"]],
@@ -155,7 +158,7 @@ def test_what_a_killed_run_left_is_given_back_and_nothing_else(before, bus, ledg
 )
 def test_what_cannot_be_had_is_one_line(before, bus, ledger, spec, why):
     with pytest.raises(PrerequisiteMissing) as refused:
-        PciDevices(Side.SOURCE, [spec], [].append, bus, ledger)
+        PciDevices([spec], Target(Side.SOURCE, [spec], [].append), bus, ledger)
     assert str(refused.value).startswith("nic: ")
     assert why in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -166,7 +169,7 @@ def test_device_that_is_in_use_is_not_taken(before, bus, ledger):
     subprocess.run(["busybox", "ip", "link", "set", interface, "up"], check=True)
     try:
         with pytest.raises(PrerequisiteMissing, match=f"network interface {interface} is up"):
-            PciDevices(Side.SOURCE, [pair()], [].append, bus, ledger)
+            PciDevices([pair()], Target(Side.SOURCE, [pair()], [].append), bus, ledger)
     finally:
         subprocess.run(["busybox", "ip", "link", "set", interface, "down"], check=True)
     found = bus.function(SOURCE)
@@ -176,7 +179,7 @@ def test_device_that_is_in_use_is_not_taken(before, bus, ledger):
             bus.group_file(found).open("r+b", buffering=0),
             pytest.raises(PrerequisiteMissing, match=rf"in use: pid {os.getpid()} \("),
         ):
-            PciDevices(Side.SOURCE, [pair()], [].append, bus, ledger)
+            PciDevices([pair()], Target(Side.SOURCE, [pair()], [].append), bus, ledger)
         assert bus.function(SOURCE).driver == "vfio-pci"
     finally:
         bus.restore(SOURCE, found.driver, found.override)

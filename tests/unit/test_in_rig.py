@@ -28,14 +28,17 @@ def without(tmp_path):
 
 def test_only_mdev_devices_on_a_machine_without_any_type_need_it(tmp_path, without, monkeypatch):
     monkeypatch.delenv(rig.INSIDE, raising=False)
-    assert in_rig.is_needed([EMULATED, MDEV], without)
-    assert not in_rig.is_needed([EMULATED], without)
-    assert not in_rig.is_needed([MDEV], FakeKernel(tmp_path).bus)
+    monkeypatch.setattr("harness.devices.mdev.MdevBus", lambda: without)
+    assert in_rig.is_needed([EMULATED, MDEV])
+    assert not in_rig.is_needed([EMULATED])
+    monkeypatch.setattr("harness.devices.mdev.MdevBus", lambda: FakeKernel(tmp_path).bus)
+    assert not in_rig.is_needed([MDEV])
 
 
 def test_inside_there_is_no_second_one(without, monkeypatch):
     monkeypatch.setenv(rig.INSIDE, "1")
-    assert not in_rig.is_needed([MDEV], without)
+    monkeypatch.setattr("harness.devices.mdev.MdevBus", lambda: without)
+    assert not in_rig.is_needed([MDEV])
 
 
 @pytest.fixture

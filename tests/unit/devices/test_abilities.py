@@ -13,6 +13,7 @@ import pytest
 
 from harness.devices import abilities
 from harness.devices.emulated import EmulatedDevices
+from harness.devices.of_kind import Target
 from harness.errors import PrerequisiteMissing
 from harness.history import Side
 from harness.scenario import Abilities, EmulatedDevice
@@ -167,7 +168,7 @@ print(abilities.of_bound("device", int(sys.argv[1]), int(sys.argv[2])))
     ],
 )
 def test_device_of_an_iommufd_is_asked_as_qemu_asks_it(spec, told):
-    devices = EmulatedDevices(Side.SOURCE, [spec], lambda _record: None)
+    devices = EmulatedDevices([spec], Target(Side.SOURCE, [spec], lambda _record: None))
     fds = [str(devices.devices[0].fd), str(devices.supervisor.iommufd.fd)]
     child = devices.supervisor.launch([sys.executable, "-c", ASK, *fds], stdout=subprocess.PIPE)
     out, _ = child.communicate(timeout=60)

@@ -6,13 +6,14 @@ import sys
 import pytest
 
 from harness.devices import attachments
-from harness.devices.attachments import Attachments
+from harness.devices.attachments import Attachments, class_of
 from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices
 from harness.devices.pci import PciDevices
-from harness.errors import HarnessError, PrerequisiteMissing
+from harness.errors import HarnessError, PrerequisiteMissing, UsageError
 from harness.history import Side
-from harness.scenario import Abilities, EmulatedDevice, MdevDevice, PciDevice
+from harness.scenario import KINDS, Abilities, EmulatedDevice, MdevDevice, PciDevice
+from harness.vm.process import launch_plain
 from tests.unit.devices.mdev_sysfs import FakeKernel
 from tests.unit.devices.pci_sysfs import CARD, OTHER_CARD, FakePci
 
@@ -23,10 +24,10 @@ def kernel(tmp_path, monkeypatch):
     kernel = FakeKernel(tmp_path)
     ledger = Ledger("mdev", tmp_path / "run")
 
-    def make(side, specs, record, slots):
-        return MdevDevices(side, specs, record, kernel.bus, ledger, slots, "6.12.0")
+    def make(specs, target):
+        return MdevDevices(specs, target, kernel.bus, ledger, "6.12.0")
 
-    monkeypatch.setattr(attachments, "MdevDevices", make)
+    monkeypatch.setattr("harness.devices.mdev.MdevDevices", make)
     return kernel
 
 
@@ -63,6 +64,17 @@ def test_options_are_in_the_scenarios_order_each_with_its_own_slot(attach):
 def _pairs(devices):
     options = devices.options()
     return zip(options[::2], options[1::2], strict=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_a_class_that_attaches_it(kind):
+    assert class_of(kind).__name__ == f"{kind.__name__}s"
+
+
+def test_devices_that_only_a_launcher_each_of_their_own_can_serve_are_refused(monkeypatch, attach):
+    monkeypatch.setattr(MdevDevices, "launch", launch_plain)
+    with pytest.raises(UsageError, match="two kinds"):
+        attach(emulated("a"), mdev("b"))
 
 
 def test_no_devices_need_no_options(attach):
@@ -126,14 +138,13 @@ def pci(tmp_path, monkeypatch):
     kernel.asked_with = []
     able = Abilities(stop_copy=False, p2p=False, pre_copy=False, dma_logging=False)
 
-    def make(side, specs, record, slots, **how):
-        kernel.asked_with.append(how)
-        ledger = Ledger("pci", tmp_path / "run")
+    def make(specs, target):
+        kernel.asked_with.append((target.ram_bytes, target.taken))
         return PciDevices(
-            side, specs, record, kernel.bus, ledger, slots, ask=lambda *_: able, **how
+            specs, target, kernel.bus, Ledger("pci", tmp_path / "run"), lambda *_: able
         )
 
-    monkeypatch.setattr(attachments, "PciDevices", make)
+    monkeypatch.setattr("harness.devices.pci.PciDevices", make)
     return kernel
 
 
@@ -153,7 +164,7 @@ def test_pci_functions_have_their_slots_and_are_given_back(kernel, attach, pci):
 def test_pci_functions_need_the_guests_ram_and_not_what_the_other_qemu_has(pci):
     nic = PciDevice(id="b", source=CARD, destination=OTHER_CARD)
     devices = Attachments(Side.DESTINATION, [nic], [].append, ram_mib=3, taken=[OTHER_CARD])
-    assert pci.asked_with == [{"ram_bytes": 3 << 20, "taken": [OTHER_CARD]}]
+    assert pci.asked_with == [(3 << 20, [OTHER_CARD])]
     assert devices.addresses == [CARD]
     devices.close()
 

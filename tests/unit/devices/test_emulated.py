@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from harness.devices.emulated import EmulatedDevices, expect_from
+from harness.devices.emulated import EmulatedDevices
+from harness.devices.of_kind import Target
 from harness.devices.vfio_pci import slot_of
 from harness.history import Side
 from harness.scenario import DataPath, EmulatedDevice, OnOffAuto
@@ -26,8 +27,8 @@ def attach(records):
     """Makes the devices of one side."""
     made = []
 
-    def make(*specs, side=Side.SOURCE, slots=()):
-        made.append(EmulatedDevices(side, specs, records.append, slots))
+    def make(*specs, side=Side.SOURCE, among=()):
+        made.append(EmulatedDevices(specs, Target(side, among or specs, records.append)))
         return made[-1]
 
     yield make
@@ -64,11 +65,6 @@ def test_iommufd_and_devices_come_as_descriptors(attach):
         assert found["fd"] == str(device.fd)
         assert os.fstat(device.fd)
     assert len({device.fd for device in devices.devices}) == 2
-
-
-def test_no_devices_need_no_iommufd(attach):
-    assert attach().objects() == []
-    assert attach().options() == {}
 
 
 def test_properties_are_those_of_the_settings(attach):
@@ -114,15 +110,16 @@ def test_slot_is_the_same_on_both_sides_and_each_devices_own(attach):
     assert slots[0] == list(range(2, 14)), "0, 1 and 31 belong to the machine"
 
 
-def test_slots_are_those_given(attach):
-    found = device_options(attach(spec("a"), spec("b"), slots=(4, 2)))
+def test_slots_are_those_among_all_devices(attach):
+    names = ["b", "x", "a"]
+    found = device_options(attach(spec("a"), spec("b"), among=list(map(spec, names))))
     assert [properties["addr"] for _, properties in found] == ["0x4", "0x2"]
 
 
 def test_trace_names_lead_to_the_devices(attach):
     devices = attach(spec("a"), spec("b"))
     first, second = (device.fd for device in devices.devices)
-    names = {f"VFIO_FD{first}": "a", f"VFIO_FD{second}": "b", "a": "a", "b": "b"}
+    names = {f"VFIO_FD{first}": "a", f"VFIO_FD{second}": "b"}
     assert devices.trace_names() == names
     devices.close()
     assert devices.trace_names() == names, "the trace is read afterwards"
@@ -142,7 +139,7 @@ def state(seed):
 def test_each_destination_device_expects_the_state_of_its_own_source(attach):
     source = attach(spec("a", seed=1), spec("b", seed=2))
     destination = attach(spec("a", seed=1), spec("b", seed=2), side=Side.DESTINATION)
-    expect_from(source, destination)
+    destination.expect_from(source)
     expected = [device.function.expected for device in destination.devices]
     assert [one() for one in expected] == [None, None], "nothing was held out yet"
     for device in source.devices:
@@ -155,7 +152,19 @@ def test_each_destination_device_expects_the_state_of_its_own_source(attach):
 
 def test_sides_with_other_devices_do_not_match(attach):
     with pytest.raises(ValueError, match="zip"):
-        expect_from(attach(spec("a"), spec("b")), attach(spec("a")))
+        attach(spec("a")).expect_from(attach(spec("a"), spec("b")))
+
+
+def test_where_the_source_is_a_capture_the_state_from_the_start_is_expected(attach):
+    specs = spec("a", seed=1), spec("b", seed=2, size=7)
+    source, destination = attach(*specs), attach(*specs, side=Side.DESTINATION)
+    source.fill_contents()
+    destination.expect_generated()
+    expected = [device.function.expected() for device in destination.devices]
+    assert [state.total for state in expected] == [100, 7]
+    for state, device in zip(expected, source.devices, strict=True):
+        assert state.digest() == device.function.whole_state().digest()
+    assert expected[0].digest() != expected[1].digest()
 
 
 def test_states_are_made_ahead(attach, monkeypatch):
@@ -193,8 +202,9 @@ def test_report_is_of_what_was_transferred(attach, records):
 
 
 def test_nothing_stays_open(records):
+    specs = [spec("a"), spec("b")]
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    devices = EmulatedDevices(Side.SOURCE, [spec("a"), spec("b")], records.append)
+    devices = EmulatedDevices(specs, Target(Side.SOURCE, specs, records.append))
     devices.prepare()
     devices.close()
     devices.close()

@@ -7,6 +7,7 @@ import pytest
 
 from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices, remove_abandoned
+from harness.devices.of_kind import Target
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Kind, Side
 from harness.scenario import MdevDevice, OnOffAuto
@@ -35,10 +36,15 @@ def records():
     return []
 
 
+def target(specs):
+    return Target(Side.SOURCE, specs, [].append)
+
+
 @pytest.fixture
 def attach(kernel, ledger, records):
-    def attach(*specs, side=Side.SOURCE, slots=()):
-        return MdevDevices(side, specs, records.append, kernel.bus, ledger, slots, RELEASE)
+    def attach(*specs, side=Side.SOURCE, among=()):
+        target = Target(side, among or specs, records.append)
+        return MdevDevices(specs, target, kernel.bus, ledger, RELEASE)
 
     return attach
 
@@ -83,15 +89,15 @@ def test_properties_of_the_scenario_come_last(attach):
     assert found["x-device-dirty-page-tracking"] == found["x-no-mmap"] == "on"
 
 
-def test_slots_are_those_given(attach):
-    found = properties(attach(spec("a"), spec("b"), slots=(3, 5)))
+def test_slots_are_those_among_all_devices(attach):
+    found = properties(attach(spec("a"), spec("b"), among=[spec(name) for name in "xayb"]))
     assert [each["addr"] for each in found] == ["0x3", "0x5"]
 
 
-def test_trace_names_are_uuid_and_id(attach):
+def test_trace_names_are_uuids(attach):
     devices = attach(spec("a"), spec("b"))
     first, second = devices.uuids
-    names = {first: "a", second: "b", "a": "a", "b": "b"}
+    names = {first: "a", second: "b"}
     assert devices.trace_names() == names
     devices.close()
     assert devices.trace_names() == names, "the trace is read afterwards"
@@ -156,8 +162,9 @@ def test_abandoned_claim_of_a_device_that_was_never_made_is_struck_out(
 
 @pytest.mark.parametrize("release", ["6.6.13-amd64", "5.10.0", "6.1.0-49-amd64"])
 def test_mtty_of_a_kernel_without_its_migration_is_one_line(kernel, ledger, release):
+    specs = [spec("a")]
     with pytest.raises(PrerequisiteMissing) as raised:
-        MdevDevices(Side.SOURCE, [spec("a")], [].append, kernel.bus, ledger, release=release)
+        MdevDevices(specs, target(specs), kernel.bus, ledger, release=release)
     first = "Linux 6.7 or newer can"
     assert str(raised.value) == f"a: mtty-1 of Linux {release} cannot migrate: {first}"
     assert not kernel.uuids
@@ -169,8 +176,7 @@ def test_mtty_of_a_kernel_without_its_migration_is_one_line(kernel, ledger, rele
 )
 def test_other_kernels_are_not_asked_about(kernel, ledger, release, fields):
     fields = {name: OnOffAuto(value) for name, value in fields.items()}
-    devices = MdevDevices(
-        Side.SOURCE, [spec("a", **fields)], [].append, kernel.bus, ledger, release=release
-    )
+    specs = [spec("a", **fields)]
+    devices = MdevDevices(specs, target(specs), kernel.bus, ledger, release=release)
     assert kernel.uuids
     devices.close()

@@ -9,10 +9,11 @@ import pytest
 
 from harness.devices import in_use, memlock
 from harness.devices.ledger import Ledger
+from harness.devices.of_kind import Target
 from harness.devices.pci import PciDevices, give_back_abandoned
 from harness.errors import HarnessError, PrerequisiteMissing
 from harness.history import Kind, Side
-from harness.scenario import Abilities, OnOffAuto, PciDevice
+from harness.scenario import Abilities, MdevDevice, OnOffAuto, PciDevice
 from tests.unit.devices.pci_sysfs import BRIDGE, CARD, DISK, OTHER_CARD, FakePci
 
 MIGRATES = Abilities(stop_copy=True, p2p=True, pre_copy=False, dma_logging=False)
@@ -37,12 +38,13 @@ def records():
 
 @pytest.fixture
 def attach(kernel, ledger, records):
-    def attach(*specs, side=Side.SOURCE, able=MIGRATES, **how):
+    def attach(*specs, side=Side.SOURCE, able=MIGRATES, among=(), **how):
         def ask(_bus, function, has_iommufd):
             assert "vfio" in kernel.state(function.address)[0]
             return able
 
-        return PciDevices(side, specs, records.append, kernel.bus, ledger, ask=ask, **how)
+        target = Target(side, among or specs, records.append, **how)
+        return PciDevices(specs, target, kernel.bus, ledger, ask)
 
     return attach
 
@@ -74,7 +76,7 @@ def test_migration_back_goes_to_the_function_that_the_first_source_had(attach):
 
 
 def test_options_name_the_host_address(attach, kernel):
-    devices = attach(SPEC, slots=[5])
+    devices = attach(SPEC, among=[*(MdevDevice(id=name) for name in "abc"), SPEC])
     assert devices.objects() == []
     ((name, option),) = devices.options().items()
     assert name == "nic0"
@@ -88,7 +90,7 @@ def test_options_name_the_host_address(attach, kernel):
         "migration-events": "on",
         "x-migration-multifd-transfer": "on",
     }
-    assert devices.trace_names() == {CARD: "nic0", "nic0": "nic0"}
+    assert devices.trace_names() == {CARD: "nic0"}
 
 
 @pytest.mark.parametrize("setting", [OnOffAuto.AUTO, OnOffAuto.ON])

@@ -1,6 +1,6 @@
 """An option of vfio-pci, as QEMU will read it."""
 
-from harness.devices.vfio_pci import device_option, slot_of, slots_for
+from harness.devices.vfio_pci import device_option
 from harness.scenario import MdevDevice, OnOffAuto
 
 
@@ -33,9 +33,3 @@ def test_transfer_that_is_not_said_is_left_to_qemu():
 
 def test_comma_in_a_value_is_doubled():
     assert ",sysfsdev=/a,,b," in option({"sysfsdev": "/a,b"})
-
-
-def test_slots_are_those_given_or_one_after_the_other():
-    specs = [MdevDevice(id="a"), MdevDevice(id="b")]
-    assert list(slots_for(specs, ())) == [slot_of(0), slot_of(1)] == [2, 3]
-    assert list(slots_for(specs, (7, 4))) == [7, 4]

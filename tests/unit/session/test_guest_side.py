@@ -28,7 +28,7 @@ class Machine:
         return answers
 
 
-class Function:
+class Attached:
     def __init__(self):
         self.is_filled = False
 
@@ -55,10 +55,9 @@ def log():
 
 @pytest.fixture
 def peer():
-    emulated = SimpleNamespace(devices=[SimpleNamespace(function=Function())])
     return SimpleNamespace(
         side=Side.SOURCE,
-        devices=SimpleNamespace(emulated=emulated),
+        devices=Attached(),
         vm=SimpleNamespace(monitor=Machine(*PORTS), is_stuck=False),
         events=[],
     )
@@ -75,7 +74,7 @@ def serial(log, side):
 async def test_each_device_gets_its_place_and_contents(peer, log):
     await guest_side.set_up(peer, SCENARIO, log)
     config = peer.vm.monitor.bus.config
-    assert peer.devices.emulated.devices[0].function.is_filled
+    assert peer.devices.is_filled
     assert config[2, 0x10] >= 0xC0000000
     assert config[2, 0x04] == 0x6
     assert config[3, 0x10] == 0xC100
@@ -117,7 +116,7 @@ async def test_each_port_has_contents_of_its_own(peer, log):
 async def test_guest_that_runs_does_it_itself(peer, log):
     guest = Scenario(name="g", devices=SCENARIO.devices, guest=Guest(), ram_mib=LINUX_RAM_MIB)
     await guest_side.set_up(peer, guest, log)
-    assert peer.devices.emulated.devices[0].function.is_filled
+    assert peer.devices.is_filled
     assert not peer.vm.monitor.bus.config
     assert not log.records
     await guest_side.show(peer, guest, log)
