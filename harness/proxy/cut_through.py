@@ -11,9 +11,9 @@ from collections.abc import Callable
 import xxhash
 
 from harness.proxy.flow import DRY, END, MORE
-from harness.proxy.framing import Framer, Part, StateHead
 from harness.proxy.multifd_flow import MultifdFlow, Watcher
 from harness.proxy.outlet import Outlet
+from harness.wire.framing import Framer, Part, StateHead
 
 PIECE = 256 << 10
 """Stays in the processor's cache between the copy and the digest."""

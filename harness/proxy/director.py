@@ -29,8 +29,8 @@ from harness.proxy.events import (
     StallMain,
     Told,
 )
-from harness.proxy.framing import StateHead
 from harness.proxy.observer import MARKER_SIZE, Seen, digest_of, hello_args, packet_args
+from harness.wire.framing import StateHead
 from harness.wire.main_channel import Command as MainCommand
 from harness.wire.main_channel import MainEvent, Section, SectionKind, StateEnd
 from harness.wire.packets import DeviceStatePacket, MultiFDInit

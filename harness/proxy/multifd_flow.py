@@ -6,8 +6,8 @@ from typing import Protocol
 
 from harness.errors import WireError
 from harness.proxy.flow import DRY, END, MORE, Flow
-from harness.proxy.framing import Framer, Part, StateHead
 from harness.proxy.outlet import Outlet
+from harness.wire.framing import Framer, Part, StateHead
 from harness.wire.packets import DeviceStatePacket, MultiFDInit
 
 
@@ -89,10 +89,11 @@ class MultifdFlow(Flow):
         Neither that nor the end itself is passed on here: packets that came before may still
         have to be delivered.
         """
-        partial = self.framer.partial
-        if partial or self.framer.part in (Part.PAGES, Part.DATA):
-            self.watcher.damaged(WireError(f"{self.framer.where}: ends inside a packet"))
-        self.rest += partial
+        try:
+            self.framer.check_end()
+        except WireError as error:
+            self.watcher.damaged(error)
+        self.rest += self.framer.partial
 
     def _read_head(self) -> int:
         """Look at it, so that it goes with its body; take it if that tells too little."""

@@ -22,12 +22,12 @@ from harness.proxy.connection import RAW, Connection
 from harness.proxy.cut_through import PIECE, CutThroughFlow
 from harness.proxy.director import Director, Passage, Record
 from harness.proxy.events import Due, Told, Waiting
-from harness.proxy.framing import Framer
 from harness.proxy.main_flow import MainFlow
 from harness.proxy.multifd_flow import MultifdFlow
 from harness.proxy.pipe import Pipe
 from harness.proxy.tapped import Tap
 from harness.proxy.whole_packets import WholePacketsFlow
+from harness.wire.framing import Framer
 
 _RETRY_S = 0.005  # a unix listener's queue was full; nothing tells when it no longer is
 _RETRY_TOKEN = -1

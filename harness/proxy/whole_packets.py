@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.proxy.flow import END, MORE
-from harness.proxy.framing import Framer, Part, StateHead
 from harness.proxy.multifd_flow import MultifdFlow, Watcher
 from harness.proxy.outlet import Outlet
+from harness.wire.framing import Framer, Part, StateHead
 from harness.wire.packets import DeviceStatePacket
 
 PIECE = 256 << 10

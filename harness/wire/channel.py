@@ -1,35 +1,15 @@
 """Bytes of one multifd channel, in pieces of any size, become packets.
 
-``feed`` what was received, then ask ``next`` until it gives ``NEED_DATA``.  The pages of
-RAM packets come out as ``Pages`` just as they came in, so that nothing is held of them;
-device-state packets come out whole.  After an error the channel stays in error: what
-follows cannot be told apart.
+``feed`` what was received, then call ``next`` until it returns ``NEED_DATA``.  The pages of
+RAM packets come out as ``Pages``, in the pieces they came in, so that none are held;
+device-state packets come out complete.
 """
 
 from dataclasses import dataclass
 
-from harness.wire.packets import (
-    DEVICE_STATE_HEAD_SIZE,
-    FLAG_DEVICE_STATE,
-    HEADER,
-    HELLO,
-    MAGIC,
-    PACKET_SIZE,
-    VERSION,
-    DeviceStatePacket,
-    MultiFDInit,
-    RamPacket,
-    ram_head_size,
-    stated_payload_size,
-)
+from harness.wire.framing import Framer, Part, StateHead
+from harness.wire.packets import DeviceStatePacket, MultiFDInit, RamPacket
 from harness.wire.reader import NEED_DATA, Need, Reader
-
-PAYLOAD_LIMIT = (1 << 20) + (64 << 10)
-"""Largest payload of a device-state packet that is taken: QEMU sends at most 1 MiB of data
-(VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE) and its header; a configuration is a few KiB."""
-PAGES_LIMIT = 1 << 20
-"""Largest ``next_packet_size`` of a RAM packet: 512 KiB of pages, or what a compressor
-makes of pages that it cannot shrink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,79 +31,46 @@ class ChannelReader(Reader[Unit]):
 
     def __init__(self, where: str, page_size: int = 4096) -> None:
         super().__init__(where)
-        self._pages_alloc = PACKET_SIZE // page_size
-        self._pages_left = 0
-        self._has_hello = False
-        self._ram_head_size = ram_head_size(page_size)
+        self._framer = Framer(where, page_size)
+        self._state: StateHead | None = None  # of the packet whose data is still to come
 
     def close(self) -> None:
         """The channel has ended.
 
-        :raise WireError: inside a unit
+        :raise WireError: inside a packet
         """
-        if self.buffered or self._pages_left:
-            raise self._damage(f"ends inside a packet, {self.buffered} bytes into it")
+        self._framer.check_end()
 
     def _next(self) -> Unit | Need:
-        if self._pages_left:
-            return self._take_pages()
-        if not self._has_hello:
-            if self.buffered < HELLO.size:
-                return NEED_DATA
-            hello = MultiFDInit.unpack(self._peek(HELLO.size))
-            self._check(hello.magic, hello.version)
-            self._has_hello = True
-            self._take(HELLO.size)
-            return hello
-        if self.buffered < HEADER.size:
-            return NEED_DATA
-        magic, version, flags = HEADER.unpack(self._peek(HEADER.size))
-        self._check(magic, version)
-        return self._device_state() if flags & FLAG_DEVICE_STATE else self._ram()
+        while self.buffered:
+            if self._state is not None:
+                return self._data(self._state)
+            if self._framer.part is Part.PAGES:
+                return self._pages()
+            match self._framer.take_head(self._take(self._framer.left)):
+                case StateHead(data_size=0) as state:
+                    return DeviceStatePacket.unpack(state.head, state.state_header)
+                case StateHead() as state:
+                    self._state = state
+                case MultiFDInit() | RamPacket() as unit:
+                    return unit
+        return NEED_DATA
 
-    def _device_state(self) -> Unit | Need:
-        if self.buffered < DEVICE_STATE_HEAD_SIZE:
+    def _data(self, state: StateHead) -> DeviceStatePacket | Need:
+        if self.buffered < state.data_size:
             return NEED_DATA
-        size = stated_payload_size(self._peek(DEVICE_STATE_HEAD_SIZE))
-        if size > PAYLOAD_LIMIT:
-            raise self._damage(f"device state of {size} bytes, more than {PAYLOAD_LIMIT}")
-        if self.buffered < DEVICE_STATE_HEAD_SIZE + size:
-            return NEED_DATA
-        head = self._take(DEVICE_STATE_HEAD_SIZE)
-        return DeviceStatePacket.unpack(head, self._take(size))
+        self._framer.take_body(state.data_size)
+        self._state = None
+        data = self._take(state.data_size)
+        return DeviceStatePacket.unpack(state.head, state.state_header + data)
 
-    def _ram(self) -> Unit | Need:
-        if self.buffered < self._ram_head_size:
-            return NEED_DATA
-        packet = RamPacket.unpack(self._peek(self._ram_head_size))
-        if packet.next_packet_size > PAGES_LIMIT:
-            raise self._damage(f"pages of {packet.next_packet_size} bytes, more than {PAGES_LIMIT}")
-        if packet.pages_alloc not in (0, self._pages_alloc):  # 0: a lone SYNC
-            raise self._damage(
-                f"a RAM packet for {packet.pages_alloc} pages instead of {self._pages_alloc}: "
-                "this QEMU's page size or MULTIFD_PACKET_SIZE is another"
-            )
-        self._take(self._ram_head_size)
-        self._pages_left = packet.next_packet_size
-        return packet
+    def _pages(self) -> Pages:
+        data = self._take(self._framer.left)
+        self._framer.take_body(len(data))
+        return Pages(data)
 
-    def _take_pages(self) -> Unit | Need:
-        size = min(self._pages_left, self.buffered)
-        if not size:
-            return NEED_DATA
-        self._pages_left -= size
-        return Pages(self._take(size))
-
-    def _peek(self, size: int) -> bytes:
-        return bytes(memoryview(self._buffer)[self._at : self._at + size])
-
-    def _take(self, size: int) -> bytes:
-        data = self._peek(size)
-        self._skip_over(size)
+    def _take(self, most: int) -> bytes:
+        """At most so many of the bytes that are buffered."""
+        data = bytes(memoryview(self._buffer)[self._at :][:most])
+        self._skip_over(len(data))
         return data
-
-    def _check(self, magic: int, version: int) -> None:
-        if magic != MAGIC:
-            raise self._damage(f"magic {magic:#010x}, not {MAGIC:#010x}")
-        if version != VERSION:
-            raise self._damage(f"version {version}, not {VERSION}")

@@ -36,6 +36,8 @@ _RAM: Final = _layout("3IQ2I24s256s", 308)
 _DEVICE_STATE: Final = _layout("256s2I", 264)
 _STATE: Final = _layout("3I", 12)
 DEVICE_STATE_HEAD_SIZE: Final = HEADER.size + _DEVICE_STATE.size
+STATE_HEADER_SIZE: Final = _STATE.size
+"""VFIO's own header, at the start of a payload that has room for it."""
 
 
 def ram_head_size(page_size: int) -> int:
@@ -157,17 +159,17 @@ class DeviceStatePacket:
         magic, version, flags = HEADER.unpack_from(head)
         idstr, instance_id, size = _DEVICE_STATE.unpack_from(head, HEADER.size)
         stated = None if size == len(payload) else size
-        if len(payload) < _STATE.size:
+        if len(payload) < STATE_HEADER_SIZE:
             return cls(idstr, instance_id, None, payload, 0, 0, flags, stated, magic, version)
         state_version, idx, state_flags = _STATE.unpack_from(payload)
         return cls(
-            idstr, instance_id, idx, payload[_STATE.size :], state_flags, state_version, flags,
+            idstr, instance_id, idx, payload[STATE_HEADER_SIZE:], state_flags, state_version, flags,
             stated, magic, version,
         )  # fmt: skip
 
     def pack_head(self) -> bytes:
         """Its 276 bytes of head."""
-        payload = len(self.data) + (_STATE.size if self.idx is not None else 0)
+        payload = len(self.data) + (STATE_HEADER_SIZE if self.idx is not None else 0)
         size = payload if self.next_packet_size is None else self.next_packet_size
         return HEADER.pack(self.magic, self.version, self.flags) + _DEVICE_STATE.pack(
             self.idstr, self.instance_id, size

@@ -3,11 +3,11 @@
 import random
 
 from harness.proxy.cut_through import PIECE, CutThroughFlow
-from harness.proxy.framing import Framer
 from harness.proxy.multifd_flow import MultifdFlow
 from harness.proxy.outlet import Outlet
 from harness.proxy.pipe import Pipe
 from harness.proxy.whole_packets import WholePacketsFlow
+from harness.wire.framing import Framer
 from tests.unit.proxy.streams import Heard, pair, receive, receive_all
 
 KINDS = {"cut through": CutThroughFlow, "whole packets": WholePacketsFlow}

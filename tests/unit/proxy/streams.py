@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import WireError
 from harness.proxy.address import UnixAddress
-from harness.proxy.framing import StateHead
+from harness.wire.framing import StateHead
 from harness.wire.packets import DeviceStatePacket, MultiFDInit, RamPacket
 
 TIMEOUT_S = 20.0

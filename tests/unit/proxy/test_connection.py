@@ -12,9 +12,9 @@ from harness.proxy.address import TcpAddress, UnixAddress
 from harness.proxy.connection import RAW, UNKNOWN, Connection
 from harness.proxy.events import MAIN
 from harness.proxy.flow import Flow
-from harness.proxy.framing import Framer
 from harness.proxy.pipe import Pipe
 from harness.proxy.whole_packets import WholePacketsFlow
+from harness.wire.framing import Framer
 from tests.unit.proxy.streams import (
     TIMEOUT_S,
     Heard,

@@ -11,11 +11,11 @@ from harness.proxy.build import build
 from harness.proxy.connection import Connection
 from harness.proxy.director import Director, Passage
 from harness.proxy.events import MAIN, Due, Told
-from harness.proxy.framing import StateHead
 from harness.proxy.observer import Seen
 from harness.proxy.pipe import Pipe
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Fields, Select, Until
+from harness.wire.framing import StateHead
 from harness.wire.main_channel import Command, CommandNumber, Section, SectionKind, StateEnd
 from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import config, packet

@@ -1,4 +1,4 @@
-"""Heads are told apart like ``wire.channel`` does, whatever pieces they come in."""
+"""Units begin and end where they should, whatever pieces they come in."""
 
 import itertools
 from dataclasses import replace
@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import WireError
-from harness.proxy.framing import Framer, Part, StateHead
-from harness.wire.channel import PAGES_LIMIT, PAYLOAD_LIMIT, ChannelReader
-from harness.wire.packets import DeviceStatePacket, RamPacket
-from harness.wire.reader import NEED_DATA
+from harness.wire.framing import PAGES_LIMIT, PAYLOAD_LIMIT, Framer, Part, StateHead
+from harness.wire.packets import RamPacket
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import SYNC, hello, ram
 
@@ -25,6 +23,7 @@ PACKETS = {
     "no data": packet(5, b"").pack(),
     "short": SHORT.pack(),
 }
+KINDS = {"hello": "MultiFDInit", "sync": "RamPacket", "ram": "RamPacket"}
 
 
 def _walk(data: bytes, cuts: list[int], *, looks: bool) -> list[tuple[str, bytes]]:
@@ -60,19 +59,11 @@ def _walk(data: bytes, cuts: list[int], *, looks: bool) -> list[tuple[str, bytes
     cuts=st.lists(st.integers(1, 3000), min_size=1),
     looks=st.booleans(),
 )
-def test_units_are_those_of_the_channel_reader(
-    names: list[str], cuts: list[int], looks: bool
-) -> None:
-    data = hello(1) + b"".join(PACKETS[name] for name in names)
-    units = _walk(data, cuts, looks=looks)
-    assert [unit for _, unit in units] == [hello(1), *(PACKETS[name] for name in names)]
-    reader = ChannelReader("source")
-    reader.feed(data)
-    expected = []
-    while (unit := reader.next()) is not NEED_DATA:
-        kinds = {DeviceStatePacket: "StateHead"}
-        expected.append(kinds.get(type(unit), type(unit).__name__))
-    assert [kind for kind, _ in units] == [kind for kind in expected if kind != "Pages"]
+def test_units_are_those_that_were_written(names: list[str], cuts: list[int], looks: bool) -> None:
+    written = ["hello", *names]
+    units = _walk(b"".join(PACKETS[name] for name in written), cuts, looks=looks)
+    assert [unit for _, unit in units] == [PACKETS[name] for name in written]
+    assert [kind for kind, _ in units] == [KINDS.get(name, "StateHead") for name in written]
 
 
 def test_state_head_has_vfio_s_header_and_the_size_of_the_data() -> None:
@@ -114,6 +105,7 @@ def test_partial_head_is_remembered() -> None:
         (replace(packet(0), version=2).pack()[:12], "version 2"),
         (replace(packet(0), next_packet_size=PAYLOAD_LIMIT + 1).pack_head(), "device state of"),
         (replace(RamPacket.unpack(SYNC), next_packet_size=PAGES_LIMIT + 1).pack(), "pages of"),
+        (replace(RamPacket.unpack(SYNC), pages_alloc=8).pack(), "for 8 pages, not 128"),
     ],
 )
 def test_damage_names_the_offset_and_leaves_what_was_taken(data: bytes, words: str) -> None:
@@ -143,3 +135,13 @@ def _after_hello() -> Framer:
     framer = Framer("source")
     assert framer.take_head(hello(2)) is not None
     return framer
+
+
+@pytest.mark.parametrize("head", [SYNC[:1], ram(), packet(0).pack()[:288]], ids=len)
+def test_end_inside_a_packet_is_damage(head: bytes) -> None:
+    framer = _after_hello()
+    framer.check_end()
+    framer.take_head(head[:276])
+    framer.take_head(head[276 : len(SYNC)])
+    with pytest.raises(WireError, match=r"source, byte \d+: ends inside a packet"):
+        framer.check_end()

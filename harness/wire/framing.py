@@ -1,21 +1,22 @@
-"""Where packets begin and end on a multifd channel, without holding their bodies.
+"""Where the units of a multifd channel begin and end: heads are parsed, bodies only counted.
 
-``wire.channel`` gives whole packets and copies them on the way; a relay that is to be as
-fast as no relay passes bodies on as they come, and looks at heads only.  Layouts and
-limits are those of ``wire``.
+The framer holds no body, so that a relay can pass bodies on as they come.  ``wire.channel``
+builds complete packets on it.
 """
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from harness.errors import WireError
-from harness.wire.channel import PAGES_LIMIT, PAYLOAD_LIMIT
 from harness.wire.packets import (
     DEVICE_STATE_HEAD_SIZE,
     FLAG_DEVICE_STATE,
     HEADER,
     HELLO,
     MAGIC,
+    PACKET_SIZE,
+    STATE_HEADER_SIZE,
     VERSION,
     MultiFDInit,
     RamPacket,
@@ -23,8 +24,12 @@ from harness.wire.packets import (
     stated_payload_size,
 )
 
-STATE_HEADER_SIZE = 12
-"""VFIO's own header, which is taken as part of the head where the payload has it."""
+PAYLOAD_LIMIT: Final = (1 << 20) + (64 << 10)
+"""Largest payload of a device-state packet: QEMU sends at most 1 MiB of data
+(VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE) and its header; a configuration has a few KiB."""
+PAGES_LIMIT: Final = 1 << 20
+"""Largest ``next_packet_size`` of a RAM packet: 512 KiB of pages, or the output of a
+compressor that cannot shrink them."""
 
 
 class Part(enum.IntEnum):
@@ -32,11 +37,11 @@ class Part(enum.IntEnum):
 
     HEAD = 0
     PAGES = 1
-    """Pages of a RAM packet, and its head if that was only looked at."""
+    """Pages of a RAM packet, behind its head if that was only looked at."""
     DATA = 2
-    """Data of a device-state packet, likewise."""
+    """Data of a device-state packet, behind its head if that was only looked at."""
     RAW = 3
-    """Anything: the channel was damaged before."""
+    """Anything: the channel is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,13 @@ Head = MultiFDInit | RamPacket | StateHead
 
 
 class Framer:
-    """Is given a channel's bytes part by part, never more than ``left`` of one.
+    """Takes a channel's bytes part by part, never more than ``left`` of one.
 
     :param where: side and channel, for messages
+    :param page_size: of the target; it decides the length of a RAM packet's head
     :ivar part: what comes next
-    :ivar left: bytes of it that are still to come; of RAW, none are counted
-    :ivar taken: bytes of the head that ``take_head`` has given last; after damage, the
+    :ivar left: bytes of it that are still to come; 0 of RAW, where none are counted
+    :ivar taken: bytes of the last head that ``take_head`` has returned; after damage, the
         bytes that were taken and are no head
     """
 
@@ -71,11 +77,12 @@ class Framer:
         self._head = bytearray()
         self._is_hello = True
         self._offset = 0
+        self._pages_alloc = PACKET_SIZE // page_size
         self._ram_head_size = ram_head_size(page_size)
 
     @property
     def partial(self) -> bytes:
-        """Bytes of a head that is not whole yet."""
+        """Bytes of a head that is not complete yet."""
         return bytes(self._head)
 
     @property
@@ -84,7 +91,7 @@ class Framer:
         return self._ram_head_size
 
     def take_head(self, data: bytes) -> Head | None:
-        """More bytes of a head; what it is, once it is whole.
+        """Take more bytes of a head; return it once it is complete.
 
         :raise WireError: the channel is damaged here; from now on it is RAW
         """
@@ -103,10 +110,10 @@ class Framer:
         return unit
 
     def look_at_head(self, data: bytes) -> RamPacket | StateHead | None:
-        """The head that ``data`` begins with, if it is whole; its bytes are then taken with
-        the body.
+        """The head that ``data`` begins with, if it is complete.
 
-        None: they are to be taken before it can be told; damage too is found then.
+        Its bytes then come again, in front of the body.  None if the head must be taken to
+        know it: a hello, a head in pieces, damage.
         """
         if self._head or self._is_hello:
             return None
@@ -120,13 +127,21 @@ class Framer:
         return unit
 
     def take_body(self, size: int) -> bool:
-        """So many bytes of the body came; whether it is whole."""
+        """So many bytes of the body came; whether it is complete."""
         self._offset += size
         self.left -= size
         if self.left:
             return False
         self._begin_head()
         return True
+
+    def check_end(self) -> None:
+        """The channel has ended.
+
+        :raise WireError: inside a packet
+        """
+        if self._head or self.part in (Part.PAGES, Part.DATA):
+            raise self._damage("ends inside a packet")
 
     def _finish_head(self) -> None:
         self.taken = bytes(self._head)
@@ -146,9 +161,9 @@ class Framer:
             self.part, self.left = Part.DATA, head_size + unit.data_size
 
     def _look(self, head: bytes) -> tuple[Head | None, int]:
-        """The head, if it is whole, and how long it is as far as that is known.
+        """The head, if it is complete, and its length as far as that is known.
 
-        Of a hello, and of a head that is taken, ``head`` has not more than ``left`` asked for.
+        Of a hello, and of a head that is taken, ``head`` is never longer than ``left`` allows.
         """
         if len(head) < HEADER.size:
             return None, HELLO.size if self._is_hello else DEVICE_STATE_HEAD_SIZE
@@ -184,6 +199,11 @@ class Framer:
         packet = RamPacket.unpack(head[: self._ram_head_size])
         if packet.next_packet_size > PAGES_LIMIT:
             raise self._damage(f"pages of {packet.next_packet_size} bytes, more than {PAGES_LIMIT}")
+        if packet.pages_alloc not in (0, self._pages_alloc):  # 0: a lone SYNC
+            raise self._damage(
+                f"a RAM packet for {packet.pages_alloc} pages, not {self._pages_alloc}: "
+                "this QEMU has another page size or another MULTIFD_PACKET_SIZE"
+            )
         return packet
 
     def _damage(self, what: str) -> WireError:
