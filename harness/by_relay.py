@@ -10,9 +10,9 @@ import msgspec
 
 from harness.errors import UsageError, in_words, of_a_part
 from harness.proxy.address import Address, TcpAddress, UnixAddress
-from harness.proxy.build import build
+from harness.proxy.chain import build
 from harness.proxy.events import MAIN
-from harness.proxy.observer import Seen
+from harness.proxy.recorder import Seen
 from harness.proxy.relay import Relay
 from harness.scenario.fault_plan import FaultPlan
 

@@ -1,8 +1,29 @@
-"""The **proxy** stands between source and destination, and may damage what passes.
+"""The **proxy** is between source and destination, and may damage what passes.
 
-``relay`` does the I/O, in a thread of its own; ``chain`` and ``faults`` decide, without
-any.  Whole device-state packets go through a chain of faults: *events* in (a packet
-arrived, a channel ended, something was told, a delay is over), *commands* out (deliver
-this packet there, close that channel, wake me later).  What went in and what came out is
-told to a recorder.  It never waits on a QEMU.  After mitmproxy's ``proxy``.
+The way of a device-state packet, from the source's socket to a fault and out again:
+
+1. ``relay``: one thread waits for all sockets.  The source's socket of a connection is
+   ready to be read.
+2. ``connection``: its first bytes have shown what it is, and so which forwarder reads it:
+   ``main_forwarder``, a ``multifd_forwarder``, or a plain ``forwarder`` for anything else.
+3. ``multifd_forwarder``: ``wire.framing`` parses heads.  Pages of RAM go straight to the
+   outlet by ``splice(2)``.  Without faults a device-state packet does too (``cut_through``):
+   it is looked at on the way, recorded, and its way ends here.
+4. ``whole_packets``: with faults, the packet is collected, recorded as ``packet_in``, and
+   fed to the executor as the event ``Arrived``.
+5. ``executor`` gives events to the chain, one at a time.
+6. ``chain`` gives the event to the first fault, which answers with commands
+   (``faults``).  A packet that it delivers arrives at the next fault.
+7. ``executor`` carries out what comes out of the last fault: ``Deliver`` goes to the
+   connection of that channel.
+8. ``connection`` writes the packet to its outlet, or defers it while pages are partly out.
+9. ``outlet`` sends what the socket takes and holds the rest.  When the last byte has gone,
+   the packet is recorded as ``packet_out``.
+
+Everything else takes part of the same way: a hello enters at 3 and leaves at 8, the main
+channel's switchover and ``Relay.tell`` enter at 5 as ``Told``.
+
+The relay does the I/O and never waits on a QEMU; chain and faults do none.  What is seen
+goes to ``recorder``.  ``capture`` writes down all that a source sent, ``replay`` plays it
+to a destination.  To add a fault, copy ``faults/drop.py``.  After mitmproxy's ``proxy``.
 """

@@ -1,9 +1,14 @@
 """The **chain**: faults one behind the other; what one delivers, the next sees arrive."""
 
-from collections.abc import Iterator, Sequence
+import importlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
+from harness.errors import UsageError
 from harness.proxy.events import (
     After,
     Arrived,
@@ -21,6 +26,7 @@ from harness.proxy.events import (
     Waiting,
 )
 from harness.proxy.faults.base import Fault
+from harness.scenario import fault_plan as plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +127,38 @@ class Chain:
             ends, self._ends[stage] = self._ends[stage], []
             for end in ends:
                 yield from self._at(stage + 1, end)
+
+
+def handler_of(kind: type[plan.Fault]) -> type[Fault[Any]]:
+    """The class that carries out faults of ``kind``: its namesake in the file of its tag."""
+    module = importlib.import_module(f"harness.proxy.faults.{kind.__struct_config__.tag}")
+    handler: type[Fault[Any]] = getattr(module, kind.__name__)
+    return handler
+
+
+def build(
+    faults: Sequence[plan.Fault], seed: int, idstrs: Mapping[str, str] | None = None
+) -> Chain:
+    """The chain for the plan ``faults``; the same plan and seed do the same again.
+
+    :param idstrs: id of each of the scenario's devices -> its idstr, so that a plan can
+        name a device by its id
+    :raise UsageError: a fault names a device that does not exist
+    """
+    return Chain(
+        [
+            handler_of(type(fault))(_named(fault, idstrs or {}), random.Random(f"{seed}/{number}"))
+            for number, fault in enumerate(faults)
+        ]
+    )
+
+
+def _named(fault: plan.Fault, idstrs: Mapping[str, str]) -> plan.Fault:
+    device = fault.select.device
+    if not device or device in idstrs.values() or (not idstrs and "/" in device):
+        return fault
+    if device not in idstrs:
+        known = ", ".join(idstrs) or "none"
+        raise UsageError(f"{fault.describe()}: no device {device}; there is {known}")
+    select = msgspec.structs.replace(fault.select, device=idstrs[device])
+    return msgspec.structs.replace(fault, select=select)

@@ -1,21 +1,21 @@
-"""Two sockets that belong together: the source's, and the one to the destination."""
+"""One connection of the source: its socket, and the one that goes on to the destination."""
 
 import errno
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
 
 from harness.history import Side
 from harness.proxy.address import Address, tune
 from harness.proxy.events import MAIN
-from harness.proxy.flow import Flow
-from harness.proxy.main_flow import MainFlow
-from harness.proxy.multifd_flow import MultifdFlow
-from harness.proxy.outlet import OnSent, Outlet, nobody
+from harness.proxy.forwarder import Forwarder
+from harness.proxy.outlet import OnSent, Outlet, nothing
 from harness.proxy.pipe import Pipe
+from harness.proxy.recorder import Recorder, hello_args
 from harness.proxy.tapped import Tap, TappedSocket
-from harness.wire.packets import MAGIC
+from harness.wire.packets import MAGIC, DeviceStatePacket, MultiFDInit
 
 QEMU_VM_FILE_MAGIC = b"QEVM"
 MULTIFD_MAGIC = MAGIC.to_bytes(4, "big")
@@ -27,11 +27,16 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with a reset
 
 
 class Connection:
-    """A connection of the source, passed on to the destination.
+    """What comes from the source goes on to the destination, and the other way round.
 
+    :param onward: where the destination listens
+    :param changed: called with it when ``settle`` and the interests have to be looked at
+    :param tap: is given all that the source sends
+    :ivar number: in order of accept
     :ivar channel: multifd channel, ``MAIN``, ``RAW`` or ``UNKNOWN``
-    :ivar forward: from the source; until it is known what it is, only its first bytes are read
-    :ivar backward: from the destination
+    :ivar from_source: what reads the source; until it is known what the connection is, ``look``
+        alone does
+    :ivar from_destination: what reads the destination
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Connection:
         source: socket.socket,
         onward: Address,
         pipe: Pipe,
+        recorder: Recorder,
         changed: Callable[["Connection"], object],
         tap: Tap | None = None,
     ) -> None:
@@ -50,45 +56,42 @@ class Connection:
         self.source = source
         self.is_closed = False
         self.is_known = False
-        """Whether the first bytes have told what it is."""
+        """Whether the first bytes have shown what it is."""
         self._onward = onward
         tune(source)
         self.destination = onward.make_socket()
         tune(self.destination)
         self.connecting = onward.connect(self.destination)
+        self._recorder = recorder
         self._changed = changed
         self.to_source = Outlet(source, pipe, self.changed)
         self.to_destination = Outlet(self.destination, pipe, self.changed)
         self.to_destination.is_ready = not self.connecting
         self.to_destination.is_copying = tap is not None
-        self.forward: Flow = Flow(source, self.to_destination, self.changed)
-        self.backward: Flow = Flow(self.destination, self.to_source, self.changed)
+        self.from_source = Forwarder(source, self.to_destination, self.changed)
+        self.from_destination = Forwarder(self.destination, self.to_source, self.changed)
         self._ended: set[Side] = set()
         self._is_reset = False
         self._first = b""
+        self._hello: MultiFDInit | None = None
         self._deferred: list[tuple[tuple[bytes, ...], OnSent, OnSent]] = []
 
     def changed(self) -> None:
         """``settle`` and the interests have to be looked at."""
         self._changed(self)
 
-    @property
-    def is_multifd(self) -> bool:
-        """Whether it is a multifd channel, or was one until it was damaged."""
-        return isinstance(self.forward, MultifdFlow)
-
     # -- beginning -------------------------------------------------------------------
 
     @property
     def kind(self) -> str:
-        """What its first bytes have told: main, multifd, tls, or raw."""
+        """What its first bytes have shown: main, multifd, tls, or raw."""
         if self.channel == RAW:
             return "tls" if self._first.startswith(TLS_HANDSHAKE) else "raw"
         return "main" if self.channel == MAIN else "multifd"
 
     @property
     def must_retry(self) -> bool:
-        """A unix listener's queue is full: nobody will say when it no longer is."""
+        """A unix listener's queue is full; the kernel does not notify when it has room again."""
         return self.connecting == errno.EAGAIN
 
     @property
@@ -101,7 +104,7 @@ class Connection:
         self._set_connecting(self._onward.connect(self.destination))
 
     def finish_connecting(self) -> None:
-        """The socket says that connecting has ended, well or not."""
+        """The socket is ready: connecting has succeeded or failed."""
         self._set_connecting(self.destination.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _set_connecting(self, error: int) -> None:
@@ -111,12 +114,12 @@ class Connection:
 
     def look(
         self,
-        make_multifd: Callable[["Connection"], MultifdFlow],
-        make_main: Callable[["Connection"], MainFlow] | None = None,
+        make_multifd: Callable[["Connection"], Forwarder],
+        make_main: Callable[["Connection"], Forwarder] | None = None,
     ) -> bool:
-        """Read the first bytes; whether they have told what the connection is.
+        """Read the first bytes; whether they have shown what the connection is.
 
-        :param make_main: None: a main channel is passed on unread
+        :param make_main: None if a main channel is passed on unread
         """
         try:
             data = self.source.recv(len(MULTIFD_MAGIC) - len(self._first))
@@ -129,34 +132,48 @@ class Connection:
             return False
         self.is_known = True
         if self._first == MULTIFD_MAGIC:
-            flow = self.forward = make_multifd(self)
-            flow.take_head(self._first)
-            return True
-        self.channel = MAIN if self._first == QEMU_VM_FILE_MAGIC else RAW
-        if self.channel == MAIN and make_main is not None:
-            main = self.forward = make_main(self)
-            main.take(self._first)
+            self.from_source = make_multifd(self)
+        elif self._first != QEMU_VM_FILE_MAGIC:
+            self.channel = RAW
         else:
-            self.to_destination.write(self._first)
+            self.channel = MAIN
+            self.from_source = self.from_source if make_main is None else make_main(self)
+        self.from_source.take(self._first)
         return True
 
+    def show(self, hello: MultiFDInit) -> None:
+        """The hello of a multifd channel has come: it has the channel's number."""
+        self.channel = hello.channel_id
+        self._hello = hello
+
     def read(self) -> None:
-        """Take what the source has sent, once it is known what it is."""
-        self.forward.read()
+        """Take what the source has sent, once it is known what the connection is."""
+        self.from_source.read()
         if isinstance(self.source, TappedSocket):
-            self.source.tell()  # if it was not known before now
+            self.source.give()  # if the channel was not known before now
 
-    # -- sending ---------------------------------------------------------------------
+    # -- what the executor does ------------------------------------------------------
 
-    def deliver(self, *parts: bytes, on_sent: OnSent, on_lost: OnSent = nobody) -> None:
-        """Send a packet to the destination, between two others."""
-        if isinstance(self.forward, MultifdFlow) and self.forward.is_inside:
-            self._deferred.append((parts, on_sent, on_lost))
-        else:
-            self.to_destination.write(*parts, on_sent=on_sent, on_lost=on_lost)
+    def greet(self, hello: MultiFDInit) -> None:
+        """Send the destination a multifd channel's hello."""
+        if hello != self._hello:
+            self._recorder.record("hello_out", self.channel, **hello_args(hello))
+        self.to_destination.write(hello.pack())
+
+    def deliver(self, packet: DeviceStatePacket) -> None:
+        """Send the destination a packet, between two others."""
+        is_out = partial(self._recorder.packet, "packet_out", self.channel, packet)
+        is_lost = partial(self._recorder.packet, "packet_lost", self.channel, packet)
+        # Heads and data apart: a MiB is not copied for the sake of 288 bytes.
+        self._send(packet.pack_heads(), packet.data, on_sent=is_out, on_lost=is_lost)
+
+    def deliver_raw(self, data: bytes) -> None:
+        """Send the destination bytes that are no packet, between two packets."""
+        is_out = partial(self._recorder.record, "raw_out", self.channel, size=len(data))
+        self._send(data, on_sent=is_out)
 
     def deliver_deferred(self) -> None:
-        """The channel stands between two packets: send what has waited for that."""
+        """The source is between two packets: send what was deferred until then."""
         deferred, self._deferred = self._deferred, []
         for parts, on_sent, on_lost in deferred:
             self.to_destination.write(*parts, on_sent=on_sent, on_lost=on_lost)
@@ -164,58 +181,66 @@ class Connection:
     def end(self) -> None:
         """Pass the source's end on, behind what is left of a packet that it ended in."""
         self.deliver_deferred()
-        if isinstance(self.forward, MultifdFlow):
-            self.to_destination.write(self.forward.rest)
+        if self.from_source.rest:
+            self.to_destination.write(self.from_source.rest)
         self.to_destination.end()
-
-    # -- ending ----------------------------------------------------------------------
 
     def break_off(self, is_abrupt: bool) -> None:
         """Close both ends; what is held still goes out, unless it is abrupt."""
         if is_abrupt:
             self.close(is_reset=True)
             return
-        self.forward.stop()
-        self.backward.stop()
+        self.from_source.stop()
+        self.from_destination.stop()
         self.to_source.end()
         self.end()
 
+    def _send(self, *parts: bytes, on_sent: OnSent, on_lost: OnSent = nothing) -> None:
+        if self.from_source.is_inside:
+            self._deferred.append((parts, on_sent, on_lost))
+        else:
+            self.to_destination.write(*parts, on_sent=on_sent, on_lost=on_lost)
+
+    # -- ending ----------------------------------------------------------------------
+
     def settle(self) -> None:
-        """Carry on what has happened to one end to the other; close what is over."""
+        """Pass on what has happened at one end to the other; close what is over."""
         if self.is_closed:
             return
         pairs = (
-            (self.forward, self.to_source, self.to_destination),
-            (self.backward, self.to_destination, self.to_source),
+            (self.from_source, self.to_source, self.to_destination),
+            (self.from_destination, self.to_destination, self.to_source),
         )
-        if any(flow.is_reset or outlet.is_reset for flow, _, outlet in pairs):
+        if any(reader.is_reset or outlet.is_reset for reader, _, outlet in pairs):
             self.close(is_reset=True)
             return
-        for flow, to_origin, _ in pairs:
-            if flow.is_gone and not flow.is_open:
-                to_origin.give_up()  # whoever has closed takes nothing more
-        for flow, _, outlet in pairs:
-            if outlet.is_broken and flow.is_open:
-                flow.stop()
-        if all(not flow.is_open and outlet.is_over for flow, _, outlet in pairs):
+        for reader, to_origin, _ in pairs:
+            if reader.is_gone and not reader.is_open:
+                to_origin.give_up()  # a peer that has closed takes nothing more
+        for reader, _, outlet in pairs:
+            if outlet.is_broken and reader.is_open:
+                reader.stop()
+        if all(not reader.is_open and outlet.is_over for reader, _, outlet in pairs):
             self.close(is_reset=False)
 
-    def just_ended(self) -> list[tuple[Side, Flow]]:
-        """The sides that send no more, each of them once."""
-        flows = ((Side.SOURCE, self.forward), (Side.DESTINATION, self.backward))
+    def just_ended(self) -> list[tuple[Side, Forwarder]]:
+        """The sides that have sent their last byte, each of them once."""
+        sides = ((Side.SOURCE, self.from_source), (Side.DESTINATION, self.from_destination))
         found = [
-            (side, flow) for side, flow in flows if not flow.is_open and side not in self._ended
+            (side, reader)
+            for side, reader in sides
+            if not reader.is_open and side not in self._ended
         ]
         self._ended.update(side for side, _ in found)
         return found
 
     def close(self, is_reset: bool) -> None:
-        """Nothing goes either way any more; ``dispose`` tells the peers."""
+        """Nothing goes either way any more; the peers see it at ``dispose``."""
         if self.is_closed:
             return
         self.is_closed = True
         self._is_reset = is_reset
-        self.forward.is_open = self.backward.is_open = False
+        self.from_source.is_open = self.from_destination.is_open = False
         self.to_source.give_up()
         self.to_destination.give_up()
         self.deliver_deferred()  # lost, too
@@ -234,7 +259,7 @@ class Connection:
         """Events of the source's socket that matter now."""
         if self.is_closed or self.connecting:
             return 0
-        return (EVENT_READ if self.forward.wants_more else 0) | (
+        return (EVENT_READ if self.from_source.wants_more else 0) | (
             EVENT_WRITE if self.to_source.held else 0
         )
 
@@ -244,6 +269,6 @@ class Connection:
             return 0
         if self.connecting:
             return EVENT_WRITE
-        return (EVENT_READ if self.backward.wants_more else 0) | (
+        return (EVENT_READ if self.from_destination.wants_more else 0) | (
             EVENT_WRITE if self.to_destination.held else 0
         )

@@ -1,40 +1,36 @@
-"""Device-state packets are passed on as they come, and seen on the way.
+"""Device-state packets are passed on as they come, and looked at on the way.
 
 Their bytes are looked at where they lie in the origin's socket, for the digest, and then
 spliced on: that is one copy where receiving and sending would be two.
 """
 
 import socket
-import time
-from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import xxhash
 
-from harness.proxy.flow import DRY, END, MORE
-from harness.proxy.multifd_flow import MultifdFlow, Watcher
-from harness.proxy.outlet import Outlet
-from harness.wire.framing import Framer, Part, StateHead
+from harness.proxy.connection import Connection
+from harness.proxy.executor import Executor
+from harness.proxy.forwarder import DRY, END, MORE
+from harness.proxy.multifd_forwarder import MultifdForwarder
+from harness.wire.framing import Part, StateHead
+from harness.wire.packets import DeviceStatePacket
 
 PIECE = 256 << 10
 """Stays in the processor's cache between the copy and the digest."""
 
 
-class CutThroughFlow(MultifdFlow):
+class CutThrough(MultifdForwarder):
     """Where no fault touches packets.
 
     :param scratch: ``PIECE`` bytes that are free between two calls
     """
 
     def __init__(
-        self,
-        origin: socket.socket,
-        outlet: Outlet,
-        changed: Callable[[], None],
-        framer: Framer,
-        watcher: Watcher,
-        scratch: memoryview,
+        self, connection: Connection, executor: Executor, page_size: int, scratch: memoryview
     ) -> None:
-        super().__init__(origin, outlet, changed, framer, watcher)
+        super().__init__(connection, executor, page_size)
         self._scratch = scratch
         self._head = StateHead(b"", b"", 0)
         self._head_left = 0  # bytes of the head that are still to come, and not for the digest
@@ -48,7 +44,7 @@ class CutThroughFlow(MultifdFlow):
         if taken:
             self.outlet.write(taken)
         if self.framer.part is Part.HEAD:
-            self._finish(time.time_ns())
+            self._finish()
 
     def read_data(self) -> int:
         if not self._ahead:
@@ -58,7 +54,7 @@ class CutThroughFlow(MultifdFlow):
             return END
         self._ahead -= taken
         if self.framer.take_body(taken):
-            self._finish(time.time_ns())
+            self._finish()
             return MORE
         return MORE if taken == PIECE else DRY
 
@@ -68,5 +64,17 @@ class CutThroughFlow(MultifdFlow):
         self._digest.update(view[self._head_left : self._ahead])
         self._head_left = max(self._head_left - self._ahead, 0)
 
-    def _finish(self, t_ns: int) -> None:
-        self.watcher.packet_passed(self._head, self._digest.hexdigest(), t_ns)
+    def _finish(self) -> None:
+        head, digest = self._head, self._digest.hexdigest()
+        packet = DeviceStatePacket.unpack(head.head, head.state_header)
+        packet = replace(packet, next_packet_size=None)  # true: the data was counted by it
+        record = partial(
+            self.recorder.passing, channel=self.connection.channel, packet=packet,
+            size=head.data_size, digest=digest,
+        )  # fmt: skip
+        record("packet_in")
+        is_out = partial(record, "packet_out")
+        if self.outlet.held:
+            self.outlet.write(on_sent=is_out)
+        else:
+            is_out()

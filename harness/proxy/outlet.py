@@ -15,8 +15,8 @@ OnSent = Callable[[], None]
 _NOTHING = memoryview(b"")
 
 
-def nobody() -> None:
-    """Nobody wants to know."""
+def nothing() -> None:
+    """No callback."""
 
 
 class Outlet:
@@ -60,7 +60,7 @@ class Outlet:
         """Whether nothing may be written any more."""
         return self._is_ending or self.is_over
 
-    def write(self, *parts: bytes, on_sent: OnSent = nobody, on_lost: OnSent = nobody) -> None:
+    def write(self, *parts: bytes, on_sent: OnSent = nothing, on_lost: OnSent = nothing) -> None:
         """Send ``parts`` behind what is held; call ``on_sent`` when the socket has them all,
         or ``on_lost`` once it is sure that it never will.
         """
@@ -68,9 +68,9 @@ class Outlet:
             on_lost()
             return
         was_empty = not self._queue
-        self._queue += [(memoryview(part), nobody, nobody) for part in parts if part]
+        self._queue += [(memoryview(part), nothing, nothing) for part in parts if part]
         self.held += sum(map(len, parts))
-        if on_sent is not nobody or on_lost is not nobody:
+        if on_sent is not nothing or on_lost is not nothing:
             self._queue.append((_NOTHING, on_sent, on_lost))
         if was_empty:
             self._flush()

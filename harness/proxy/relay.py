@@ -19,15 +19,15 @@ from selectors import EVENT_READ, EVENT_WRITE
 from harness.proxy.address import BACKLOG, Address, stranger
 from harness.proxy.chain import Chain, Fired
 from harness.proxy.connection import RAW, Connection
-from harness.proxy.cut_through import PIECE, CutThroughFlow
-from harness.proxy.director import Director, Passage, Record
+from harness.proxy.cut_through import PIECE, CutThrough
 from harness.proxy.events import Due, Told, Waiting
-from harness.proxy.main_flow import MainFlow
-from harness.proxy.multifd_flow import MultifdFlow
+from harness.proxy.executor import Executor
+from harness.proxy.main_forwarder import MainForwarder
+from harness.proxy.multifd_forwarder import MultifdForwarder
 from harness.proxy.pipe import Pipe
+from harness.proxy.recorder import Record, Recorder
 from harness.proxy.tapped import Tap
-from harness.proxy.whole_packets import WholePacketsFlow
-from harness.wire.framing import Framer
+from harness.proxy.whole_packets import WholePackets
 
 _RETRY_S = 0.005  # a unix listener's queue was full; nothing tells when it no longer is
 _RETRY_TOKEN = -1
@@ -66,7 +66,10 @@ class Relay:
         self._page_size = page_size
         self._reads_main = reads_main
         self._tap = tap
-        self._director = Director(chain, record, self._after, keeps_payload)
+        self._chain = chain
+        self._recorder = Recorder(record, keeps_payload)
+        self._executor = Executor(chain, self._recorder, self._after)
+        self._takes_whole = keeps_payload or not chain.is_empty
         self._connections: list[Connection] = []
         self._changed: set[Connection] = set()
         self._accepted = 0
@@ -84,7 +87,7 @@ class Relay:
     @property
     def fired(self) -> list[Fired]:
         """What each fault of the chain has done so far."""
-        return self._director.chain.fired
+        return self._chain.fired
 
     def start(self) -> None:
         """Serve from now on."""
@@ -160,11 +163,11 @@ class Relay:
 
     def _tell_faults(self) -> None:
         while self._told:
-            self._director.feed(self._told.popleft())
+            self._executor.feed(self._told.popleft())
         while self._due and self._due[0][0] <= time.monotonic():
             token = heapq.heappop(self._due)[2]
             if token != _RETRY_TOKEN:
-                self._director.feed(Due(token))
+                self._executor.feed(Due(token))
                 continue
             for connection in self._connections:
                 if connection.must_retry and not connection.is_closed:
@@ -178,10 +181,10 @@ class Relay:
     # -- connections -----------------------------------------------------------------
 
     def _accept(self) -> None:
-        lets_in = self._director.chain.lets_in
+        lets_in = self._chain.lets_in
         if lets_in is not None and self._accepted >= lets_in:
             self._watch(self._listener, 0, None)
-            self._director.feed(Waiting(self._accepted))
+            self._executor.feed(Waiting(self._accepted))
             return
         try:
             sock, _ = self._listener.accept()
@@ -189,11 +192,12 @@ class Relay:
             return
         if (who := stranger(sock)) is not None:
             sock.close()
-            self._director.tell("stranger_refused", RAW, **who)
+            self._recorder.record("stranger_refused", RAW, **who)
             return
         connection = Connection(
-            self._accepted, sock, self._onward, self._pipe, self._changed.add, self._tap
-        )
+            self._accepted, sock, self._onward, self._pipe, self._recorder, self._changed.add,
+            self._tap,
+        )  # fmt: skip
         self._changed.add(connection)
         self._accepted += 1
         self._connections.append(connection)
@@ -203,7 +207,7 @@ class Relay:
         if connection.must_retry:
             self._after(_RETRY_S, _RETRY_TOKEN)
         elif connection.is_refused:
-            self._director.tell(
+            self._recorder.record(
                 "channel_refused",
                 connection.channel,
                 connection=connection.number,
@@ -226,46 +230,40 @@ class Relay:
             if mask & EVENT_WRITE:
                 connection.to_destination.flush()
             if mask & EVENT_READ:
-                connection.backward.read()
+                connection.from_destination.read()
 
     def _read_source(self, connection: Connection) -> None:
         if not connection.is_known:
-            make_main = self._main_flow if self._reads_main else None
-            if not connection.look(self._multifd_flow, make_main):
+            make_main = self._main_forwarder if self._reads_main else None
+            if not connection.look(self._multifd_forwarder, make_main):
                 return
-            if not connection.is_multifd:  # of those, the hello tells more
-                self._director.opened(connection, connection.kind)
+            if not connection.from_source.is_multifd:  # which is opened by its hello
+                self._executor.opened(connection)
         connection.read()
 
-    def _main_flow(self, connection: Connection) -> MainFlow:
-        return MainFlow(
-            connection.source, connection.to_destination, connection.changed,
-            "source, main channel", Passage(self._director, connection),
-        )  # fmt: skip
+    def _main_forwarder(self, connection: Connection) -> MainForwarder:
+        return MainForwarder(connection, self._executor)
 
-    def _multifd_flow(self, connection: Connection) -> MultifdFlow:
-        framer = Framer(f"source, connection {connection.number}", self._page_size)
-        passage = Passage(self._director, connection)
-        ends = (connection.source, connection.to_destination, connection.changed)
-        if self._director.is_whole:
-            return WholePacketsFlow(*ends, framer, passage)
-        return CutThroughFlow(*ends, framer, passage, self._scratch)
+    def _multifd_forwarder(self, connection: Connection) -> MultifdForwarder:
+        if self._takes_whole:
+            return WholePackets(connection, self._executor, self._page_size)
+        return CutThrough(connection, self._executor, self._page_size, self._scratch)
 
     def _hold_back(self) -> None:
         """While a fault is full, no more packets are read."""
-        is_full = self._director.chain.is_full
+        is_full = self._chain.is_full
         if is_full == self._is_held_back:
             return
         self._is_held_back = is_full
         for connection in self._connections:
-            if connection.is_multifd:
-                connection.forward.pause(is_full)
+            if connection.from_source.is_multifd:
+                connection.from_source.pause(is_full)
 
     def _let_in(self) -> None:
         """Accept as many more as the faults let in by now."""
         if self._is_letting_in:
             return
-        lets_in = self._director.chain.lets_in
+        lets_in = self._chain.lets_in
         if lets_in is None:
             self._is_letting_in = True
             self._listener.listen(BACKLOG)
@@ -275,16 +273,16 @@ class Relay:
     def _settle(self, connection: Connection) -> None:
         """After something has happened to it."""
         connection.settle()
-        for side, flow in connection.just_ended():
-            self._director.tell(
+        for side, reader in connection.just_ended():
+            self._recorder.record(
                 "channel_ended",
                 connection.channel,
                 connection=connection.number,
                 side=side,
-                is_reset=flow.is_reset,
+                is_reset=reader.is_reset,
             )
-            if flow is connection.forward and connection.is_multifd:
-                self._director.source_ended(connection)
+            if reader is connection.from_source and reader.is_multifd:
+                self._executor.source_ended(connection)
         connection.settle()
         if connection.is_closed and connection in self._connections:
             self._drop(connection)
@@ -317,7 +315,7 @@ class Relay:
         connection.dispose()
 
     def _tell_closed(self, connection: Connection) -> None:
-        self._director.tell(
+        self._recorder.record(
             "channel_closed",
             connection.channel,
             connection=connection.number,

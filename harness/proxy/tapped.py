@@ -32,11 +32,11 @@ class TappedSocket(socket.socket):
         data = super().recv(size, flags)
         if not flags & socket.MSG_PEEK:
             self._kept += data
-            self.tell()
+            self.give()
         return data
 
-    def tell(self) -> None:
-        """Tell what is kept, if it is known by now which channel that is of."""
+    def give(self) -> None:
+        """Give the tap what is kept, if it is known by now which channel that is of."""
         channel = self._channel()
         if channel >= MAIN and self._kept:
             data, self._kept = self._kept, b""

@@ -1,36 +1,29 @@
-"""Device-state packets are taken whole, and handed over."""
+"""Device-state packets are collected, and given to the chain."""
 
-import socket
-from collections.abc import Callable
 from dataclasses import replace
 
-from harness.proxy.flow import END, MORE
-from harness.proxy.multifd_flow import MultifdFlow, Watcher
-from harness.proxy.outlet import Outlet
-from harness.wire.framing import Framer, Part, StateHead
+from harness.proxy.connection import Connection
+from harness.proxy.events import Arrived
+from harness.proxy.executor import Executor
+from harness.proxy.forwarder import END, MORE
+from harness.proxy.multifd_forwarder import MultifdForwarder
+from harness.wire.framing import Part, StateHead
 from harness.wire.packets import DeviceStatePacket
 
 PIECE = 256 << 10
 
 
-class WholePacketsFlow(MultifdFlow):
+class WholePackets(MultifdForwarder):
     """Where faults decide what becomes of packets."""
 
-    def __init__(
-        self,
-        origin: socket.socket,
-        outlet: Outlet,
-        changed: Callable[[], None],
-        framer: Framer,
-        watcher: Watcher,
-    ) -> None:
-        super().__init__(origin, outlet, changed, framer, watcher)
+    def __init__(self, connection: Connection, executor: Executor, page_size: int = 4096) -> None:
+        super().__init__(connection, executor, page_size)
         self._head = StateHead(b"", b"", 0)
         self._pieces: list[bytes] = []
 
     @property
     def wants_more(self) -> bool:
-        """What is held of this channel says little: packets may go to others."""
+        """What this channel's outlet holds says little: packets may go to others."""
         return self.is_open and not self.is_paused and not self.outlet.is_full
 
     def begin(self, head: StateHead, taken: bytes) -> None:
@@ -62,4 +55,6 @@ class WholePacketsFlow(MultifdFlow):
             data = b"".join(self._pieces)
             packet = replace(packet, data=data, next_packet_size=None)
             self._pieces.clear()
-        self.watcher.packet_arrived(packet)
+        channel = self.connection.channel
+        self.recorder.packet("packet_in", channel, packet)
+        self.executor.feed(Arrived(channel, packet))

@@ -7,7 +7,7 @@ kept in memory, as the relay keeps it too.
 from collections import defaultdict
 from typing import Any
 
-from harness.proxy.observer import Seen, digest_of
+from harness.proxy.recorder import Seen, digest_of
 from harness.wire.packets import STATE_CONFIG
 
 

@@ -8,8 +8,8 @@ from harness.devices.vfio_pci import slot_of
 from harness.errors import of_a_part
 from harness.history import Kind, Record, Side
 from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp
-from harness.proxy.build import build
-from harness.proxy.observer import Seen
+from harness.proxy.chain import build
+from harness.proxy.recorder import Seen
 from harness.proxy.relay import Relay
 from harness.proxy.tapped import Tap
 from harness.scenario import Scenario

@@ -149,9 +149,7 @@ class DeviceStatePacket:
     @property
     def payload(self) -> bytes:
         """VFIO's header and the data."""
-        if self.idx is None:
-            return self.data
-        return _STATE.pack(self.state_version, self.idx, self.state_flags) + self.data
+        return self._state_header() + self.data
 
     @classmethod
     def unpack(cls, head: bytes, payload: bytes) -> "DeviceStatePacket":
@@ -175,9 +173,18 @@ class DeviceStatePacket:
             self.idstr, self.instance_id, size
         )
 
+    def pack_heads(self) -> bytes:
+        """All of its bytes but the data: its head, and VFIO's header if it has one."""
+        return self.pack_head() + self._state_header()
+
     def pack(self) -> bytes:
         """All of its bytes."""
-        return self.pack_head() + self.payload
+        return self.pack_heads() + self.data
+
+    def _state_header(self) -> bytes:
+        if self.idx is None:
+            return b""
+        return _STATE.pack(self.state_version, self.idx, self.state_flags)
 
 
 def stated_payload_size(head: bytes) -> int:

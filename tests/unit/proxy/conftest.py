@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.proxy.build import FAULTS
+from harness.proxy.chain import handler_of
 from harness.proxy.events import Opened
 from harness.scenario import fault_plan as plan
-from tests.unit.proxy.flow_ends import Ends
+from tests.unit.proxy.ends import Ends
 from tests.unit.proxy.playbook import Playbook
 from tests.unit.proxy.wires import Wire
 
@@ -21,7 +21,7 @@ def play() -> Iterator[Callable[[plan.Fault], Playbook]]:
     books = []
 
     def make(spec: plan.Fault, channels: int = CHANNELS) -> Playbook:
-        book = Playbook(FAULTS[type(spec)](spec, random.Random(0)))
+        book = Playbook(handler_of(type(spec))(spec, random.Random(0)))
         for channel in range(channels):
             book >> Opened(channel)
         books.append(book)

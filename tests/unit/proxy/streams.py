@@ -5,15 +5,11 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from harness.errors import WireError
 from harness.proxy.address import UnixAddress
-from harness.wire.framing import StateHead
-from harness.wire.packets import DeviceStatePacket, MultiFDInit, RamPacket
+from harness.wire.packets import MultiFDInit, RamPacket
 
 TIMEOUT_S = 20.0
 PAGES = bytes(range(256)) * 32
@@ -85,35 +81,3 @@ def send_until(sock: socket.socket, data: bytes, error: type[Exception]) -> int:
     except error:
         return sent
     raise AssertionError(f"a GiB went, and no {error.__name__}")
-
-
-@dataclass
-class Heard:
-    """A watcher that keeps what it is told."""
-
-    on_between: Callable[[], None] = lambda: None
-    channels: list[int] = field(default_factory=list)
-    packets: list[DeviceStatePacket] = field(default_factory=list)
-    passed: list[tuple[StateHead, str]] = field(default_factory=list)
-    damages: list[str] = field(default_factory=list)
-    betweens: int = 0
-    hello_out: MultiFDInit | None = None
-    """Passed on in place of any hello."""
-
-    def hello(self, hello: MultiFDInit) -> bytes:
-        self.channels.append(hello.channel_id)
-        return (hello if self.hello_out is None else self.hello_out).pack()
-
-    def packet_arrived(self, packet: DeviceStatePacket) -> None:
-        self.packets.append(packet)
-
-    def packet_passed(self, head: StateHead, digest: str, t_in_ns: int) -> None:
-        assert t_in_ns > 0
-        self.passed.append((head, digest))
-
-    def between_packets(self) -> None:
-        self.betweens += 1
-        self.on_between()
-
-    def damaged(self, error: WireError) -> None:
-        self.damages.append(str(error))

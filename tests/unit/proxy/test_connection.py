@@ -9,15 +9,17 @@ import pytest
 
 from harness.history import Side
 from harness.proxy.address import TcpAddress, UnixAddress
+from harness.proxy.chain import Chain
 from harness.proxy.connection import RAW, UNKNOWN, Connection
 from harness.proxy.events import MAIN
-from harness.proxy.flow import Flow
+from harness.proxy.executor import Executor
+from harness.proxy.forwarder import Forwarder
 from harness.proxy.pipe import Pipe
-from harness.proxy.whole_packets import WholePacketsFlow
-from harness.wire.framing import Framer
+from harness.proxy.recorder import Recorder, Seen
+from harness.proxy.whole_packets import WholePackets
+from tests.unit.proxy.playbook import packet
 from tests.unit.proxy.streams import (
     TIMEOUT_S,
-    Heard,
     fill,
     hello,
     new_address,
@@ -32,13 +34,15 @@ class Ends:
 
     def __init__(self, *, tcp: bool = False) -> None:
         self.pipe = Pipe()
-        self.heard = Heard()
+        self.seen: list[Seen] = []
+        self.recorder = Recorder(self.seen.append)
+        self.executor = Executor(Chain(), self.recorder, lambda _delay_s, _token: None)
         self.changes = 0
         listen = TcpAddress() if tcp else new_address()
         with listen.listen() as listener:
             onward = listen.bound(listener)
             ours, self.source = _tcp_pair() if tcp else pair()
-            self.connection = Connection(3, ours, onward, self.pipe, self._changed)
+            self.connection = Connection(3, ours, onward, self.pipe, self.recorder, self._changed)
             if self.connection.connecting:
                 select.select([], [self.connection.destination], [], TIMEOUT_S)
                 self.connection.finish_connecting()
@@ -50,11 +54,11 @@ class Ends:
         assert connection is self.connection
         self.changes += 1
 
-    def make_multifd(self, connection: Connection) -> WholePacketsFlow:
-        return WholePacketsFlow(
-            connection.source, connection.to_destination, connection.changed,
-            Framer("source"), self.heard,
-        )  # fmt: skip
+    def make_multifd(self, connection: Connection) -> WholePackets:
+        return WholePackets(connection, self.executor)
+
+    def told(self, name: str) -> list[Seen]:
+        return [seen for seen in self.seen if seen.name == name]
 
     def look(self, data: bytes) -> bool:
         self.source.sendall(data)
@@ -95,16 +99,16 @@ def test_main_channel_is_known_by_its_magic(ends: Ends) -> None:
     assert ends.look(b"VM and more")
     assert ends.connection.channel == MAIN
     assert ends.connection.is_known
-    assert not ends.connection.is_multifd
-    ends.connection.forward.read()
+    assert not ends.connection.from_source.is_multifd
+    ends.connection.from_source.read()
     assert ends.destination.recv(99) == b"QEVM and more"
 
 
 def test_multifd_channel_is_known_by_its_magic(ends: Ends) -> None:
     assert ends.look(hello(7))
-    assert ends.connection.is_multifd
-    ends.connection.forward.read()
-    assert ends.heard.channels == [7]
+    assert ends.connection.from_source.is_multifd
+    ends.connection.from_source.read()
+    assert ends.connection.channel == 7
     assert ends.destination.recv(99) == hello(7)
 
 
@@ -133,7 +137,7 @@ def test_anything_else_goes_raw(ends: Ends, data: bytes) -> None:
     ends.connection.look(ends.make_multifd)
     assert ends.connection.channel == RAW
     ends.source.close()
-    ends.connection.forward.read()
+    ends.connection.from_source.read()
     assert receive_all(ends.destination) == data
 
 
@@ -144,7 +148,7 @@ def test_anything_else_goes_raw(ends: Ends, data: bytes) -> None:
 def test_destination_that_is_not_there(onward, expected: int) -> None:
     ours, peer = pair()
     pipe = Pipe()
-    connection = Connection(0, ours, onward, pipe, lambda _: None)
+    connection = Connection(0, ours, onward, pipe, Recorder(print), lambda _: None)
     if connection.connecting == errno.EINPROGRESS:
         assert connection.interest_of_source() == 0
         select.select([], [connection.destination], [], TIMEOUT_S)
@@ -166,7 +170,7 @@ def test_full_listener_is_tried_again() -> None:
     with address.listen(0) as listener:
         pairs = [pair() for _ in range(3)]
         made = [
-            Connection(number, ours, address, pipe, lambda _: None)
+            Connection(number, ours, address, pipe, Recorder(print), lambda _: None)
             for number, (ours, _) in enumerate(pairs)
         ]
         waiting = [connection for connection in made if connection.must_retry]
@@ -188,48 +192,49 @@ def test_full_listener_is_tried_again() -> None:
 
 def test_a_packet_waits_for_the_end_of_pages_that_are_on_their_way(ends: Ends) -> None:
     connection = ends.connection
-    ends.heard.on_between = connection.deliver_deferred
-    sent = []
     ends.look(hello(0) + ram()[:2000])
-    connection.forward.read()
-    connection.deliver(b"packet", on_sent=lambda: sent.append(1))
-    assert sent == []
+    connection.from_source.read()
+    connection.deliver(packet(0))
+    assert not ends.told("packet_out")
     ends.source.sendall(ram()[2000:])
-    connection.forward.read()
-    assert sent == [1]
-    connection.deliver(b"next", on_sent=lambda: sent.append(2))
-    assert sent == [1, 2]
+    connection.from_source.read()
+    assert len(ends.told("packet_out")) == 1
+    connection.deliver(packet(1))
+    connection.deliver_raw(b"raw")
     connection.end()
-    assert receive_all(ends.destination) == hello(0) + ram() + b"packetnext"
-    connection.deliver(b"late", on_sent=lambda: sent.append(3), on_lost=lambda: sent.append(-3))
-    assert sent == [1, 2, -3]
+    packets = packet(0).pack() + packet(1).pack() + b"raw"
+    assert receive_all(ends.destination) == hello(0) + ram() + packets
+    connection.deliver(packet(2))
+    connection.deliver_raw(b"late")
+    assert [seen.args["idx"] for seen in ends.told("packet_out")] == [0, 1]
+    assert [seen.args for seen in ends.told("raw_out")] == [{"size": 3}]
+    assert [seen.args["idx"] for seen in ends.told("packet_lost")] == [2]
 
 
 def test_a_packet_that_waits_is_lost_when_the_connection_closes(ends: Ends) -> None:
-    told = []
     ends.look(hello(0) + ram()[:2000])
-    ends.connection.forward.read()
-    sent, lost = (lambda: told.append("sent")), (lambda: told.append("lost"))
-    ends.connection.deliver(b"packet", on_sent=sent, on_lost=lost)
-    assert told == []
+    ends.connection.from_source.read()
+    ends.connection.deliver(packet(0))
+    assert not ends.told("packet_lost")
     ends.connection.close(is_reset=False)
-    assert told == ["lost"]
+    assert ends.told("packet_lost")
+    assert not ends.told("packet_out")
 
 
 def test_end_passes_in_both_directions_and_then_it_is_closed(ends: Ends) -> None:
     connection = ends.connection
     ends.look(b"QEVM")
     ends.source.shutdown(socket.SHUT_WR)
-    connection.forward.read()
+    connection.from_source.read()
     connection.settle()
     assert [side for side, _ in connection.just_ended()] == [Side.SOURCE]
     assert not connection.is_closed
     assert ends.destination.recv(9) + ends.destination.recv(9) == b"QEVM"
     ends.destination.sendall(b"back")
-    connection.backward.read()
+    connection.from_destination.read()
     assert ends.source.recv(9) == b"back"
     ends.destination.close()
-    connection.backward.read()
+    connection.from_destination.read()
     connection.settle()
     assert [side for side, _ in connection.just_ended()] == [Side.DESTINATION]
     assert connection.just_ended() == []
@@ -241,12 +246,12 @@ def test_end_passes_in_both_directions_and_then_it_is_closed(ends: Ends) -> None
 def test_destination_that_closes_makes_the_source_s_writing_fail(ends: Ends) -> None:
     connection = ends.connection
     ends.look(b"QEVM")
-    connection.forward.read()
+    connection.from_source.read()
     ends.destination.recv(9)
     ends.destination.close()
-    connection.backward.read()
+    connection.from_destination.read()
     connection.settle()
-    assert not connection.forward.is_open
+    assert not connection.from_source.is_open
     with pytest.raises(BrokenPipeError):
         ends.source.send(b"x")
 
@@ -255,7 +260,7 @@ def test_source_that_closes_makes_the_destination_s_writing_fail(ends: Ends) -> 
     connection = ends.connection
     ends.look(b"QEVM")
     ends.source.close()
-    connection.forward.read()
+    connection.from_source.read()
     connection.settle()
     with pytest.raises(BrokenPipeError):
         ends.destination.send(b"x")
@@ -267,8 +272,8 @@ def test_reset_is_passed_on(tcp_ends: Ends) -> None:
     tcp_ends.source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     tcp_ends.source.close()
     select.select([connection.source], [], [], TIMEOUT_S)
-    connection.forward.read()
-    assert connection.forward.is_reset
+    connection.from_source.read()
+    assert connection.from_source.is_reset
     connection.settle()
     assert connection.is_closed
     connection.dispose()
@@ -280,7 +285,7 @@ def test_half_close_over_tcp(tcp_ends: Ends) -> None:
     tcp_ends.look(b"QEVM")
     tcp_ends.source.shutdown(socket.SHUT_WR)
     select.select([tcp_ends.connection.source], [], [], TIMEOUT_S)
-    tcp_ends.connection.forward.read()
+    tcp_ends.connection.from_source.read()
     tcp_ends.connection.settle()
     assert receive_all(tcp_ends.destination) == b"QEVM"
     assert not tcp_ends.connection.is_closed
@@ -289,7 +294,7 @@ def test_half_close_over_tcp(tcp_ends: Ends) -> None:
 def test_breaking_off_sends_what_is_held_and_closes_both_ends(ends: Ends) -> None:
     connection = ends.connection
     ends.look(b"QEVM")
-    connection.forward.read()
+    connection.from_source.read()
     size = fill(connection.destination)
     connection.to_destination.write(b"held")
     connection.break_off(is_abrupt=False)
@@ -312,9 +317,9 @@ def test_breaking_off_abruptly_is_over_at_once(ends: Ends) -> None:
     ends.look(b"QEVM")
     ends.connection.break_off(is_abrupt=True)
     assert ends.connection.is_closed
-    lost = []
-    ends.connection.deliver(b"late", on_sent=lost.clear, on_lost=lambda: lost.append(1))
-    assert lost == [1]
+    ends.connection.deliver(packet(0))
+    assert ends.told("packet_lost")
+    assert not ends.told("packet_out")
     ends.connection.dispose()
     assert ends.source.recv(1) == b""
 
@@ -336,7 +341,7 @@ def test_interests_follow_what_can_be_done(ends: Ends) -> None:
     assert connection.interest_of_source() == connection.interest_of_destination() == 0
 
 
-def test_paused_flow_is_of_no_interest(ends: Ends) -> None:
-    assert isinstance(ends.connection.forward, Flow)
-    ends.connection.forward.pause(True)
+def test_paused_forwarder_is_of_no_interest(ends: Ends) -> None:
+    assert isinstance(ends.connection.from_source, Forwarder)
+    ends.connection.from_source.pause(True)
     assert ends.connection.interest_of_source() == 0

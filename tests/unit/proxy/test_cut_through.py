@@ -8,7 +8,7 @@ import pytest
 import xxhash
 
 from harness.wire.packets import DeviceStatePacket
-from tests.unit.proxy.flow_ends import Ends
+from tests.unit.proxy.ends import Ends
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import SYNC, fill, hello, ram, receive
 
@@ -16,12 +16,11 @@ BIG = packet(0, os.urandom(1 << 20))
 PACKETS = [BIG, config(1), packet(2, b""), replace(packet(3), idx=None, data=b"short")]
 
 
-def _heard(ends: Ends) -> list[tuple[int | None, int, str]]:
-    found = []
-    for head, digest in ends.heard.passed:
-        made = DeviceStatePacket.unpack(head.head, head.state_header)
-        found.append((made.idx, head.data_size, digest))
-    return found
+def _seen(ends: Ends) -> list[tuple[int | None, int, str]]:
+    came, went = ends.told("packet_in"), ends.told("packet_out")
+    assert [seen.args for seen in came] == [seen.args for seen in went]
+    assert all(before.t_ns <= after.t_ns for before, after in zip(came, went, strict=True))
+    return [(seen.args["idx"], seen.args["size"], seen.args["digest"]) for seen in came]
 
 
 def _expected(made: DeviceStatePacket) -> tuple[int | None, int, str]:
@@ -35,30 +34,30 @@ def test_packets_go_through_and_are_told(new_ends, cuts: int) -> None:
     ends = new_ends("cut through")
     data = hello(0) + SYNC + b"".join(made.pack() for made in packets) + ram()
     assert ends.pass_on(data, cuts) == data
-    assert _heard(ends) == [_expected(made) for made in packets]
-    assert not ends.heard.damages
+    assert _seen(ends) == [_expected(made) for made in packets]
+    assert not ends.damages
 
 
 def test_nothing_is_waited_for(new_ends) -> None:
     ends = new_ends("cut through")
     ends.pass_on(hello(0))
     assert ends.pass_on(BIG.pack()[:5000]) == BIG.pack()[:5000]
-    assert ends.heard.passed == []
+    assert _seen(ends) == []
 
 
 def test_a_full_sink_stops_it_inside_the_packet(new_ends) -> None:
     ends = new_ends("cut through")
     ends.pass_on(hello(0))
-    filled = fill(ends.sink)
+    filled = fill(ends.connection.destination)
     ends.writer.sendall(BIG.pack()[:100_000])
-    ends.flow.read()
+    ends.forwarder.read()
     assert ends.outlet.held
-    assert not ends.flow.wants_more
+    assert not ends.forwarder.wants_more
     receive(ends.reader, filled)
     ends.outlet.flush()
     ends.taken = ends.outlet.sent - 100_000
     assert ends.pass_on(BIG.pack()[100_000:]) == BIG.pack()
-    assert _heard(ends) == [_expected(BIG)]
+    assert _seen(ends) == [_expected(BIG)]
 
 
 @pytest.mark.parametrize("size", [100, 280, 300, 70_000])
@@ -66,6 +65,6 @@ def test_end_inside_a_packet_is_told_and_its_bytes_go(new_ends, size: int) -> No
     ends = new_ends("cut through")
     out = ends.pass_on(hello(0) + BIG.pack()[:size])
     assert out + ends.end() == hello(0) + BIG.pack()[:size]
-    (damage,) = ends.heard.damages
-    assert re.fullmatch(r"source, channel 1, byte \d+: ends inside a packet", damage)
-    assert ends.heard.passed == []
+    (damage,) = ends.damages
+    assert re.fullmatch(r"source, connection 1, byte \d+: ends inside a packet", damage)
+    assert _seen(ends) == []

@@ -13,10 +13,10 @@ import pytest
 
 from harness.errors import UsageError
 from harness.proxy import relay as relay_module
-from harness.proxy.build import build
+from harness.proxy.chain import build
 from harness.proxy.events import MAIN
-from harness.proxy.observer import Seen
 from harness.proxy.outlet import LIMIT
+from harness.proxy.recorder import Seen
 from harness.proxy.relay import Relay
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Fields, Order, Select, Until
@@ -412,8 +412,7 @@ def test_recorder_that_fails_ends_the_relay_too() -> None:
     def fail(_seen: Seen) -> None:
         raise ZeroDivisionError
 
-    wire = Wire()
-    wire.relay._director._record = fail
+    wire = Wire(record=fail)
     source = wire.connect()
     source.sendall(b"QEVM")
     assert source.recv(1) == b""
@@ -566,3 +565,27 @@ def test_damaged_main_channel_passes(new_wire) -> None:
     source.sendall(data[4:])
     assert receive(destination, len(data) - 4) == data[4:]
     assert [seen.channel for seen in wire.told("damaged")] == [MAIN]
+
+
+def test_main_channel_that_resumes_before_the_switchover_stops_again_right_behind_it(
+    new_wire,
+) -> None:
+    wire = new_wire(
+        plan.StallMain(since="switchover", until=Until(told="first")),
+        plan.StallMain(since="switchover_passed", until=Until(told="second")),
+        reads_main=True,
+    )
+    source, destination = wire.channel(MAIN_STREAM[:64])
+    source.sendall(MAIN_STREAM[64:])
+    (switchover,) = wire.wait_for("switchover")
+    wire.relay.tell("first")
+    wire.wait_for("main_stalled", 2)
+    behind = switchover.args["offset"] + 5
+    assert receive(destination, behind - 64) == MAIN_STREAM[64:behind]
+    destination.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        destination.recv(1)
+    destination.settimeout(TIMEOUT_S)
+    assert not wire.told("main_end")
+    wire.relay.tell("second")
+    assert receive(destination, len(MAIN_STREAM) - behind) == MAIN_STREAM[behind:]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.proxy.address import Address, TcpAddress
-from harness.proxy.build import build
+from harness.proxy.chain import build
 from harness.proxy.events import MAIN
 from harness.proxy.relay import Relay
 from harness.proxy.replay import Replayer, ReturnPath

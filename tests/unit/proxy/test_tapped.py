@@ -64,11 +64,11 @@ def test_what_is_only_looked_at_is_not_told(tapped: Tapped) -> None:
 def test_first_bytes_are_kept_until_the_channel_is_known(tapped: Tapped) -> None:
     tapped.receive(b"QE")
     tapped.receive(b"VM")
-    tapped.sock.tell()
+    tapped.sock.give()
     assert not tapped.told
     tapped.channel = MAIN
-    tapped.sock.tell()
-    tapped.sock.tell()
+    tapped.sock.give()
+    tapped.sock.give()
     assert tapped.told == [(MAIN, b"QEVM")]
     tapped.receive(b"rest")
     assert tapped.told == [(MAIN, b"QEVM"), (MAIN, b"rest")]
@@ -87,7 +87,7 @@ def test_of_what_is_no_migration_channel_nothing_is_kept(tapped: Tapped, channel
     tapped.channel = channel
     tapped.receive(bytes(40))
     tapped.channel = 3
-    tapped.sock.tell()
+    tapped.sock.give()
     assert not tapped.told
 
 
@@ -103,5 +103,5 @@ def test_tap_that_fails_is_not_told_the_same_again() -> None:
         peer.sendall(b"x")
         with pytest.raises(ZeroDivisionError):
             tapped.recv(1)
-        tapped.tell()
+        tapped.give()
     assert calls == [(0, b"x")]

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Sequence
 
 from harness.proxy.address import Address, TcpAddress
-from harness.proxy.build import build
-from harness.proxy.observer import Seen
+from harness.proxy.chain import build
+from harness.proxy.recorder import Record, Seen
 from harness.proxy.relay import Relay
 from harness.scenario import fault_plan as plan
 from tests.unit.proxy.streams import TIMEOUT_S, new_address, receive
@@ -16,7 +16,14 @@ from tests.unit.proxy.streams import TIMEOUT_S, new_address, receive
 class Wire:
     """A relay, and what connects to it and is connected to by it."""
 
-    def __init__(self, faults: Sequence[plan.Fault] = (), *, tcp: bool = False, **args) -> None:
+    def __init__(
+        self,
+        faults: Sequence[plan.Fault] = (),
+        *,
+        tcp: bool = False,
+        record: Record | None = None,
+        **args,
+    ) -> None:
         self.seen: list[Seen] = []
         self.is_told = threading.Condition()
         self.sockets: list[socket.socket] = []
@@ -24,7 +31,8 @@ class Wire:
         self.listener = listen.listen()
         self.listener.settimeout(TIMEOUT_S)
         onward = listen.bound(self.listener)
-        self.relay = Relay(self._address(tcp), onward, build(faults, 0), self._record, **args)
+        record = self._record if record is None else record
+        self.relay = Relay(self._address(tcp), onward, build(faults, 0), record, **args)
         self.relay.start()
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 import itertools
 
-from harness.proxy.observer import Seen, digest_of
+from harness.proxy.recorder import Seen, digest_of
 from harness.session.delivered import Delivered
 
 DEVICE = "0000:00:02.0/vfio"

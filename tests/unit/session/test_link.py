@@ -7,7 +7,7 @@ import pytest
 from harness.errors import UsageError, VMError
 from harness.history import Kind, Record, Side
 from harness.proxy.address import TcpAddress, UnixAddress, from_qmp
-from harness.proxy.observer import digest_of
+from harness.proxy.recorder import digest_of
 from harness.scenario import DataPath, EmulatedDevice, Scenario
 from harness.scenario.fault_plan import Drop, Flip, Hold, Select, Until
 from harness.session.link import Link, idstr_of

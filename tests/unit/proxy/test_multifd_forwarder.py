@@ -6,7 +6,8 @@ import pytest
 
 from harness.wire.framing import Part
 from harness.wire.packets import MultiFDInit
-from tests.unit.proxy.flow_ends import KINDS
+from tests.unit.proxy.ends import KINDS
+from tests.unit.proxy.playbook import packet
 from tests.unit.proxy.streams import SYNC, hello, ram
 
 
@@ -16,21 +17,21 @@ def test_ram_and_sync_go_through_as_they_are(new_ends, kind: str, cuts: int) -> 
     ends = new_ends(kind)
     data = hello(3) + SYNC + ram() + ram(b"") + SYNC
     assert ends.pass_on(data, cuts) == data
-    assert ends.heard.channels == [3]
-    assert ends.heard.betweens >= 4
-    assert not ends.heard.packets + ends.heard.passed + ends.heard.damages
-    assert ends.flow.framer.part is Part.HEAD
+    assert [hello.channel_id for hello in ends.chain.hellos] == [3]
+    assert not ends.chain.packets + ends.told("packet_in") + ends.damages
+    assert ends.forwarder.framer.part is Part.HEAD
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_flow_is_inside_while_pages_are_on_their_way(new_ends, kind: str) -> None:
+def test_packet_waits_while_pages_are_on_their_way(new_ends, kind: str) -> None:
     ends = new_ends(kind)
     ends.pass_on(hello(0) + ram()[:-1])
-    assert ends.flow.is_inside
-    before = ends.heard.betweens
-    ends.pass_on(ram()[-1:])
-    assert not ends.flow.is_inside
-    assert ends.heard.betweens == before + 1
+    assert ends.forwarder.is_inside
+    ends.connection.deliver(packet(0))
+    assert not ends.told("packet_out")
+    assert ends.pass_on(ram()[-1:]) == ram()[-1:] + packet(0).pack()
+    assert not ends.forwarder.is_inside
+    assert ends.told("packet_out")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,11 +40,11 @@ def test_damage_is_told_once_and_everything_goes_on(new_ends, kind: str, cuts: i
     ends = new_ends(kind)
     data = hello(0) + SYNC + b"\xff" * 100 + SYNC
     assert ends.pass_on(data, cuts) == data
-    assert ends.heard.damages == [
-        f"source, channel 1, byte {64 + len(SYNC)}: magic 0xffffffff, not 0x11223344"
+    assert ends.damages == [
+        f"source, connection 1, byte {64 + len(SYNC)}: magic 0xffffffff, not 0x11223344"
     ]
     assert ends.end() == b""
-    assert len(ends.heard.damages) == 1
+    assert len(ends.damages) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,16 +52,16 @@ def test_damaged_hello_too(new_ends, kind: str) -> None:
     ends = new_ends(kind)
     data = b"\x11\x22\x33\x44" + b"\xff" * 200
     assert ends.pass_on(data) == data
-    assert len(ends.heard.damages) == 1
-    assert ends.heard.channels == []
+    assert len(ends.damages) == 1
+    assert ends.chain.hellos == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hello_that_is_told_may_be_answered_with_another(new_ends, kind: str) -> None:
+def test_hello_goes_out_as_the_chain_greets(new_ends, kind: str) -> None:
     ends = new_ends(kind)
-    ends.heard.hello_out = MultiFDInit(9, version=7)
-    assert ends.pass_on(hello(3) + SYNC) == ends.heard.hello_out.pack() + SYNC
-    assert ends.heard.channels == [3]
+    ends.chain.hello_out = MultiFDInit(9, version=7)
+    assert ends.pass_on(hello(3) + SYNC) == ends.chain.hello_out.pack() + SYNC
+    assert [hello.channel_id for hello in ends.chain.hellos] == [3]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,8 +70,8 @@ def test_end_inside_a_packet_is_told_and_its_bytes_go(new_ends, kind: str, size:
     ends = new_ends(kind)
     out = ends.pass_on(hello(0) + ram()[:size])
     assert out + ends.end() == hello(0) + ram()[:size]
-    (damage,) = ends.heard.damages
-    assert re.fullmatch(r"source, channel 1, byte \d+: ends inside a packet", damage)
+    (damage,) = ends.damages
+    assert re.fullmatch(r"source, connection 1, byte \d+: ends inside a packet", damage)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -78,4 +79,4 @@ def test_end_between_packets_is_none(new_ends, kind: str) -> None:
     ends = new_ends(kind)
     ends.pass_on(hello(0) + SYNC)
     assert ends.end() == b""
-    assert ends.heard.damages == []
+    assert ends.damages == []

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.proxy.flow import Flow
+from harness.proxy.forwarder import Forwarder
 from harness.proxy.outlet import Outlet
 from harness.proxy.pipe import Pipe
 from tests.unit.proxy.streams import fill, pair, receive, receive_all
 
 
 class Ends:
-    """A flow from ``writer`` to ``reader``."""
+    """A forwarder from ``writer`` to ``reader``."""
 
     def __init__(self) -> None:
         self.origin, self.writer = pair()
@@ -21,7 +21,7 @@ class Ends:
         self.pipe = Pipe()
         self.changes = 0
         self.outlet = Outlet(self.sink, self.pipe, lambda: None)
-        self.flow = Flow(self.origin, self.outlet, self._changed)
+        self.forwarder = Forwarder(self.origin, self.outlet, self._changed)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -42,59 +42,59 @@ def ends() -> Iterator[Ends]:
 def test_what_is_there_goes_on_as_it_is(ends: Ends) -> None:
     data = os.urandom(100_000)
     ends.writer.sendall(data)
-    ends.flow.read()
+    ends.forwarder.read()
     assert receive(ends.reader, len(data)) == data
-    ends.flow.read()
-    assert ends.flow.is_open, "nothing is no end"
+    ends.forwarder.read()
+    assert ends.forwarder.is_open, "nothing is no end"
     assert ends.changes == 0
 
 
 def test_half_close_is_passed_on_and_the_other_half_is_left(ends: Ends) -> None:
     ends.writer.sendall(b"last")
     ends.writer.shutdown(socket.SHUT_WR)
-    ends.flow.read()
+    ends.forwarder.read()
     assert receive_all(ends.reader) == b"last"
-    assert not ends.flow.is_open
-    assert not ends.flow.is_gone
+    assert not ends.forwarder.is_open
+    assert not ends.forwarder.is_gone
     assert ends.changes == 1
 
 
 def test_peer_that_has_closed_is_gone(ends: Ends) -> None:
     ends.writer.close()
-    ends.flow.read()
-    assert not ends.flow.is_open
-    assert ends.flow.is_gone
-    assert not ends.flow.is_reset
+    ends.forwarder.read()
+    assert not ends.forwarder.is_open
+    assert ends.forwarder.is_gone
+    assert not ends.forwarder.is_reset
 
 
 def test_peer_that_closes_without_having_read_all_is_a_reset(ends: Ends) -> None:
     ends.origin.send(b"never read")
     ends.writer.close()
-    ends.flow.read()
-    assert ends.flow.is_gone
-    assert ends.flow.is_reset
+    ends.forwarder.read()
+    assert ends.forwarder.is_gone
+    assert ends.forwarder.is_reset
 
 
 def test_nothing_is_read_while_the_outlet_holds_something(ends: Ends) -> None:
     size = fill(ends.sink)
     ends.outlet.write(b"held")
     ends.writer.sendall(b"waits")
-    assert not ends.flow.wants_more
-    ends.flow.read()
+    assert not ends.forwarder.wants_more
+    ends.forwarder.read()
     assert ends.origin.recv(99, socket.MSG_PEEK) == b"waits"
     receive(ends.reader, size)
     ends.outlet.flush()
-    ends.flow.read()
+    ends.forwarder.read()
     assert receive(ends.reader, 9) == b"heldwaits"
 
 
 def test_nothing_is_read_while_it_is_paused(ends: Ends) -> None:
     ends.writer.sendall(b"waits")
-    ends.flow.pause(True)
-    ends.flow.read()
+    ends.forwarder.pause(True)
+    ends.forwarder.read()
     assert ends.outlet.sent == 0
-    ends.flow.pause(False)
-    ends.flow.read()
+    ends.forwarder.pause(False)
+    ends.forwarder.read()
     assert ends.outlet.sent == 5
     assert ends.changes == 2
 
@@ -102,7 +102,7 @@ def test_nothing_is_read_while_it_is_paused(ends: Ends) -> None:
 def test_one_connection_does_not_keep_the_others_waiting(ends: Ends) -> None:
     steps = []
 
-    class Endless(Flow):
+    class Endless(Forwarder):
         def step(self) -> int:
             steps.append(1)
             return super().step() or 2
@@ -112,8 +112,8 @@ def test_one_connection_does_not_keep_the_others_waiting(ends: Ends) -> None:
     assert 1 < len(steps) < 100
 
 
-def test_stopped_flow_makes_the_peer_s_writing_fail(ends: Ends) -> None:
-    ends.flow.stop()
-    assert not ends.flow.is_open
+def test_stopped_forwarder_makes_the_peer_s_writing_fail(ends: Ends) -> None:
+    ends.forwarder.stop()
+    assert not ends.forwarder.is_open
     with pytest.raises(BrokenPipeError):
         ends.writer.send(b"x")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import xxhash
 
-from harness.proxy.observer import digest_of, hello_args, packet_args
+from harness.proxy.recorder import digest_of, hello_args, packet_args
 from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.playbook import config, packet
 

@@ -1,0 +1,116 @@
+"""The source's direction of the main channel of a multifd migration: read as it passes.
+
+RAM is not on it, so it is short.  It orders everything else: which devices have begun,
+when the source has stopped its VM, where the state ends.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from harness.errors import WireError
+from harness.proxy.connection import Connection
+from harness.proxy.events import MAIN, Told
+from harness.proxy.executor import Executor
+from harness.proxy.forwarder import END, MORE, Forwarder
+from harness.wire.main_channel import (
+    Command,
+    MainChannelReader,
+    MainEvent,
+    Section,
+    SectionKind,
+    StateEnd,
+)
+from harness.wire.reader import NEED_DATA
+
+PIECE = 256 << 10
+COMMAND_SIZE = 5
+"""Bytes of a command that has no data: type, number, length."""
+
+
+class MainForwarder(Forwarder):
+    """Passes everything on as it comes, unless it is paused.
+
+    At the switchover it feeds the chain twice: right before the command is passed on, and
+    right behind it.  Paused by the chain there, it stops at that byte.
+    """
+
+    def __init__(self, connection: Connection, executor: Executor) -> None:
+        super().__init__(connection.source, connection.to_destination, connection.changed)
+        self._reader: MainChannelReader | None = MainChannelReader("source, main channel")
+        self._executor = executor
+        self._recorder = executor.recorder
+        self._passed = 0
+        self._kept = b""  # read, and not passed on
+        self._stops: deque[tuple[int, Callable[[], None]]] = deque()  # offset, what to do there
+
+    def take(self, data: bytes) -> None:
+        if self._reader is not None:
+            self._reader.feed(data)
+        self._kept += data
+        self._advance()
+
+    def step(self) -> int:
+        if self._reader is None:
+            return super().step()
+        data = self.origin.recv(PIECE)
+        if data:
+            self.take(data)
+        return MORE if data else END
+
+    def pause(self, is_paused: bool) -> None:
+        super().pause(is_paused)
+        self._advance()
+
+    def _advance(self) -> None:
+        while not self.is_paused:
+            if self._stops:
+                offset, at_stop = self._stops.popleft()
+                self._pass_until(offset)
+                at_stop()
+            elif (event := self._next()) is None:
+                self._pass_until(self._passed + len(self._kept))
+                return
+            elif isinstance(event, Command) and event.is_switchover:
+                self._stops.append((event.offset, partial(self._switchover, event.offset)))
+                self._stops.append((event.offset + COMMAND_SIZE, self._switchover_passed))
+            else:
+                self._record(event)
+
+    def _next(self) -> MainEvent | None:
+        """The next event, if there is one yet."""
+        if self._reader is None:
+            return None
+        try:
+            event = self._reader.next()
+        except WireError as error:
+            self._reader = None
+            self._recorder.record("damaged", MAIN, what=str(error))
+            return None
+        return None if event is NEED_DATA else event
+
+    def _pass_until(self, offset: int) -> None:
+        size = max(offset - self._passed, 0)  # part of a command may have gone before it was one
+        data, self._kept = self._kept[:size], self._kept[size:]
+        self._passed += len(data)
+        if data:
+            self.outlet.write(data)
+
+    # -- what is seen ----------------------------------------------------------------
+
+    def _record(self, event: MainEvent) -> None:
+        match event:
+            case Section(kind=SectionKind.START | SectionKind.FULL) if "/" in event.idstr:
+                kind, idstr, size = event.kind.name.lower(), event.idstr, event.body_size
+                self._recorder.record(
+                    "main_section", MAIN, idstr, kind=kind, idstr=idstr, size=size
+                )
+            case StateEnd():
+                self._recorder.record("main_end", MAIN, offset=event.offset)
+
+    def _switchover(self, offset: int) -> None:
+        self._recorder.record("switchover", MAIN, offset=offset)
+        self._executor.feed(Told("switchover", offset))
+
+    def _switchover_passed(self) -> None:
+        self._executor.feed(Told("switchover_passed"))
