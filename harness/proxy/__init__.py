@@ -9,7 +9,7 @@ The way of a device-state packet, from the source's socket to a fault and out ag
 3. ``multifd_forwarder``: ``wire.framing`` parses heads.  Pages of RAM go straight to the
    outlet by ``splice(2)``.  Without faults a device-state packet does too (``cut_through``):
    it is looked at on the way, recorded, and its way ends here.
-4. ``whole_packets``: with faults, the packet is collected, recorded as ``packet_in``, and
+4. ``store_and_forward``: with faults, the packet is collected, recorded as ``packet_in``, and
    fed to the executor as the event ``Arrived``.
 5. ``executor`` gives events to the chain, one at a time.
 6. ``chain`` gives the event to the first fault, which answers with commands
@@ -21,7 +21,7 @@ The way of a device-state packet, from the source's socket to a fault and out ag
    the packet is recorded as ``packet_out``.
 
 Everything else takes part of the same way: a hello enters at 3 and leaves at 8, the main
-channel's switchover and ``Relay.tell`` enter at 5 as ``Told``.
+channel's switchover and ``Relay.notify`` enter at 5 as ``Notified``.
 
 The relay does the I/O and never waits on a QEMU; chain and faults do none.  What is seen
 goes to ``recorder``.  ``capture`` writes down all that a source sent, ``replay`` plays it

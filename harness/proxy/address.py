@@ -1,4 +1,4 @@
-"""Where a relay listens and where it connects to."""
+"""Addresses: where a relay listens, and where it connects to."""
 
 import contextlib
 import errno
@@ -23,11 +23,11 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A unix socket in the file system: who may enter its folder may connect.
+    """A unix socket in the file system: users who may enter its folder may connect.
 
-    An abstract one has no folder, and every user of the machine connects to it.
+    Abstract sockets are not used: every user of the machine may connect to one.
 
-    :ivar path: as a QEMU is given it
+    :ivar path: as QEMU gets it
     :ivar folder: the working directory of that QEMU, which ``path`` is relative to
     """
 
@@ -58,7 +58,7 @@ class UnixAddress:
                 error = sock.connect_ex(path)
         except OSError as failure:  # of the folder
             error = failure.errno or errno.EIO
-        # A QEMU removes the file when it stops listening.
+        # QEMU removes the file when it stops listening.
         return errno.ECONNREFUSED if error == errno.ENOENT else error
 
     def remove(self) -> None:
@@ -66,7 +66,7 @@ class UnixAddress:
         (self.folder / self.path).unlink(missing_ok=True)
 
     def bound(self, _listener: socket.socket) -> "UnixAddress":
-        """The address to connect to, once somebody listens."""
+        """The address to connect to, once ``listener`` listens."""
         return self
 
     def qmp(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class UnixAddress:
 class TcpAddress:
     """A TCP port; 0 to listen on any that is free.
 
-    Every user of the machine can connect to it, on loopback too: for those who ask for TCP.
+    Every user of the machine can connect to it, on loopback too: used on request only.
     """
 
     host: str = "127.0.0.1"
@@ -109,7 +109,7 @@ class TcpAddress:
         """A port leaves nothing behind."""
 
     def bound(self, listener: socket.socket) -> "TcpAddress":
-        """The address to connect to, once somebody listens."""
+        """The address to connect to, once ``listener`` listens."""
         return TcpAddress(self.host, listener.getsockname()[1])
 
     def qmp(self) -> dict[str, Any]:
@@ -126,19 +126,19 @@ def from_qmp(addr: dict[str, Any], folder: Path = Path()) -> Address:
     """The address in a channel's ``addr``, or in ``socket-address`` of query-migrate.
 
     :param folder: QEMU's working directory
-    :raise UsageError: not a kind that a relay can stand at
+    :raise UsageError: of a kind that a relay cannot use
     """
     match addr:
         case {"type": "unix", "path": str(path)} if not addr.get("abstract"):
             return UnixAddress(path, folder)
         case {"type": "inet", "host": str(host), "port": port}:
             return TcpAddress(host, int(port))
-    raise UsageError(f"no relay can connect to {addr}: unix sockets with a path, and TCP, only")
+    raise UsageError(f"a relay cannot connect to {addr}: only unix sockets with a path, and TCP")
 
 
 @contextlib.contextmanager
 def within_reach(path: Path) -> Iterator[str]:
-    """A name of ``path`` that is short enough for a socket, while the block runs.
+    """A name for ``path`` that is short enough for a socket, while the block runs.
 
     :raise OSError: its folder cannot be entered
     """
@@ -153,9 +153,9 @@ def within_reach(path: Path) -> Iterator[str]:
 
 
 def stranger(sock: socket.socket) -> dict[str, int] | None:
-    """``pid`` and ``uid`` of who has connected, if it is another user than ours.
+    """``pid`` and ``uid`` of the process that has connected, if it is another user's.
 
-    Of TCP nobody is known, which is None too.
+    None if it is this user's, or of TCP, where that is not known.
     """
     if sock.family != socket.AF_UNIX:
         return None
@@ -165,7 +165,7 @@ def stranger(sock: socket.socket) -> dict[str, int] | None:
 
 
 def tune(sock: socket.socket) -> None:
-    """Settings of every connection that is passed on."""
+    """Set the options of every connection that is passed on."""
     sock.setblocking(False)
     if sock.family == socket.AF_UNIX:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)

@@ -8,9 +8,9 @@ A capture lets a destination be tested without a source (``proxy.replay``).  The
     i32 -2, u32 size, manifest as msgpack            ``Manifest``
     16 bytes                                         xxh3_128 of that manifest
 
-Integers are big-endian; channels are ``MAIN`` and 0 to 255.  The manifest stands behind the
+Integers are big-endian; channels are ``MAIN`` and 0 to 255.  The manifest is behind the
 chunks so that these can be written while the migration runs; a file that was cut off has
-none.  It tells the size and digest of each channel's bytes.
+none.  It has the size and digest of each channel's bytes.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class CapturedDevice(msgspec.Struct, frozen=True, kw_only=True):
     idstr: str
     """Its name on the wire, e.g. ``0000:00:02.0/vfio``."""
     size: int
-    """Bytes of state that it gave in all."""
+    """Bytes of its state."""
     digest: str
     """xxh3_128 of them, in hex."""
 
@@ -84,17 +84,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int = 4096
     """Of the target, in bytes."""
     records: bytes = b""
-    """What the source said and did meanwhile, as lines of JSON (``harness.history``)."""
+    """Records of the source during the capture, as lines of JSON (``harness.history``)."""
     streams: dict[int, Stream] = {}
     """By channel; the writer fills it in."""
 
 
 class CaptureWriter:
-    """Writes the capture ``path``, which appears whole at ``finish`` or not at all.
+    """Writes the capture ``path``, which appears complete at ``finish`` or not at all.
 
-    It is a context manager: whoever leaves without ``finish`` leaves no file behind.
+    A context manager: left without ``finish``, it leaves no file behind.
 
-    :raise HistoryError: the file cannot be written (of ``append`` and ``finish`` too)
+    :raise HistoryError: the file cannot be written; ``append`` and ``finish`` raise it too
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,7 +119,7 @@ class CaptureWriter:
         self.discard()
 
     def append(self, channel: int, data: bytes) -> None:
-        """The next bytes of ``channel``, as a ``Tap`` gives them; nothing is kept of them.
+        """Append the next bytes of ``channel`` (a ``Tap``); none are kept in memory.
 
         :raise ValueError: there is no such channel
         """
@@ -137,7 +137,7 @@ class CaptureWriter:
         self._digests.setdefault(channel, xxhash.xxh3_128()).update(data)
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, with the streams' sizes and digests, and let the file appear."""
+        """Write the manifest, with the streams' sizes and digests, and name the file ``path``."""
         streams = {
             channel: Stream(self._sizes[channel], digest.hexdigest())
             for channel, digest in self._digests.items()
@@ -156,7 +156,7 @@ class CaptureWriter:
             self._temporary.replace(self.path)
 
     def discard(self) -> None:
-        """Give the capture up; after ``finish`` it does nothing."""
+        """Discard the capture; after ``finish`` it does nothing."""
         with contextlib.suppress(OSError):  # of what could not be written before
             self._file.close()
         self._temporary.unlink(missing_ok=True)
@@ -171,10 +171,10 @@ class CaptureWriter:
 
 
 class Capture:
-    """A capture; once it was read it takes about as much memory as its file has bytes.
+    """A capture; once read, it takes about as much memory as its file has bytes.
 
-    :ivar path: where it is
-    :ivar manifest: what it is of
+    :ivar path: its file
+    :ivar manifest: what was captured
     :ivar scenario: what was run
     :ivar streams: all bytes of each channel, by its number; the main channel's is ``MAIN``;
         empty before ``read``
@@ -191,7 +191,7 @@ class Capture:
         """The capture in the file ``path``, without its streams.
 
         :raise HarnessError: it cannot be read
-        :raise HistoryError: it is no capture, of another format version, cut off or damaged
+        :raise HistoryError: it is no capture, or of another format version, cut off or damaged
         """
         try:
             return cls(path, _Loader(path, path.open("rb")))
@@ -200,7 +200,7 @@ class Capture:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Likewise, with its streams.
+        """As ``open``, with its streams.
 
         :raise HistoryError: as of ``open`` and ``read``
         """
@@ -238,10 +238,10 @@ class Capture:
         idstrs: Collection[str],
         machines: Collection[str] = (),
     ) -> str:
-        """Why ``destination`` as ``scenario`` sets it up cannot take the capture; "": it can.
+        """Why ``destination``, set up by ``scenario``, cannot take the capture; empty if it can.
 
         :param idstrs: names on the wire of the scenario's devices
-        :param machines: machine types of the destination's build; empty: not asked for
+        :param machines: machine types of the destination's build; empty if not known
         """
         there = self.manifest
         ours = self.scenario
@@ -264,7 +264,7 @@ class Capture:
             ),
             (
                 machine != there.machine,
-                f"the machine type is {machine}, captured was {there.machine}: give that one",
+                f"the machine type is {machine}, captured was {there.machine}: use that one",
             ),
             (
                 sorted(idstrs) != idstrs_there,
@@ -283,7 +283,7 @@ class Capture:
 
 
 class _Loader:
-    """Reads a capture; believes no length that goes beyond the file's end."""
+    """Reads a capture; trusts no length that goes beyond the file's end."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
@@ -316,9 +316,9 @@ class _Loader:
             found = {channel: self._stream(chunks) for channel, chunks in self._chunks.items()}
             for channel in sorted({*found, *manifest.streams}):
                 data = found.get(channel, bytearray())
-                told = Stream(len(data), xxhash.xxh3_128_hexdigest(data))
-                if channel not in found or told != manifest.streams.get(channel):
-                    raise self._damaged(f"channel {channel} is not what the manifest says")
+                read = Stream(len(data), xxhash.xxh3_128_hexdigest(data))
+                if channel not in found or read != manifest.streams.get(channel):
+                    raise self._damaged(f"channel {channel} differs from the manifest")
         return found
 
     def _stream(self, chunks: list[tuple[int, int]]) -> bytearray:
@@ -336,7 +336,7 @@ class _Loader:
         self._left -= len(line)
         version = line.removeprefix(MAGIC).removesuffix(b"\n")
         if not line.startswith(MAGIC) or not line.endswith(b"\n") or not version.isdigit():
-            raise HistoryError(f"{self._path}: not a capture; give a file that a capture wrote")
+            raise HistoryError(f"{self._path}: not a capture; run --capture writes one")
         if int(version) != FORMAT:
             raise HistoryError(
                 f"{self._path}: a capture of format {int(version)}, this harness reads {FORMAT}: "

@@ -21,8 +21,8 @@ from harness.proxy.events import (
     Greet,
     Greeted,
     Note,
+    Notified,
     Opened,
-    Told,
     Waiting,
 )
 from harness.proxy.faults.base import Fault
@@ -41,11 +41,11 @@ class Fired:
 
 
 class Chain:
-    """Takes the relay's events to the faults, and their commands to the relay.
+    """Takes events to the faults, and their commands to the executor.
 
-    Only packets and hellos go from fault to fault; every other command of a fault goes
-    straight out.  The end of a multifd channel waits at a fault for as long as that one holds
-    anything, because what it holds could no longer be delivered afterwards.
+    Only packets and hellos go from fault to fault; every other command goes straight to the
+    executor.  The end of a multifd channel waits at a fault that holds anything, because
+    that could not be delivered behind the end.
     """
 
     def __init__(self, faults: Sequence[Fault[Any]] = ()) -> None:
@@ -71,7 +71,7 @@ class Chain:
 
     @property
     def lets_in(self) -> int | None:
-        """How many connections of the source may be accepted in all; None: any number."""
+        """How many connections of the source may be accepted in all; None if any number."""
         return min((f.lets_in for f in self._faults if f.lets_in is not None), default=None)
 
     @property
@@ -84,12 +84,12 @@ class Chain:
         return str(self._faults[position].spec.__struct_config__.tag)
 
     def handle(self, event: Event) -> Iterator[Command]:
-        """What the relay has to do; it does each command before it asks for the next."""
+        """What is to be done; each command is carried out before the next is generated."""
         match event:
             case Due():
                 stage, token = self._tokens[event.token]
                 yield from self._at(stage, Due(token))
-            case Opened() | Told() | Waiting():
+            case Opened() | Notified() | Waiting():
                 for stage in range(len(self._faults)):
                     yield from self._at(stage, event)
             case _:
@@ -139,7 +139,7 @@ def handler_of(kind: type[plan.Fault]) -> type[Fault[Any]]:
 def build(
     faults: Sequence[plan.Fault], seed: int, idstrs: Mapping[str, str] | None = None
 ) -> Chain:
-    """The chain for the plan ``faults``; the same plan and seed do the same again.
+    """The chain for the plan ``faults``; the same plan and seed act the same.
 
     :param idstrs: id of each of the scenario's devices -> its idstr, so that a plan can
         name a device by its id

@@ -22,7 +22,7 @@ MULTIFD_MAGIC = MAGIC.to_bytes(4, "big")
 TLS_HANDSHAKE = b"\x16\x03"
 """A TLS record of type handshake, major version 3 (RFC 8446, 5.1): how a ClientHello begins."""
 UNKNOWN, RAW = -3, -2
-"""Channel numbers of a connection that has not said enough, and of neither kind."""
+"""Channel numbers of a connection that is not known yet, and of one of neither kind."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with a reset
 
 

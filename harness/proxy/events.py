@@ -1,13 +1,15 @@
-"""What a fault is told (**events**) and what it answers with (**commands**).
+"""What a fault gets (**events**) and what it answers with (**commands**).
+
+Outside events, which come as ``Notified``:
 
 =====================  ===========================================================
-told                   value
+name                   value
 =====================  ===========================================================
 ``loaded``             bytes of state that the destination's ``device`` has taken so far
 ``switchover``         offset of the command on the main channel that starts it: the source
                        has stopped its VM, and the destination does not know yet
 ``switchover_passed``  --: the destination gets that command, and nothing behind it yet
-others                 whatever the session tells (``Relay.tell``)
+others                 those of the session (``Relay.notify``)
 =====================  ===========================================================
 
 After mitmproxy's ``proxy/events.py`` and ``proxy/commands.py``.
@@ -23,14 +25,14 @@ MAIN = -1
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A channel's first bytes have told what it is."""
+    """A channel's first bytes have shown what it is."""
 
     channel: int
 
 
 @dataclass(frozen=True, slots=True)
 class Greeted:
-    """The hello of a multifd channel came; ``channel`` is the number that the source gave it."""
+    """The hello of a multifd channel came; ``channel`` is the number that the source sent."""
 
     channel: int
     hello: MultiFDInit
@@ -45,7 +47,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A device-state packet came; ``order`` is its place among all that did, from 0."""
+    """A device-state packet came; ``order`` counts those that have arrived at this fault."""
 
     channel: int
     packet: DeviceStatePacket
@@ -60,8 +62,8 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Something happened outside; ``device`` is an idstr, empty where it is about none."""
+class Notified:
+    """An outside event; ``device`` is an idstr, empty if it is about none."""
 
     name: str
     value: int = 0
@@ -75,12 +77,12 @@ class Due:
     token: int
 
 
-Event = Opened | Greeted | Waiting | Arrived | Ended | Told | Due
+Event = Opened | Greeted | Waiting | Arrived | Ended | Notified | Due
 
 
 @dataclass(frozen=True, slots=True)
 class Greet:
-    """Hand the hello on: to the next fault, at last to the destination."""
+    """Pass the hello on to the next fault, and last to the destination."""
 
     channel: int
     hello: MultiFDInit
@@ -88,7 +90,7 @@ class Greet:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Hand the packet on: to the next fault, at last to the destination."""
+    """Pass the packet on to the next fault, and last to the destination."""
 
     channel: int
     packet: DeviceStatePacket
@@ -96,7 +98,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class DeliverRaw:
-    """Send bytes that are no packet to the destination, past the faults behind."""
+    """Send the destination bytes that are no packet, past the faults behind."""
 
     channel: int
     data: bytes
@@ -119,7 +121,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """Tell me ``Due(token)`` when ``delay_s`` have passed."""
+    """Send this fault ``Due(token)`` after ``delay_s`` seconds."""
 
     delay_s: float
     token: int
@@ -127,17 +129,17 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class StallMain:
-    """Read no more of the main channel's stream."""
+    """Stop reading the main channel's stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeMain:
-    """Read on."""
+    """Read the main channel's stream again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a fault did, for the history; ``position`` is the fault's in the chain."""
+    """Record what a fault did; ``position`` is the fault's in the chain."""
 
     what: str
     channel: int

@@ -10,7 +10,7 @@ from functools import partial
 
 from harness.errors import WireError
 from harness.proxy.connection import Connection
-from harness.proxy.events import MAIN, Told
+from harness.proxy.events import MAIN, Notified
 from harness.proxy.executor import Executor
 from harness.proxy.forwarder import END, MORE, Forwarder
 from harness.wire.main_channel import (
@@ -110,7 +110,7 @@ class MainForwarder(Forwarder):
 
     def _switchover(self, offset: int) -> None:
         self._recorder.record("switchover", MAIN, offset=offset)
-        self._executor.feed(Told("switchover", offset))
+        self._executor.feed(Notified("switchover", offset))
 
     def _switchover_passed(self) -> None:
-        self._executor.feed(Told("switchover_passed"))
+        self._executor.feed(Notified("switchover_passed"))

@@ -1,4 +1,4 @@
-"""What goes out on one socket: in order, never blocking, no more held than must be."""
+"""What goes out on one socket: in order, without blocking, holding as little as possible."""
 
 import itertools
 import socket
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from harness.proxy.pipe import Pipe
 
 LIMIT = 4 << 20
-"""From so many held bytes on, what feeds an outlet should not be read."""
+"""Held bytes from which on the outlet's origin should not be read."""
 _BATCH = 64  # buffers of one sendmsg
 
 OnSent = Callable[[], None]
@@ -20,14 +20,14 @@ def nothing() -> None:
 
 
 class Outlet:
-    """One socket's way out.
+    """The sending half of one socket.
 
-    :param changed: called when it begins or ends to hold something, and when it is over
+    :param changed: called when it starts or stops holding bytes, and when it is over
     :ivar held: bytes that the socket has not taken yet
-    :ivar sent: bytes that it has taken in all
-    :ivar is_broken: its peer takes nothing more; what is written is thrown away
-    :ivar is_reset: that was told by a reset
-    :ivar is_copying: what is passed on is received and sent, for somebody to see it
+    :ivar sent: bytes that the socket has taken so far
+    :ivar is_broken: its peer takes nothing more; what is written is dropped
+    :ivar is_reset: it is broken by a reset
+    :ivar is_copying: bytes are received and sent instead of spliced, so that a tap sees them
     """
 
     def __init__(self, sock: socket.socket, pipe: Pipe, changed: Callable[[], None]) -> None:
@@ -62,7 +62,7 @@ class Outlet:
 
     def write(self, *parts: bytes, on_sent: OnSent = nothing, on_lost: OnSent = nothing) -> None:
         """Send ``parts`` behind what is held; call ``on_sent`` when the socket has them all,
-        or ``on_lost`` once it is sure that it never will.
+        or ``on_lost`` once it is certain that it never will.
         """
         if self.is_ending:
             on_lost()
@@ -78,7 +78,7 @@ class Outlet:
                 self._changed()
 
     def splice(self, origin: socket.socket, size: int) -> int:
-        """Pass at most ``size`` bytes on from ``origin``; how many it gave (0: its end).
+        """Pass at most ``size`` bytes on from ``origin``; how many (0 at its end).
 
         :raise OSError: of ``origin``; BlockingIOError: nothing is there
         """
@@ -124,7 +124,7 @@ class Outlet:
             self._queue[0] = (view[sent:], on_sent, on_lost)
 
     def end(self) -> None:
-        """No more will be written: shut the socket down once all is out."""
+        """No more will be written: shut the socket down once all is sent."""
         self._is_ending = True
         self._shut_if_empty()
 
@@ -159,6 +159,6 @@ class Outlet:
             self._is_shut = True
             try:
                 self.sock.shutdown(socket.SHUT_WR)
-            except OSError as error:  # the peer was faster
+            except OSError as error:  # the peer has closed first
                 self._break(error)
             self._changed()

@@ -1,7 +1,7 @@
-"""Bytes go from socket to socket without coming through this process (``splice(2)``).
+"""Bytes go from socket to socket without passing through this process (``splice(2)``).
 
-The pages that a peer wrote are handed on as they are, so passing RAM on costs half of
-what receiving and sending it costs.
+The pages that a peer wrote are passed on as they are, at half the cost of receiving and
+sending them.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ SIZE = 1 << 20
 
 
 class Pipe:
-    """One pipe for all connections of a thread: what is taken in goes out at once."""
+    """One pipe for all connections of a thread: what goes in comes out at once."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -22,14 +22,14 @@ class Pipe:
             self._size = fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, SIZE)
 
     def take(self, origin: socket.socket, size: int) -> int:
-        """At most ``size`` bytes from ``origin``; how many (0: it has ended).
+        """Take at most ``size`` bytes from ``origin``; how many (0 if it has ended).
 
         :raise OSError: of ``origin``; BlockingIOError: nothing is there
         """
         return os.splice(origin.fileno(), self._write, min(size, self._size))
 
     def give(self, sink: socket.socket, size: int) -> bytes:
-        """The ``size`` bytes that were taken, to ``sink``; those that it does not take now.
+        """Give ``sink`` the ``size`` bytes that were taken; returns those it does not take now.
 
         :raise OSError: of ``sink``; the bytes are lost
         """
@@ -44,6 +44,6 @@ class Pipe:
         return b""
 
     def close(self) -> None:
-        """Give it up."""
+        """Close both ends."""
         os.close(self._read)
         os.close(self._write)

@@ -1,4 +1,4 @@
-"""What the relay sees and does, on its way to the history: packets are put into words here."""
+"""What the relay sees and does becomes records."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ MARKER_SIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One thing that was seen on the wire; ``name`` and ``args`` are those of its record.
+    """One thing that was seen on the wire: name and arguments of its record.
 
     :ivar t_ns: CLOCK_REALTIME
     :ivar channel: of multifd, or ``events.MAIN``; of ``raw`` connections -2

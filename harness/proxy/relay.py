@@ -1,10 +1,8 @@
-"""The **relay**: the thread that stands between source and destination.
+"""The **relay**: the thread between source and destination (``harness.proxy`` has the way).
 
-Everything that the source connects is connected onward to the destination.  Main channel,
-return path and RAM go through as bytes; device-state packets are seen, and go whole through
-the chain of faults if there is one.  Ends, resets and full sockets are passed on as they
-are.  A fault or a relay that fails closes everything, which no QEMU takes for success, and
-says so in ``failure``.
+Each connection of the source is connected onward to the destination.  Ends, resets and full
+sockets are passed on as they are.  A fault or a relay that fails closes everything, which no
+QEMU takes for success, and sets ``failure``.
 """
 
 import heapq
@@ -20,33 +18,33 @@ from harness.proxy.address import BACKLOG, Address, stranger
 from harness.proxy.chain import Chain, Fired
 from harness.proxy.connection import RAW, Connection
 from harness.proxy.cut_through import PIECE, CutThrough
-from harness.proxy.events import Due, Told, Waiting
+from harness.proxy.events import Due, Notified, Waiting
 from harness.proxy.executor import Executor
 from harness.proxy.main_forwarder import MainForwarder
 from harness.proxy.multifd_forwarder import MultifdForwarder
 from harness.proxy.pipe import Pipe
 from harness.proxy.recorder import Record, Recorder
+from harness.proxy.store_and_forward import StoreAndForward
 from harness.proxy.tapped import Tap
-from harness.proxy.whole_packets import WholePackets
 
-_RETRY_S = 0.005  # a unix listener's queue was full; nothing tells when it no longer is
+_RETRY_S = 0.005  # a unix listener's queue was full; the kernel does not notify when it has room
 _RETRY_TOKEN = -1
 
 
 class Relay:
-    """Its use: construct, ``start``, give ``address`` to the source's ``migrate``, ``close``.
+    """To use it: construct, ``start``, give ``address`` to the source's ``migrate``, ``close``.
 
     :param listen: where the source shall connect to
     :param onward: where the destination listens
     :param record: called in the relay's thread with all that is seen
     :param page_size: of the target; it decides the length of a RAM packet's head
-    :param reads_main: read the main channel as it passes; for a migration with multifd, where
-        RAM is not on it
-    :param keeps_payload: record the data of packets too (all of it is held in memory)
-    :param tap: is given every byte that comes from the source on main and multifd channels,
-        which are then copied rather than spliced
+    :param reads_main: read the main channel as it passes; only of a migration with multifd,
+        where RAM is not on it
+    :param keeps_payload: record the data of packets too (the recorder holds all of it)
+    :param tap: gets every byte that comes from the source on main and multifd channels,
+        which are then copied instead of spliced
     :ivar address: where it listens
-    :ivar failure: what ended the relay; the run is lost then
+    :ivar failure: the error that ended the relay; the run is lost then
     """
 
     def __init__(
@@ -69,11 +67,11 @@ class Relay:
         self._chain = chain
         self._recorder = Recorder(record, keeps_payload)
         self._executor = Executor(chain, self._recorder, self._after)
-        self._takes_whole = keeps_payload or not chain.is_empty
+        self._stores_packets = keeps_payload or not chain.is_empty
         self._connections: list[Connection] = []
         self._changed: set[Connection] = set()
         self._accepted = 0
-        self._told: deque[Told] = deque()
+        self._notified: deque[Notified] = deque()
         self._due: list[tuple[float, int, int]] = []
         self._timers = 0
         self._is_closing = False
@@ -90,12 +88,12 @@ class Relay:
         return self._chain.fired
 
     def start(self) -> None:
-        """Serve from now on."""
+        """Start to serve."""
         self._thread.start()
 
-    def tell(self, name: str, value: int = 0, device: str = "") -> None:
-        """Tell the faults that something has happened (``events.Told``); from any thread."""
-        self._told.append(Told(name, value, device))
+    def notify(self, name: str, value: int = 0, device: str = "") -> None:
+        """Notify the faults of an outside event (``events.Notified``); from any thread."""
+        self._notified.append(Notified(name, value, device))
         self._wake_up()
 
     def close(self) -> None:
@@ -135,8 +133,8 @@ class Relay:
         if self.failure is None:
             try:
                 for connection in left:
-                    self._tell_closed(connection)
-            except BaseException as error:  # noqa: BLE001 - likewise: it is the recorder's
+                    self._record_closed(connection)
+            except BaseException as error:  # noqa: BLE001 - the recorder's: the run is lost, too
                 self.failure = error
 
     def _serve(self) -> None:
@@ -155,15 +153,15 @@ class Relay:
                     self._accept()
                 else:
                     os.eventfd_read(self._wake)
-            self._tell_faults()
+            self._feed_what_is_due()
             self._hold_back()
             self._let_in()
             while self._changed:
                 self._settle(self._changed.pop())
 
-    def _tell_faults(self) -> None:
-        while self._told:
-            self._executor.feed(self._told.popleft())
+    def _feed_what_is_due(self) -> None:
+        while self._notified:
+            self._executor.feed(self._notified.popleft())
         while self._due and self._due[0][0] <= time.monotonic():
             token = heapq.heappop(self._due)[2]
             if token != _RETRY_TOKEN:
@@ -245,12 +243,12 @@ class Relay:
         return MainForwarder(connection, self._executor)
 
     def _multifd_forwarder(self, connection: Connection) -> MultifdForwarder:
-        if self._takes_whole:
-            return WholePackets(connection, self._executor, self._page_size)
+        if self._stores_packets:
+            return StoreAndForward(connection, self._executor, self._page_size)
         return CutThrough(connection, self._executor, self._page_size, self._scratch)
 
     def _hold_back(self) -> None:
-        """While a fault is full, no more packets are read."""
+        """Read no packets while a fault is full."""
         is_full = self._chain.is_full
         if is_full == self._is_held_back:
             return
@@ -260,7 +258,7 @@ class Relay:
                 connection.from_source.pause(is_full)
 
     def _let_in(self) -> None:
-        """Accept as many more as the faults let in by now."""
+        """Accept the connections that the faults let in by now."""
         if self._is_letting_in:
             return
         lets_in = self._chain.lets_in
@@ -271,7 +269,7 @@ class Relay:
             self._watch(self._listener, EVENT_READ, None)
 
     def _settle(self, connection: Connection) -> None:
-        """After something has happened to it."""
+        """Something has happened to it: pass that on, and wait for what matters now."""
         connection.settle()
         for side, reader in connection.just_ended():
             self._recorder.record(
@@ -286,7 +284,7 @@ class Relay:
         connection.settle()
         if connection.is_closed and connection in self._connections:
             self._drop(connection)
-            self._tell_closed(connection)
+            self._record_closed(connection)
         elif not connection.is_closed:
             self._watch(connection.source, connection.interest_of_source(), (connection, True))
             self._watch(
@@ -314,7 +312,7 @@ class Relay:
         self._watch(connection.destination, 0, None)
         connection.dispose()
 
-    def _tell_closed(self, connection: Connection) -> None:
+    def _record_closed(self, connection: Connection) -> None:
         self._recorder.record(
             "channel_closed",
             connection.channel,

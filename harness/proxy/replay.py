@@ -1,9 +1,9 @@
 """A **replay**: a thread that plays the source of a capture, for a destination without one.
 
-It does what a source does: connects the main channel, then the multifd channels; sends on
-all of them at once, each as fast as it is taken; reads the return path; and closes
-everything when all is sent and the destination has said that it wants no more.  A
-destination that ends a channel too early ends the replay, as it would end a migration.
+It does what a source does: it connects the main channel, then the multifd channels; sends
+on all of them at once, each as fast as the destination reads; reads the return path; and
+closes everything when all is sent and the return path has its SHUT message.  A destination
+that ends a channel too early ends the replay, as it would end a migration.
 """
 
 import errno
@@ -22,16 +22,16 @@ from harness.proxy.capture import Capture
 from harness.proxy.events import MAIN
 
 _PIECE = 256 << 10
-_RETRY_S = 0.005  # a unix listener's queue was full; nothing tells when it no longer is
+_RETRY_S = 0.005  # a unix listener's queue was full; the kernel does not notify when it has room
 _RETURN_MESSAGE = struct.Struct(">HH")  # type, length of its data (QEMU migration.c)
 _SHUT = 1  # MIG_RP_MSG_SHUT: the last message; its u32 is 0 where the VM was loaded
 
 
 class ReturnPath:
-    """Reads what a destination sends on the main channel, for its end.
+    """Reads what a destination sends on the main channel, up to SHUT.
 
-    :ivar size: bytes that came
-    :ivar shut: value of the SHUT message, 0 where all is well; None: none came
+    :ivar size: bytes received
+    :ivar shut: value of the SHUT message, 0 if the VM was loaded; None if none came
     """
 
     def __init__(self) -> None:
@@ -65,14 +65,13 @@ class _Lane:
 
 
 class Replayer:
-    """Its use: construct, ``start``, ``wait``, ``close``.
+    """To use it: construct, ``start``, ``wait``, ``close``.
 
     :param address: where a destination, or a relay in front of it, listens
     :param on_end: called in the replay's thread when it has ended
     :ivar return_path: what the destination has sent
-    :ivar refused: why the destination did not take all of it, in words; "": it did, or has
-        not had the time
-    :ivar failure: what went wrong in the replay itself; the run is lost then
+    :ivar refused: why the destination did not take all of it; empty if it did, or still may
+    :ivar failure: the error that ended the replay itself; the run is lost then
     :raise UsageError: the capture has no main channel
     """
 
@@ -80,7 +79,7 @@ class Replayer:
         self, capture: Capture, address: Address, on_end: Callable[[], None] = lambda: None
     ) -> None:
         if MAIN not in capture.streams:
-            raise UsageError(f"{capture.path}: nothing of the main channel: capture again")
+            raise UsageError(f"{capture.path}: no data of the main channel: capture again")
         self.return_path = ReturnPath()
         self.refused = ""
         self.failure: BaseException | None = None
@@ -102,7 +101,7 @@ class Replayer:
         return {lane.channel: lane.sent for lane in self._lanes}
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all bytes of all channels were sent."""
         return not any(lane.left for lane in self._lanes)
 
@@ -115,7 +114,7 @@ class Replayer:
         return self._has_ended.wait(timeout_s)
 
     def close(self) -> None:
-        """Break it off if it goes on, and wait for the thread; called again it does nothing."""
+        """Stop it if it still runs, and wait for the thread; called again it does nothing."""
         if self._wake < 0:
             return
         self._is_closing = True
@@ -149,7 +148,7 @@ class Replayer:
         return self._is_closing or bool(self.refused)
 
     def _connect(self) -> bool:
-        """Connect one after the other, as a source does; whether all are."""
+        """Connect one after the other, as a source does; whether all are connected."""
         for lane in self._lanes:
             tune(lane.sock)
             error = self._address.connect(lane.sock)
@@ -179,7 +178,7 @@ class Replayer:
                     self._send(lane)
 
     def _is_done(self) -> bool:
-        if not self.is_whole:
+        if not self.is_complete:
             return False
         has_answer = self.return_path.shut is not None or not self._lanes[0].is_open
         return has_answer or not self._has_return_path

@@ -1,4 +1,4 @@
-"""A **tap**: everything that comes from the source, told as it is read."""
+"""A **tap** gets everything that comes from the source, as it is read."""
 
 import socket
 from collections.abc import Callable
@@ -7,18 +7,18 @@ from harness.proxy.events import MAIN
 from harness.wire.packets import HELLO
 
 Tap = Callable[[int, bytes], None]
-"""Called in the relay's thread with a channel (``events.MAIN`` or of multifd, from its hello
-on) and bytes that the source has sent on it, in the order of that channel and before any
-fault.  What it raises ends the relay."""
+"""Called in the relay's thread with a channel (``events.MAIN``, or of multifd from its hello
+on) and bytes that the source has sent on it, in order and before any fault.  What it raises
+ends the relay."""
 
 
 class TappedSocket(socket.socket):
-    """The source's end of a connection; what is received of it goes to ``tap`` too.
+    """The source's end of a connection; what is received on it goes to ``tap`` too.
 
     It takes ``sock``'s place.  The bytes must be received, not spliced (``Outlet.is_copying``).
 
-    :param channel: tells what the connection is, and a number below ``MAIN`` as long as that
-        is not known; until then the bytes are kept, no more of them than make a hello
+    :param channel: returns the connection's channel, or a number below ``MAIN`` while that is
+        not known; until then the bytes are kept, at most as many as a hello has
     """
 
     def __init__(self, sock: socket.socket, tap: Tap, channel: Callable[[], int]) -> None:
@@ -28,7 +28,7 @@ class TappedSocket(socket.socket):
         self._kept = b""
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """As of any socket; what is only looked at (MSG_PEEK) is not told."""
+        """As of any socket; what is only looked at (MSG_PEEK) does not go to the tap."""
         data = super().recv(size, flags)
         if not flags & socket.MSG_PEEK:
             self._kept += data
@@ -42,4 +42,4 @@ class TappedSocket(socket.socket):
             data, self._kept = self._kept, b""
             self._tap(channel, data)
         elif len(self._kept) > HELLO.size:
-            self._kept = b""  # no migration channel: whatever it says is nothing to a tap
+            self._kept = b""  # no migration channel: none of it is for the tap

@@ -1,9 +1,9 @@
-"""The **fault plan** of a scenario: what is done to device-state packets on their way.
+"""The **fault plan** of a scenario: what the relay does to device-state packets.
 
 Plain frozen data, like the scenario that holds it: each fault is one tagged struct that
 round-trips to JSON and describes itself in a line.  ``harness.proxy.faults`` has a file of
-the same name for each, which carries it out.  The faults of a plan form a chain: what one
-delivers is what the next sees arrive.
+the tag's name for each, which carries it out.  The faults of a plan form a chain: what one
+delivers arrives at the next.
 """
 
 import enum
@@ -17,31 +17,31 @@ from harness.scenario import ranges
 from harness.scenario.fault_traits import Changing, Closing, Holding, Plain, Traits
 
 SHORTEST_IDSTR_WITHOUT_END = 256
-"""From this length on an idstr has no room for its NUL."""
+"""An idstr of this length or more has no room for its NUL."""
 
 TOLD = ("loaded", "switchover", "switchover_passed")
-"""Outside events that every relay reports (``harness.proxy.events.Told``)."""
+"""Outside events that every relay reports (``harness.proxy.events.Notified``)."""
 OPENED = "opened"
 """The main channel's start, from which ``StallMain`` can stall it."""
 
 
 class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Frozen, keyword only, and a field that nobody knows is an error."""
+    """Frozen, keyword only; an unknown field is an error."""
 
 
 class Select(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
-    """Which packets a fault is about; what is left out selects all."""
+    """Which packets a fault is about; a field that is left out selects all."""
 
     device: str = ""
     """Id of the scenario's device, or an idstr."""
     idx: tuple[ranges.Uint32, ...] = ()
     config: bool | None = None
-    """True: the configuration only; False: data only."""
+    """True for the configuration only, False for data only."""
     channel: ranges.Channel | None = None
     """The multifd channel on which it arrives."""
 
     def describe(self) -> str:
-        """In words, as the object of a sentence."""
+        """As the object of a sentence."""
         kind = {True: "configuration ", False: "data ", None: ""}[self.config]
         if self.idx:
             what = f"{kind}packet{'s' * (len(self.idx) > 1)} {', '.join(map(str, self.idx))}"
@@ -55,19 +55,19 @@ class Select(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
     """A moment that a fault waits for, counted from the packet it is about; one field is set.
 
-    ``told`` of ``switchover`` or ``switchover_passed`` counts also where it was told before.
+    ``told`` of ``switchover`` or ``switchover_passed`` also counts if it came before.
     """
 
     told: str = ""
-    """This outside event (``harness.proxy.events.Told``) with ``value`` or more."""
+    """Name of an outside event (``harness.proxy.events``), with ``value`` or more."""
     value: ranges.Value = 0
     packets: ranges.Number = 0
-    """So many more packets have arrived."""
+    """That many more packets have arrived."""
     others: bool = False
     """All other packets of the device have arrived, and so were delivered."""
     loaded: bool = False
-    """The destination's device has taken the packet's data (told by the session); of a data
-    packet only: a configuration is written to registers, which nobody watches."""
+    """The destination's device has taken the packet's data.  Of a data packet only: QEMU loads
+    a configuration without notifying the device."""
     delay_s: ranges.Delay = 0.0
 
     def __post_init__(self) -> None:
@@ -75,27 +75,27 @@ class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
         if sum(map(bool, given)) != 1 or self.packets < 0 or self.delay_s < 0:
             raise ValueError("until needs one of told, packets, others, loaded, delay_s")
         if self.told == "config_loaded":
-            raise ValueError("until config_loaded: QEMU loads it without telling the device")
+            raise ValueError("until config_loaded: QEMU loads it without notifying the device")
 
     def describe(self) -> str:
-        """In words, behind a verb."""
+        """As it follows a verb."""
         if self.told:
             return f"until {self.told}" + (f" {self.value}" if self.value else "")
         if self.packets:
             return f"until {self.packets} more packet{'s' * (self.packets > 1)}"
         if self.delay_s:
             return f"for {self.delay_s:g} s"
-        return "until all others went" if self.others else "until it was loaded"
+        return "until all others are delivered" if self.others else "until it is loaded"
 
 
 class Fields(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
-    """Header fields to set; None: left as they are."""
+    """Header fields to set; None leaves a field as it is."""
 
     magic: ranges.Uint32 | None = None
     version: ranges.Uint32 | None = None
     flags: ranges.Uint32 | None = None
     idstr: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
-    """Padded with NULs; of 256 characters and more it has no end."""
+    """Padded with NULs; with 256 characters or more it is not terminated."""
     instance_id: ranges.Uint32 | None = None
     next_packet_size: ranges.Uint32 | None = None
     state_version: ranges.Uint32 | None = None
@@ -109,7 +109,7 @@ class Fields(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Fault(_Frozen, Traits, frozen=True, kw_only=True, tag_field="fault"):
-    """What every fault has."""
+    """Base of all faults."""
 
     select: Select = Select()
 
@@ -127,17 +127,17 @@ class Order(enum.StrEnum):
     SHUFFLED = "shuffled"
     """By the plan's seed."""
     ONE_CHANNEL_DELAYED = "one_channel_delayed"
-    """What arrives on ``channel`` goes after everything else."""
+    """Packets of ``channel`` go last."""
 
 
 class Reorder(_Fault, Plain, frozen=True, kw_only=True, tag="reorder"):
     """Deliver each device's packets in another order, on the channels they came on.
 
-    Channels race; for a strict order let ``MoveToChannel`` put all on one.
+    Channels race; for a strict order move all packets to one with ``MoveToChannel``.
     """
 
     order: Order | tuple[ranges.Uint32, ...]
-    """A name, or the idx in the order wanted (what it leaves out goes last)."""
+    """A name, or each idx in the wanted order (packets that are left out go last)."""
     channel: ranges.Channel = 0
 
     def describe(self) -> str:
@@ -148,7 +148,7 @@ class Reorder(_Fault, Plain, frozen=True, kw_only=True, tag="reorder"):
 
 
 class MoveToChannel(_Fault, Plain, frozen=True, kw_only=True, tag="move_to_channel"):
-    """Deliver on another channel: on ``channel``, or (None) on each in turn."""
+    """Deliver on ``channel``; if None, on each channel in turn."""
 
     channel: ranges.Channel | None = None
 
@@ -158,22 +158,22 @@ class MoveToChannel(_Fault, Plain, frozen=True, kw_only=True, tag="move_to_chann
 
 
 class Duplicate(_Fault, Plain, frozen=True, kw_only=True, tag="duplicate"):
-    """Deliver again: right behind the packet, or at a later moment."""
+    """Deliver again, right behind the packet or at a later moment."""
 
     until: Until | None = None
-    """None: right behind it."""
+    """None for right behind it."""
     channel: ranges.Channel | None = None
-    """None: the packet's own."""
+    """None for the packet's own."""
     copies: ranges.Count = 1
 
     def __post_init__(self) -> None:
         _refuse_loaded_configuration(self.select, self.until)
 
     def describe(self) -> str:
-        when = "at once" if self.until is None else f"waiting {self.until.describe()}"
+        when = "at once" if self.until is None else f"after a wait {self.until.describe()}"
         where = "" if self.channel is None else f" on channel {self.channel}"
         times = "" if self.copies == 1 else f" {self.copies} times"
-        return f"duplicate {self.select.describe()}{times}{where}, {when}"
+        return f"duplicate {self.select.describe()}{times}{where} {when}"
 
 
 class Drop(_Fault, Plain, frozen=True, kw_only=True, tag="drop"):
@@ -205,7 +205,7 @@ class Delay(_Fault, Holding, frozen=True, kw_only=True, tag="delay"):
 
 
 class Pace(_Fault, Plain, frozen=True, kw_only=True, tag="pace"):
-    """Let the packets through one by one, as over a link of ``bytes_per_s``."""
+    """Deliver the packets one by one, as over a link of ``bytes_per_s``."""
 
     bytes_per_s: ranges.Rate
 
@@ -231,13 +231,13 @@ class Rewrite(_Fault, Changing, frozen=True, kw_only=True, tag="rewrite"):
 
 
 class Flip(_Fault, Changing, frozen=True, kw_only=True, tag="flip"):
-    """Invert bits of the data (what is behind VFIO's 12-byte header)."""
+    """Invert bits of the data, which is behind VFIO's 12-byte header."""
 
     offset: ranges.Offset = 0
-    """Below 0: counted from the end."""
+    """Negative to count from the end."""
     mask: ranges.Mask = 0xFF
     length: ranges.Piece = 1
-    """Bytes that are changed."""
+    """Bytes to change."""
 
     def __post_init__(self) -> None:
         if not (0 < self.mask <= 0xFF and self.length > 0):
@@ -253,15 +253,15 @@ class Truncate(_Fault, Changing, frozen=True, kw_only=True, tag="truncate"):
 
     size: ranges.Bytes
     is_stale: bool = False
-    """``next_packet_size`` still states the true length, so that what follows is eaten."""
+    """Keep ``next_packet_size``, so that the destination reads into the next packet."""
 
     def describe(self) -> str:
-        stale = ", its length as before" if self.is_stale else ""
+        stale = ", stated length unchanged" if self.is_stale else ""
         return f"truncate {self.select.describe()} to {self.size} bytes{stale}"
 
 
 class Extend(_Fault, Changing, frozen=True, kw_only=True, tag="extend"):
-    """Put made-up bytes behind the data; the stated length follows."""
+    """Append made-up bytes to the data, and to the stated length."""
 
     size: ranges.Piece
 
@@ -274,7 +274,7 @@ class Extend(_Fault, Changing, frozen=True, kw_only=True, tag="extend"):
 
 
 class CutStream(_Fault, Closing, frozen=True, kw_only=True, tag="cut_stream"):
-    """Close the packet's channel once ``size`` of its bytes, heads included, have gone."""
+    """Close the packet's channel after ``size`` of its bytes, headers included."""
 
     size: ranges.Bytes
     is_abrupt: bool = False
@@ -285,7 +285,7 @@ class CutStream(_Fault, Closing, frozen=True, kw_only=True, tag="cut_stream"):
 
 
 class Rechunk(_Fault, Plain, frozen=True, kw_only=True, tag="rechunk"):
-    """Split and merge data buffers to ``size`` bytes each, and renumber them."""
+    """Split and merge the data to packets of ``size`` bytes, and renumber them."""
 
     size: ranges.Piece
 
@@ -298,26 +298,26 @@ class Rechunk(_Fault, Plain, frozen=True, kw_only=True, tag="rechunk"):
 
 
 class Inject(_Fault, Changing, frozen=True, kw_only=True, tag="inject"):
-    """Deliver made-up packets before or behind the packet, which they are modelled on."""
+    """Deliver made-up packets before or behind the packet, with its fields unless set."""
 
     fields: Fields = Fields()
     data: bytes | None = None
-    """None: the packet's own."""
+    """None for the packet's own."""
     size: ranges.Bytes | None = None
-    """So many made-up bytes in place of ``data``."""
+    """That many made-up bytes as ``data``."""
     payload: bytes | None = None
-    """In place of VFIO's header and data."""
+    """Bytes to send as VFIO's header and data."""
     copies: ranges.Count = 1
     idx_step: ranges.Step = 0
     """Added to idx from copy to copy."""
     is_before: bool = False
     channel: ranges.Channel | None = None
-    """None: the packet's own."""
+    """None for the packet's own."""
 
     def describe(self) -> str:
         fields = self.fields.describe()
         parts = [
-            fields and f"with {fields}",
+            fields,
             f"idx rising by {self.idx_step}" if self.idx_step else "",
             f"{self.size} bytes of data" if self.size is not None else "",
             f"{len(self.data)} bytes of data" if self.data is not None else "",
@@ -325,9 +325,9 @@ class Inject(_Fault, Changing, frozen=True, kw_only=True, tag="inject"):
             f"on channel {self.channel}" if self.channel is not None else "",
         ]
         where = "before" if self.is_before else "behind"
-        like = " ".join(part for part in parts if part)
+        like = ", ".join(part for part in parts if part)
         many = "a packet" if self.copies == 1 else f"{self.copies} packets"
-        return f"inject {many} {where} {self.select.describe()}{' ' * bool(like)}{like}"
+        return f"inject {many} {where} {self.select.describe()}{': ' * bool(like)}{like}"
 
 
 class Which(enum.StrEnum):
@@ -342,15 +342,15 @@ class Which(enum.StrEnum):
 
 
 class CloseChannel(_Fault, Closing, frozen=True, kw_only=True, tag="close_channel"):
-    """Close channels, both ends of them, between packets."""
+    """Close both ends of channels, between packets."""
 
     which: Which = Which.OWN
     nth: ranges.Count = 1
-    """At so-many-th of the selected packets."""
+    """Which of the selected packets it happens at, from 1."""
     is_before: bool = False
-    """Before the packet, which is lost then, or behind it."""
+    """Before the packet, which is then lost, instead of behind it."""
     is_abrupt: bool = False
-    """With a reset (TCP) instead of an end."""
+    """By a reset (TCP) instead of an orderly end."""
 
     def describe(self) -> str:
         what = {Which.OWN: "its channel", Which.MULTIFD: "all multifd channels",
@@ -364,11 +364,11 @@ class CloseChannel(_Fault, Closing, frozen=True, kw_only=True, tag="close_channe
 class Hello(_Fault, Plain, frozen=True, kw_only=True, tag="hello"):
     """Set fields of the hello with which a multifd channel begins.
 
-    The plan goes on to know the channel by the number that the source gave it.
+    The other faults still know the channel by the number that the source sent.
     """
 
     magic: ranges.Uint32 | None = None
-    """None, here and below: left as it is."""
+    """None, here and below, leaves the field as it is."""
     version: ranges.Uint32 | None = None
     channel_id: ranges.Uint8 | None = None
     uuid: UUID | None = None
@@ -400,22 +400,22 @@ class Hello(_Fault, Plain, frozen=True, kw_only=True, tag="hello"):
 class HoldConnections(_Fault, Plain, frozen=True, kw_only=True, tag="hold_connections"):
     """Accept no connection of the source beyond the first ``accepted``, until a moment.
 
-    Over a unix socket one more connects all the same and is not served: a listener's queue has
-    room for one.  Each connection behind that one waits in connect(), and so does a source
-    that needs it: in MigrationStatus ``setup`` as long as ``accepted`` is below its number of
-    multifd channels, because it waits there for all of them to be connected
-    (multifd_send_setup() in QEMU's migration/multifd.c).  Over TCP all of them connect, and are
-    not served: what the source sends waits in the kernel.
+    Over a unix socket one more connects and is not served: a listener's queue has room for one.
+    Each connection behind that one waits in connect(), and so does a source that needs it: in
+    MigrationStatus ``setup`` while ``accepted`` is below its number of multifd channels, because
+    it waits there for all of them to be connected (multifd_send_setup() in QEMU's
+    migration/multifd.c).  Over TCP all of them connect and are not served: what the source sends
+    waits in the kernel.
     """
 
     until: Until
     """Counted from the first connection that is not accepted."""
     accepted: ranges.Uint8 = 0
-    """0: the main channel waits too; 1: it alone goes through."""
+    """0 to hold the main channel too, 1 to let only it through."""
 
     def __post_init__(self) -> None:
         if self.select != Select():
-            raise ValueError("hold_connections is about no packet: it has nothing to select")
+            raise ValueError("hold_connections is not about packets: it takes no select")
         if not (self.until.told or self.until.delay_s):
             raise ValueError("hold_connections can wait for told or delay_s only")
         if self.accepted < 0:
@@ -427,15 +427,15 @@ class HoldConnections(_Fault, Plain, frozen=True, kw_only=True, tag="hold_connec
 
 
 class StallMain(_Fault, Plain, frozen=True, kw_only=True, tag="stall_main"):
-    """Stop reading the main channel's stream for a while; its return path goes on."""
+    """Stop reading the main channel's stream for a while; its return path is unaffected."""
 
     until: Until
     since: str = ""
-    """An outside event; ``opened``: from its start; empty: from the first selected packet.
-    ``switchover`` and ``switchover_passed`` (a migration with multifd): right before and right
-    behind the command that starts it, on which the load threads start."""
+    """An outside event, or ``opened`` for the channel's start; empty for the first selected
+    packet.  ``switchover`` and ``switchover_passed`` (a migration with multifd) are right before
+    and right behind the command on which the load threads start."""
     devices: ranges.Count = 1
-    """How many devices "all others" means."""
+    """Number of devices that ``others`` waits for."""
 
     def __post_init__(self) -> None:
         if self.until.loaded:
@@ -476,7 +476,7 @@ def describe(plan: Sequence[Fault]) -> str:
 
 def _refuse_loaded_configuration(select: Select, until: Until | None) -> None:
     if until is not None and until.loaded and select.config:
-        raise ValueError("nobody tells when a configuration has been loaded: select data packets")
+        raise ValueError("when a configuration is loaded cannot be seen: select data packets")
 
 
 def _value(name: str, value: int | str) -> str:

@@ -62,7 +62,7 @@ class Link:
 
     def tell(self, name: str, value: int = 0) -> None:
         """Tell the faults that something has happened."""
-        self._relay.tell(name, value)
+        self._relay.notify(name, value)
 
     def end(self) -> None:
         """The migration is over, or given up: which faults still keep something back is settled
@@ -106,7 +106,7 @@ class Link:
             return
         if record.name == "write" and not record.args["errno"]:
             loaded = record.args["offset"] + record.args["got"]
-            self._relay.tell("loaded", loaded, self._idstrs[record.device])
+            self._relay.notify("loaded", loaded, self._idstrs[record.device])
 
 
 def _wire(

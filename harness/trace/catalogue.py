@@ -2,9 +2,8 @@
 
 A declaration is ``[disable ]NAME(TYPE ARG, ...) "FORMAT" PRIu64 "MORE"``, one a line
 (QEMU's docs/devel/tracing.rst; grammar in scripts/tracetool/__init__.py).  FORMAT is
-what printf is called with, so it also says how to read a printed line back: each
-event builds, when first asked, a regular expression of its format and a reader that
-turns what the expression found into typed arguments.
+printf's, so it also defines how to read a printed line back: on first use, an event builds
+a regular expression from its format and a reader that turns the match into typed arguments.
 """
 
 import fnmatch
@@ -24,17 +23,17 @@ _PROPERTIES = {"disable", "vcpu"}
 _DECLARATION = re.compile(r"((?:\w+[ \t]+)*)(\w+)\(([^()]*)\)\s*(.*)")
 _NAME = re.compile(r"^[ \t]*(?:\w+[ \t]+)*(\w+)\(", re.MULTILINE)
 _ARGUMENT = re.compile(r"(\w.*[\s*])(\w+)")
-# String literals and the macros of <inttypes.h> that stand between them.
+# String literals, and the macros of <inttypes.h> between them.
 _FORMAT_PART = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|PRI([diouxX])(?:8|16|32|64|MAX|PTR)\b)')
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPED = {'"': '"', "\\": "\\", "t": "\t"}
-# printf(3) without floating point, which QEMU's tracetool has no types for.
+# printf(3) without floating point, for which QEMU's tracetool has no types.
 _PIECE = re.compile(
     r"(?P<text>[^%]+)|%(?:(?P<percent>%)|(?P<flags>[-+ #0]*)(?P<width>[0-9]+|\*)?"
     r"(?P<precision>\.(?:[0-9]+|\*)?)?(?:hh?|ll?|[zjt])?(?P<letter>[diouxXpcs]))"
 )
 
-# Digits are bounded because int() refuses thousands of them with an exception.
+# Digits are bounded because int() raises an exception at thousands of them.
 _FOUND = {
     "s": r"(.*?)",
     "c": r"(.)",
@@ -64,14 +63,14 @@ class Argument(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """One ``%`` of a format that prints an argument."""
+    """One conversion (``%``) of a format."""
 
     argument: str
     """Name of the argument that it prints."""
     letter: str
-    """d, i, o, u, x, X, p, c or s; length modifiers such as ``l`` say nothing in print."""
+    """d, i, o, u, x, X, p, c or s; length modifiers such as ``l`` do not show in print."""
     padding: str
-    """Where blanks may stand: ``left``, ``right``, or empty for nowhere."""
+    """Side that may be padded with blanks: ``left``, ``right``, or empty if none."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +83,14 @@ class TraceEvent:
     pieces: tuple[str | Conversion, ...]
     """The format: text as printed (``%%`` is ``%``), and conversions between."""
     disabled: bool
-    """Declared ``disable``: not built in, so never printed."""
+    """Declared ``disable``: not compiled in, so never printed."""
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Matches the printed arguments, with one group for each conversion.
 
-        To be used with ``fullmatch``.  Where two ``%s`` leave a choice, the earlier gets
-        the least: names come first in QEMU's formats and free text last.
+        To be used with ``fullmatch``.  If the split between two ``%s`` is ambiguous, the earlier
+        gets the least: in QEMU's formats names come first and free text last.
         """
         followed = pairwise((*self.pieces, ""))
         return re.compile("".join(_regex(piece, following) for piece, following in followed))
@@ -100,12 +99,12 @@ class TraceEvent:
     def read(self) -> Callable[[str], Arguments | None]:
         """Function from the printed arguments (after ``NAME`` and a blank) to their values.
 
-        It gives None where the text does not fit the whole format.  Values are as
-        printed: a negative number under ``%x`` comes back as the unsigned one.  An
-        argument that only gave the width of another (``%*d``) has no value.
+        It returns None if the text does not fit the format.  Values are as printed: a
+        negative number printed by ``%x`` is read as unsigned.  An argument that is only the
+        width of another (``%*d``) has no value.
         """
-        # Built from source, as namedtuple's are: twice as fast as any loop over the groups,
-        # and this runs once a line.  Names are \w+ and quoted, the rest is from a table.
+        # Built from source, as namedtuple's are: twice as fast as a loop over the groups, and
+        # this runs once a line.  Names are \w+ and quoted, the rest is from a table.
         found = [piece for piece in self.pieces if isinstance(piece, Conversion)]
         values = ", ".join(
             f"{c.argument!r}: " + _VALUE.get(c.letter, "int(m[{}])").format(n)
@@ -122,7 +121,7 @@ class Catalogue:
     """All trace events of one QEMU build."""
 
     origin: str
-    """Where it was read, for messages: mostly a path."""
+    """Its origin, for messages: usually a path."""
     events: Mapping[str, TraceEvent]
     """By name; the order is that of the file."""
 
@@ -130,14 +129,14 @@ class Catalogue:
     def parse(cls, text: str, origin: str, patterns: Sequence[str] = ("*",)) -> "Catalogue":
         """Read the text of a ``trace-events-all``.
 
-        :param origin: how messages should name the text, mostly its path
-        :param patterns: of the events that matter, as given to ``-trace``; the others,
-            thousands of them, are passed over unread
-        :raises TraceError: a declaration cannot be read, or there is none that matters
+        :param origin: the text's name in messages, usually its path
+        :param patterns: of the events that matter, as of ``-trace``; the others, thousands of
+            them, are skipped unread
+        :raises TraceError: a declaration cannot be read, or none matches
         """
         matters = re.compile("|".join(map(fnmatch.translate, patterns))).match
-        # A catalogue has thousands of declarations, and the few that matter are wanted
-        # before a QEMU is up: most lines are told by how they start.
+        # A catalogue has thousands of declarations, and the few that matter are needed
+        # before QEMU is up: most lines are skipped by their first characters.
         starts = (*(re.split(r"[*?[]", pattern, maxsplit=1)[0] for pattern in patterns), " ", "\t")
         starts += tuple(_PROPERTIES)
         events: dict[str, TraceEvent] = {}
@@ -246,7 +245,7 @@ def _regex(piece: str | Conversion, following: str | Conversion) -> str:
     if isinstance(piece, str):
         return re.escape(piece)
     if piece.letter == "s" and not piece.padding and isinstance(following, str) and following:
-        # As .*? but from one possible end to the next: a fifth faster for the whole event.
+        # As .*? but from one possible end to the next: makes the event a fifth faster.
         end = re.escape(following[0])
         return f"([^{end}]*(?:{end}[^{end}]*)*?)"
     left = " *" if piece.padding == "left" else ""

@@ -1,18 +1,18 @@
 """Log lines of QEMU's trace backend ``log`` become records.
 
-With ``-msg timestamp=on`` a line is stamped in one of two ways:
+With ``-msg timestamp=on`` a line has a time stamp in one of two forms:
 
 - QEMU 10.0 (scripts/tracetool/backend/log.py): ``TID@SECONDS.MICROS:EVENT ARGS``;
-- QEMU 11.1 (util/log.c, which stamps whatever is logged):
+- QEMU 11.1 (util/log.c, which stamps every line that is logged):
   ``2026-11-23T05:08:19.310196Z EVENT ARGS``, **without a thread id**, and without
   ``.MICROS`` when they are zero (GLib's g_date_time_format_iso8601).
 
-Where a thread matters (the channel of a packet) QEMU 11.1 needs one log for each thread,
-``-d tid -D DIR/%d.log``: the name of the file is the thread id, and each file gets a
-reader of its own that is told so.  QEMU 10.0 can do the same.
+To attribute lines to threads (the channel of a packet), QEMU 11.1 needs one log for each
+thread, ``-d tid -D DIR/%d.log``: the name of the file is the thread id, and each file has a
+reader of its own with that ``tid``.  QEMU 10.0 can do the same.
 
-Both stamp a line before they take the log's lock, so in one file the order of lines is
-the order of writing, and stamps may step back a little.
+Both stamp a line before they take the log's lock: in one file lines are in the order of
+writing, and stamps may step back a little.
 """
 
 import re
@@ -25,9 +25,9 @@ from harness.history.records import Kind, Record, Side
 from harness.trace.catalogue import Arguments, Catalogue, TraceEvent
 
 MAX_LINE_BYTES = 64 * 1024
-"""A longer line is damage: a trace event prints names, numbers and at most one message."""
+"""A longer line is damage: a trace event prints names, numbers, and at most one message."""
 
-_PIECE_BYTES = 32 * 1024  # what is read at once stays in the CPU's cache: a third faster
+_PIECE_BYTES = 32 * 1024  # a piece fits in the CPU's cache: a third faster
 
 _STAMP = re.compile(
     r"(?:([0-9]{1,10})@([0-9]{1,12})\.([0-9]{6}):"
@@ -37,7 +37,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MAX_SECONDS_KEPT = 4096
 
-# migration/multifd.c: a channel's thread traces these before and after all else.
+# migration/multifd.c: a channel's thread traces these first and last.
 _CHANNEL_STARTS = {"multifd_recv_thread_start", "multifd_send_thread_start"}
 _CHANNEL_ENDS = {"multifd_recv_thread_end", "multifd_send_thread_end"}
 
@@ -50,7 +50,7 @@ class _Stamp(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What the fast path keeps of a trace event."""
+    """What the fast path needs of a trace event."""
 
     name: str
     read: Callable[[str], Arguments | None]
@@ -58,16 +58,16 @@ class _Known(NamedTuple):
 
 
 class TraceReader:
-    """Reads one log, handed over in pieces of any size.
+    """Reads one log, passed in as pieces of any size.
 
-    Each line gives one record.  A line that no declared event fits gives a record named
-    ``?`` with the whole text as ``line``; its time is its own stamp's, else that of the
-    line before it, else 0.
+    Each line becomes one record.  A line that fits no declared event becomes a record named
+    ``?`` with all of its text as ``line``; its time is that of its own stamp, else of the line
+    before it, else 0.
 
     :param catalogue: the events of the QEMU that writes the log
     :param side: which VM that is
     :param device_names: device id of the scenario by trace name, e.g. ``VFIO_FD12``
-    :param tid: thread whose log this is (``-d tid``), for lines that name none
+    :param tid: thread that writes this log (``-d tid``), for lines without a thread id
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class TraceReader:
         self._seconds: dict[str, tuple[int, int]] = {}
 
     def feed(self, data: bytes) -> list[Record]:
-        """Take the next bytes of the log; give the records of the lines they complete.
+        """Take the next bytes of the log; returns the records of the lines they complete.
 
         Bytes that are not UTF-8 are kept as ``\\xNN``.
 
-        :raises TraceError: the log has no times, or a line longer than MAX_LINE_BYTES;
-            the reader is of no use after it
+        :raises TraceError: the log has no time stamps, or a line longer than MAX_LINE_BYTES;
+            the reader cannot be used after it
         """
         if len(data) > _PIECE_BYTES:
             pieces = range(0, len(data), _PIECE_BYTES)
@@ -109,10 +109,10 @@ class TraceReader:
         return self._read_lines(block.decode("utf-8", "backslashreplace").split("\n"))
 
     def close(self) -> list[Record]:
-        """The log has ended; give the record ``?`` of a last line without an end, if any.
+        """The log has ended; returns the record ``?`` of a last line without newline, if any.
 
-        Such a line is never read as an event: QEMU may have been killed while it wrote
-        the digits of a number.
+        Such a line is never read as an event: QEMU may have been killed within the digits
+        of a number.
         """
         if not self._partial:
             return []
@@ -121,7 +121,7 @@ class TraceReader:
         return [self._unknown(line, self._stamp(line))]
 
     def _read_lines(self, lines: list[str]) -> list[Record]:
-        """As :meth:`_read_line` for each; itself reads what is like a line seen before."""
+        """As :meth:`_read_line` for each; reads lines of a known event and second itself."""
         side, kind, device_names = self._side, Kind.TRACE, self._device_names
         known, seconds, channels = self._known, self._seconds, self._channels
         records: list[Record] = []
@@ -162,7 +162,7 @@ class TraceReader:
             return self._unknown(line, stamp)
         if stamp is None:
             raise TraceError(
-                f"trace log of the {self._side}: no times, at {line[:60]!r};"
+                f"trace log of the {self._side}: no time stamp at {line[:60]!r};"
                 " start QEMU with -msg timestamp=on"
             )
         tid, self._last_ns, _ = stamp
@@ -195,7 +195,7 @@ class TraceReader:
         else:
             try:
                 passed = datetime.fromisoformat(f"{date}+00:00") - _EPOCH
-            except ValueError:  # a day or an hour that there is not
+            except ValueError:  # a day or an hour that does not exist
                 return None
             second = self._tid, passed // _SECOND * 1_000_000_000
             micros, before = date_micros, match.start(5)

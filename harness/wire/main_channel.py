@@ -1,35 +1,35 @@
 """Bytes of the main channel, in pieces of any size, become events with offsets.
 
-``feed`` what was received, then ask ``next`` until it gives ``NEED_DATA``.  The layout is
+``feed`` what was received, then call ``next`` until it returns ``NEED_DATA``.  The layout is
 that of QEMU's ``migration/savevm.c`` and ``savevm.h`` (10.0 to 11.1); integers are
 big-endian:
 
 ================  ====  ==============================================================
 unit              type  behind the type byte
 ================  ====  ==============================================================
-file header       --    first of all, without a type: u32 ``QEVM``, u32 version 3
-CONFIGURATION     0x07  u32 length, machine type, then subsections: 0x05, u8 length,
-                        name, u32 version, fields; second of all, no footer
+file header       --    first, without a type: u32 ``QEVM``, u32 version 3
+CONFIGURATION     0x07  second; u32 length, machine type, then subsections: 0x05, u8
+                        length, name, u32 version, fields; no footer
 SECTION_START     0x01  u32 section id, u8 length, idstr, u32 instance id, u32 version
                         id; body; footer
-SECTION_FULL      0x04  likewise
+SECTION_FULL      0x04  as SECTION_START
 SECTION_PART      0x02  u32 section id; body; footer
-SECTION_END       0x03  likewise
-COMMAND           0x08  u16 number, u16 length, so many bytes
+SECTION_END       0x03  as SECTION_PART
+COMMAND           0x08  u16 number, u16 length, that many bytes
 EOF               0x00  --
-VMDESCRIPTION     0x06  u32 length, so many bytes of JSON; behind EOF, may be missing
+VMDESCRIPTION     0x06  behind EOF, optional; u32 length, that many bytes of JSON
 footer            0x7E  u32 section id
 ================  ====  ==============================================================
 
-The wire does not tell how long a section's body is: QEMU's own loader of that section
-knows.  This reader takes a body to end at the first footer with the section's id that has
-the beginning of a legal unit behind it.  So it finds every end that there is, and a footer
-that is missing or has another id is seen as a body that never ends.  But bytes of a body
+The length of a section's body is not on the wire: only QEMU's loader of that section knows
+it.  This reader takes a body to end at the first footer with the section's id that is
+followed by the beginning of a legal unit.  So it finds every end that there is; a footer
+that is missing or has another id looks like a body that never ends.  But bytes of a body
 that happen to look like a footer and a unit are taken for them: about once in 2**46 random
 bytes, at a ``~`` with five zeros behind it in section 0, and always in a body that holds a
-migration stream.  What a body means is not looked at, and damage inside one is not seen.
+migration stream.  Bodies are not parsed, and damage inside one is not seen.
 
-A section is told when the unit behind it has begun, up to ``LOOK_AHEAD`` bytes late.
+A section is returned when the unit behind it has begun, up to ``LOOK_AHEAD`` bytes late.
 """
 
 import enum
@@ -50,16 +50,16 @@ FOOTER: Final = 0x7E
 
 FOOTER_SIZE: Final = 5
 LOOK_AHEAD: Final = 6
-"""Bytes behind a footer that are looked at, to tell whether it is one."""
+"""Bytes behind a footer that are checked, to confirm that it is one."""
 MACHINE_LIMIT: Final = 255
-"""Longest name of a machine type that is taken; those of QEMU have some 20 bytes."""
+"""Longest name of a machine type that is accepted; those of QEMU have about 20 bytes."""
 CAPABILITIES_LIMIT: Final = 64
-"""Most capabilities that are taken; QEMU 10.0 to 11.1 send two at most."""
+"""Most capabilities that are accepted; QEMU 10.0 to 11.1 send at most two."""
 STARTED_LIMIT: Final = 1024
-"""Most sections that are started: one for RAM and one for each device that has iterable state."""
+"""Most sections that may start: one for RAM and one for each device with iterable state."""
 HELD_LIMIT: Final = 64 << 10
-"""More bytes than are ever held once ``next`` has said ``NEED_DATA``: a body is not kept, and
-the longest that has to be whole is a CONFIGURATION with all that the limits above allow."""
+"""Once ``next`` has returned ``NEED_DATA``, fewer bytes are held: no body is kept, and the
+longest unit that must be complete is a CONFIGURATION at the limits above."""
 
 
 class SectionKind(enum.IntEnum):
@@ -97,7 +97,7 @@ COMMAND_SIZES: Final = {
     CommandNumber.POSTCOPY_RESUME: 0,
     CommandNumber.SWITCHOVER_START: 0,
 }
-"""Bytes behind the commands that always have as many."""
+"""Bytes of data of each command that has a fixed number of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,11 @@ class Header:
     """Machine type, versioned."""
     size: int
     page_bits: int | None = None
-    """Of the target's page size; None: not sent, which means the target's smallest."""
+    """Of the target's page size; None if not sent: the target's smallest."""
     capabilities: tuple[str, ...] = ()
     """Capabilities that both sides must have on."""
     uuid: bytes | None = None
-    """16 bytes; None: not sent."""
+    """16 bytes; None if not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +143,17 @@ class Command:
 
     @property
     def is_switchover(self) -> bool:
-        """Whether the source has stopped its VM here and says so.
+        """Whether it is the switchover: the source has stopped its VM.
 
         No PART follows: what is left of RAM and of other iterable state comes in ENDs.
-        Machine types of 9.2 and older leave the command out.
+        Machine types of 9.2 and older do not send the command.
         """
         return self.number is CommandNumber.SWITCHOVER_START
 
 
 @dataclass(frozen=True, slots=True)
 class StateEnd:
-    """EOF: the VM's state is whole."""
+    """EOF: the VM's state is complete."""
 
     offset: int
 
@@ -181,7 +181,7 @@ class MainChannelReader(Reader[MainEvent]):
 
     def __init__(self, where: str) -> None:
         super().__init__(where)
-        self._skip = 0  # bytes of a command or description that are still to come
+        self._skip = 0  # bytes of a command or description that are yet to come
         self._open: tuple[Section, int] | None = None  # without sizes; where its body begins
         self._started: dict[int, Section] = {}
         self._has_header = False
@@ -220,14 +220,14 @@ class MainChannelReader(Reader[MainEvent]):
         if (version := head.u32()) != VERSION:
             raise self._damage(f"version {version}, not {VERSION}", 4)
         if (kind := head.u8()) != CONFIGURATION:
-            raise self._damage(f"type {kind:#04x} where the configuration must be", 8)
+            raise self._damage(f"type {kind:#04x}, not the configuration", 8)
         if (length := head.u32()) > MACHINE_LIMIT:
             raise self._damage(f"machine type of {length} bytes, more than {MACHINE_LIMIT}", 9)
         machine = head.text(length)
         page_bits: int | None = None
         capabilities: tuple[str, ...] = ()
         uuid: bytes | None = None
-        # What follows tells whether there is a subsection: a unit never begins like one.
+        # The next byte shows whether there is a subsection: no unit begins like one.
         seen: set[str] = set()
         while head.peek() == SUBSECTION:
             at = head.size
@@ -292,7 +292,7 @@ class MainChannelReader(Reader[MainEvent]):
         if number is None:
             raise self._damage(f"unknown command {value} of {size} bytes")
         if number is CommandNumber.PACKAGED:
-            raise self._damage("command PACKAGED: a postcopy migration, which is not read")
+            raise self._damage("command PACKAGED: postcopy is not supported")
         if size != COMMAND_SIZES.get(number, size):
             raise self._damage(f"command {number.name} has {size} bytes")
         self._skip_over(head.size)
@@ -327,9 +327,9 @@ class MainChannelReader(Reader[MainEvent]):
         return NEED_DATA
 
     def _is_unit(self, head: "_Head") -> bool:
-        """Whether a unit may begin like that.
+        """Whether a unit may begin so.
 
-        :raise Incomplete: too little is there
+        :raise Incomplete: too few bytes are there
         """
         match head.u8():
             case SectionKind.START | SectionKind.FULL:
@@ -344,7 +344,7 @@ class MainChannelReader(Reader[MainEvent]):
 
 
 class _Head:
-    """Fields of a unit's head, one behind the other, from a place in a buffer on.
+    """Fields of a unit's head, one after the other, from an offset in a buffer.
 
     :ivar size: bytes read
     """

@@ -1,8 +1,8 @@
-"""What travels on a multifd channel.
+"""The packets of a multifd channel.
 
-A packet keeps every field of its headers, also the reserved ones and the stated lengths,
-so that what was read is written back to the same bytes, and so that any field can be made
-wrong on purpose with ``dataclasses.replace``.
+A packet keeps every field of its headers, including reserved ones and stated lengths.  So it
+packs to the bytes it was unpacked from, and any field can be made wrong on purpose with
+``dataclasses.replace``.
 """
 
 import struct
@@ -47,7 +47,7 @@ def ram_head_size(page_size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class MultiFDInit:
-    """The hello: first on each channel."""
+    """The hello: the first packet of each channel."""
 
     channel_id: int
     uuid: bytes = bytes(16)
@@ -73,7 +73,7 @@ class MultiFDInit:
 class RamPacket:
     """Head of a RAM packet (or of a lone SYNC); ``next_packet_size`` bytes of pages follow it.
 
-    The pages are not part of it: they are passed through and never kept.
+    The pages are not part of it, and never kept.
     """
 
     flags: int
@@ -96,7 +96,7 @@ class RamPacket:
 
     @classmethod
     def unpack(cls, data: bytes) -> "RamPacket":
-        """From its head, as long as :func:`ram_head_size` says."""
+        """From its head, of :func:`ram_head_size` bytes."""
         magic, version, flags = HEADER.unpack_from(data)
         alloc, normal, size, num, zero, unused32, unused64, ramblock = _RAM.unpack_from(
             data, HEADER.size
@@ -124,7 +124,7 @@ class DeviceStatePacket:
     """
 
     idstr: bytes
-    """As on the wire: 256 bytes, NUL-terminated where it is right."""
+    """As on the wire: 256 bytes, NUL-terminated if it is correct."""
     instance_id: int
     idx: int | None
     data: bytes = field(repr=False)
@@ -132,13 +132,13 @@ class DeviceStatePacket:
     state_version: int = STATE_VERSION
     flags: int = FLAG_DEVICE_STATE
     next_packet_size: int | None = None
-    """Stated payload length; None: the true one."""
+    """Stated payload length; None if it is the true one."""
     magic: int = MAGIC
     version: int = VERSION
 
     @property
     def device(self) -> str:
-        """``idstr`` up to its NUL, for people."""
+        """``idstr`` up to its NUL, as text."""
         return self.idstr.split(b"\0", 1)[0].decode(errors="backslashreplace")
 
     @property

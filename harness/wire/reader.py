@@ -1,4 +1,4 @@
-"""What the readers of both kinds of channel share: bytes in, units out, the place of damage."""
+"""Base of the readers of both kinds of channel: bytes in, units out, the offset of damage."""
 
 import enum
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ Unit = TypeVar("Unit")
 
 
 class Need(enum.Enum):
-    """What ``next`` says when there is no whole unit."""
+    """What ``next`` returns when no unit is complete."""
 
     DATA = enum.auto()
 
@@ -18,11 +18,11 @@ NEED_DATA = Need.DATA
 
 
 class Incomplete(Exception):
-    """A unit is not whole yet: what a subclass may raise instead of giving ``NEED_DATA``."""
+    """A unit is not complete: a subclass may raise it instead of returning ``NEED_DATA``."""
 
 
 class Reader(Generic[Unit]):
-    """``feed`` what was received, then ask ``next`` until it gives ``NEED_DATA``.
+    """``feed`` what was received, then call ``next`` until it returns ``NEED_DATA``.
 
     :param where: side and channel, for messages
     :ivar offset: bytes of the channel that have been read as units or as part of one
@@ -50,8 +50,8 @@ class Reader(Generic[Unit]):
     def next(self) -> Unit | Need:
         """The next unit.
 
-        :raise WireError: the channel is damaged here, or asks for more than a limit; from
-            then on it always is
+        :raise WireError: the channel is damaged here, or exceeds a limit; every later call
+            raises it again
         """
         if self._error is not None:
             raise self._error

@@ -1,7 +1,9 @@
-"""What docs/extending.md says is enough: a fault that is added by it judges a right QEMU valid."""
+"""What docs/extending.md says is enough, in a copy: the fault that the page adds is tested there,
+and judges a right QEMU valid."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,15 +18,15 @@ FAULT = {"fault": "blank", "select": {"idx": [1]}}
 TRAITS = "    changes_data = True\n    closes_channels = holds_packets = False\n"
 
 
-def _blocks() -> tuple[str, str, str]:
-    """The example's struct, its handler, and its line in ``FAULTS``."""
-    tokens = MarkdownIt().parse((ROOT / "docs" / "extending.md").read_text())
-    struct, handler, line = (
+def _blocks(section: str) -> list[str]:
+    """The Python of a section of the page."""
+    page = (ROOT / "docs" / "extending.md").read_text()
+    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    return [
         textwrap.dedent(token.content)
-        for token in tokens
+        for token in MarkdownIt().parse(text)
         if token.type == "fence" and token.info == "python"
-    )
-    return struct, handler, line
+    ]
 
 
 def _insert(path: Path, before: str, text: str) -> None:
@@ -36,30 +38,36 @@ def _insert(path: Path, before: str, text: str) -> None:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A folder with a copy of the package, the example's fault added as the page says."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "harness", tmp_path / "harness", ignore=ignore)
     shutil.copytree(
-        ROOT / "harness", tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__")
+        ROOT / "tests" / "unit" / "proxy", tmp_path / "tests" / "unit" / "proxy", ignore=ignore
     )
-    struct, handler, line = _blocks()
-    plan = tmp_path / "harness" / "fault_plan.py"
+    struct, line, handler, test = _blocks("A fault")
+    plan = tmp_path / "harness" / "scenario" / "fault_plan.py"
     _insert(plan, "Fault = (\n    Reorder", f"{struct}\n\n")
-    _insert(plan, "    | StallMain\n)", "    | Blank\n")
+    _insert(plan, "    | StallMain\n)", f"    {line}")
     (tmp_path / "harness" / "proxy" / "faults" / "blank.py").write_text(handler)
-    build = tmp_path / "harness" / "proxy" / "build.py"
-    _insert(
-        build,
-        "from harness.proxy.faults.close_channel",
-        "from harness.proxy.faults.blank import Blank\n",
-    )
-    _insert(build, "    plan.CloseChannel: CloseChannel,", f"    {line.strip()}\n")
+    tests = tmp_path / "tests" / "unit" / "proxy" / "faults"
+    (tests / "test_blank.py").write_text(test)
     return tmp_path
 
 
 def _say(package: Path, traits: str) -> None:
     """Let the example say ``traits`` of itself."""
-    plan = package / "harness" / "fault_plan.py"
+    plan = package / "harness" / "scenario" / "fault_plan.py"
     text = plan.read_text()
     assert text.count(TRAITS) == 1
     plan.write_text(text.replace(TRAITS, traits))
+
+
+def _python(package: Path, *arguments: object) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-P", *map(str, arguments)],
+        cwd=package, env={**os.environ, "PYTHONPATH": str(package)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
 
 
 def _run(package: Path, qemu: Path, runs: Path) -> tuple[int, str, str]:
@@ -69,14 +77,16 @@ def _run(package: Path, qemu: Path, runs: Path) -> tuple[int, str, str]:
         "sys.exit(harness.cli.main())"
     )
     fault = json.dumps(FAULT)
-    arguments = ["run", "--qemu", qemu, "--size", "4M", "--fault", fault, "--json"]
-    arguments += ["--runs", runs.resolve()]
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program, *map(str, arguments)],
-        cwd=package, env={**os.environ, "PYTHONPATH": str(package)},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    options = ["run", "--qemu", qemu, "--size", "4M", "--fault", fault, "--json"]
+    return _python(package, "-c", program, *options, "--runs", runs.resolve())
+
+
+def test_test_of_the_fault_passes(package: Path) -> None:
+    test = "tests/unit/proxy/faults/test_blank.py"
+    options = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", package]
+    status, out, err = _python(package, "-m", "pytest", *options, test)
+    assert status == 0, out + err
+    assert "1 passed" in out
 
 
 @pytest.mark.requirement("ORD-1")

@@ -13,8 +13,8 @@ from harness.proxy.events import (
     Greet,
     Greeted,
     Note,
+    Notified,
     Opened,
-    Told,
     Waiting,
 )
 from harness.scenario import fault_plan as plan
@@ -24,22 +24,22 @@ Spec = TypeVar("Spec", bound=plan.Fault)
 
 
 class Random(Protocol):
-    """What a fault needs of ``random.Random``."""
+    """The part of ``random.Random`` that a fault uses."""
 
     def shuffle(self, x: MutableSequence[Any], /) -> None:
         """Put ``x`` into a random order."""
 
 
 class Fault(Generic[Spec]):
-    """Told of events, answers with commands; left as it is, it delivers everything.
+    """Gets events, answers with commands; as it is, it delivers everything.
 
     A subclass overrides ``hit`` for the packets that its spec selects, or ``arrived``
     for all, and whichever other events it needs.
 
     :ivar is_holding: it will still deliver something; until then no channel is ended
     :ivar is_full: it holds so much that no more packets should be read for now; only for
-        a fault that time alone empties
-    :ivar lets_in: how many connections of the source may be accepted in all; None: any number
+        a fault that a delay empties
+    :ivar lets_in: how many connections of the source may be accepted in all; None if any number
     :ivar fired: how often it has changed anything; 0 makes the run UNKNOWN
     """
 
@@ -55,16 +55,16 @@ class Fault(Generic[Spec]):
 
     @property
     def keeps_back(self) -> bool:
-        """Whether it keeps back something whose moment has not come."""
+        """Whether it holds something back whose moment has not come."""
         return self.is_holding
 
     def handle(self, event: Event) -> Iterator[Command]:
-        """What to do about ``event``."""
+        """Commands for ``event``."""
         match event:
             case Arrived():
                 yield from self.arrived(event)
-            case Told():
-                yield from self.told(event)
+            case Notified():
+                yield from self.notified(event)
             case Due():
                 yield from self.due(event)
             case Greeted():
@@ -99,8 +99,8 @@ class Fault(Generic[Spec]):
         """A connection of the source waits to be accepted."""
         yield from ()
 
-    def told(self, _event: Told) -> Iterator[Command]:
-        """Something happened outside."""
+    def notified(self, _event: Notified) -> Iterator[Command]:
+        """An outside event came."""
         yield from ()
 
     def due(self, _event: Due) -> Iterator[Command]:
@@ -112,7 +112,7 @@ class Fault(Generic[Spec]):
         yield from ()
 
     def source_ended(self) -> Iterator[Command]:
-        """The last multifd channel has ended: what is waited for from there never comes."""
+        """The last multifd channel has ended: no more packets come."""
         yield from ()
 
     def selects(self, event: Arrived) -> bool:
@@ -126,6 +126,6 @@ class Fault(Generic[Spec]):
         )
 
     def note(self, what: str, channel: int, packet: DeviceStatePacket | None = None) -> Note:
-        """It has changed something: counts that, and is the record of it."""
+        """The record of a change, which is counted."""
         self.fired += 1
         return Note(what, channel, packet)

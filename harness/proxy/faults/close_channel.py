@@ -9,7 +9,7 @@ from harness.scenario.fault_plan import Which
 
 
 class CloseChannel(Fault[plan.CloseChannel]):
-    """Once, at the ``nth`` packet that the spec selects."""
+    """Closes once, at the ``nth`` packet that the spec selects."""
 
     def __init__(self, spec: plan.CloseChannel, random: Random) -> None:
         super().__init__(spec, random)

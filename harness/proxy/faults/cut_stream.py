@@ -8,7 +8,7 @@ from harness.scenario import fault_plan as plan
 
 
 class CutStream(Fault[plan.CutStream]):
-    """Once, at the first packet that the spec selects and that is longer than ``size``."""
+    """Cuts once, at the first selected packet that is longer than ``size``."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         data = event.packet.pack()

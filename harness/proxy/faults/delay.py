@@ -1,4 +1,4 @@
-"""Each packet is delivered some time after it came."""
+"""Each packet is delivered a fixed time after it came."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ FULL = 16 << 20
 
 
 class Delay(Fault[plan.Delay]):
-    """All are on their way at once, as over a long link."""
+    """Several packets are under way at once, as on a link of high latency."""
 
     def __init__(self, spec: plan.Delay, random: Random) -> None:
         super().__init__(spec, random)

@@ -8,7 +8,7 @@ from harness.scenario import fault_plan as plan
 
 
 class Drop(Fault[plan.Drop]):
-    """Swallows what the spec selects."""
+    """Drops the packets that the spec selects."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         yield self.note("dropped", event.channel, event.packet)

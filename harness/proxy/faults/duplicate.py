@@ -8,7 +8,7 @@ from harness.scenario import fault_plan as plan
 
 
 class Duplicate(WaitingFault[plan.Duplicate]):
-    """The copies go right behind the packet, or at a moment after it."""
+    """Delivers the copies right behind the packet, or at a later moment."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         until = self.spec.until

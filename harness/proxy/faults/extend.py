@@ -1,4 +1,4 @@
-"""Payloads are longer than they were."""
+"""Payloads are extended."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +10,7 @@ from harness.scenario import fault_plan as plan
 
 
 class Extend(Fault[plan.Extend]):
-    """Puts ``size`` bytes behind the data."""
+    """Appends ``size`` bytes to the data."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         packet, size = event.packet, self.spec.size

@@ -1,4 +1,4 @@
-"""Header fields, set on purpose: ``fault_plan.Fields`` at work."""
+"""Sets header fields (``fault_plan.Fields``)."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ from harness.wire.packets import IDSTR_SIZE, DeviceStatePacket
 
 
 def with_fields(packet: DeviceStatePacket, fields: Fields) -> DeviceStatePacket:
-    """``packet`` with those of ``fields`` that are set."""
+    """``packet`` with the values of those ``fields`` that are set."""
     changes: dict[str, Any] = {
         name: value
         for name in fields.__struct_fields__

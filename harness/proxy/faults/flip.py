@@ -9,7 +9,7 @@ from harness.scenario import fault_plan as plan
 
 
 class Flip(Fault[plan.Flip]):
-    """Changes ``length`` bytes from ``offset`` on, as far as there are any."""
+    """Inverts the bits of ``mask`` in ``length`` bytes from ``offset`` on, as far as they exist."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         data = bytearray(event.packet.data)

@@ -1,4 +1,4 @@
-"""The hello of a multifd channel says something else."""
+"""Fields of a multifd channel's hello are set."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +11,7 @@ from harness.wire.packets import MultiFDInit
 
 
 class Hello(Fault[plan.Hello]):
-    """Once for each channel that the spec selects."""
+    """Sets them once for each channel that the spec selects."""
 
     def greeted(self, event: Greeted) -> Iterator[Command]:
         hello = event.hello

@@ -1,4 +1,4 @@
-"""Packets are delivered at a later moment."""
+"""Packets are held until a later moment."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from harness.scenario import fault_plan as plan
 
 
 class Hold(WaitingFault[plan.Hold]):
-    """Keeps a packet until its moment; one that is never reached keeps it for good."""
+    """Holds a packet until its moment, for good if that never comes."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         if self.is_past(event):

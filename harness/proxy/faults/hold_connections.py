@@ -10,7 +10,7 @@ from harness.scenario import fault_plan as plan
 
 
 class HoldConnections(Fault[plan.HoldConnections]):
-    """Once; a moment that is never reached holds them for good."""
+    """Holds them once, for good if the moment never comes."""
 
     def __init__(self, spec: plan.HoldConnections, random: Random) -> None:
         super().__init__(spec, random)

@@ -1,4 +1,4 @@
-"""Made-up packets are delivered beside the source's own."""
+"""Made-up packets are delivered besides the source's own."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ FILL = b"\xa5"
 
 
 class Inject(Fault[plan.Inject]):
-    """Modelled on the selected packet, with the spec's fields, data or payload."""
+    """Copies the selected packet and sets the spec's fields, data or payload."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         if not self.spec.is_before:

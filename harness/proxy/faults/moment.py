@@ -1,19 +1,19 @@
-"""A moment that a fault waits for, on behalf of one packet: ``fault_plan.Until`` at work."""
+"""The moment that a fault waits for with a packet (``fault_plan.Until``)."""
 
 from collections.abc import Iterator
 
-from harness.proxy.events import After, Arrived, Command, Due, Event, Told
+from harness.proxy.events import After, Arrived, Command, Due, Event, Notified
 from harness.proxy.faults.tally import Tallies
 from harness.scenario.fault_plan import Until
 from harness.wire.packets import DeviceStatePacket
 
 
 class Moment:
-    """Reached or not; ``see`` every event that comes after the packet.
+    """Reached or not; it must ``see`` every event that comes after the packet.
 
-    :param packet: whose moment it is; None: "others" means all packets of ``devices`` devices
-    :param tallies: kept by the fault, which shows it each event before it shows it to us
-    :param token: of the delay, if it is one
+    :param packet: whose moment it is; if None, "others" means all packets of ``devices`` devices
+    :param tallies: of the fault, which must ``see`` each event first
+    :param token: of the delay, if it waits for one
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Moment:
         """Whether the waiting is over."""
 
     def start(self) -> Iterator[Command]:
-        """What has to be asked for."""
+        """Commands that start the waiting."""
         if self._until.delay_s:
             yield After(self._until.delay_s, self._token)
 
     def see(self, event: Event) -> bool:
-        """Something happened after the packet had come; whether the waiting is over."""
+        """An event came after the packet; whether the waiting is over."""
         if not self.is_reached:
             self.is_reached = self._is_it(event)
         return self.is_reached
@@ -52,9 +52,9 @@ class Moment:
                 return self._packets_left == 0
             case Arrived():
                 return until.others and self._are_others_there()
-            case Told() if until.loaded:
+            case Notified() if until.loaded:
                 return self._is_loaded()
-            case Told():
+            case Notified():
                 return (
                     event.name == until.told and event.value >= until.value and self._is_of(event)
                 )
@@ -65,8 +65,8 @@ class Moment:
 
     def _are_others_there(self) -> bool:
         if self._packet is not None:
-            return self._tallies.of(self._packet).is_whole
-        return len(self._tallies) >= self._devices and all(t.is_whole for t in self._tallies)
+            return self._tallies.of(self._packet).is_complete
+        return len(self._tallies) >= self._devices and all(t.is_complete for t in self._tallies)
 
     def _is_loaded(self) -> bool:
         packet = self._packet
@@ -74,6 +74,6 @@ class Moment:
             return False
         return self._tallies.of(packet).is_loaded(packet.idx)
 
-    def _is_of(self, event: Told) -> bool:
+    def _is_of(self, event: Notified) -> bool:
         device = self._packet.device if self._packet is not None else ""
         return not event.device or not device or event.device == device

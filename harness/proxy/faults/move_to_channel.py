@@ -1,4 +1,4 @@
-"""Packets go on another channel than they came on."""
+"""Packets are delivered on another channel than they came on."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from harness.scenario import fault_plan as plan
 
 
 class MoveToChannel(Fault[plan.MoveToChannel]):
-    """To the one that the spec names, or to each in turn."""
+    """Moves them to the channel that the spec names, or to each in turn."""
 
     def __init__(self, spec: plan.MoveToChannel, random: Random) -> None:
         super().__init__(spec, random)

@@ -1,4 +1,4 @@
-"""Packets go one by one, at so many bytes a second."""
+"""Packets are delivered one by one, at a limited rate."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ FULL = 16 << 20
 
 
 class Pace(Fault[plan.Pace]):
-    """A packet is delivered when its last byte would have come out of the slow link."""
+    """Delivers a packet when its last byte would have left the slow link."""
 
     def __init__(self, spec: plan.Pace, random: Random) -> None:
         super().__init__(spec, random)

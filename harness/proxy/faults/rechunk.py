@@ -1,4 +1,4 @@
-"""Data buffers are split and merged to another size; the bytes stay what they were."""
+"""Data buffers are split and merged to another size; their bytes are unchanged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from harness.wire.packets import DeviceStatePacket
 
 @dataclass
 class _State:
-    """One device's state on its way: waiting packets by idx, then bytes, then new packets."""
+    """One device's state: packets that wait by idx become bytes, and these new packets."""
 
     waiting: dict[int, Arrived] = field(default_factory=dict)
     next_in: int = 0
@@ -22,7 +22,7 @@ class _State:
 
 
 class Rechunk(Fault[plan.Rechunk]):
-    """Takes the packets in order of idx, so what comes early has to wait."""
+    """Takes the packets in order of idx: early ones wait."""
 
     def __init__(self, spec: plan.Rechunk, random: Random) -> None:
         super().__init__(spec, random)
@@ -47,7 +47,7 @@ class Rechunk(Fault[plan.Rechunk]):
         self.is_holding = any(s.waiting or s.data for s in self._states.values())
 
     def source_ended(self) -> Iterator[Command]:
-        """The rest will not come: what is there goes."""
+        """The rest never comes: what is held is delivered."""
         for state in self._states.values():
             yield from self._emit(state, 1)
             for event in state.waiting.values():

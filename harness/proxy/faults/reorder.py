@@ -1,4 +1,4 @@
-"""Another order of each device's packets: they are held until all have come."""
+"""Each device's packets are delivered in another order."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from harness.scenario.fault_plan import Order
 
 
 class Reorder(Fault[plan.Reorder]):
-    """Holds what has to wait, and delivers it in order once the device's state is whole."""
+    """Holds the packets that must wait, and delivers them once all of the device have come."""
 
     def __init__(self, spec: plan.Reorder, random: Random) -> None:
         super().__init__(spec, random)
@@ -30,12 +30,12 @@ class Reorder(Fault[plan.Reorder]):
             self._held.setdefault(key, []).append(event)
         else:
             yield from self._deliver(key, event)
-        if tally.is_whole:
+        if tally.is_complete:
             yield from self._release(key)
         self.is_holding = any(self._held.values())
 
     def source_ended(self) -> Iterator[Command]:
-        """Not all have come, and no more will: what is held goes as it came."""
+        """The rest never comes: what is held is delivered in the order of arrival."""
         for held in self._held.values():
             for event in held:
                 yield Deliver(event.channel, event.packet)

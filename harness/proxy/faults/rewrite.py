@@ -1,4 +1,4 @@
-"""Fields of either header are set to something else."""
+"""Fields of either header are set."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from harness.scenario import fault_plan as plan
 
 
 class Rewrite(Fault[plan.Rewrite]):
-    """Sets what the spec's ``fields`` name."""
+    """Sets the spec's ``fields``."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         packet = with_fields(event.packet, self.spec.fields)

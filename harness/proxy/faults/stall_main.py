@@ -1,4 +1,4 @@
-"""The main channel's stream stands still for a while."""
+"""The main channel's stream is stalled for a while."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ from harness.proxy.events import (
     Arrived,
     Command,
     Event,
+    Notified,
     Opened,
     ResumeMain,
-    Told,
 )
 from harness.proxy.events import (
     StallMain as Stall,
@@ -21,7 +21,7 @@ from harness.scenario import fault_plan as plan
 
 
 class StallMain(Fault[plan.StallMain]):
-    """Once; packets pass it as they are."""
+    """Stalls it once; packets pass as they are."""
 
     def __init__(self, spec: plan.StallMain, random: Random) -> None:
         super().__init__(spec, random)
@@ -35,7 +35,7 @@ class StallMain(Fault[plan.StallMain]):
     def handle(self, event: Event) -> Iterator[Command]:
         if isinstance(event, Arrived):
             self._tallies.see(event.packet)
-        elif isinstance(event, Told):
+        elif isinstance(event, Notified):
             self._tallies.hear(event)
         if self._moment is None and self._is_start(event):
             yield from self._stall()
@@ -44,7 +44,7 @@ class StallMain(Fault[plan.StallMain]):
         yield from super().handle(event)
 
     def source_ended(self) -> Iterator[Command]:
-        """Packets that it waits for will not come."""
+        """The packets that it waits for never come."""
         counts = self.spec.until.others or self.spec.until.packets
         if counts and self._moment is not None and not self._moment.is_reached:
             self._moment.is_reached = True
@@ -56,7 +56,7 @@ class StallMain(Fault[plan.StallMain]):
                 return self.selects(event)
             case Opened(channel=channel):
                 return self.spec.since == "opened" and channel == MAIN
-            case Told(name=name):
+            case Notified(name=name):
                 return bool(self.spec.since) and self.spec.since == name
             case _:
                 return False

@@ -1,24 +1,24 @@
-"""What has arrived of each device's state: how a fault knows that it has all of it."""
+"""Counts what has arrived of each device's state, so that a fault knows when it is complete."""
 
 from collections.abc import Iterator
 
-from harness.proxy.events import Told
+from harness.proxy.events import Notified
 from harness.wire.packets import DeviceStatePacket
 
 Key = tuple[bytes, int]
 PHASES = ("switchover", "switchover_passed")
-"""Outside events that come once in a migration, and after which things stay so."""
+"""Outside events that come once in a migration and stay true."""
 
 
 def key_of(packet: DeviceStatePacket) -> Key:
-    """What tells devices apart on the wire: idstr and instance id."""
+    """The device on the wire: idstr and instance id."""
     return packet.idstr, packet.instance_id
 
 
 class Tally:
     """One device's packets so far.
 
-    The packet flagged as configuration has the highest idx: it tells how many there are.
+    The packet flagged as configuration has the highest idx, and so gives their number.
     """
 
     def __init__(self) -> None:
@@ -26,16 +26,16 @@ class Tally:
         """idx -> bytes of data."""
         self.config_idx: int | None = None
         self.loaded_bytes = 0
-        """What the destination's device has taken of them."""
+        """Bytes that the destination's device has taken."""
         self._ends: list[int] = []  # idx -> bytes up to the end of its data, without gaps
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every packet has arrived."""
         return self.config_idx is not None and len(self.sizes) > self.config_idx
 
     def see(self, packet: DeviceStatePacket) -> None:
-        """The packet arrived; again counts as once."""
+        """A packet arrived; one that arrives again counts once."""
         if packet.idx is None:
             return
         self.sizes.setdefault(packet.idx, len(packet.data))
@@ -52,7 +52,7 @@ class Tally:
 class Tallies:
     """One tally for each device that was seen.
 
-    :ivar phases: those of ``PHASES`` that were told
+    :ivar phases: those of ``PHASES`` that have come
     """
 
     def __init__(self) -> None:
@@ -66,17 +66,17 @@ class Tallies:
         return len(self._tallies)
 
     def of(self, packet: DeviceStatePacket) -> Tally:
-        """That of the packet's device."""
+        """The tally of the packet's device."""
         return self._tallies.setdefault(key_of(packet), Tally())
 
     def see(self, packet: DeviceStatePacket) -> Tally:
-        """The packet arrived; the tally of its device."""
+        """A packet arrived; returns the tally of its device."""
         tally = self.of(packet)
         tally.see(packet)
         return tally
 
-    def hear(self, event: Told) -> None:
-        """Something happened outside."""
+    def hear(self, event: Notified) -> None:
+        """An outside event came."""
         if event.name in PHASES:
             self.phases.add(event.name)
         if event.name != "loaded":

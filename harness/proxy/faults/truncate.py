@@ -1,4 +1,4 @@
-"""Payloads are cut short."""
+"""Payloads are truncated."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,15 +6,14 @@ from dataclasses import replace
 from harness.proxy.events import Arrived, Command, Deliver
 from harness.proxy.faults.base import Fault
 from harness.scenario import fault_plan as plan
-from harness.wire.packets import DEVICE_STATE_HEAD_SIZE, DeviceStatePacket, stated_payload_size
+from harness.wire.packets import DeviceStatePacket, stated_payload_size
 
 
 class Truncate(Fault[plan.Truncate]):
-    """Keeps the first ``size`` bytes; the stated length follows or is left as it was."""
+    """Keeps the first ``size`` bytes; the stated length becomes true or stays."""
 
     def hit(self, event: Arrived) -> Iterator[Command]:
-        whole = event.packet.pack()
-        head, payload = whole[:DEVICE_STATE_HEAD_SIZE], whole[DEVICE_STATE_HEAD_SIZE:]
+        head, payload = event.packet.pack_head(), event.packet.payload
         if self.spec.size >= len(payload):
             yield Deliver(event.channel, event.packet)
             return

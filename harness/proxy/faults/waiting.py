@@ -1,10 +1,10 @@
-"""What hold and duplicate share: deliveries that wait for their moments."""
+"""Base of hold and duplicate: deliveries that wait for their moments."""
 
 from collections.abc import Iterator
 from typing import TypeVar
 
 from harness.errors import UsageError
-from harness.proxy.events import Arrived, Command, Due, Event, Told
+from harness.proxy.events import Arrived, Command, Due, Event, Notified
 from harness.proxy.faults.base import Fault, Random
 from harness.proxy.faults.moment import Moment
 from harness.proxy.faults.tally import Tallies
@@ -15,7 +15,7 @@ Spec = TypeVar("Spec", bound=plan.Hold | plan.Duplicate)
 
 
 class WaitingFault(Fault[Spec]):
-    """A subclass calls ``wait`` for a packet, and gets ``released`` when its moment comes."""
+    """A subclass calls ``wait`` for a packet, and ``released`` is called at its moment."""
 
     def __init__(self, spec: Spec, random: Random) -> None:
         super().__init__(spec, random)
@@ -26,30 +26,30 @@ class WaitingFault(Fault[Spec]):
     def handle(self, event: Event) -> Iterator[Command]:
         if isinstance(event, Arrived):
             self.tallies.see(event.packet)
-        elif isinstance(event, Told):
+        elif isinstance(event, Notified):
             self.tallies.hear(event)
         before = list(self._waiting)
         yield from super().handle(event)
-        if isinstance(event, Arrived | Told | Due):
+        if isinstance(event, Arrived | Notified | Due):
             yield from self._release(before, event)
 
     def is_past(self, event: Arrived) -> bool:
-        """Whether the moment of a packet that has just come is now, or was before."""
+        """Whether the moment of a packet that has just come is now or past."""
         until = self.spec.until
         return until is not None and (
-            (until.others and self.tallies.of(event.packet).is_whole)
+            (until.others and self.tallies.of(event.packet).is_complete)
             or until.told in self.tallies.phases
         )
 
     def wait(self, until: Until, event: Arrived) -> Iterator[Command]:
-        """Come back to the packet of ``event`` at its moment, which is not now.
+        """Wait for the moment of the packet of ``event``, which is to come.
 
-        :raise UsageError: its moment can never be told
+        :raise UsageError: the moment cannot be known
         """
         if until.loaded and event.packet.is_config:
             raise UsageError(
-                f"{self.spec.describe()}: packet {event.packet.idx} is the configuration, of which "
-                "nobody tells when it has been loaded: select config = false"
+                f"{self.spec.describe()}: packet {event.packet.idx} is the configuration, and "
+                "when that is loaded cannot be seen: select config = false"
             )
         self._tokens += 1
         moment = Moment(until, event.packet, self.tallies, self._tokens)

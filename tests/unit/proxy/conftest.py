@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from harness.proxy.chain import handler_of
@@ -17,10 +18,16 @@ CHANNELS = 4
 
 @pytest.fixture
 def play() -> Iterator[Callable[[plan.Fault], Playbook]]:
-    """A playbook for the fault of a spec, with channels 0 to 3 open; it must be finished."""
+    """A playbook for the fault of a spec, with channels 0 to 3 open; it must be finished.
+
+    The spec must survive JSON, and describe itself in a line.
+    """
     books = []
 
     def make(spec: plan.Fault, channels: int = CHANNELS) -> Playbook:
+        assert msgspec.json.decode(msgspec.json.encode(spec), type=plan.Fault) == spec
+        assert spec.describe().strip()
+        assert "\n" not in spec.describe()
         book = Playbook(handler_of(type(spec))(spec, random.Random(0)))
         for channel in range(channels):
             book >> Opened(channel)

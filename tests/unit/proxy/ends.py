@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from harness.proxy.chain import Chain
 from harness.proxy.connection import Connection
 from harness.proxy.cut_through import PIECE, CutThrough
-from harness.proxy.events import Arrived, Command, Event, Greet, Greeted, Told
+from harness.proxy.events import Arrived, Command, Event, Greet, Greeted, Notified
 from harness.proxy.executor import Executor
 from harness.proxy.forwarder import Forwarder
 from harness.proxy.main_forwarder import MainForwarder
 from harness.proxy.pipe import Pipe
 from harness.proxy.recorder import Recorder, Seen
-from harness.proxy.whole_packets import WholePackets
+from harness.proxy.store_and_forward import StoreAndForward
 from harness.wire.packets import DeviceStatePacket, MultiFDInit
 from tests.unit.proxy.streams import TIMEOUT_S, new_address, pair, receive, receive_all
 
-KINDS = ("cut through", "whole packets")
+KINDS = ("cut through", "store and forward")
 
 
 class Catcher(Chain):
@@ -26,10 +26,10 @@ class Catcher(Chain):
         super().__init__()
         self.packets: list[DeviceStatePacket] = []
         self.hellos: list[MultiFDInit] = []
-        self.told: list[Told] = []
+        self.notified: list[Notified] = []
         self.hello_out: MultiFDInit | None = None
         """Passed on in place of any hello."""
-        self.on_told: Callable[[str], None] = lambda _name: None
+        self.on_notified: Callable[[str], None] = lambda _name: None
 
     def handle(self, event: Event) -> Iterator[Command]:
         match event:
@@ -38,9 +38,9 @@ class Catcher(Chain):
             case Greeted(channel, hello):
                 self.hellos.append(hello)
                 yield Greet(channel, self.hello_out or hello)
-            case Told(name):
-                self.told.append(event)
-                self.on_told(name)
+            case Notified(name):
+                self.notified.append(event)
+                self.on_notified(name)
 
 
 class Ends:
@@ -69,14 +69,14 @@ class Ends:
             case "cut through":
                 scratch = memoryview(bytearray(PIECE))
                 return CutThrough(self.connection, self.executor, 4096, scratch)
-        return WholePackets(self.connection, self.executor)
+        return StoreAndForward(self.connection, self.executor)
 
-    def told(self, name: str) -> list[Seen]:
+    def named(self, name: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.name == name]
 
     @property
     def damages(self) -> list[str]:
-        return [seen.args["what"] for seen in self.told("damaged")]
+        return [seen.args["what"] for seen in self.named("damaged")]
 
     def pass_on(self, data: bytes, cuts: int = 0) -> bytes:
         """Send ``data``, in pieces if ``cuts``, and let it flow; what comes out."""

@@ -107,7 +107,7 @@ def test_query_migrate_s_address_is_understood() -> None:
     ],
 )
 def test_other_kinds_are_refused(addr: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="no relay can connect"):
+    with pytest.raises(UsageError, match="a relay cannot connect"):
         from_qmp(addr)
 
 

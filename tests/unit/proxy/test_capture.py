@@ -1,4 +1,4 @@
-"""What was captured is read again; what is no whole capture is refused in one clear line."""
+"""What was captured is read again; anything else is refused in one clear line."""
 
 import os
 import random
@@ -107,7 +107,7 @@ def test_nothing_is_there_before_the_end_and_nothing_is_left_of_a_failure(path: 
     assert not list(path.parent.iterdir())
 
 
-def test_nobody_else_reads_it_while_it_is_written_and_afterwards(path: Path) -> None:
+def test_no_other_user_reads_it_while_it_is_written_and_afterwards(path: Path) -> None:
     """It holds a guest's RAM."""
     before = os.umask(0)
     try:
@@ -121,7 +121,7 @@ def test_nobody_else_reads_it_while_it_is_written_and_afterwards(path: Path) -> 
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_capture_of_before_stays_until_the_new_one_is_whole(path: Path) -> None:
+def test_capture_of_before_stays_until_the_new_one_is_complete(path: Path) -> None:
     make(path, STREAMS)
     with CaptureWriter(path) as writer:
         writer.append(0, b"data")
@@ -142,12 +142,12 @@ def test_manifest_that_could_not_be_read_again_is_not_written(path: Path) -> Non
     assert not list(path.parent.iterdir())
 
 
-def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match=r"run.capture: cannot write: No such file"):
         CaptureWriter(tmp_path / "missing" / "run.capture")
 
 
-def test_full_disk_is_told(path: Path) -> None:
+def test_full_disk_is_reported(path: Path) -> None:
     writer = CaptureWriter(path)
     writer._file.close()
     writer._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - the writer closes it
@@ -170,7 +170,7 @@ def _load_error(path: Path, data: bytes) -> str:
     return words
 
 
-def test_file_that_is_not_there_is_told(path: Path) -> None:
+def test_file_that_is_not_there_is_reported(path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read a capture there: No such file"):
         Capture.load(path)
 
@@ -178,23 +178,23 @@ def test_file_that_is_not_there_is_told(path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"QEVM", b"{}\n", HEAD[:-1], HEAD[:-2] + b"x\n", HEAD[:21] + b"1" * 40 + b"\n"]
 )
-def test_what_is_no_capture_is_told(path: Path, data: bytes) -> None:
-    assert "not a capture; give a file" in _load_error(path, data)
+def test_what_is_no_capture_is_reported(path: Path, data: bytes) -> None:
+    assert "not a capture; run --capture writes one" in _load_error(path, data)
 
 
-def test_other_version_is_told(path: Path) -> None:
+def test_other_version_is_reported(path: Path) -> None:
     words = _load_error(path, b"vfio-multifd capture 2\n" + bytes(100))
     assert "a capture of format 2, this harness reads 1: use the harness that made it" in words
 
 
-def test_capture_that_was_cut_anywhere_is_told(path: Path) -> None:
+def test_capture_that_was_cut_anywhere_is_reported(path: Path) -> None:
     make(path, {MAIN: b"QEVM", 0: b"data"})
     data = path.read_bytes()
     for size in range(len(HEAD), len(data)):
         assert "cut off: " in _load_error(path, data[:size])
 
 
-def test_any_byte_that_is_not_as_written_is_told(path: Path) -> None:
+def test_any_byte_that_is_not_as_written_is_reported(path: Path) -> None:
     make(path, {MAIN: b"QEVM", 0: b"data"})
     data = path.read_bytes()
     for at in range(len(data)):
@@ -209,8 +209,8 @@ def test_any_byte_that_is_not_as_written_is_told(path: Path) -> None:
         (struct.pack(">iI", 3, 0), "a chunk of 0 bytes of channel 3"),
         (struct.pack(">iI", 256, 1) + b"x", "a chunk of 1 bytes of channel 256"),
         (struct.pack(">iI", -3, 1) + b"x", "a chunk of 1 bytes of channel -3"),
-        (struct.pack(">iI", 0, 1) + b"x" + _tail(_manifest({})), "channel 0 is not what"),
-        (_tail(_manifest({0: Stream(1, "")})), "channel 0 is not what"),
+        (struct.pack(">iI", 0, 1) + b"x" + _tail(_manifest({})), "channel 0 differs from"),
+        (_tail(_manifest({0: Stream(1, "")})), "channel 0 differs from"),
         (_tail(_manifest({})) + b"x", "1 bytes behind its end"),
         (_tail(_manifest({}))[:-1] + bytes([_tail(_manifest({}))[-1] ^ 1]), "its manifest"),
         (_tail(b"\x80"), "its manifest: Object missing required field"),
@@ -219,14 +219,14 @@ def test_any_byte_that_is_not_as_written_is_told(path: Path) -> None:
         (struct.pack(">iI", -2, MANIFEST_LIMIT + 1), f"a manifest of {MANIFEST_LIMIT + 1} bytes"),
     ],
 )
-def test_damage_is_told_with_its_place(path: Path, data: bytes, words: str) -> None:
+def test_damage_is_reported_with_its_place(path: Path, data: bytes, words: str) -> None:
     told = _load_error(path, HEAD + data)
     assert words in told
     assert "damaged before byte" in told
     assert "capture again, or copy the file again" in told
 
 
-def test_scenario_that_is_not_understood_is_told(path: Path) -> None:
+def test_scenario_that_is_not_understood_is_reported(path: Path) -> None:
     with CaptureWriter(path) as writer:
         writer.finish(msgspec.structs.replace(manifest(), scenario=b'{"unheard": 1}'))
     with pytest.raises(HistoryError, match=r"its scenario: not a scenario: .* another version"):
@@ -284,7 +284,7 @@ def test_what_is_set_up_as_captured_can_take_it(path: Path, machines, known) -> 
         ({"scenario": _with(ram_mib=128)}, "RAM has 128 MiB, captured were 64 MiB"),
     ],
 )
-def test_what_differs_is_told(path: Path, changes: dict, words: str) -> None:
+def test_what_differs_is_reported(path: Path, changes: dict, words: str) -> None:
     capture = make(path, STREAMS)
     known = changes.get("vfio_pci_properties", BUILD.vfio_pci_properties)
     why = capture.refuses(

@@ -22,8 +22,8 @@ from harness.proxy.events import (
     Greet,
     Greeted,
     Note,
+    Notified,
     Opened,
-    Told,
     Waiting,
 )
 from harness.proxy.faults.base import Fault
@@ -43,7 +43,7 @@ def test_empty_chain_delivers_and_ends() -> None:
     chain = Chain()
     assert chain.is_empty
     book = Playbook(chain)
-    book >> Opened(0) >> arrived(0, 2) << deliver(0, 2) >> Ended(2) << End(2) >> Told("x")
+    book >> Opened(0) >> arrived(0, 2) << deliver(0, 2) >> Ended(2) << End(2) >> Notified("x")
     book.ends()
 
 
@@ -51,7 +51,7 @@ def test_what_one_delivers_the_next_sees_arrive() -> None:
     book = _book(plan.Duplicate(select=FIRST), plan.MoveToChannel(channel=3))
     book >> arrived(0) << deliver(0, 3) << deliver(0, 3) >> arrived(1, 3) << deliver(1, 3)
     assert book.handler.fired == [
-        Fired("duplicate packet 0, at once", 1),
+        Fired("duplicate packet 0 at once", 1),
         Fired("move every packet to channel 3", 2),
     ]
 
@@ -86,7 +86,7 @@ def test_a_delay_comes_back_to_the_fault_that_asked_for_it() -> None:
 def test_an_end_waits_while_anything_is_held() -> None:
     book = _book(plan.Hold(select=FIRST, until=Until(told="go")), plan.Delay(delay_s=1))
     book >> Opened(0) >> Opened(1) >> arrived(0, 0) >> arrived(1, 1) << After(1, 0)
-    book >> Ended(1) >> Due(0) << deliver(1, 1) >> Ended(0) >> Told("go") << After(1, 1)
+    book >> Ended(1) >> Due(0) << deliver(1, 1) >> Ended(0) >> Notified("go") << After(1, 1)
     assert book.handler.is_holding
     book >> Due(1) << deliver(0, 0) << End(1) << End(0)
     assert not book.handler.is_holding
@@ -99,7 +99,7 @@ def test_other_commands_pass_the_faults_behind() -> None:
     book.ends()
 
 
-def test_notes_tell_which_fault() -> None:
+def test_notes_name_the_fault() -> None:
     chain = build([plan.MoveToChannel(channel=1), plan.Drop()], 0)
     notes = [command for command in chain.handle(arrived(0)) if isinstance(command, Note)]
     assert [(note.position, chain.name_of(note.position)) for note in notes] == [
@@ -182,9 +182,9 @@ def test_connections_are_held_as_long_as_any_fault_holds_them() -> None:
     )
     chain = book.handler
     assert chain.lets_in == 1
-    book >> Waiting(1) >> Told("b")
+    book >> Waiting(1) >> Notified("b")
     assert chain.lets_in == 2
-    book >> Waiting(2) >> Told("a")
+    book >> Waiting(2) >> Notified("a")
     assert chain.lets_in is None
     assert [fired.times for fired in chain.fired] == [0, 1, 1]
 

@@ -16,7 +16,7 @@ from harness.proxy.executor import Executor
 from harness.proxy.forwarder import Forwarder
 from harness.proxy.pipe import Pipe
 from harness.proxy.recorder import Recorder, Seen
-from harness.proxy.whole_packets import WholePackets
+from harness.proxy.store_and_forward import StoreAndForward
 from tests.unit.proxy.playbook import packet
 from tests.unit.proxy.streams import (
     TIMEOUT_S,
@@ -54,10 +54,10 @@ class Ends:
         assert connection is self.connection
         self.changes += 1
 
-    def make_multifd(self, connection: Connection) -> WholePackets:
-        return WholePackets(connection, self.executor)
+    def make_multifd(self, connection: Connection) -> StoreAndForward:
+        return StoreAndForward(connection, self.executor)
 
-    def told(self, name: str) -> list[Seen]:
+    def named(self, name: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.name == name]
 
     def look(self, data: bytes) -> bool:
@@ -123,7 +123,7 @@ def test_multifd_channel_is_known_by_its_magic(ends: Ends) -> None:
         (b"\x16\x02\x00\x00", "raw"),
     ],
 )
-def test_first_bytes_tell_the_kind(ends: Ends, data: bytes, kind: str) -> None:
+def test_first_bytes_show_the_kind(ends: Ends, data: bytes, kind: str) -> None:
     assert ends.look(data)
     assert ends.connection.kind == kind
 
@@ -195,10 +195,10 @@ def test_a_packet_waits_for_the_end_of_pages_that_are_on_their_way(ends: Ends) -
     ends.look(hello(0) + ram()[:2000])
     connection.from_source.read()
     connection.deliver(packet(0))
-    assert not ends.told("packet_out")
+    assert not ends.named("packet_out")
     ends.source.sendall(ram()[2000:])
     connection.from_source.read()
-    assert len(ends.told("packet_out")) == 1
+    assert len(ends.named("packet_out")) == 1
     connection.deliver(packet(1))
     connection.deliver_raw(b"raw")
     connection.end()
@@ -206,19 +206,19 @@ def test_a_packet_waits_for_the_end_of_pages_that_are_on_their_way(ends: Ends) -
     assert receive_all(ends.destination) == hello(0) + ram() + packets
     connection.deliver(packet(2))
     connection.deliver_raw(b"late")
-    assert [seen.args["idx"] for seen in ends.told("packet_out")] == [0, 1]
-    assert [seen.args for seen in ends.told("raw_out")] == [{"size": 3}]
-    assert [seen.args["idx"] for seen in ends.told("packet_lost")] == [2]
+    assert [seen.args["idx"] for seen in ends.named("packet_out")] == [0, 1]
+    assert [seen.args for seen in ends.named("raw_out")] == [{"size": 3}]
+    assert [seen.args["idx"] for seen in ends.named("packet_lost")] == [2]
 
 
 def test_a_packet_that_waits_is_lost_when_the_connection_closes(ends: Ends) -> None:
     ends.look(hello(0) + ram()[:2000])
     ends.connection.from_source.read()
     ends.connection.deliver(packet(0))
-    assert not ends.told("packet_lost")
+    assert not ends.named("packet_lost")
     ends.connection.close(is_reset=False)
-    assert ends.told("packet_lost")
-    assert not ends.told("packet_out")
+    assert ends.named("packet_lost")
+    assert not ends.named("packet_out")
 
 
 def test_end_passes_in_both_directions_and_then_it_is_closed(ends: Ends) -> None:
@@ -318,8 +318,8 @@ def test_breaking_off_abruptly_is_over_at_once(ends: Ends) -> None:
     ends.connection.break_off(is_abrupt=True)
     assert ends.connection.is_closed
     ends.connection.deliver(packet(0))
-    assert ends.told("packet_lost")
-    assert not ends.told("packet_out")
+    assert ends.named("packet_lost")
+    assert not ends.named("packet_out")
     ends.connection.dispose()
     assert ends.source.recv(1) == b""
 

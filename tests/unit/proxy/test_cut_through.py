@@ -17,7 +17,7 @@ PACKETS = [BIG, config(1), packet(2, b""), replace(packet(3), idx=None, data=b"s
 
 
 def _seen(ends: Ends) -> list[tuple[int | None, int, str]]:
-    came, went = ends.told("packet_in"), ends.told("packet_out")
+    came, went = ends.named("packet_in"), ends.named("packet_out")
     assert [seen.args for seen in came] == [seen.args for seen in went]
     assert all(before.t_ns <= after.t_ns for before, after in zip(came, went, strict=True))
     return [(seen.args["idx"], seen.args["size"], seen.args["digest"]) for seen in came]
@@ -29,7 +29,7 @@ def _expected(made: DeviceStatePacket) -> tuple[int | None, int, str]:
 
 
 @pytest.mark.parametrize("cuts", [0, 10, 3000])
-def test_packets_go_through_and_are_told(new_ends, cuts: int) -> None:
+def test_packets_go_through_and_are_recorded(new_ends, cuts: int) -> None:
     packets = PACKETS[1:] if cuts == 10 else PACKETS
     ends = new_ends("cut through")
     data = hello(0) + SYNC + b"".join(made.pack() for made in packets) + ram()
@@ -61,7 +61,7 @@ def test_a_full_sink_stops_it_inside_the_packet(new_ends) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 280, 300, 70_000])
-def test_end_inside_a_packet_is_told_and_its_bytes_go(new_ends, size: int) -> None:
+def test_end_inside_a_packet_is_recorded_and_its_bytes_go(new_ends, size: int) -> None:
     ends = new_ends("cut through")
     out = ends.pass_on(hello(0) + BIG.pack()[:size])
     assert out + ends.end() == hello(0) + BIG.pack()[:size]

@@ -9,7 +9,7 @@ import xxhash
 from harness.errors import UsageError
 from harness.proxy.chain import build
 from harness.proxy.connection import Connection
-from harness.proxy.events import MAIN, Arrived, Due, Greeted, Told
+from harness.proxy.events import MAIN, Arrived, Due, Greeted, Notified
 from harness.proxy.executor import Executor
 from harness.proxy.pipe import Pipe
 from harness.proxy.recorder import Recorder, Seen
@@ -51,7 +51,7 @@ class Stage:
     def arrive(self, channel: int, packet: DeviceStatePacket) -> None:
         self.executor.feed(Arrived(channel, packet))
 
-    def told(self, name: str) -> list[Seen]:
+    def named(self, name: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.name == name]
 
     def close(self) -> None:
@@ -82,10 +82,10 @@ def test_packet_is_delivered_where_the_fault_says_and_recorded(new_stage) -> Non
     assert receive(stage.destinations[1], len(data)) == data
     names = [seen.name for seen in stage.seen if not seen.name.startswith("channel")]
     assert names == ["fault", "packet_out"]
-    (went,) = stage.told("packet_out")
+    (went,) = stage.named("packet_out")
     assert (went.channel, went.device) == (1, "0000:00:02.0/vfio")
     assert went.args["digest"] == xxhash.xxh3_128_hexdigest(b"config")
-    assert stage.told("fault")[0].args == {
+    assert stage.named("fault")[0].args == {
         "fault": "move_to_channel", "position": 0, "what": "moved to channel 1", "idx": 4,
     }  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_packet_is_delivered_where_the_fault_says_and_recorded(new_stage) -> Non
 def test_packet_that_was_changed_is_recorded_as_it_went(new_stage) -> None:
     stage = new_stage(plan.Rewrite(fields=Fields(state_version=9)))
     stage.arrive(0, packet(0))
-    assert stage.told("packet_out")[0].args["state_version"] == 9
+    assert stage.named("packet_out")[0].args["state_version"] == 9
     made = replace(packet(0), state_version=9).pack()
     assert receive(stage.destinations[0], len(made)) == made
 
@@ -101,24 +101,24 @@ def test_packet_that_was_changed_is_recorded_as_it_went(new_stage) -> None:
 def test_packet_that_is_partly_out_when_the_channel_closes_is_lost(new_stage) -> None:
     stage = new_stage(plan.Delay(delay_s=9, select=Select(config=True)))  # fires on no data
     stage.arrive(0, packet(0, bytes(8 << 20)))
-    assert not stage.told("packet_out") + stage.told("packet_lost")
+    assert not stage.named("packet_out") + stage.named("packet_lost")
     stage.connections[0].close(is_reset=False)
-    assert [seen.args["idx"] for seen in stage.told("packet_lost")] == [0]
-    assert not stage.told("packet_out")
+    assert [seen.args["idx"] for seen in stage.named("packet_lost")] == [0]
+    assert not stage.named("packet_out")
 
 
 def test_packet_for_a_closed_channel_is_lost_and_that_is_recorded(new_stage) -> None:
     stage = new_stage(plan.CloseChannel(is_before=True))
     stage.arrive(0, packet(0))
-    assert [seen.args["idx"] for seen in stage.told("packet_lost")] == [0]
-    assert not stage.told("packet_out")
+    assert [seen.args["idx"] for seen in stage.named("packet_lost")] == [0]
+    assert not stage.named("packet_out")
 
 
 def test_bytes_that_are_no_packet_are_recorded(new_stage) -> None:
     stage = new_stage(plan.CutStream(size=20))
     stage.arrive(0, packet(0))
     assert receive_all(stage.destinations[0]) == packet(0).pack()[:20]
-    assert stage.told("raw_out")[0].args == {"size": 20}
+    assert stage.named("raw_out")[0].args == {"size": 20}
 
 
 def test_end_waits_for_what_is_held(new_stage) -> None:
@@ -126,7 +126,7 @@ def test_end_waits_for_what_is_held(new_stage) -> None:
     stage.arrive(0, packet(0))
     stage.executor.source_ended(stage.connections[0])
     assert not stage.connections[0].to_destination.is_ending
-    stage.executor.feed(Told("go"))
+    stage.executor.feed(Notified("go"))
     assert receive_all(stage.destinations[0]) == packet(0).pack()
 
 
@@ -142,9 +142,9 @@ def test_delays_are_asked_for_and_come_back(new_stage) -> None:
     stage.arrive(0, packet(0))
     ((delay_s, token),) = stage.delays
     assert delay_s == 0.5
-    assert not stage.told("packet_out")
+    assert not stage.named("packet_out")
     stage.executor.feed(Due(token))
-    assert stage.told("packet_out")
+    assert stage.named("packet_out")
 
 
 def test_main_channel_is_stalled_and_goes_on(new_stage) -> None:
@@ -154,7 +154,7 @@ def test_main_channel_is_stalled_and_goes_on(new_stage) -> None:
     stage.on_record = lambda seen: was_paused.append((seen.name, main.is_paused))
     stage.arrive(0, packet(0))
     assert main.is_paused
-    stage.executor.feed(Told("go"))
+    stage.executor.feed(Notified("go"))
     assert not main.is_paused
     stalls = [entry for entry in was_paused if entry[0].startswith("main")]
     assert stalls == [("main_stalled", True), ("main_resumed", True)]
@@ -171,17 +171,17 @@ def test_what_happens_while_commands_are_carried_out_waits(new_stage) -> None:
 
     def meanwhile(_seen: Seen) -> None:
         stage.on_record = lambda _seen: None
-        stage.executor.feed(Told("meanwhile"))
+        stage.executor.feed(Notified("meanwhile"))
         stage.arrive(1, packet(1))
 
     stage.on_record = meanwhile
     stage.arrive(0, packet(0))
-    assert [seen.args["idx"] for seen in stage.told("packet_out")] == [0, 0, 1]
+    assert [seen.args["idx"] for seen in stage.named("packet_out")] == [0, 0, 1]
 
 
 def test_opening_and_ending_are_recorded(new_stage) -> None:
     stage = new_stage()
-    assert [seen.args for seen in stage.told("channel_opened")] == [
+    assert [seen.args for seen in stage.named("channel_opened")] == [
         {"connection": 0, "kind": "main"},
         {"connection": 1, "kind": "multifd"},
         {"connection": 2, "kind": "multifd"},
@@ -201,6 +201,6 @@ def test_hello_that_a_fault_changes_is_recorded_under_the_source_s_number(
     went = {0: hello(0), 1: hello(200)}[channel]
     assert receive(stage.destinations[channel], len(went)) == went
     assert stage.connections[channel].channel == channel
-    seen = [(seen.channel, seen.args["channel_id"]) for seen in stage.told("hello_out")]
+    seen = [(seen.channel, seen.args["channel_id"]) for seen in stage.named("hello_out")]
     assert seen == [(1, 200)] * channel
-    assert [seen.args["fault"] for seen in stage.told("fault")] == ["hello"] * channel
+    assert [seen.args["fault"] for seen in stage.named("fault")] == ["hello"] * channel

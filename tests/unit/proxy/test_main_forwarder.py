@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.proxy.events import MAIN, Told
+from harness.proxy.events import MAIN, Notified
 from tests.unit.proxy.ends import Ends
 from tests.unit.proxy.streams import receive
 
@@ -33,17 +33,17 @@ def ends(new_ends) -> Ends:
 
 def _switchover(ends: Ends) -> int:
     """Offset of its command."""
-    (seen,) = ends.told("switchover")
+    (seen,) = ends.named("switchover")
     return seen.args["offset"]
 
 
 @pytest.mark.parametrize("cuts", [0, 50, 3000])
 def test_every_byte_passes_as_it_comes_and_is_read(ends: Ends, cuts: int) -> None:
     assert ends.pass_on(STREAM, cuts) == STREAM
-    sections = ends.told("main_section")
+    sections = ends.named("main_section")
     assert [(s.args["kind"], s.args["idstr"], s.args["size"]) for s in sections] == SECTIONS
     assert all((s.channel, s.device) == (MAIN, s.args["idstr"]) for s in sections)
-    (end,) = ends.told("main_end")
+    (end,) = ends.named("main_end")
     assert _switchover(ends) < end.args["offset"] < len(STATE)
     assert ends.damages == []
     assert ends.end() == b""
@@ -53,10 +53,10 @@ def test_every_byte_passes_as_it_comes_and_is_read(ends: Ends, cuts: int) -> Non
 @pytest.mark.parametrize("cuts", [0, 50])
 def test_chain_hears_of_the_switchover_before_and_behind_its_command(ends: Ends, cuts: int) -> None:
     sent = []
-    ends.chain.on_told = lambda _name: sent.append(ends.outlet.sent)
+    ends.chain.on_notified = lambda _name: sent.append(ends.outlet.sent)
     ends.pass_on(STREAM, cuts)
     offset = _switchover(ends)
-    assert ends.chain.told == [Told("switchover", offset), Told("switchover_passed")]
+    assert ends.chain.notified == [Notified("switchover", offset), Notified("switchover_passed")]
     # In small pieces, the first bytes of the command may have gone before it was complete.
     assert offset <= sent[0] < offset + COMMAND_SIZE
     assert sent[1] == offset + COMMAND_SIZE
@@ -65,26 +65,26 @@ def test_chain_hears_of_the_switchover_before_and_behind_its_command(ends: Ends,
 
 
 def test_paused_before_the_switchover_it_keeps_the_command(ends: Ends) -> None:
-    ends.chain.on_told = lambda _name: ends.forwarder.pause(True)
+    ends.chain.on_notified = lambda _name: ends.forwarder.pause(True)
     out = ends.pass_on(STATE)
     offset = _switchover(ends)
     assert out == STATE[:offset]
-    assert [told.name for told in ends.chain.told] == ["switchover"]
+    assert [event.name for event in ends.chain.notified] == ["switchover"]
     assert not ends.forwarder.wants_more
-    ends.chain.on_told = lambda _name: None
+    ends.chain.on_notified = lambda _name: None
     ends.forwarder.pause(False)
     ends.forwarder.read()
     assert receive(ends.reader, len(STATE) - offset) == STATE[offset:]
-    assert [told.name for told in ends.chain.told] == ["switchover", "switchover_passed"]
-    assert ends.told("main_end")
+    assert [event.name for event in ends.chain.notified] == ["switchover", "switchover_passed"]
+    assert ends.named("main_end")
 
 
 def test_paused_behind_the_switchover_it_keeps_the_rest(ends: Ends) -> None:
-    ends.chain.on_told = lambda name: name == "switchover" or ends.forwarder.pause(True)
+    ends.chain.on_notified = lambda name: name == "switchover" or ends.forwarder.pause(True)
     out = ends.pass_on(STATE)
     behind = _switchover(ends) + COMMAND_SIZE
     assert out == STATE[:behind]
-    assert not ends.told("main_end")
+    assert not ends.named("main_end")
     ends.forwarder.pause(False)
     ends.forwarder.read()
     assert receive(ends.reader, len(STATE) - behind) == STATE[behind:]
@@ -95,9 +95,9 @@ def test_paused_and_resumed_at_once_it_keeps_nothing(ends: Ends) -> None:
         ends.forwarder.pause(True)
         ends.forwarder.pause(False)
 
-    ends.chain.on_told = pause
+    ends.chain.on_notified = pause
     assert ends.pass_on(STREAM) == STREAM
-    assert len(ends.chain.told) == 2
+    assert len(ends.chain.notified) == 2
 
 
 def test_damage_is_recorded_once_and_everything_goes_on(ends: Ends) -> None:

@@ -18,7 +18,7 @@ def test_ram_and_sync_go_through_as_they_are(new_ends, kind: str, cuts: int) -> 
     data = hello(3) + SYNC + ram() + ram(b"") + SYNC
     assert ends.pass_on(data, cuts) == data
     assert [hello.channel_id for hello in ends.chain.hellos] == [3]
-    assert not ends.chain.packets + ends.told("packet_in") + ends.damages
+    assert not ends.chain.packets + ends.named("packet_in") + ends.damages
     assert ends.forwarder.framer.part is Part.HEAD
 
 
@@ -28,15 +28,15 @@ def test_packet_waits_while_pages_are_on_their_way(new_ends, kind: str) -> None:
     ends.pass_on(hello(0) + ram()[:-1])
     assert ends.forwarder.is_inside
     ends.connection.deliver(packet(0))
-    assert not ends.told("packet_out")
+    assert not ends.named("packet_out")
     assert ends.pass_on(ram()[-1:]) == ram()[-1:] + packet(0).pack()
     assert not ends.forwarder.is_inside
-    assert ends.told("packet_out")
+    assert ends.named("packet_out")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cuts", [0, 5])
-def test_damage_is_told_once_and_everything_goes_on(new_ends, kind: str, cuts: int) -> None:
+def test_damage_is_recorded_once_and_everything_goes_on(new_ends, kind: str, cuts: int) -> None:
     ends = new_ends(kind)
     data = hello(0) + SYNC + b"\xff" * 100 + SYNC
     assert ends.pass_on(data, cuts) == data
@@ -66,7 +66,7 @@ def test_hello_goes_out_as_the_chain_greets(new_ends, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [1, 275, 1343, 1344, 5000])
-def test_end_inside_a_packet_is_told_and_its_bytes_go(new_ends, kind: str, size: int) -> None:
+def test_end_inside_a_packet_is_recorded_and_its_bytes_go(new_ends, kind: str, size: int) -> None:
     ends = new_ends(kind)
     out = ends.pass_on(hello(0) + ram()[:size])
     assert out + ends.end() == hello(0) + ram()[:size]

@@ -1,4 +1,4 @@
-"""What goes out: in order, never blocking, and told when it is out."""
+"""What goes out: in order, never blocking, and reported when it is out."""
 
 import contextlib
 import os
@@ -70,7 +70,7 @@ def test_what_a_full_socket_does_not_take_is_held(ends: Ends) -> None:
     assert ends.changes == 2
 
 
-def test_nothing_to_send_is_told_at_once_or_behind_what_is_held(ends: Ends) -> None:
+def test_nothing_to_send_is_reported_at_once_or_behind_what_is_held(ends: Ends) -> None:
     sent = []
     ends.outlet.write(on_sent=lambda: sent.append(1))
     assert sent == [1]
@@ -130,7 +130,9 @@ def test_peer_that_is_gone_breaks_it(ends: Ends, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["give up", "break"])
-def test_what_was_held_is_told_to_be_lost_and_so_is_what_comes_then(ends: Ends, how: str) -> None:
+def test_what_was_held_is_reported_to_be_lost_and_so_is_what_comes_then(
+    ends: Ends, how: str
+) -> None:
     sent, lost = [], []
 
     def write(number: int) -> None:
@@ -153,7 +155,7 @@ def test_what_was_held_is_told_to_be_lost_and_so_is_what_comes_then(ends: Ends, 
     assert ends.outlet.is_broken
 
 
-def test_reset_is_told_from_an_end() -> None:
+def test_reset_is_reported_from_an_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         sock = socket.create_connection(server.getsockname())
         peer, _ = server.accept()
@@ -194,7 +196,7 @@ def test_splice_holds_what_a_full_socket_does_not_take(ends: Ends) -> None:
     sizes=st.lists(st.integers(0, 300_000), max_size=12),
     reads=st.lists(st.integers(500, 200_000), min_size=1, max_size=12),
 )
-def test_any_sizes_come_out_in_order_and_each_is_told_when_it_is_out(
+def test_any_sizes_come_out_in_order_and_each_is_reported_when_it_is_out(
     sizes: list[int], reads: list[int]
 ) -> None:
     with contextlib.closing(Ends()) as ends:

@@ -75,15 +75,15 @@ def test_every_byte_arrives_both_ways(new_wire, tcp: bool, channels: int) -> Non
     wire.relay.close()
     assert wire.relay.failure is None
     assert (
-        len(wire.told("packet_in"))
-        == len(wire.told("packet_out"))
+        len(wire.named("packet_in"))
+        == len(wire.named("packet_out"))
         == sum(len(range(channel, 8 * CHANNELS, CHANNELS)) for channel in range(channels))
     )
-    closed = {seen.args["connection"]: seen.args for seen in wire.told("channel_closed")}
+    closed = {seen.args["connection"]: seen.args for seen in wire.named("channel_closed")}
     assert [closed[number]["to_destination"] for number in range(len(pairs))] == [
         len(stream) for stream in streams
     ]
-    assert not wire.told("damaged")
+    assert not wire.named("damaged")
 
 
 def test_state_goes_through_a_chain_of_faults(new_wire) -> None:
@@ -99,7 +99,7 @@ def test_state_goes_through_a_chain_of_faults(new_wire) -> None:
     received = [receive_all(destination) for _, destination in ends]
     assert received[0] == received[1] == received[3] == SYNC * 2
     assert received[2] == SYNC * 2 + expected
-    assert [seen.args["idx"] for seen in wire.told("packet_out")] == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert [seen.args["idx"] for seen in wire.named("packet_out")] == [7, 6, 5, 4, 3, 2, 1, 0]
     wire.relay.close()
     assert [fired.times for fired in wire.relay.fired] == [8, 6]
 
@@ -124,7 +124,7 @@ def test_source_is_stopped_by_a_destination_that_does_not_read(new_wire, faults)
     source.settimeout(0.5)
     stream = b"".join(packet(idx, bytes(1 << 20)).pack() for idx in range(24))
     sent = send_until(source, stream, TimeoutError)
-    assert sent < LIMIT + (16 << 20), "it goes on taking what nobody takes from it"
+    assert sent < LIMIT + (16 << 20), "it goes on taking what the destination does not read"
     source.settimeout(TIMEOUT_S)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(source.sendall, stream[sent:])
@@ -146,7 +146,7 @@ def test_slow_fault_stops_the_source(new_wire) -> None:
     source, _ = wire.channel(hello(0))
     source.settimeout(0.5)
     send_until(source, packet(0, bytes(1 << 20)).pack(), TimeoutError)
-    assert len(wire.told("packet_in")) < 40
+    assert len(wire.named("packet_in")) < 40
 
 
 def test_half_close_leaves_the_return_path_open(new_wire) -> None:
@@ -160,7 +160,7 @@ def test_half_close_leaves_the_return_path_open(new_wire) -> None:
     assert source.recv(1) == b""
     (closed,) = wire.wait_for("channel_closed")
     assert closed.channel == MAIN
-    assert [seen.args["side"] for seen in wire.told("channel_ended")] == ["source", "destination"]
+    assert [seen.args["side"] for seen in wire.named("channel_ended")] == ["source", "destination"]
 
 
 @pytest.mark.parametrize("faults", [[], [plan.Drop(select=Select(idx=(99,)))]], ids=str)
@@ -195,14 +195,14 @@ def test_reset_is_passed_on(new_wire) -> None:
 
 
 @pytest.mark.parametrize("faults", [[], [plan.Drop(select=Select(idx=(99,)))]], ids=str)
-def test_damaged_stream_is_told_and_passed_on(new_wire, faults) -> None:
+def test_damaged_stream_is_recorded_and_passed_on(new_wire, faults) -> None:
     wire = new_wire(*faults)
     source, destination = wire.channel(hello(3))
     data = SYNC + replace(packet(0), magic=7).pack() + os.urandom(100_000)
     source.sendall(data)
     source.close()
     assert receive_all(destination) == data
-    (damaged,) = wire.told("damaged")
+    (damaged,) = wire.named("damaged")
     assert damaged.channel == 3
     assert damaged.args["what"] == (
         f"source, connection 0, byte {64 + len(SYNC)}: magic 0x00000007, not 0x11223344"
@@ -215,7 +215,7 @@ def test_anything_else_is_passed_on_unread(new_wire, first, kind) -> None:
     source, destination = wire.channel(first)
     source.sendall(b"what nobody here can read")
     assert receive(destination, 25) == b"what nobody here can read"
-    (opened,) = wire.told("channel_opened")
+    (opened,) = wire.named("channel_opened")
     assert opened.args == {"connection": 0, "kind": kind}
 
 
@@ -238,7 +238,7 @@ def test_another_user_is_closed_and_recorded_and_the_source_served(new_wire, mon
     wire.channel(hello(0))
     (opened,) = wire.wait_for("channel_opened")
     assert opened.args["connection"] == 0, "a stranger's is none of the source's"
-    assert len(wire.told("stranger_refused")) == 1
+    assert len(wire.named("stranger_refused")) == 1
 
 
 def test_another_user_is_not_one_of_those_that_a_fault_lets_in(new_wire, monkeypatch) -> None:
@@ -249,7 +249,7 @@ def test_another_user_is_not_one_of_those_that_a_fault_lets_in(new_wire, monkeyp
     wire.channel(hello(0))
     wire.connect()
     wire.wait_for("fault")
-    assert len(wire.told("channel_opened")) == 1
+    assert len(wire.named("channel_opened")) == 1
 
 
 def test_relay_leaves_no_file_behind(new_wire) -> None:
@@ -271,7 +271,7 @@ def test_listener_with_a_short_queue_is_tried_again(new_wire) -> None:
     for _ in sources:
         wire.sockets.append(wire.listener.accept()[0])
     wire.wait_for("channel_opened", len(sources))
-    assert {seen.channel for seen in wire.told("channel_opened")} == set(range(8))
+    assert {seen.channel for seen in wire.named("channel_opened")} == set(range(8))
 
 
 def test_source_that_ends_inside_a_packet_loses_none_that_came_before(new_wire) -> None:
@@ -281,19 +281,19 @@ def test_source_that_ends_inside_a_packet_loses_none_that_came_before(new_wire) 
     source.sendall(whole + cut)
     source.close()
     wire.wait_for("channel_ended")
-    wire.relay.tell("go")
+    wire.relay.notify("go")
     assert receive_all(destination) == whole + cut
-    assert len(wire.told("packet_out")) == 1
-    assert not wire.told("packet_lost")
+    assert len(wire.named("packet_out")) == 1
+    assert not wire.named("packet_lost")
 
 
-def test_what_is_told_reaches_the_faults(new_wire) -> None:
+def test_outside_events_reach_the_faults(new_wire) -> None:
     wire = new_wire(plan.Hold(until=Until(told="go", value=3)))
     source, destination = wire.channel(hello(0))
     source.sendall(packet(0).pack())
     wire.wait_for("fault")
-    wire.relay.tell("go", 2)
-    wire.relay.tell("go", 3, "0000:00:02.0/vfio")
+    wire.relay.notify("go", 2)
+    wire.relay.notify("go", 3, "0000:00:02.0/vfio")
     assert receive(destination, len(packet(0).pack())) == packet(0).pack()
 
 
@@ -302,7 +302,7 @@ def test_delays_are_kept(new_wire) -> None:
     source, destination = wire.channel(hello(0))
     source.sendall(packet(0).pack())
     assert receive(destination, len(packet(0).pack())) == packet(0).pack()
-    (came,), (went,) = wire.told("packet_in"), wire.wait_for("packet_out")
+    (came,), (went,) = wire.named("packet_in"), wire.wait_for("packet_out")
     assert 0.2 <= (went.t_ns - came.t_ns) / 1e9 < TIMEOUT_S
 
 
@@ -319,7 +319,7 @@ def test_main_channel_stalls_and_its_return_path_does_not(new_wire) -> None:
     with pytest.raises(BlockingIOError):
         main_destination.recv(1)
     main_destination.settimeout(TIMEOUT_S)
-    wire.relay.tell("go")
+    wire.relay.notify("go")
     assert receive(main_destination, 5) == b"later"
 
 
@@ -335,7 +335,7 @@ def test_channel_is_cut_inside_a_packet_at_both_ends(new_wire, is_abrupt: bool) 
     wire.wait_for("channel_ended", 2)
 
 
-def test_packets_behind_a_closed_channel_are_lost_and_told(new_wire) -> None:
+def test_packets_behind_a_closed_channel_are_lost_and_recorded(new_wire) -> None:
     wire = new_wire(plan.CloseChannel(select=Select(idx=(0,))), plan.MoveToChannel(channel=0))
     ends = [wire.channel(hello(channel)) for channel in range(2)]
     ends[0][0].sendall(packet(0).pack())
@@ -353,7 +353,7 @@ def test_all_payloads_are_kept_on_request(new_wire) -> None:
     assert [seen.payload for seen in wire.wait_for("packet_out")] == [b"payload"]
 
 
-@pytest.mark.parametrize("faults", [[], [plan.Drop()]], ids=["cut through", "whole packets"])
+@pytest.mark.parametrize("faults", [[], [plan.Drop()]], ids=["cut through", "store and forward"])
 def test_tap_is_given_all_that_the_source_sends(new_wire, faults) -> None:
     told: dict[int, bytearray] = {channel: bytearray() for channel in (MAIN, *range(CHANNELS))}
     wire = new_wire(*faults, tap=lambda channel, data: told[channel].extend(data))
@@ -434,12 +434,12 @@ def test_nothing_is_left_behind(new_wire) -> None:
     wire.wait_for("fault")
     wire.relay.close()
     wire.relay.close()
-    wire.relay.tell("too late")
+    wire.relay.notify("too late")
     assert ends[0][1].recv(1) == b""
     wire.close()
     assert _open_files() == before
     assert threading.active_count() == threads
-    assert len(wire.told("channel_closed")) == 3
+    assert len(wire.named("channel_closed")) == 3
 
 
 def test_relay_that_was_never_started_is_closed_too() -> None:
@@ -459,7 +459,7 @@ def test_rewritten_packet_arrives_rewritten(new_wire) -> None:
 
 
 @pytest.mark.parametrize("accepted", [0, 1])
-def test_connections_are_held_until_told(new_wire, accepted: int) -> None:
+def test_connections_are_held_until_an_outside_event(new_wire, accepted: int) -> None:
     wire = new_wire(plan.HoldConnections(accepted=accepted, until=Until(told="go")))
     passed = [wire.channel(hello(channel)) for channel in range(accepted)]
     queued = wire.connect()
@@ -469,8 +469,8 @@ def test_connections_are_held_until_told(new_wire, accepted: int) -> None:
         connecting = pool.submit(wire.relay.address.connect, waiting)
         with pytest.raises(TimeoutError):
             connecting.result(0.2)
-        assert len(wire.told("channel_opened")) == accepted
-        wire.relay.tell("go")
+        assert len(wire.named("channel_opened")) == accepted
+        wire.relay.notify("go")
         assert connecting.result(TIMEOUT_S) == 0
         waiting.sendall(hello(6))
         wire.wait_for("channel_opened", accepted + 2)
@@ -492,7 +492,7 @@ def test_held_connections_over_tcp_are_never_reset(new_wire) -> None:
         sock.settimeout(TIMEOUT_S)
         sock.sendall(hello(channel))
     wire.wait_for("fault")
-    wire.relay.tell("go")
+    wire.relay.notify("go")
     wire.wait_for("channel_opened", len(waiting))
     for sock in waiting:
         sock.sendall(SYNC)
@@ -507,8 +507,8 @@ def test_connections_that_two_faults_hold_come_in_step_by_step(new_wire) -> None
     first = wire.connect()
     first.sendall(hello(0))
     wire.wait_for("fault")
-    assert not wire.told("channel_opened")
-    wire.relay.tell("first")
+    assert not wire.named("channel_opened")
+    wire.relay.notify("first")
     wire.wait_for("channel_opened")
     second = wire.connect()
     second.sendall(hello(1))
@@ -551,11 +551,11 @@ def test_main_channel_is_read_where_that_is_asked_for(new_wire, reads_main: bool
         wire.wait_for("main_stalled")
         until = switchover.args["offset"]
         assert receive(destination, until - 64) == MAIN_STREAM[64:until]
-        wire.relay.tell("go")
+        wire.relay.notify("go")
     else:
         until = 64
     assert receive(destination, len(MAIN_STREAM) - until) == MAIN_STREAM[until:]
-    assert [len(wire.told(name)) for name in ("switchover", "main_end")] == [reads_main] * 2
+    assert [len(wire.named(name)) for name in ("switchover", "main_end")] == [reads_main] * 2
 
 
 def test_damaged_main_channel_passes(new_wire) -> None:
@@ -564,7 +564,7 @@ def test_damaged_main_channel_passes(new_wire) -> None:
     source, destination = wire.channel(data[:4])
     source.sendall(data[4:])
     assert receive(destination, len(data) - 4) == data[4:]
-    assert [seen.channel for seen in wire.told("damaged")] == [MAIN]
+    assert [seen.channel for seen in wire.named("damaged")] == [MAIN]
 
 
 def test_main_channel_that_resumes_before_the_switchover_stops_again_right_behind_it(
@@ -578,7 +578,7 @@ def test_main_channel_that_resumes_before_the_switchover_stops_again_right_behin
     source, destination = wire.channel(MAIN_STREAM[:64])
     source.sendall(MAIN_STREAM[64:])
     (switchover,) = wire.wait_for("switchover")
-    wire.relay.tell("first")
+    wire.relay.notify("first")
     wire.wait_for("main_stalled", 2)
     behind = switchover.args["offset"] + 5
     assert receive(destination, behind - 64) == MAIN_STREAM[64:behind]
@@ -586,6 +586,6 @@ def test_main_channel_that_resumes_before_the_switchover_stops_again_right_behin
     with pytest.raises(BlockingIOError):
         destination.recv(1)
     destination.settimeout(TIMEOUT_S)
-    assert not wire.told("main_end")
-    wire.relay.tell("second")
+    assert not wire.named("main_end")
+    wire.relay.notify("second")
     assert receive(destination, len(MAIN_STREAM) - behind) == MAIN_STREAM[behind:]

@@ -96,7 +96,7 @@ def _assert_ended_well(destination: Destination) -> None:
     replay.close()
     assert replay.failure is None
     assert replay.refused == ""
-    assert replay.is_whole
+    assert replay.is_complete
     assert replay.sent == {channel: len(data) for channel, data in destination.streams.items()}
     assert destination.ends == 1
 
@@ -178,14 +178,14 @@ def test_channel_that_is_ended_too_early_ends_all(new_destination, tcp, number: 
     assert replay.wait(TIMEOUT_S)
     name = "main channel" if number == 0 else "channel 1"
     assert replay.refused.startswith(f"{name}, byte {replay.sent[number - 1]}: ")
-    assert not replay.is_whole
+    assert not replay.is_complete
     assert replay.failure is None
     for sock, sent in zip(sockets, replay.sent.values(), strict=True):
         if sock is not sockets[number]:
             assert len(receive_all(sock)) == sent
 
 
-def test_nobody_listens(new_destination) -> None:
+def test_no_listener(new_destination) -> None:
     destination = new_destination()
     destination.listener.close()
     destination.replay.start()
@@ -227,7 +227,7 @@ def test_it_is_broken_off(new_destination) -> None:
     destination.replay.close()
     assert destination.replay.refused == ""
     assert destination.replay.failure is None
-    assert not destination.replay.is_whole
+    assert not destination.replay.is_complete
     assert destination.ends == 1
 
 
@@ -250,7 +250,7 @@ def test_replay_that_was_never_started_is_closed_too(new_destination) -> None:
 
 def test_capture_without_a_main_channel_is_refused(tmp_path: Path) -> None:
     capture = make(tmp_path / "run.capture", {0: hello(0)})
-    with pytest.raises(UsageError, match="nothing of the main channel"):
+    with pytest.raises(UsageError, match="no data of the main channel"):
         Replayer(capture, TcpAddress())
 
 

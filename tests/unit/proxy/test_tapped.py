@@ -1,4 +1,4 @@
-"""What comes from the source is told by channel, in order, and none of it twice."""
+"""What comes from the source is given by channel, in order, and none of it twice."""
 
 import socket
 
@@ -11,13 +11,15 @@ from tests.unit.proxy.streams import TIMEOUT_S, pair
 
 
 class Tapped:
-    """A tapped socket, its peer, and what was told."""
+    """A tapped socket, its peer, and what was given."""
 
     def __init__(self) -> None:
         self.channel = UNKNOWN
-        self.told: list[tuple[int, bytes]] = []
+        self.given: list[tuple[int, bytes]] = []
         ours, self.peer = pair()
-        self.sock = TappedSocket(ours, lambda *told: self.told.append(told), lambda: self.channel)
+        self.sock = TappedSocket(
+            ours, lambda *given: self.given.append(given), lambda: self.channel
+        )
 
     def receive(self, data: bytes, flags: int = 0) -> None:
         self.peer.sendall(data)
@@ -45,40 +47,40 @@ def test_it_takes_the_place_of_the_socket() -> None:
     peer.close()
 
 
-def test_each_piece_is_told_with_its_channel(tapped: Tapped) -> None:
+def test_each_piece_is_given_with_its_channel(tapped: Tapped) -> None:
     for channel in (MAIN, 0, 255):
         tapped.channel = channel
         tapped.receive(b"piece")
-    assert tapped.told == [(MAIN, b"piece"), (0, b"piece"), (255, b"piece")]
+    assert tapped.given == [(MAIN, b"piece"), (0, b"piece"), (255, b"piece")]
 
 
-def test_what_is_only_looked_at_is_not_told(tapped: Tapped) -> None:
+def test_what_is_only_looked_at_is_not_given(tapped: Tapped) -> None:
     tapped.channel = 1
     tapped.receive(b"twice", socket.MSG_PEEK)
-    assert not tapped.told
+    assert not tapped.given
     assert tapped.sock.recv(3) == b"twi"
     assert tapped.sock.recv(3) == b"ce"
-    assert tapped.told == [(1, b"twi"), (1, b"ce")]
+    assert tapped.given == [(1, b"twi"), (1, b"ce")]
 
 
 def test_first_bytes_are_kept_until_the_channel_is_known(tapped: Tapped) -> None:
     tapped.receive(b"QE")
     tapped.receive(b"VM")
     tapped.sock.give()
-    assert not tapped.told
+    assert not tapped.given
     tapped.channel = MAIN
     tapped.sock.give()
     tapped.sock.give()
-    assert tapped.told == [(MAIN, b"QEVM")]
+    assert tapped.given == [(MAIN, b"QEVM")]
     tapped.receive(b"rest")
-    assert tapped.told == [(MAIN, b"QEVM"), (MAIN, b"rest")]
+    assert tapped.given == [(MAIN, b"QEVM"), (MAIN, b"rest")]
 
 
-def test_end_tells_nothing(tapped: Tapped) -> None:
+def test_end_gives_nothing(tapped: Tapped) -> None:
     tapped.channel = MAIN
     tapped.peer.shutdown(socket.SHUT_WR)
     assert tapped.sock.recv(10) == b""
-    assert not tapped.told
+    assert not tapped.given
 
 
 @pytest.mark.parametrize("channel", [UNKNOWN, RAW])
@@ -88,10 +90,10 @@ def test_of_what_is_no_migration_channel_nothing_is_kept(tapped: Tapped, channel
     tapped.receive(bytes(40))
     tapped.channel = 3
     tapped.sock.give()
-    assert not tapped.told
+    assert not tapped.given
 
 
-def test_tap_that_fails_is_not_told_the_same_again() -> None:
+def test_tap_that_fails_is_not_given_the_same_again() -> None:
     calls = []
 
     def fail(channel: int, data: bytes) -> None:

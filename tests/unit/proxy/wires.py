@@ -25,7 +25,7 @@ class Wire:
         **args,
     ) -> None:
         self.seen: list[Seen] = []
-        self.is_told = threading.Condition()
+        self.is_seen = threading.Condition()
         self.sockets: list[socket.socket] = []
         listen = self._address(tcp)
         self.listener = listen.listen()
@@ -40,9 +40,9 @@ class Wire:
         return TcpAddress() if tcp else new_address()
 
     def _record(self, seen: Seen) -> None:
-        with self.is_told:
+        with self.is_seen:
             self.seen.append(seen)
-            self.is_told.notify_all()
+            self.is_seen.notify_all()
 
     def connect(self) -> socket.socket:
         """The source's end of a connection."""
@@ -64,13 +64,13 @@ class Wire:
         assert receive(destination, len(first)) == first
         return source, destination
 
-    def told(self, name: str) -> list[Seen]:
+    def named(self, name: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.name == name]
 
     def wait_for(self, name: str, count: int = 1) -> list[Seen]:
-        with self.is_told:
-            assert self.is_told.wait_for(lambda: len(self.told(name)) >= count, TIMEOUT_S), name
-        return self.told(name)
+        with self.is_seen:
+            assert self.is_seen.wait_for(lambda: len(self.named(name)) >= count, TIMEOUT_S), name
+        return self.named(name)
 
     def close(self) -> None:
         self.relay.close()

@@ -10,103 +10,106 @@ from hypothesis import strategies as st
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Fields, Order, Select, Until, Which
 
-PLAN: plan.FaultPlan = (
-    plan.Reorder(order=Order.REVERSED),
-    plan.Reorder(order=(2, 0, 1), select=Select(device="vfio1")),
-    plan.Reorder(order=Order.ONE_CHANNEL_DELAYED, channel=3),
-    plan.Reorder(order=tuple(range(40))),
-    plan.MoveToChannel(channel=0),
-    plan.MoveToChannel(select=Select(config=False)),
-    plan.Duplicate(select=Select(idx=(3,))),
-    plan.Duplicate(until=Until(loaded=True), channel=2, copies=3),
-    plan.Drop(select=Select(config=True)),
-    plan.Hold(select=Select(idx=(0, 4), channel=1), until=Until(others=True)),
-    plan.Hold(until=Until(told="queued", value=7)),
-    plan.Hold(until=Until(told="paused")),
-    plan.Hold(until=Until(packets=1)),
-    plan.Delay(delay_s=0.25),
-    plan.Pace(bytes_per_s=1e6),
-    plan.Rewrite(fields=Fields(magic=7, idx=9, idstr="nobody")),
-    plan.Rewrite(fields=Fields(idstr="x" * 256)),
-    plan.Flip(offset=-1, mask=1),
-    plan.Flip(length=4),
-    plan.Truncate(size=5),
-    plan.Truncate(size=500, is_stale=True),
-    plan.Extend(size=7),
-    plan.CutStream(size=100),
-    plan.CutStream(size=0, is_abrupt=True),
-    plan.Rechunk(size=4096),
-    plan.Inject(fields=Fields(idx=100), copies=5, idx_step=1, size=64, is_before=True),
-    plan.Inject(payload=b"\x00\xff", channel=1),
-    plan.Inject(data=b""),
-    plan.CloseChannel(),
-    plan.CloseChannel(which=Which.ALL, nth=4, is_before=True, is_abrupt=True),
-    plan.StallMain(until=Until(delay_s=2), since="opened"),
-    plan.Hello(select=Select(channel=1), channel_id=2, magic=16),
-    plan.Hello(uuid=UUID(int=7), version=2),
-    plan.HoldConnections(until=Until(told="go")),
-    plan.HoldConnections(until=Until(delay_s=2), accepted=1),
-)
-LINES = """\
-reorder every packet: reversed
-reorder every packet of vfio1: 2 0 1
-reorder every packet: one_channel_delayed (3)
-reorder every packet: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 ...
-move every packet to channel 0
-move every data packet to each channel in turn
-duplicate packet 3, at once
-duplicate every packet 3 times on channel 2, waiting until it was loaded
-drop the configuration packet
-hold packets 0, 4 on channel 1 until all others went
-hold every packet until queued 7
-hold every packet until paused
-hold every packet until 1 more packet
-delay every packet by 0.25 s
-pace every packet to 1e+06 bytes/s
-rewrite every packet: magic = 0x7, idstr = 'nobody', idx = 9
-rewrite every packet: idstr = 256 characters
-flip byte -1 of every packet by 0x01
-flip byte 0 and 3 more of every packet by 0xff
-truncate every packet to 5 bytes
-truncate every packet to 500 bytes, its length as before
-extend every packet by 7 bytes
-cut the stream 100 bytes into every packet
-cut the stream abruptly 0 bytes into every packet
-rechunk every packet to 4096 bytes
-inject 5 packets before every packet with idx = 100 idx rising by 1 64 bytes of data
-inject a packet behind every packet a payload of 2 bytes on channel 1
-inject a packet behind every packet 0 bytes of data
-close its channel behind every packet
-close all channels abruptly before every packet (number 4 of them)
-stall the main channel from opened on for 2 s
-rewrite the hello of channel 1: magic = 0x10, channel_id = 2
-rewrite the hello of every channel: version = 2, uuid = '00000000-0000-0000-0000-000000000007'
-hold the connections of the source until go
-hold the connections beyond the first 1 for 2 s
-"""
+EXAMPLES: list[tuple[plan.Fault, str]] = [
+    (plan.Reorder(order=Order.REVERSED), "reorder every packet: reversed"),
+    (
+        plan.Reorder(order=(2, 0, 1), select=Select(device="vfio1")),
+        "reorder every packet of vfio1: 2 0 1",
+    ),
+    (
+        plan.Reorder(order=Order.ONE_CHANNEL_DELAYED, channel=3),
+        "reorder every packet: one_channel_delayed (3)",
+    ),
+    (
+        plan.Reorder(order=tuple(range(40))),
+        "reorder every packet: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 ...",
+    ),
+    (plan.MoveToChannel(channel=0), "move every packet to channel 0"),
+    (
+        plan.MoveToChannel(select=Select(config=False)),
+        "move every data packet to each channel in turn",
+    ),
+    (plan.Duplicate(select=Select(idx=(3,))), "duplicate packet 3 at once"),
+    (
+        plan.Duplicate(until=Until(loaded=True), channel=2, copies=3),
+        "duplicate every packet 3 times on channel 2 after a wait until it is loaded",
+    ),
+    (plan.Drop(select=Select(config=True)), "drop the configuration packet"),
+    (
+        plan.Hold(select=Select(idx=(0, 4), channel=1), until=Until(others=True)),
+        "hold packets 0, 4 on channel 1 until all others are delivered",
+    ),
+    (plan.Hold(until=Until(told="queued", value=7)), "hold every packet until queued 7"),
+    (plan.Hold(until=Until(told="paused")), "hold every packet until paused"),
+    (plan.Hold(until=Until(packets=1)), "hold every packet until 1 more packet"),
+    (plan.Delay(delay_s=0.25), "delay every packet by 0.25 s"),
+    (plan.Pace(bytes_per_s=1e6), "pace every packet to 1e+06 bytes/s"),
+    (
+        plan.Rewrite(fields=Fields(magic=7, idx=9, idstr="nobody")),
+        "rewrite every packet: magic = 0x7, idstr = 'nobody', idx = 9",
+    ),
+    (plan.Rewrite(fields=Fields(idstr="x" * 256)), "rewrite every packet: idstr = 256 characters"),
+    (plan.Flip(offset=-1, mask=1), "flip byte -1 of every packet by 0x01"),
+    (plan.Flip(length=4), "flip byte 0 and 3 more of every packet by 0xff"),
+    (plan.Truncate(size=5), "truncate every packet to 5 bytes"),
+    (
+        plan.Truncate(size=500, is_stale=True),
+        "truncate every packet to 500 bytes, stated length unchanged",
+    ),
+    (plan.Extend(size=7), "extend every packet by 7 bytes"),
+    (plan.CutStream(size=100), "cut the stream 100 bytes into every packet"),
+    (plan.CutStream(size=0, is_abrupt=True), "cut the stream abruptly 0 bytes into every packet"),
+    (plan.Rechunk(size=4096), "rechunk every packet to 4096 bytes"),
+    (
+        plan.Inject(fields=Fields(idx=100), copies=5, idx_step=1, size=64, is_before=True),
+        "inject 5 packets before every packet: idx = 100, idx rising by 1, 64 bytes of data",
+    ),
+    (
+        plan.Inject(payload=b"\x00\xff", channel=1),
+        "inject a packet behind every packet: a payload of 2 bytes, on channel 1",
+    ),
+    (plan.Inject(data=b""), "inject a packet behind every packet: 0 bytes of data"),
+    (plan.CloseChannel(), "close its channel behind every packet"),
+    (
+        plan.CloseChannel(which=Which.ALL, nth=4, is_before=True, is_abrupt=True),
+        "close all channels abruptly before every packet (number 4 of them)",
+    ),
+    (
+        plan.StallMain(until=Until(delay_s=2), since="opened"),
+        "stall the main channel from opened on for 2 s",
+    ),
+    (
+        plan.Hello(select=Select(channel=1), channel_id=2, magic=16),
+        "rewrite the hello of channel 1: magic = 0x10, channel_id = 2",
+    ),
+    (
+        plan.Hello(uuid=UUID(int=7), version=2),
+        "rewrite the hello of every channel: version = 2, "
+        "uuid = '00000000-0000-0000-0000-000000000007'",
+    ),
+    (plan.HoldConnections(until=Until(told="go")), "hold the connections of the source until go"),
+    (
+        plan.HoldConnections(until=Until(delay_s=2), accepted=1),
+        "hold the connections beyond the first 1 for 2 s",
+    ),
+]
 
 
-@pytest.mark.parametrize("fault", PLAN, ids=lambda fault: fault.describe())
-def test_each_fault_round_trips(fault: plan.Fault) -> None:
-    data = msgspec.json.encode(fault)
-    assert msgspec.json.decode(data, type=plan.Fault) == fault
+@pytest.mark.parametrize(("fault", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
+def test_fault_round_trips_and_describes_itself_in_a_line(fault: plan.Fault, line: str) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(fault), type=plan.Fault) == fault
+    assert fault.describe() == line
 
 
-def test_a_plan_round_trips_as_a_whole() -> None:
-    assert msgspec.json.decode(msgspec.json.encode(PLAN), type=plan.FaultPlan) == PLAN
-
-
-def test_every_kind_of_fault_is_tested_here() -> None:
-    assert {type(fault) for fault in PLAN} == set(plan.Fault.__args__)
-
-
-def test_each_fault_describes_itself_in_a_line() -> None:
-    assert [fault.describe() for fault in PLAN] == LINES.splitlines()
+def test_a_plan_round_trips() -> None:
+    made = tuple(fault for fault, _ in EXAMPLES)
+    assert msgspec.json.decode(msgspec.json.encode(made), type=plan.FaultPlan) == made
 
 
 def test_a_plan_is_one_line() -> None:
-    assert plan.describe(PLAN[:2]) == (
-        "reorder every packet: reversed; then reorder every packet of vfio1: 2 0 1"
+    made = (plan.Reorder(order=Order.REVERSED), plan.Drop(select=Select(device="vfio1")))
+    assert plan.describe(made) == (
+        "reorder every packet: reversed; then drop every packet of vfio1"
     )
     assert plan.describe(()) == "no faults"
 
@@ -192,19 +195,19 @@ def test_any_selection_and_any_fields_round_trip(fault: plan.Rewrite) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Until(told="config_loaded"), "without telling the device"),
+        (lambda: Until(told="config_loaded"), "without notifying the device"),
         (
             lambda: plan.Hold(select=Select(config=True), until=Until(loaded=True)),
-            "nobody tells when a configuration has been loaded",
+            "when a configuration is loaded cannot be seen",
         ),
         (
             lambda: plan.Duplicate(select=Select(config=True), until=Until(loaded=True)),
-            "nobody tells when a configuration has been loaded",
+            "when a configuration is loaded cannot be seen",
         ),
         (lambda: plan.StallMain(until=Until(loaded=True)), "which is about one packet"),
     ],
 )
-def test_moment_that_nobody_tells_is_refused(make, words):
+def test_moment_that_cannot_be_seen_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 

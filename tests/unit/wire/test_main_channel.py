@@ -292,7 +292,7 @@ def test_of_a_body_nothing_is_held() -> None:
     [
         (b"QEVN" + START[4:], 0, "magic 0x5145564e"),
         (b"QEVM\0\0\0\2" + START[8:], 4, "version 2"),
-        (START[:8] + b"\1" + START[9:], 8, "type 0x01 where the configuration"),
+        (START[:8] + b"\1" + START[9:], 8, "type 0x01, not the configuration"),
         (_configuration(machine=b"m" * (MACHINE_LIMIT + 1)), 9, "machine type of 256 bytes"),
         (_configuration(_subsection(b"configuration/x", b"")) + EOF, 24, "unknown subsection"),
         (

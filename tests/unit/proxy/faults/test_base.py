@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from harness.proxy.events import Due, Ended, Note, Opened, Told
+from harness.proxy.events import Due, Ended, Note, Notified, Opened
 from harness.proxy.faults.base import Fault
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Select
@@ -20,7 +20,7 @@ def _fault(select: Select = EVERY) -> Fault:
 def test_a_fault_that_overrides_nothing_delivers_everything() -> None:
     book = Playbook(_fault())
     book >> Opened(0) >> arrived(0) << deliver(0)
-    book >> Told("x") >> Due(1) >> arrived(config(1), 0) << deliver(config(1), 0)
+    book >> Notified("x") >> Due(1) >> arrived(config(1), 0) << deliver(config(1), 0)
     book >> Ended(0)
     book.ends()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import UsageError
-from harness.proxy.events import After, Due, Told
+from harness.proxy.events import After, Due, Notified
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Select, Until
 from tests.unit.proxy.playbook import arrived, config, deliver
@@ -26,9 +26,9 @@ def test_after_it_was_loaded(play) -> None:
     book = play(plan.Duplicate(select=SECOND, until=Until(loaded=True)))
     book >> arrived(1) << deliver(1) >> arrived(0) << deliver(0)
     assert book.handler.fired == 0
-    book >> Told("loaded", 11, "0000:00:02.0/vfio")
+    book >> Notified("loaded", 11, "0000:00:02.0/vfio")
     assert book.handler.is_holding
-    book >> Told("loaded", 12, "0000:00:02.0/vfio") << deliver(1)
+    book >> Notified("loaded", 12, "0000:00:02.0/vfio") << deliver(1)
     assert not book.handler.is_holding
     assert book.handler.fired == 1
 
@@ -36,7 +36,7 @@ def test_after_it_was_loaded(play) -> None:
 def test_configuration_among_those_that_wait_for_their_load_is_refused(play) -> None:
     book = play(plan.Duplicate(select=Select(idx=(0, 1)), until=Until(loaded=True)))
     book >> arrived(0) << deliver(0)
-    with pytest.raises(UsageError, match="packet 1 is the configuration, of which nobody tells"):
+    with pytest.raises(UsageError, match="packet 1 is the configuration, and when that is loaded"):
         book >> arrived(config(1))
     book << deliver(config(1))
 

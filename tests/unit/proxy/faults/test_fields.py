@@ -41,7 +41,7 @@ def test_no_field_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"short", b"longer than VFIO's own header"])
-def test_payload_stands_in_place_of_header_and_data(payload: bytes) -> None:
+def test_payload_comes_in_place_of_header_and_data(payload: bytes) -> None:
     made = with_payload(replace(packet(3), state_flags=1), payload).pack()
     assert made[:272] == packet(3).pack()[:272]
     assert made[272:276] == len(payload).to_bytes(4, "big")

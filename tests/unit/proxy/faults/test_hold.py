@@ -1,6 +1,6 @@
 """Packets are delivered later, or never."""
 
-from harness.proxy.events import After, Due, Ended, Told
+from harness.proxy.events import After, Due, Ended, Notified
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Select, Until
 from tests.unit.proxy.playbook import arrived, config, deliver, packet
@@ -8,9 +8,9 @@ from tests.unit.proxy.playbook import arrived, config, deliver, packet
 FIRST = Select(idx=(0,))
 
 
-def test_until_told(play) -> None:
+def test_until_an_outside_event(play) -> None:
     book = play(plan.Hold(select=FIRST, until=Until(told="paused")))
-    book >> arrived(0, 1) >> arrived(1) << deliver(1) >> Told("paused") << deliver(0, 1)
+    book >> arrived(0, 1) >> arrived(1) << deliver(1) >> Notified("paused") << deliver(0, 1)
     assert book.notes == ["held until paused"]
 
 
@@ -38,6 +38,6 @@ def test_for_a_time(play) -> None:
 
 def test_moment_that_never_comes_keeps_it_for_good(play) -> None:
     book = play(plan.Hold(select=FIRST, until=Until(told="never")), channels=1)
-    book >> arrived(0) >> Ended(0) >> Told("other")
+    book >> arrived(0) >> Ended(0) >> Notified("other")
     assert book.handler.is_holding
     assert book.handler.fired == 1

@@ -1,16 +1,16 @@
 """Connections wait to be let in."""
 
-from harness.proxy.events import After, Due, Told, Waiting
+from harness.proxy.events import After, Due, Notified, Waiting
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Until
 
 
-def test_held_until_told(play) -> None:
+def test_held_until_an_outside_event(play) -> None:
     book = play(plan.HoldConnections(accepted=1, until=Until(told="go")))
     assert book.handler.lets_in == 1
-    book >> Waiting(1) >> Told("something else")
+    book >> Waiting(1) >> Notified("something else")
     assert book.handler.lets_in == 1
-    book >> Told("go")
+    book >> Notified("go")
     assert book.handler.lets_in is None
     assert book.handler.fired == 1
     assert book.notes == ["connections held until go"]
@@ -36,9 +36,9 @@ def test_what_waits_again_is_counted_once(play) -> None:
     assert book.handler.fired == 1
 
 
-def test_told_before_any_waits_it_never_holds(play) -> None:
+def test_event_before_any_waits_it_never_holds(play) -> None:
     book = play(plan.HoldConnections(until=Until(told="go")))
-    book >> Told("go") >> Waiting(0)
+    book >> Notified("go") >> Waiting(0)
     assert book.handler.lets_in is None
     assert book.handler.fired == 0
 
@@ -48,5 +48,5 @@ def test_keeps_back_what_it_has_held_until_it_lets_in(play) -> None:
     assert not book.handler.keeps_back
     book >> Waiting(0)
     assert book.handler.keeps_back
-    book >> Told("go")
+    book >> Notified("go")
     assert not book.handler.keeps_back

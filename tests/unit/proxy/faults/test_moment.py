@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.proxy.events import After, Due, Event, Told
+from harness.proxy.events import After, Due, Event, Notified
 from harness.proxy.faults.moment import Moment
 from harness.proxy.faults.tally import Tallies
 from harness.scenario.fault_plan import Until
@@ -14,14 +14,14 @@ DEVICE, OTHER = "0000:00:02.0/vfio", "0000:00:03.0/vfio"
 @pytest.mark.parametrize(
     ("until", "early", "reached"),
     [
-        (Until(told="go"), [Told("stop"), arrived(2), Due(7)], Told("go")),
-        (Until(told="queued", value=3), [Told("queued", 2), Told("queued", 4, OTHER)],
-         Told("queued", 3, DEVICE)),
-        (Until(packets=2), [Told("go"), arrived(packet(5, slot=3))], arrived(2)),
-        (Until(delay_s=1.5), [Due(6), arrived(2), Told("go")], Due(7)),
+        (Until(told="go"), [Notified("stop"), arrived(2), Due(7)], Notified("go")),
+        (Until(told="queued", value=3), [Notified("queued", 2), Notified("queued", 4, OTHER)],
+         Notified("queued", 3, DEVICE)),
+        (Until(packets=2), [Notified("go"), arrived(packet(5, slot=3))], arrived(2)),
+        (Until(delay_s=1.5), [Due(6), arrived(2), Notified("go")], Due(7)),
         (Until(others=True), [arrived(0), arrived(packet(0, slot=3))], arrived(config(2))),
-        (Until(loaded=True), [arrived(0), Told("loaded", 7), Told("loaded", 99, OTHER)],
-         Told("loaded", 12, DEVICE)),
+        (Until(loaded=True), [arrived(0), Notified("loaded", 7), Notified("loaded", 99, OTHER)],
+         Notified("loaded", 12, DEVICE)),
     ],
     ids=lambda value: value.describe() if isinstance(value, Until) else "",
 )  # fmt: skip
@@ -35,7 +35,7 @@ def test_moment_is_reached_by_its_event_alone(
     def see(event: Event) -> bool:
         if hasattr(event, "packet"):
             tallies.see(event.packet)
-        elif isinstance(event, Told):
+        elif isinstance(event, Notified):
             tallies.hear(event)
         return moment.see(event)
 
@@ -71,4 +71,4 @@ def test_last_packet_waits_for_no_others() -> None:
 def test_packet_without_idx_is_never_loaded() -> None:
     tallies = Tallies()
     moment = Moment(Until(loaded=True), None, tallies, 0)
-    assert not moment.see(Told("loaded", 10**9))
+    assert not moment.see(Notified("loaded", 10**9))

@@ -67,7 +67,7 @@ def test_only_what_is_selected_is_held(play) -> None:
     book >> arrived(0) << deliver(0) >> arrived(config(1)) << deliver(config(1))
 
 
-def test_state_that_never_becomes_whole_goes_as_it_came(play) -> None:
+def test_state_that_never_becomes_complete_goes_as_it_came(play) -> None:
     book = play(plan.Reorder(order=Order.REVERSED), channels=2)
     book >> arrived(0) >> arrived(1, 1) >> Ended(0) >> Ended(1) << deliver(0) << deliver(1, 1)
     assert not book.handler.is_holding

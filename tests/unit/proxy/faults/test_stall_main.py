@@ -1,28 +1,28 @@
-"""The main channel stands still, and goes on."""
+"""The main channel is stalled, and goes on."""
 
 import pytest
 
-from harness.proxy.events import MAIN, After, Due, Ended, Opened, ResumeMain, StallMain, Told
+from harness.proxy.events import MAIN, After, Due, Ended, Notified, Opened, ResumeMain, StallMain
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Select, Until
 from tests.unit.proxy.playbook import arrived, config, deliver, packet
 
 
-def test_from_the_first_selected_packet_until_the_state_is_whole(play) -> None:
+def test_from_the_first_selected_packet_until_the_state_is_complete(play) -> None:
     book = play(plan.StallMain(select=Select(idx=(1,)), until=Until(others=True)))
     book >> arrived(0) << deliver(0) >> arrived(1) << StallMain() << deliver(1)
     book >> arrived(config(2)) << ResumeMain() << deliver(config(2)) >> arrived(1) << deliver(1)
     assert book.handler.fired == 1
 
 
-def test_until_the_states_of_all_devices_are_whole(play) -> None:
+def test_until_the_states_of_all_devices_are_complete(play) -> None:
     book = play(plan.StallMain(until=Until(others=True), devices=2))
     other = config(0, slot=3)
     book >> arrived(config(0)) << StallMain() << deliver(config(0))
     book >> arrived(other) << ResumeMain() << deliver(other)
 
 
-def test_state_that_is_whole_at_once(play) -> None:
+def test_state_that_is_complete_at_once(play) -> None:
     book = play(plan.StallMain(until=Until(others=True)))
     book >> arrived(config(0)) << StallMain() << ResumeMain() << deliver(config(0))
 
@@ -33,10 +33,10 @@ def test_from_its_start_for_a_time(play) -> None:
     book >> Due(0) << ResumeMain()
 
 
-def test_from_one_told_event_to_another(play) -> None:
+def test_from_one_outside_event_to_another(play) -> None:
     book = play(plan.StallMain(since="stopped", until=Until(told="go")))
-    book >> arrived(0) << deliver(0) >> Told("go") >> Told("stopped") << StallMain()
-    book >> Told("go") << ResumeMain() >> Told("stopped") >> Told("go")
+    book >> arrived(0) << deliver(0) >> Notified("go") >> Notified("stopped") << StallMain()
+    book >> Notified("go") << ResumeMain() >> Notified("stopped") >> Notified("go")
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_keeps_back_the_stream_while_it_is_stalled(play) -> None:
     assert not book.handler.keeps_back
     book >> arrived(0) << StallMain() << deliver(0)
     assert book.handler.keeps_back
-    book >> Told("go") << ResumeMain()
+    book >> Notified("go") << ResumeMain()
     assert not book.handler.keeps_back

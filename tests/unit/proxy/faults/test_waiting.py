@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.proxy.events import After, Due, Told
+from harness.proxy.events import After, Due, Notified
 from harness.scenario import fault_plan as plan
 from harness.scenario.fault_plan import Select, Until
 from tests.unit.proxy.playbook import arrived, deliver
@@ -17,7 +17,7 @@ def test_two_wait_each_for_its_own_moment(play) -> None:
     book >> arrived(4) << deliver(4)
 
 
-def test_delays_are_told_apart(play) -> None:
+def test_delays_are_distinguished(play) -> None:
     book = play(plan.Hold(until=Until(delay_s=1)))
     book >> arrived(0) << After(1, 1) >> arrived(1) << After(1, 2)
     book >> Due(2) << deliver(1) >> Due(1) << deliver(0)
@@ -25,14 +25,14 @@ def test_delays_are_told_apart(play) -> None:
 
 def test_one_event_releases_all_that_waited_for_it(play) -> None:
     book = play(plan.Hold(until=Until(told="go")))
-    book >> arrived(0) >> arrived(1) >> Told("go") << deliver(0) << deliver(1)
+    book >> arrived(0) >> arrived(1) >> Notified("go") << deliver(0) << deliver(1)
     book >> arrived(2)  # what comes after it waits for the next
 
 
 @pytest.mark.parametrize("fault", [plan.Hold, plan.Duplicate])
-def test_a_phase_that_was_told_before_is_not_waited_for(play, fault: type) -> None:
+def test_a_phase_that_came_before_is_not_waited_for(play, fault: type) -> None:
     book = play(fault(until=Until(told="switchover")))
-    book >> Told("switchover", 700) >> arrived(0) << deliver(0)
+    book >> Notified("switchover", 700) >> arrived(0) << deliver(0)
     if fault is plan.Duplicate:
         book << deliver(0)
     assert not book.handler.is_holding

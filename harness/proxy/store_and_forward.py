@@ -13,7 +13,7 @@ from harness.wire.packets import DeviceStatePacket
 PIECE = 256 << 10
 
 
-class WholePackets(MultifdForwarder):
+class StoreAndForward(MultifdForwarder):
     """Where faults decide what becomes of packets."""
 
     def __init__(self, connection: Connection, executor: Executor, page_size: int = 4096) -> None:
