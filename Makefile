@@ -1,5 +1,5 @@
-# The commands of this project; `make` lists them.  Each sets up first what it needs,
-# which takes no time where nothing is missing.
+# The commands of this project; `make` lists them.  Each first installs what is missing, which
+# takes no time if nothing is.
 
 BIN := .venv/bin
 READY := .venv/set-up
@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 QEMUS = $(if $(QEMU),--qemu "$(QEMU)") $(if $(QEMU_DST),--qemu-dst "$(QEMU_DST)")
 
 .PHONY: help
-help: ## this list (the default)
+help: ## list the commands (the default)
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 18
 
 .PHONY: run
@@ -17,10 +17,10 @@ run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=..
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
 .PHONY: check
-check: lint check-rig test ## lint and all tests, those of the rig first: [QEMU=path]
+check: lint check-rig test ## run lint and all tests, those of the rig first: [QEMU=path]
 
 .PHONY: lint
-lint: $(READY) ## ruff, mypy, import rules
+lint: $(READY) ## run ruff, mypy and import-linter
 	@status=0; set -x; \
 	$(BIN)/ruff check || status=1; \
 	$(BIN)/ruff format --check || status=1; \
@@ -29,45 +29,45 @@ lint: $(READY) ## ruff, mypy, import rules
 	{ exit $$status; } 2>/dev/null
 
 .PHONY: test
-test: $(READY) qemu qemus tools guest ## the tests that need no rig: [QEMU=path] [ARGS='-k word']
+test: $(READY) qemu qemus tools guest ## run the tests that need no rig: [QEMU=path] [ARGS='-k word']
 	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
-expected: $(READY) rig qemu qemus tools guest ## all tests, and write to tests/expected how many are skipped and show a known deviation
+expected: $(READY) rig qemu qemus tools guest ## run all tests, and write the numbers of skips and known deviations to tests/expected
 	$(BIN)/python -m pytest tests/rig --expect-update $(QEMUS) $(ARGS)
 	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
 
 .PHONY: avocado
-avocado: $(READY) qemu ## the functional tests as an avocado job: [QEMU=path] [TESTS=...] [ARGS=...]
+avocado: $(READY) qemu ## run the functional tests as an avocado job: [QEMU=path] [TESTS=...] [ARGS=...]
 	ci/avocado/run.sh $(if $(QEMU),-p "qemu=$(QEMU)") $(if $(QEMU_DST),-p "qemu_dst=$(QEMU_DST)") \
 	    $(ARGS) $(or $(TESTS),tests/functional)
 
 .PHONY: matrix
-matrix: $(READY) qemu ## builds x devices x channels as an avocado job: [MATRIX=file.toml] [ARGS=...]
+matrix: $(READY) qemu ## run builds x devices x channels as an avocado job: [MATRIX=file.toml] [ARGS=...]
 	timeout --foreground --kill-after=120 12h $(BIN)/python -m ci.avocado.matrix $(MATRIX) $(ARGS)
 
 .PHONY: bench
-bench: $(READY) qemu ## measure: [QEMU=path] [ARGS=...]
+bench: $(READY) qemu ## run the benchmark: [QEMU=path] [ARGS=...]
 	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)
 
-# Where it cannot be built its tests are skipped, and say so.
+# If it cannot be built, its tests are skipped with the reason.
 .PHONY: guest
-guest: $(READY) ## build what runs in the guest of a scenario
+guest: $(READY) ## build the guest: Linux, init and firmware
 	-@images/guest/build.sh
 
 .PHONY: rig
-rig: $(READY) ## build the virtual machine that has the kernel's own VFIO
+rig: $(READY) ## build the virtual machine with the kernel's own VFIO
 	@images/rig/build.sh
 
 .PHONY: check-rig
-check-rig: rig qemu qemus guest ## the tests of it and in it, with the kernel's own devices
+check-rig: rig qemu qemus guest ## run the tests of the rig, with kernel devices
 	$(BIN)/python -m pytest tests/rig --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: setup
-setup: $(READY) qemu ## only set up
+setup: $(READY) qemu ## set up only
 
 .PHONY: clean
-clean: ## remove what set-up and the tools made; runs/ stays
+clean: ## remove what set-up and the tools made, except runs/
 	rm -rf .venv .cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -75,12 +75,12 @@ $(READY): pyproject.toml ci/constraints.txt ci/setup.sh
 	@ci/setup.sh venv
 	@touch $@
 
-# Looked at each time (a few hundredths of a second): QEMU may be given, come and go.
+# Checked each time (a few hundredths of a second): QEMU may change between two calls.
 .PHONY: qemu
 qemu:
 	@ci/setup.sh qemu
 
-# Builds of two versions, for the tests that migrate from one to the other.
+# Builds of two versions, for the tests that migrate between them.
 .PHONY: qemus
 qemus: qemu
 	@ci/setup.sh qemus

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Run the README's two commands on bare machines: ci/bare.sh [SUITE...]
+# Run `make run` and `make check` on bare machines: ci/bare.sh [SUITE...]
 #
-# For each SUITE of Debian (default: bookworm trixie) this makes a minimal root to which only
-# `make` and `git` are added, clones this checkout into it, runs `make run` and `make check`
-# there, and prints how they ended, which packages they installed, and what was missing.
-# The root is a chroot in namespaces of its own (mounts, processes): its processes end with
-# this script, and its folder below .cache/bare is removed.  The logs stay in .cache/bare.
+# For each SUITE of Debian (default: bookworm trixie) this makes a minimal root with `make` and
+# `git`, clones this checkout into it, runs the commands there, and prints how they ended, which
+# packages they installed, and what was missing.  The root is a chroot with its own mount and process
+# namespaces: its processes end with this script, and its folder in .cache/bare is removed.  The
+# logs stay in .cache/bare.
 #
-# Needs root, a Debian machine and its archive.  The way to the registries is this machine's:
-# apt's Acquire options, pip's configuration, proxies and certificates are handed on.
-# BARE_COMMANDS: what to run there instead, a command a line.
-# Exit status: 0 all commands passed, 1 one failed, 3 there is no such root.
+# Needs root, a Debian machine and its archive.  The root uses this machine's apt Acquire options,
+# pip configuration, proxies and certificates.
+# BARE_COMMANDS: other commands to run, one per line.
+# Exit status: 0 all commands passed, 1 one failed, 3 the root could not be made.
 set -eu
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -24,28 +24,28 @@ fail() {
 . images/work.sh
 . images/debian.sh
 
-[ "$(id -u)" -eq 0 ] || fail "this needs root: it makes a root file system and enters it"
+[ "$(id -u)" -eq 0 ] || fail "run as root: this makes a root file system and enters it"
 command -v mmdebstrap >/dev/null || ci/apt-install.sh mmdebstrap
 mkdir -p .cache/bare
 exec 8>.cache/bare/lock
 flock --nonblock 8 || fail "another ci/bare.sh is running: $project/.cache/bare/lock is held"
 work_in .cache/bare work
 mirror=$(debian_mirror)
-[ -n "$mirror" ] || fail "apt here names no Debian archive: give one by DEBIAN_MIRROR=http://..."
+[ -n "$mirror" ] || fail "apt has no Debian archive: set DEBIAN_MIRROR=http://..."
 
 make_root() { # SUITE ROOT
     killable mmdebstrap --quiet --variant=minbase --include=make,git "$1" "$2" \
-        "deb $mirror $1 main" || fail "$1: no root could be made (network? the archive's key?)"
+        "deb $mirror $1 main" || fail "$1: cannot make a root (network? key of the archive?)"
     apt-config dump | grep '^Acquire::' >"$2/etc/apt/apt.conf.d/90machine" || true
     for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/xdg/pip/*; do
         [ ! -f "$file" ] || install -D --mode=644 -- "$file" "$2$file"
     done
     git clone --quiet --no-hardlinks -- "$project" "$2/harness"
-    # The root is its own machine: nothing of this one's package state comes along.
+    # The root starts without this machine's package state.
     rm -rf -- "$2"/var/lib/apt/lists/* "$2"/var/cache/apt/archives/*.deb
 }
 
-# In the new namespaces: mount what a machine has, and become the root's first process.
+# In the new namespaces: mount the file systems of a machine and become the first process.
 enter() { # ROOT COMMAND
     local keep=() name value root=$1
     while IFS='=' read -r name value; do
@@ -58,7 +58,7 @@ enter() { # ROOT COMMAND
             PIP_* | *_proxy | *_PROXY) keep+=("$name=$value") ;;
         esac
     done < <(env)
-    # unshare ignores SIGTERM while it waits; with it all in the root are killed.
+    # unshare ignores SIGTERM while it waits; killing it kills all processes in the root.
     trap 'kill -KILL "$child" 2>/dev/null || true; clean_up' EXIT
     # shellcheck disable=SC2016  # the inner shell expands these
     killable unshare --mount --pid --fork --kill-child=KILL sh -c '
@@ -78,7 +78,7 @@ packages_of() { # ROOT
     chroot "$1" dpkg-query --show --showformat '${Package}\n' | sort
 }
 
-# Lines by which set-up, tests and the harness say what they lack.
+# Lines of set-up, tests and the harness about what is missing.
 report_missing() { # LOG
     grep -E 'missing: |^SKIPPED |cannot run here|error while loading|is not installed' "$1" |
         grep -v '^debconf:' | sort | uniq -c |

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Speed as ratios measured in one run: A and B in turn, the median of the ratios.
+"""Speed as ratios: A and B in turn in one run, and the median of the ratios.
 
-Absolute times on a shared machine say little; the ratio of two things done one after the
-other says more.  ``make bench`` prints the table that the README quotes.
+Absolute times on a shared machine vary; ratios of consecutive measurements vary less.  The README
+quotes the table that ``make bench`` prints.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import like_qemu_test  # type: ignore[import-not-found]  # beside this script
+import like_qemu_test  # type: ignore[import-not-found]  # in the folder of this script
 from like_qemu_test import BareQemu
 
 from harness.check.judge import judge
@@ -42,12 +42,12 @@ RECORDS = 1_000_000
 
 
 def main() -> int:
-    """Measure, print, and exit 0: a benchmark judges nobody."""
+    """Measure, print, and exit with 0: a benchmark judges nothing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--qemu", default="")
-    parser.add_argument("--rounds", type=int, default=15, help="pairs of each comparison")
+    parser.add_argument("--rounds", type=int, default=15, help="number of pairs of each comparison")
     parser.add_argument(
-        "--only", default="", metavar="WORD", help="rows that have it in their name"
+        "--only", default="", metavar="WORD", help="measure only the rows with WORD in their name"
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -82,7 +82,7 @@ def main() -> int:
 
 
 class Bench:
-    """One comparison a method: the ratio, and the absolute figures in words."""
+    """Each method is one comparison; it returns the ratio and the absolute figures as text."""
 
     def __init__(self, binary: Path, folder: Path, rounds: int) -> None:
         self.binary = binary
@@ -92,11 +92,11 @@ class Bench:
         self.scenario = Scenario(name="bench", qemu=str(binary))
 
     def scenario_to_bare(self) -> tuple[float, str]:
-        """A whole run against two QEMUs started to QMP, and told to quit."""
+        """A complete run against two QEMUs that are started up to QMP and then quit."""
         return self._ratio(self._run_scenario, self._bare)
 
     def replay_to_bare(self) -> tuple[float, str]:
-        """A capture given to a fresh destination, with verdict, against one QEMU alone."""
+        """A replay into a new destination, with verdict, against one QEMU."""
         made = asyncio.run(run_scenario(self.scenario, self.folder / "runs", has_capture=True))
         path = made.rundir / CAPTURE
 
@@ -113,11 +113,11 @@ class Bench:
         return self._ratio(replay, bare)
 
     def scenario_to_qemu_test(self) -> tuple[float, str]:
-        """Against what QEMU's test_migration.py does, in this process."""
+        """Against the steps of QEMU's test_migration.py, in this process."""
         return self._ratio(self._run_scenario, self._like_qemu_test)
 
     def process_to_qemu_test(self) -> tuple[float, str]:
-        """Both as processes of their own, each with its own imports."""
+        """Both as separate processes, each with its imports."""
         path = self.folder / "scenario.json"
         path.write_bytes(to_json(self.scenario))
         ours = [sys.executable, "-m", "harness.cli", "run", str(path), "--no-progress",
@@ -132,7 +132,7 @@ class Bench:
         return self._ratio(lambda: run(ours), lambda: run(theirs))
 
     def throughput(self) -> tuple[float, str]:
-        """Bytes a second from ``migrate`` to the destination's RESUME, whole run or plain."""
+        """Bytes per second from ``migrate`` to the destination's RESUME, complete run or plain."""
         big = EmulatedDevice(id="vfio0", size=GIB)
 
         def seconds(is_plain: bool) -> float:
@@ -151,7 +151,7 @@ class Bench:
         return self._rates(1.0, lambda: seconds(True), lambda: seconds(False))
 
     def relay_state(self) -> tuple[float, str]:
-        """Bytes of device state a second from ``migrate`` to the destination's RESUME."""
+        """Bytes of device state per second from ``migrate`` to the destination's RESUME."""
         big = EmulatedDevice(id="vfio0", size=GIB)
 
         def seconds(has_relay: bool) -> float:
@@ -164,7 +164,7 @@ class Bench:
         return self._rates(1.0, lambda: seconds(False), lambda: seconds(True))
 
     def relay_ram(self) -> tuple[float, str]:
-        """Bytes of RAM a second from ``migrate`` to ``completed``; no VFIO device."""
+        """Bytes of RAM per second from ``migrate`` to ``completed``; no VFIO device."""
         size = 512 << 20
         contents = self.folder / "ram"
         with contents.open("wb") as file:
@@ -205,7 +205,7 @@ class Bench:
         self, gib: float, plain: Callable[[], float], ours: Callable[[], float]
     ) -> tuple[float, str]:
         for warm_up in (plain, ours):
-            warm_up()  # the machine's first touch of that much memory is slow
+            warm_up()  # the first use of that much memory is slow
         pairs = [(plain(), ours()) for _ in range(max(3, self.rounds // 3))]
         ratio = statistics.median(a / b for a, b in pairs)
         a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -220,7 +220,7 @@ class Bench:
         return taken
 
     def records(self) -> tuple[float, str]:
-        """A million trace lines to a verdict."""
+        """From a million trace lines to a verdict."""
         path = builds.trace_events_path(self.binary)
         run = asyncio.run(run_scenario(self.scenario, self.folder / "runs"))
         others = [record for record in run.history.records if record.kind != "trace"]

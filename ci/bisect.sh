@@ -1,19 +1,17 @@
 #!/usr/bin/env bash
-# What `git bisect run` calls in a QEMU tree:
+# For `git bisect run` in a QEMU tree:
 #
 #     cd qemu; git bisect start BAD GOOD
 #     git bisect run /path/to/this/ci/bisect.sh ORD-1 [OPTION]...
 #
-# Builds the commit that is checked out, runs what asks about the requirement (or shows the
-# finding), and ends with 0 good, 1 bad, 125 this commit cannot be judged: it does not build,
-# it does not start, a run was lost or is unknown.  What no commit can answer (a name that
-# nobody knows, a missing file, Ctrl-C, a bug of the harness) ends with 255, at which git
-# stops the bisection.  Options: `vfio-multifd bisect --help`.
+# Builds the current commit, runs the scenarios for the requirement or the finding, and exits with
+# 0 good, 1 bad, or 125 if this commit cannot be judged: it does not build or start, or a run is
+# lost or unknown.  An error that no commit can fix (an unknown name, a missing file, Ctrl-C, a bug
+# of the harness) exits with 255, which stops the bisection.  Options: `vfio-multifd bisect --help`.
 #
 # Known deviations: a violation that harness/check/known_deviations.toml describes for that version
-# of QEMU says nothing about a requirement (125 if nothing else was seen), so that an old
-# trouble does not hide the new one.  To bisect such a trouble give its name, as
-# `vfio-multifd repro` tells it.
+# of QEMU is ignored (125 if nothing else was seen), so that an old bug does not hide a new one.  To
+# bisect a known deviation, give its name, which `vfio-multifd repro` lists.
 set -u
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The steps of QEMU's tests/functional/test_migration.py, to be compared with.
+"""The steps of QEMU's tests/functional/test_migration.py, for the benchmark.
 
-Its imports stand in for those of QEMU's test (its framework imports qemu.qmp and unittest).
+Its imports represent those of QEMU's test, whose framework imports qemu.qmp and unittest.
 
 Usage: ci/like_qemu_test.py QEMU
 """
@@ -24,7 +24,7 @@ from harness.vm import command_line
 
 
 class BareQemu:
-    """A QEMU without devices, spoken to with as little as can be."""
+    """A QEMU without devices and a minimal monitor client."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class BareQemu:
         return returned
 
     def wait_for(self, status: str) -> None:
-        """Until a MIGRATION event tells ``status``."""
+        """Wait for a MIGRATION event with ``status``."""
         while True:
             message = json.loads(self.stream.readline())
             if message.get("event") == "MIGRATION" and message["data"]["status"] == status:
@@ -90,8 +90,7 @@ class BareQemu:
 def migrate(binary: Path, folder: Path) -> None:
     """The steps of QEMU's tests/functional/test_migration.py over a unix socket.
 
-    Destination and source are launched one after the other, and both are asked each
-    0.1 s whether the migration has ended, as that test does.
+    Like that test, it starts the destination, then the source, and queries both every 0.1 s.
     """
     path = str(folder / "own.sock")
     with (
@@ -104,7 +103,7 @@ def migrate(binary: Path, folder: Path) -> None:
         source.execute("migrate", uri=f"unix:{path}")
         for qemu in (source, destination):
             while qemu.execute("query-migrate").get("status") != "completed":
-                time.sleep(0.1)  # noqa: TID251 - what is compared with does so
+                time.sleep(0.1)  # noqa: TID251 - as QEMU's test does
         source.quit()
         destination.quit()
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Keep run directories below a size, so that a CI takes them.
+"""Limit the size of run directories for CI.
 
 Usage: ci/limit_runs.py RUNS MIB
 
-First go the largest files that a run can be judged without (traces, captures), then whole
-runs, the last first.  What went stands in RUNS/not-kept.txt.  Folders that are empty go.
+Removes the largest files that judging does not need (traces, captures), then complete runs, the
+last first, then empty folders.  RUNS/not-kept.txt lists what was removed.
 """
 
 import shutil
@@ -16,13 +16,13 @@ from harness.history.rundir import HISTORY, MANIFEST, SCENARIO, VERDICT
 NOT_KEPT = "not-kept.txt"
 _NEEDED = (HISTORY, MANIFEST, SCENARIO, VERDICT)
 _SMALL_BYTES = 4096
-"""Smaller files stay: nothing is gained without them."""
+"""Smaller files are kept: removing them gains nothing."""
 
 
 def limit(runs: Path, most_bytes: int) -> list[Path]:
     """Remove files, then folders, below ``runs`` until at most ``most_bytes`` are left.
 
-    :return: what went, in that order
+    :return: what was removed, in that order
     """
     sizes = {path: path.lstat().st_size for path in runs.rglob("*") if not path.is_dir()}
     left = sum(sizes.values())

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copy what judging needs of a run into tests/data, with this machine's paths taken out.
+"""Copy the files of a run that judging needs to tests/data, without the paths of this machine.
 
 Usage: ci/save_run.py RUN tests/data/good/NAME | tests/data/violated/REQUIREMENT/NAME
 """
@@ -15,7 +15,7 @@ from harness.vm import guest_image
 
 
 def main(run: Path, target: Path) -> None:
-    """Copy ``run`` to ``target``, and prove that it can still be loaded."""
+    """Copy ``run`` to ``target``, and check that it can be loaded."""
     manifest = load(run).manifest
     target.mkdir(parents=True)
     for name in (MANIFEST, SCENARIO, HISTORY):
@@ -32,7 +32,7 @@ def main(run: Path, target: Path) -> None:
 
 
 def seal(target: Path) -> None:
-    """Let the manifest of the run at ``target`` vouch for the files as they are now."""
+    """Write the digests of the files of ``target`` to its manifest."""
     manifest = msgspec.json.decode((target / MANIFEST).read_bytes(), type=Manifest)
     sealed = msgspec.structs.replace(
         manifest,

@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
-# Set up what the project needs, on a bare Debian 12 or on a machine that has it all:
+# Install what is missing, on a bare Debian 12 or on any other machine:
 #
 #     ci/setup.sh [venv] [qemu] [qemus] [tools]       default: venv qemu
 #
 #   venv   .venv with the project (editable) and its tools, versions of ci/constraints.txt
-#   qemu   a QEMU of at least 10.0: $QEMU and $QEMU_DST, or $QEMU_TEST_QEMU_BINARY (a file,
-#          the folder or build tree that it is in, or the name of a build that can be
-#          fetched), else the one on PATH, else the build debian-13; a build that is named
-#          is fetched if it is not there
-#   qemus  builds of two versions, for the tests that migrate from one to the other; where
-#          they cannot be had this says so, and those tests are skipped
-#   tools  what only tests need: git, and prove, which comes with its perl; where they cannot
-#          be installed this says so, and those tests are skipped
+#   qemu   a QEMU of at least 10.0: $QEMU and $QEMU_DST, or $QEMU_TEST_QEMU_BINARY (a binary,
+#          its folder or build tree, or the name of a build that can be fetched), else the
+#          one on PATH, else the build debian-13.  A named build is fetched if necessary
+#   qemus  builds of two versions, for the tests that migrate between them; if they cannot be
+#          fetched, this prints a message and those tests are skipped
+#   tools  tools of the tests: git, and prove (of perl); if they cannot be installed, this
+#          prints a message and those tests are skipped
 #
-# Root is used only to install what is missing.  One line is printed for each step that
-# has something to do; all output of the commands goes to .cache/setup.log.  Exit status
-# 3: something is missing that cannot be installed from here; the last line names it.
+# Root is needed only to install packages.  Prints one line for each step that does something;
+# the output of all commands goes to .cache/setup.log.  Exit status 3: something is missing that
+# cannot be installed; the last line names it.
 set -eu
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -27,14 +26,14 @@ cache=.cache/qemu
 
 step() { echo "set-up: $*"; }
 
-# missing LINE...: the one clear line, and the end.
+# missing LINE...: print what is missing and exit.
 missing() {
     echo "set-up: missing: $*" >&2
     exit 3
 }
 
-# logged COMMAND...: run it with its output in the log; if it fails, show the log's end.
-# What a script of ours says to be missing is not shown but kept, in $reason.
+# logged COMMAND...: run COMMAND with its output in the log; if it fails, print the end of the log.
+# $reason: what our own scripts report as missing (not printed).
 logged() {
     local status=0 start
     reason=
@@ -44,7 +43,7 @@ logged() {
     [ "$status" -ne 0 ] || return 0
     reason=$(tail -c "+$start" "$log" | sed -n 's/^set-up: missing: //p' | tail -n 1)
     if tail -c "+$start" "$log" | grep -v '^set-up: missing: ' | tail -n 15 | grep . >&2; then
-        echo "set-up: the whole output is in $PWD/$log" >&2
+        echo "set-up: the complete output is in $PWD/$log" >&2
     fi
     return "$status"
 }
@@ -65,7 +64,7 @@ find_python() {
     return 1
 }
 
-# A virtual environment that works, and of this folder: not cut short, not copied here.
+# A virtual environment that works and belongs to this folder: not truncated, not copied.
 has_venv() {
     local script_python
     [ -x .venv/bin/python ] && is_new_enough .venv/bin/python || return 1
@@ -77,9 +76,9 @@ has_venv() {
 make_venv() {
     local python version
     if ! python=$(find_python); then
-        [ -z "${PYTHON:-}" ] || missing "Python $oldest_python or newer: PYTHON=$PYTHON is not one"
+        [ -z "${PYTHON:-}" ] || missing "Python $oldest_python or newer: PYTHON=$PYTHON is not"
         if command -v python3 >/dev/null; then
-            missing "Python $oldest_python or newer: this is $(python3 --version 2>&1); give one by PYTHON=/path/to/python3.11"
+            missing "Python $oldest_python or newer: this is $(python3 --version 2>&1); set PYTHON=/path/to/python3.11"
         fi
         step "installing python3-venv"
         logged ci/apt-install.sh python3-venv || missing "$reason"
@@ -100,7 +99,7 @@ set_up_venv() {
     step "Python packages"
     logged .venv/bin/python -m pip install --disable-pip-version-check --no-input \
         --constraint ci/constraints.txt --editable '.[test,lint,avocado]' ||
-        missing "Python packages; no network? in $PWD: .venv/bin/python -m pip install --constraint ci/constraints.txt --editable '.[test,lint,avocado]'"
+        missing "Python packages (no network?); in $PWD: .venv/bin/python -m pip install --constraint ci/constraints.txt --editable '.[test,lint,avocado]'"
 }
 
 # qemu_status BINARY: 0 new enough, 1 too old, 2 not a QEMU that runs here.
@@ -117,11 +116,11 @@ fetch() { # NAME
     logged harness/vm/fetch.sh "$1" "$cache"
 }
 
-# One that the user gave, as harness/vm/builds.py reads it.
+# A QEMU given by the user, in the forms that harness/vm/builds.py accepts.
 check_given() {
     local given=$1 status=0
     if [[ $given =~ ^debian-[0-9a-z-]+$ ]]; then
-        fetch "$given" || missing "the QEMU build $given: ${reason:-it could not be fetched}"
+        fetch "$given" || missing "the QEMU build $given: ${reason:-fetch failed}"
         return
     fi
     if [ -d "$given" ]; then
@@ -129,8 +128,8 @@ check_given() {
         given=$given/qemu-system-x86_64
     fi
     qemu_status "$given" || status=$?
-    [ "$status" -ne 2 ] || missing "a QEMU that runs: the given $given does not"
-    [ "$status" -ne 1 ] || missing "a QEMU of at least $oldest_qemu.0: the given $given is older"
+    [ "$status" -ne 2 ] || missing "a QEMU that runs: $given does not"
+    [ "$status" -ne 1 ] || missing "a QEMU of at least $oldest_qemu.0: $given is older"
 }
 
 set_up_qemu() {
@@ -143,7 +142,7 @@ set_up_qemu() {
     path=$(command -v qemu-system-x86_64) && qemu_status "$path" && return
     qemu_status "$cache/${fetched[0]}/qemu-system-x86_64" && return
     fetch "${fetched[0]}" ||
-        missing "a QEMU of at least $oldest_qemu.0: give one by QEMU=/path/to/qemu-system-x86_64, or, to fetch one: ${reason:-harness/vm/fetch.sh ${fetched[0]} $cache}"
+        missing "a QEMU of at least $oldest_qemu.0: set QEMU=/path/to/qemu-system-x86_64, or fetch one: ${reason:-harness/vm/fetch.sh ${fetched[0]} $cache}"
 }
 
 set_up_qemus() {
@@ -163,7 +162,7 @@ set_up_tools() {
 mkdir -p .cache
 if [ "$(wc -c 2>/dev/null <"$log" || echo 0)" -gt 1000000 ]; then rm -f "$log"; fi
 exec 9>.cache/setup.lock
-flock 9 # two at once would write into one .venv
+flock 9 # two at once would write to the same .venv
 echo "== $(date '+%F %T') set-up of: $*" >>"$log"
 for part; do
     case $part in
@@ -171,6 +170,6 @@ for part; do
         qemu) set_up_qemu ;;
         qemus) set_up_qemus ;;
         tools) set_up_tools ;;
-        *) missing "a part called $part: there are venv, qemu, qemus and tools" ;;
+        *) missing "a part called $part (choose from venv, qemu, qemus, tools)" ;;
     esac
 done

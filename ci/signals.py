@@ -1,15 +1,15 @@
-"""Signals at random moments: does one end any command, within the time, with nothing left?
+"""Signals at random moments: checks that one signal ends each command in time and cleanly.
 
     .venv/bin/python -m ci.signals --moments 200 run
-    .venv/bin/python -m ci.signals --moments 20            # every command but the rig's
-    .venv/bin/python -m ci.signals --moments 10 rig        # boots a virtual machine each time
+    .venv/bin/python -m ci.signals --moments 20            # all commands except the rig's
+    .venv/bin/python -m ci.signals --moments 10 rig        # starts a virtual machine each time
 
-Each command is first run to its end, to know how long it takes.  Then it is started again and
-again, and gets SIGINT or SIGTERM after a random part of that time, from its very start on; in
-half of the tries a second one follows.  Looked at is: time from the signal to the end, exit
-status, standard error, processes, and files outside the run directories.  A signal that comes
-before Python runs the first line of the harness is Python's to answer: such tries are counted
-apart.  --busy N keeps N processors busy meanwhile.  Exit status: 0 all is well, 1 it is not.
+Each command first runs to its end, which gives its duration.  Then it is started repeatedly and
+gets SIGINT or SIGTERM after a random part of that duration; in half of the tries a second signal
+follows.  Checked are the time from the signal to the end, the exit status, standard error,
+processes, and files outside the run directories.  A signal before Python runs the first line of the
+harness is handled by Python: such tries are counted separately.  --busy N keeps N processors busy
+meanwhile.  Exit status: 0 all tries passed, 1 one failed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _WAIT_S = 60.0
 _ENDED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 _PACKAGE = Path(harness.__file__).parent
-"""A traceback without a line of it is of Python's own start."""
+"""A traceback without a line of this folder belongs to the start of Python."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Try:
     """One command that was signalled.
 
     :ivar took_s: from the signal to the end
-    :ivar phase: ``before`` the harness began, ``during``, or ``after`` the command had ended
-    :ivar wrong: what is not as it must be; empty: nothing
+    :ivar phase: ``before`` the harness started, ``during``, or ``after`` the command had ended
+    :ivar wrong: what failed.  Empty if nothing did
     """
 
     number: signal.Signals
@@ -63,7 +63,7 @@ class Try:
 
 @dataclass
 class Place:
-    """What the commands work on, in a folder of its own."""
+    """The scenarios and runs that the commands use, in a temporary folder."""
 
     folder: Path
     qemu: Path
@@ -71,16 +71,16 @@ class Place:
 
     @property
     def runs(self) -> Path:
-        """Where run directories go."""
+        """The folder of run directories."""
         return self.folder / "runs"
 
     @property
     def kept(self) -> Path:
-        """Runs that are judged and shown."""
+        """Runs that are judged and shown by commands."""
         return self.folder / "kept"
 
     def prepare(self) -> None:
-        """Make scenarios, and runs of them."""
+        """Make scenarios and runs."""
         temporary = self.folder / "tmp"
         temporary.mkdir()
         self.environment = {**os.environ, _TOKEN: str(self.folder), "TMPDIR": str(temporary)}
@@ -100,9 +100,9 @@ class Place:
         (tree / self.qemu.name).symlink_to(self.qemu)
         done = self.start("run", "--capture", "--qemu", str(self.qemu), "--runs", str(self.kept),
                           str(self.folder / "plain.json"))  # fmt: skip
-        _, told = done.communicate()
+        _, output = done.communicate()
         if done.returncode not in (0, 1, 2):
-            sys.exit(f"signals: cannot be prepared: {told.decode()}")
+            sys.exit(f"signals: preparation failed: {output.decode()}")
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
         """Start a command."""
@@ -117,28 +117,28 @@ class Place:
         )
 
     def clean(self) -> None:
-        """Remove what the last try has made where it may."""
+        """Remove the files of the last try."""
         for path in (self.runs, self.folder / "new"):
             shutil.rmtree(path, ignore_errors=True)
 
     def left_behind(self) -> Iterator[str]:
-        """What is there that should not be."""
+        """Processes and files that should not exist."""
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if f"{_TOKEN}={self.folder}".encode() in (path / "environ").read_bytes().split(
                     b"\0"
                 ):
                     name = (path / "comm").read_text().strip()
-                    yield f"process {path.name} ({name}) is left"
+                    yield f"process {path.name} ({name}) is left behind"
                     os.kill(int(path.name), signal.SIGKILL)
         for path in (self.folder / "tmp").iterdir():
-            yield f"{path.name} is left in TMPDIR"
+            yield f"{path.name} is left behind in TMPDIR"
         for path in self.runs.glob("**/tls"):
-            yield f"credentials are left in {path}"
+            yield f"credentials are left behind in {path}"
 
 
 def commands(place: Place) -> dict[str, tuple[str, ...]]:
-    """Command lines of all commands, by a name."""
+    """The command lines of all commands, by name."""
     kept, runs = str(place.kept / "plain-0001"), ("--runs", str(place.runs))
     qemu = ("--qemu", str(place.qemu))
     plain = str(place.folder / "plain.json")
@@ -173,12 +173,12 @@ def commands(place: Place) -> dict[str, tuple[str, ...]]:
 
 
 LOOKED_AT_S = {"serve": 2.0, "relay": 1.0, "measure": 10.0}
-"""Commands that end by a signal only, or take long, and for how long they are looked at."""
+"""For how long to run commands that end by a signal only, or take long."""
 SLOW = ("rig", "rig-mdev")
 
 
 def length(place: Place, name: str) -> float:
-    """How long the command takes when nobody interrupts it."""
+    """The duration of the command without a signal."""
     if name in LOOKED_AT_S:
         return LOOKED_AT_S[name]
     place.clean()
@@ -189,7 +189,7 @@ def length(place: Place, name: str) -> float:
 
 
 def signalled(place: Place, name: str, moment_s: float, chance: random.Random) -> Try:
-    """Start the command, send it a signal after ``moment_s``, and look."""
+    """Start the command, send it a signal after ``moment_s``, and check it."""
     place.clean()
     place.runs.mkdir(exist_ok=True)
     number = chance.choice([signal.SIGINT, signal.SIGTERM])
@@ -205,14 +205,14 @@ def signalled(place: Place, name: str, moment_s: float, chance: random.Random) -
         if chance.random() < 0.5 and not poll.poll(chance.random() * 300):
             second = chance.choice([signal.SIGINT, signal.SIGTERM])
             process.send_signal(second)
-            sent.add(second)  # of two that wait together Python takes the lower one first
+            sent.add(second)  # Python handles the lower of two pending signals first
         has_ended = bool(poll.poll(_WAIT_S * 1000))
         took_s = time.monotonic() - began
     finally:
         os.close(gone)
         process.kill()
-        _, told = process.communicate()
-    said = told.decode(errors="backslashreplace")
+        _, output = process.communicate()
+    said = output.decode(errors="backslashreplace")
     wrong = list(place.left_behind())
     if is_after:
         return Try(number, moment_s, 0.0, "after", tuple(wrong), said)
@@ -224,7 +224,7 @@ def signalled(place: Place, name: str, moment_s: float, chance: random.Random) -
     elif took_s > LIMIT_S:
         wrong.append(f"it took {took_s:.2f} s")
     if not is_before:
-        # A command may have come to its end in the same moment.
+        # The command may have ended at the same moment.
         if process.returncode not in (*(_ENDED[each] for each in sent), 0, 1, 2, 3):
             wrong.append(f"exit status {process.returncode} after {number.name}")
         if "Traceback" in said or "Exception ignored" in said:
@@ -238,9 +238,9 @@ def signalled(place: Place, name: str, moment_s: float, chance: random.Random) -
 
 
 def tries(
-    place: Place, name: str, moments: int, seed: int, tell: Callable[[str], None]
+    place: Place, name: str, moments: int, seed: int, say: Callable[[str], None]
 ) -> list[Try]:
-    """As many tries of the command; those that went wrong are told."""
+    """``moments`` tries of the command; failures are printed."""
     chance = random.Random(f"{seed} {name}")
     length_s = length(place, name)
     found = []
@@ -248,16 +248,16 @@ def tries(
         found.append(signalled(place, name, chance.random() * length_s * 1.02, chance))
         last = found[-1]
         if last.wrong:
-            tell(f"{name}: {last.number.name} after {last.moment_s:.3f} s: {'; '.join(last.wrong)}")
-            tell(f"    {last.said.strip()[-2000:]}")
+            say(f"{name}: {last.number.name} after {last.moment_s:.3f} s: {'; '.join(last.wrong)}")
+            say(f"    {last.said.strip()[-2000:]}")
     place.clean()
     phases = [each.phase for each in found]
     took = [each.took_s for each in found if each.phase == "during"] or [0.0]
-    tell(
+    say(
         f"{name} ({length_s:.1f} s): {moments} moments, {phases.count('during')} during, "
-        f"{phases.count('before')} before the harness began, {phases.count('after')} after its "
+        f"{phases.count('before')} before the harness started, {phases.count('after')} after its "
         f"end; ended after {statistics.median(took):.2f} s, at most {max(took):.2f} s; "
-        f"{sum(bool(each.wrong) for each in found)} wrong"
+        f"{sum(bool(each.wrong) for each in found)} failed"
     )
     return found
 
@@ -278,12 +278,16 @@ def busy(count: int) -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; the exit status."""
+    """Run the tries and return the exit status."""
     parser = argparse.ArgumentParser(prog="signals", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("commands", nargs="*", metavar="COMMAND")
-    parser.add_argument("--moments", type=int, default=20, metavar="N", help="of each command")
+    parser.add_argument(
+        "--moments", type=int, default=20, metavar="N", help="number of tries of each command"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--busy", type=int, default=0, metavar="N", help="processors")
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="number of busy processors"
+    )
     parser.add_argument("--qemu", default="", metavar="NAME|PATH")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="vfio-multifd-signals-") as folder, busy(options.busy):
@@ -292,15 +296,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = commands(place)
         names = options.commands or [name for name in known if name not in SLOW]
         if unknown := [name for name in names if name not in known]:
-            parser.error(f"{unknown[0]}: there are {', '.join(known)}")
+            parser.error(f"{unknown[0]}: unknown command, choose from {', '.join(known)}")
         wrong = 0
         for name in names:
-            found = tries(place, name, options.moments, options.seed, _tell)
+            found = tries(place, name, options.moments, options.seed, _say)
             wrong += sum(bool(each.wrong) for each in found)
     return 1 if wrong else 0
 
 
-def _tell(line: str) -> None:
+def _say(line: str) -> None:
     print(line, flush=True)
 
 

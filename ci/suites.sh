@@ -1,22 +1,21 @@
 #!/usr/bin/env bash
-# Run suites against a QEMU, and leave what a CI publishes: ci/suites.sh [OPTION]...
+# Run suites against a QEMU and write the results for CI: ci/suites.sh [OPTION]...
 #
-#   --qemu WHAT       source QEMU, and the destination's (default: debian-13): a build of
-#                     `vfio-multifd qemu list`, by its name; a binary; a QEMU build
-#                     tree; a tar file of one, as an earlier job leaves it
-#   --qemu-dst WHAT   destination QEMU, where it is another one
-#   --suites LIST     any of main, functional, unit, rig, or scenario files (*.json), with
-#                     spaces between (default: main)
-#   --results DIR     where the results go (default: results); what is in it is removed
-#   --limit SIZE      of all run directories together, in MiB (default: 200)
+#   --qemu WHAT       source and destination QEMU (default: debian-13): the name of a build of
+#                     `vfio-multifd qemu list`, a binary, a QEMU build tree, or a tar
+#                     file of a build tree
+#   --qemu-dst WHAT   destination QEMU, if it is another one
+#   --suites LIST     main, functional, unit, rig, or scenario files (*.json), separated by
+#                     spaces (default: main)
+#   --results DIR     folder of the results (default: results); earlier results are removed
+#   --limit SIZE      limit of all run directories together, in MiB (default: 200)
 #
-# In DIR: junit-SUITE.xml and report-SUITE.html for each suite (a test suite has a report only
-# of what failed); runs/ with the run directories of what was not valid; suites.log.  Paths
-# that are given are of the folder that this is called in.
+# DIR gets junit-SUITE.xml and report-SUITE.html for each suite (for a test suite, the report has
+# the failed runs only), runs/ with the run directories that were not valid, and suites.log.
+# Relative paths are relative to the current folder.
 #
-# Exit status: the worst of the suites': 0 valid, 1 violated or failed, 2 unknown, 3 the
-# harness or a machine was lost (only 3 is worth another try), 4 usage: what was asked for
-# cannot be done.
+# Exit status: the worst of all suites: 0 valid, 1 violated or failed, 2 unknown, 3 the harness or
+# a machine was lost (only 3 is worth another try), 4 usage.
 set -eu
 
 called_in=$PWD
@@ -36,7 +35,7 @@ while [ $# -gt 0 ]; do
         --suites) suites=$2 ;;
         --results) results=$2 ;;
         --limit) limit=$2 ;;
-        *) usage "$1: there are --qemu, --qemu-dst, --suites, --results and --limit" ;;
+        *) usage "$1: unknown option (choose from --qemu, --qemu-dst, --suites, --results, --limit)" ;;
     esac
     shift 2
 done
@@ -44,34 +43,34 @@ for suite in $suites; do
     case $suite in
         main | functional | unit | rig) ;;
         *.json)
-            [ -f "$suite" ] || usage "--suites: there is no scenario $suite in $called_in"
+            [ -f "$suite" ] || usage "--suites: no scenario $suite in $called_in"
             ;;
-        *) usage "--suites: there is no $suite: there are main, functional, unit, rig and *.json" ;;
+        *) usage "--suites: no suite $suite (choose from main, functional, unit, rig, *.json)" ;;
     esac
 done
-[ -n "${suites// /}" ] || usage "--suites: none is given"
-[[ $limit =~ ^[0-9]+$ ]] || usage "--limit: $limit is no number of MiB"
+[ -n "${suites// /}" ] || usage "--suites: the list is empty"
+[[ $limit =~ ^[0-9]+$ ]] || usage "--limit: $limit is not a number of MiB"
 
 cd -- "$harness"
 case $results in /*) ;; *) results=$called_in/$results ;; esac
-# Only what an earlier call left is removed, never a folder of somebody else's.
+# Remove only the results of an earlier call.
 if [ -e "$results" ] && [ -n "$(ls -A -- "$results")" ] && [ ! -e "$results/suites.log" ]; then
-    usage "--results: $results is there and is none of mine: give another, or remove it"
+    usage "--results: $results exists and has no results of ci/suites.sh: choose another folder"
 fi
 rm -rf -- "$results"
-mkdir -p -- "$results/runs" || usage "--results: $results cannot be made"
+mkdir -p -- "$results/runs" || usage "--results: cannot create $results"
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-set_up() { # takes no time, and no network, where it is done
+set_up() { # takes no time and no network if nothing is missing
     command -v make >/dev/null || ci/apt-install.sh make || exit 3
     make -s .venv/set-up || exit 3
 }
 
-# located WHAT OPTION: what the harness takes for it, in $found.
+# located WHAT OPTION: set $found to what the harness accepts.
 located() {
     local what=$1 option=$2 folder binary
     found=$what
@@ -82,21 +81,21 @@ located() {
         return
     fi
     case $what in /*) ;; *) found=$called_in/$what ;; esac
-    [ -e "$found" ] || usage "$option: $found is not there"
+    [ -e "$found" ] || usage "$option: $found does not exist"
     case $found in
         *.tar | *.tar.*)
             folder=$(mktemp -d -p "$work")
-            tar -C "$folder" -xf "$found" || usage "$option: $found cannot be unpacked"
-            # The one that is least deep: a tree may have copies.
+            tar -C "$folder" -xf "$found" || usage "$option: cannot unpack $found"
+            # The uppermost one: a tree may have copies.
             found=$(find "$folder" -name qemu-system-x86_64 -type f -printf '%d %h\n' | sort -n | sed -n '1s/^[0-9]* //p')
-            [ -n "$found" ] || usage "$option: there is no qemu-system-x86_64 in $what"
+            [ -n "$found" ] || usage "$option: no qemu-system-x86_64 in $what"
             ;;
     esac
-    # Some stores of artifacts forget which files can be executed.
+    # Some artifact stores lose the executable bit.
     binary=$found
     [ ! -d "$found" ] || binary=$found/qemu-system-x86_64
     [ ! -f "$binary" ] || [ -x "$binary" ] || chmod u+x "$binary" ||
-        usage "$option: $binary cannot be made executable"
+        usage "$option: cannot make $binary executable"
 }
 
 located "$qemu" --qemu
@@ -105,7 +104,7 @@ if [ -n "$qemu_dst" ]; then
     located "$qemu_dst" --qemu-dst
     qemus+=(--qemu-dst "$found")
 fi
-set_up # what was given can be used: a mistake does not take the time of a set-up
+set_up # after the options are checked: a usage error should not take the time of a set-up
 
 run_scenarios() { # SUITE [SCENARIO]
     local suite=$1
@@ -122,11 +121,11 @@ run_tests() { # SUITE [PYTEST OPTION]...
         --junit-xml "$results/junit-$suite.xml" || status=$?
     case $status in
         0 | 1) ;;
-        *) status=3 ;; # interrupted, no test collected, an error of pytest
+        *) status=3 ;; # interrupted, no test collected, or a pytest error
     esac
     if [ -d "$runs" ] && [ -n "$(find "$runs" -name manifest.json -print -quit)" ]; then
         .venv/bin/vfio-multifd recheck "$runs" \
-            --report "$results/report-$suite.html" >/dev/null || true # the tests decide
+            --report "$results/report-$suite.html" >/dev/null || true # the tests determine the status
     fi
     return "$status"
 }

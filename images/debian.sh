@@ -1,9 +1,8 @@
 # shellcheck shell=bash
-# Debian packages for the recipes, unpacked and never installed.  Sourced after work.sh; the
-# recipe has defined `fail`.
+# Downloads and unpacks Debian packages without installing them.  Sourced after work.sh by a recipe
+# that defines `fail`.
 
-# The Debian archive to use: $DEBIAN_MIRROR, else the one that this machine's apt uses.
-# Nothing where it uses none (another distribution).
+# The Debian archive: $DEBIAN_MIRROR, else that of this machine's apt.  Empty on other distributions.
 debian_mirror() {
     local release
     if [ -n "${DEBIAN_MIRROR:-}" ]; then
@@ -17,13 +16,13 @@ debian_mirror() {
         awk -v release="$release" '$1 == release && $2 == "main" && !uri { uri = $3 } END { print uri }'
 }
 
-# An apt of its own, with this machine's release and SUITE: the machine's sources, lists and
-# state stay as they are.  From here on apt-get and apt-cache are that one.
+# Set up a separate apt with this machine's release and SUITE.  The sources, lists and state of the
+# machine do not change.  From here on, apt-get and apt-cache use the separate one.
 own_apt() { # SUITE
     # shellcheck disable=SC2154  # work.sh sets $work
     local suite=$1 release mirror apt=$work/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg signed=
     mirror=$(debian_mirror)
-    [ -n "$mirror" ] || fail "apt here names no Debian archive: give one by DEBIAN_MIRROR=http://..."
+    [ -n "$mirror" ] || fail "apt has no Debian archive: set DEBIAN_MIRROR=http://..."
     release=${suite%-backports}
     ! grep -qx 'ID=debian' /etc/os-release || release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     mkdir -p "$apt/lists/partial" "$apt/archives/partial"
@@ -45,31 +44,31 @@ Acquire::Languages "none";
 APT::Sandbox::User "";
 CONF
     export APT_CONFIG=$apt/apt.conf
-    killable apt-get -qq update || fail "the archive's package lists could not be had (network?)"
+    killable apt-get -qq update || fail "cannot download the package lists (network?)"
 }
 
-# Download packages (apt's NAME or NAME=VERSION) into $work/packages.  apt has checked the
-# archive's signature; this also tells whether those that the file TRIED names (lines of name,
-# version, SHA-256) are the same ones.  $packages: such a line for each.
+# Download packages (NAME or NAME=VERSION) into $work/packages.  apt checks the signature of the
+# archive.  In addition, packages that the file TRIED lists (lines of name, version, SHA-256) must
+# have that checksum.  $packages gets such a line for each package.
 packages=
 download() { # TRIED PACKAGE...
     local tried=$1 file line
     shift
     mkdir "$work/packages"
     killable env --chdir="$work/packages" apt-get -qq download "$@" ||
-        fail "packages could not be had: $*: see above"
+        fail "cannot download packages: $*: see above"
     for file in "$work"/packages/*.deb; do
         # shellcheck disable=SC2016  # dpkg-deb expands these
         line="$(dpkg-deb --show --showformat '${Package} ${Version}' "$file") $(sha256sum <"$file" | cut -d' ' -f1)"
         packages="$packages$line
 "
         if grep -qF "${line% *} " "$tried" && ! grep -qxF "$line" "$tried"; then
-            fail "${line% *} is not the package that was tried: its checksum differs"
+            fail "${line% *} is not the tested package: its checksum differs"
         fi
     done
 }
 
-unpack() { # PACKAGE FOLDER: one that was downloaded
+unpack() { # PACKAGE FOLDER: a downloaded package
     dpkg-deb --extract "$work/packages/$1"_*.deb "$2"
 }
 
@@ -82,7 +81,7 @@ program() { # NAME FOLDER
             return
         fi
     done
-    fail "$1 is not in the package that was unpacked"
+    fail "$1 is not in the unpacked package"
 }
 
 # The members of a JSON object, one for each line of $packages.

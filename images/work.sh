@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# What the recipes share: a work folder, and children that a signal reaches.  Sourced, in
-# the project's folder.  (harness/vm/fetch.sh has its own: it is installed without this file.)
+# Shared by the recipes: a work folder, and child processes that a signal ends.  Sourced in the
+# folder of the project.  (harness/vm/fetch.sh has its own copy: it is installed without this file.)
 #
-# After `work_in FOLDER NAME` (with the folder's lock held) $work is an empty folder below
-# FOLDER.  However the recipe ends, the child of `killable` is ended and $work goes away;
-# what a recipe that was killed had left goes at the next `work_in`.
+# After `work_in FOLDER NAME` (with the lock of FOLDER held) $work is an empty folder in FOLDER.  When
+# the recipe ends, the child of `killable` ends and $work is removed.  The next `work_in` removes the
+# folder of a recipe that was killed.
 
 work=
 child=
 
 clean_up() {
-    trap '' HUP INT TERM # once is enough: a second one would leave it half done
+    trap '' HUP INT TERM # a second signal would interrupt the clean-up
     if [ -n "$child" ]; then
         kill "$child" 2>/dev/null || true
         wait "$child" || true
@@ -19,7 +19,7 @@ clean_up() {
 }
 
 work_in() { # FOLDER NAME
-    rm -rf -- "$1/.$2".* # nobody is in it: we have the lock
+    rm -rf -- "$1/.$2".* # not in use: the lock is ours
     trap clean_up EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
@@ -27,7 +27,7 @@ work_in() { # FOLDER NAME
     work=$(mktemp -d -- "$PWD/$1/.$2.XXXXXX")
 }
 
-# Run COMMAND in the background and wait for it, so that a signal does not have to.
+# Run COMMAND in the background and wait for it, so that a signal is handled at once.
 killable() { # COMMAND...
     local status=0
     "$@" &

@@ -1,6 +1,6 @@
 """The cells of a matrix: source build x destination build x device x channels x devices.
 
-Read from a TOML file that who owns the machine edits (``ci/avocado/matrix.toml``).
+A TOML file describes them (``ci/avocado/matrix.toml``); edit a copy of it.
 """
 
 import itertools
@@ -21,11 +21,11 @@ from harness.scenario import Device, Scenario, main_job
 
 ALL_OF = "all"
 KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Device))
-"""What a scenario can have."""
+"""The device kinds of a scenario."""
 
 
 class Axes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What there is of each; a cell is one of each."""
+    """The values of each axis; a cell has one value of each."""
 
     source: tuple[str, ...]
     destination: tuple[str, ...]
@@ -39,13 +39,13 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     axes: Axes
     scenarios: tuple[str, ...] = ("plain",)
-    """``plain``, names of the main job, paths of JSON files; each takes the cell's devices."""
+    """``plain``, names of the main job, or paths of JSON files; each with the cell's devices."""
     select: Literal["all", "pairwise"] = "pairwise"
-    """All cells, or so many that each two values of different axes meet in one of them."""
+    """All cells, or enough that each pair of values of different axes is in one of them."""
     seed: int = 1
-    """Which of the many pairwise selections."""
+    """Selects one of many pairwise selections."""
     builds: dict[str, str] = {}
-    """Names of builds of one's own: a binary or a build tree."""
+    """Names for other builds: a binary or a build tree."""
     device: dict[str, dict[str, Any]] = {}
     """Devices by name, as in a scenario's JSON, without ``id``."""
     limit_s: int = 600
@@ -53,7 +53,7 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One of each axis."""
+    """One value of each axis."""
 
     source: str
     destination: str
@@ -63,17 +63,17 @@ class Cell(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Fit for a file and for a suite of avocado."""
+        """A name for a file and for an avocado suite."""
         pair = f"{self.source}--{self.destination}"
         text = f"{pair}--{self.device}--{self.channels}ch--{self.devices}dev"
-        # avocado's runner would take a name that begins with a dash for an option.
+        # avocado's runner treats a name with a leading dash as an option.
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
 
 
 def load(path: Path) -> Matrix:
     """The matrix in the file ``path``.
 
-    :raise UsageError: it cannot be read, or is none; names the field
+    :raise UsageError: it cannot be read, or is not a matrix; names the field
     """
     try:
         matrix = msgspec.convert(tomllib.loads(path.read_text()), Matrix)
@@ -86,14 +86,14 @@ def load(path: Path) -> Matrix:
         if not values or len(set(values)) != len(values):
             raise UsageError(f"{path}: axes.{axis} is empty or names a value twice")
     if unknown := [name for name in matrix.axes.device if name not in matrix.device]:
-        raise UsageError(f"{path}: axes.device: there is no [device.{unknown[0]}]")
+        raise UsageError(f"{path}: axes.device: no [device.{unknown[0]}]")
     if not matrix.scenarios:
         raise UsageError(f"{path}: scenarios is empty")
     return matrix
 
 
 def cells(matrix: Matrix) -> list[Cell]:
-    """Those that are selected; the same for the same file."""
+    """The selected cells; always the same for the same file."""
     axes = [list(getattr(matrix.axes, axis)) for axis in Axes.__struct_fields__]
     if matrix.select == ALL_OF:
         return [Cell(*values) for values in itertools.product(*axes)]
@@ -104,9 +104,9 @@ def cells(matrix: Matrix) -> list[Cell]:
 
 
 def shard(found: Sequence[Cell], text: str) -> list[Cell]:
-    """The part ``text`` of them, like 2/3: the second of three machines.
+    """The part ``text`` of the cells, for example 2/3: the second of three machines.
 
-    :raise UsageError: it is no part
+    :raise UsageError: ``text`` is not a part
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -117,7 +117,7 @@ def shard(found: Sequence[Cell], text: str) -> list[Cell]:
 def scenarios(matrix: Matrix, cell: Cell) -> list[Scenario]:
     """The scenarios of a cell, ready to run.
 
-    :raise HarnessError: there is no such build, device kind or scenario here; says which
+    :raise HarnessError: this machine has no such build, device kind or scenario; names it
     """
     return [_scenario(matrix, cell, name) for name in matrix.scenarios]
 
@@ -125,7 +125,9 @@ def scenarios(matrix: Matrix, cell: Cell) -> list[Scenario]:
 def _scenario(matrix: Matrix, cell: Cell, name: str) -> Scenario:
     given = matrix.device[cell.device]
     if given.get("kind") not in KINDS:
-        raise UsageError(f"no device kind {given.get('kind')} here: {', '.join(sorted(KINDS))}")
+        raise UsageError(
+            f"no device kind {given.get('kind')}, choose from {', '.join(sorted(KINDS))}"
+        )
     try:
         device: Device = msgspec.convert({"id": "vfio0", **given}, Device)
         original = msgspec.structs.replace(_original(name), devices=(device,))
@@ -147,5 +149,5 @@ def _original(name: str) -> Scenario:
         return scenario.load(Path(name))
     found = {each.name: each for each in main_job.SCENARIOS}
     if name not in found:
-        raise UsageError(f"there is no scenario {name}: plain, one of the main job, or a file.json")
+        raise UsageError(f"no scenario {name}: give plain, a name of the main job, or a file.json")
     return found[name]

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Run a matrix on several machines, a part of its cells on each, and bring everything back:
+# Run a matrix on several machines, a part of its cells on each, and collect the results:
 #
 #     ci/avocado/hosts.sh RESULTS HOST:/FOLDER... -- [FILE.toml] [OPTIONS of ci.avocado.matrix]
 #
-# HOST is what ssh takes; /FOLDER is a copy of this project there, set up by `make setup`;
-# FILE.toml and its builds are those of that machine.  SSH is the ssh to use, with its options
-# (default: ssh -o BatchMode=yes -o ConnectTimeout=20).  RESULTS/N-HOST gets all that the
-# machine wrote, run directories too; nothing stays there.  Exit status: the worst; 4,
-# usage, before 3, which also is a machine that was not reached, before 1, 2, 0.
+# HOST is a destination of ssh.  /FOLDER is a copy of this project on HOST, set up with `make setup`.
+# FILE.toml and its builds are on HOST.  SSH is the ssh command with its options (default:
+# ssh -o BatchMode=yes -o ConnectTimeout=20).  RESULTS/N-HOST gets everything that HOST wrote,
+# including run directories; HOST keeps nothing.  Exit status: the worst of all hosts; 4 (usage) is
+# worse than 3 (also: HOST was not reached), 1, 2 and 0.
 set -eu
 
 usage() {
     echo "hosts: error: $*" >&2
     exit 4
 }
-[ $# -ge 2 ] || usage "RESULTS HOST:/FOLDER... -- [OPTIONS] are needed"
+[ $# -ge 2 ] || usage "give RESULTS HOST:/FOLDER... -- [OPTIONS]"
 ssh=${SSH:-ssh -o BatchMode=yes -o ConnectTimeout=20}
 results=$1
 shift
@@ -23,11 +23,11 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in ?*:/?*) hosts+=("$1") ;; *) usage "$1 is not HOST:/FOLDER" ;; esac
     shift
 done
-[ "${#hosts[@]}" -gt 0 ] || usage "no HOST:/FOLDER is given"
+[ "${#hosts[@]}" -gt 0 ] || usage "no HOST:/FOLDER given"
 [ $# -eq 0 ] || shift
 mkdir -p "$results"
 
-# run_on HOST FOLDER PART RESULTS OPTION...: its cells there, then what they left here.
+# run_on HOST FOLDER PART RESULTS OPTION...: run the cells there, then copy the results here.
 run_on() {
     local host=$1 folder there part=$3 here=$4 status=0
     folder=$(printf %q "$2")
@@ -55,8 +55,8 @@ for n in "${!pids[@]}"; do
     status=0
     wait "${pids[n]}" || status=$?
     case $status in 0 | 1 | 2 | 4) ;; *) status=3 ;; esac
-    told=$(grep -E '^[0-9]+ cells: ' "${logs[n]}" || head -n 1 "${logs[n]}")
-    echo "${hosts[n]}: exit status $status: $told"
+    summary=$(grep -E '^[0-9]+ cells: ' "${logs[n]}" || head -n 1 "${logs[n]}")
+    echo "${hosts[n]}: exit status $status: $summary"
     case $worst$status in [0123]4 | [012]3 | [02]1 | 02) worst=$status ;; esac
 done
 exit "$worst"

@@ -1,13 +1,13 @@
-"""Runs a matrix of builds and devices as one avocado job, a cell a suite.
+"""Runs a matrix of builds and devices as one avocado job; each cell is a suite.
 
     python -m ci.avocado.matrix [FILE.toml] [--results DIR] [--parallel N] [--shard I/N] [--list]
 
-The scenarios of a cell run in parallel.  A cell that cannot run here is told in one line and
-keeps no other from being run; so does one that is lost.  DIR gets matrix.json, matrix.html
-and matrix.xml (requirement x build, JUnit) beside avocado's own results.
+The scenarios of a cell run in parallel.  A cell that cannot run here, or that is lost, is reported
+in one line; the other cells run.  DIR gets matrix.json, matrix.html and matrix.xml (requirement x
+build, JUnit) besides avocado's own results.
 
-Exit status: 3 a cell was lost, else 1 a requirement is violated, else 2 unknown or nothing
-was judged, else 0.  On several machines give each a part (``--shard 1/2``, ``2/2``).
+Exit status: 3 if a cell was lost, else 1 if a requirement is violated, else 2 if one is unknown or
+nothing was judged, else 0.  On several machines, give each a part (``--shard 1/2``, ``2/2``).
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; the exit status."""
+    """Run the matrix and return the exit status."""
     options = _parser().parse_args(argv)
     try:
         matrix = cells.load(options.file)
@@ -76,16 +76,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = _run(tests, folder, options.parallel, matrix.limit_s)
     lines = [_line(cell, tests[cell], results) for cell in wanted]
     status = exit_status(lines)
-    told = {"seed": matrix.seed, "select": matrix.select, "shard": options.shard}
-    document = msgspec.json.encode({**told, "exit_status": status, "cells": lines})
+    header = {"seed": matrix.seed, "select": matrix.select, "shard": options.shard}
+    document = msgspec.json.encode({**header, "exit_status": status, "cells": lines})
     (folder / "matrix.json").write_bytes(msgspec.json.format(document, indent=2) + b"\n")
     _report(folder)
-    _tell(lines, folder)
+    _print(lines, folder)
     return status
 
 
 def exit_status(lines: Sequence[Line]) -> int:
-    """As the commands': a cell that was not run leaves open what it would have shown."""
+    """The exit status of the commands: lost is worse than violated, its results are unknown."""
     seen = {line.status for line in lines}
     if "usage" in seen:
         return USAGE
@@ -97,7 +97,7 @@ def exit_status(lines: Sequence[Line]) -> int:
 
 
 def _tests(matrix: Matrix, cell: Cell, folder: Path) -> list[Runnable]:
-    """A runnable for each scenario, or the one that says why there is none."""
+    """A runnable for each scenario, or one that is skipped with the reason."""
     try:
         found = cells.scenarios(matrix, cell)
     except HarnessError as error:
@@ -115,7 +115,7 @@ def _run(
     tests: Mapping[Cell, list[Runnable]], folder: Path, parallel: int, limit_s: int
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Results by names of suite and test."""
-    for name in ("base", "test", "data", "logs"):  # else in the home folder
+    for name in ("base", "test", "data", "logs"):  # by default in the home folder
         settings.update_option(f"datadir.paths.{name}_dir", str(folder / "avocado"))
     count = sum(map(len, tests.values()))
     config = {
@@ -123,7 +123,7 @@ def _run(
         "run.max_parallel_tasks": parallel,
         "task.timeout.running": limit_s,
         "runner.task.interval.from_soft_to_hard_termination": _TEARDOWN_S,
-        # For a runner that was killed: avocado would wait for it for ever.
+        # avocado waits without a limit for a runner that was killed.
         "job.run.timeout": (limit_s + _TEARDOWN_S) * count,
         "sysinfo.collect.enabled": False,
         "core.show": ["app"],
@@ -150,7 +150,7 @@ def _line(cell: Cell, tests: Sequence[Runnable], results: Mapping[Any, dict[str,
 
 def _ended(test: Runnable, result: dict[str, Any] | None) -> Ended:
     if result is None:
-        return Ended(test.identifier, "lost", "lost: avocado has no result of it")
+        return Ended(test.identifier, "lost", "lost: avocado has no result")
     status = result.get("fail_class") or {"SKIP": "skipped"}.get(result["status"], "lost")
     return Ended(
         test.identifier,
@@ -162,16 +162,16 @@ def _ended(test: Runnable, result: dict[str, Any] | None) -> Ended:
 
 
 def _report(folder: Path) -> None:
-    """Requirement x build, of all run directories; its own verdict is told by ours."""
+    """Requirement x build, from all run directories.  The exit status does not depend on it."""
     reports = [f"--report={folder / name}" for name in ("matrix.html", "matrix.xml")]
     argv = [sys.executable, "-m", "harness.cli", "recheck", str(folder / "avocado"), *reports]
     with (folder / "recheck.txt").open("wb") as out:
         subprocess.run(argv, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, check=False)
 
 
-def _tell(lines: Sequence[Line], folder: Path) -> None:
+def _print(lines: Sequence[Line], folder: Path) -> None:
     table = Table(title="Cells", title_justify="left", box=None)
-    for column in ("cell", "status", "why"):
+    for column in ("cell", "status", "reason"):
         table.add_column(column, overflow="fold")
     for line in lines:
         why = [
@@ -179,8 +179,8 @@ def _tell(lines: Sequence[Line], folder: Path) -> None:
             for e in line.ended
             if e.status == line.status
         ]
-        told = "" if line.status == "valid" else "; ".join(why)
-        table.add_row(line.name, line.status, told[:300])
+        reason = "" if line.status == "valid" else "; ".join(why)
+        table.add_row(line.name, line.status, reason[:300])
     console = Console(highlight=False, markup=False)
     console.print(table)
     numbers = {s: sum(line.status == s for line in lines) for s in WORST_FIRST}
@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--results", type=Path, default=ROOT / "runs", metavar="DIR")
     parser.add_argument("--parallel", type=int, default=multiprocessing.cpu_count(), metavar="N")
     parser.add_argument("--shard", default="1/1", metavar="I/N")
-    parser.add_argument("--list", action="store_true", help="only the names of the cells")
+    parser.add_argument("--list", action="store_true", help="list the names of the cells only")
     return parser
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# `avocado run` with this project's plugin and settings, and nothing written outside it:
+# `avocado run` with this project's plugin and settings; it writes to this project only:
 #
 #     ci/avocado/run.sh [-p NAME=VALUE ...] [-t requirement:ORD-1] REFERENCE...
 #
 # A reference is a folder, a file or a node id of pytest.  Parameters: qemu, qemu_dst,
-# trace_events, channels, keep_runs.  Results go to runs/avocado/latest.  After $AVOCADO_LIMIT
-# (default 2h) all is ended: avocado waits for ever for a runner that was killed.
-# Exit status: avocado's; 124 the limit.
+# trace_events, channels, keep_runs.  The results are in runs/avocado/latest.  The job ends after
+# $AVOCADO_LIMIT (default 2h), because avocado waits without a limit for a runner that was killed.
+# Exit status: that of avocado; 124 for the limit.
 set -eu
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."

@@ -2,15 +2,15 @@
 # Run scenarios, or the main job, as one TAP stream on standard output:
 # ci/meson/tap.sh [SCENARIO.json]...
 #
-# As QEMU's own functional tests: QEMU_TEST_QEMU_BINARY is the QEMU to test, everything but
-# TAP goes to standard error, and QEMU_TEST_KEEP_SCRATCH keeps the run directories of valid
-# runs too.  They lie in vfio-multifd-runs of the folder that this is called in (meson: the
-# build tree).
+# Like QEMU's own functional tests, it takes the QEMU to test from QEMU_TEST_QEMU_BINARY, writes
+# everything except TAP to standard error, and keeps the run directories of valid runs if
+# QEMU_TEST_KEEP_SCRATCH is set.  Run directories are in vfio-multifd-runs in the current folder (for
+# meson, the build tree).
 #
 #     valid               ok
 #     violated, unknown   not ok
 #     known deviation     not ok # TODO
-#     not asked           ok # SKIP
+#     not applicable      ok # SKIP
 #     lost                not ok, and Bail out!
 #
 # Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost, 4 usage.
@@ -25,7 +25,7 @@ bail_out() { # STATUS WORDS
 }
 
 program=$harness/.venv/bin/vfio-multifd
-[ -x "$program" ] || bail_out 3 "the harness is not set up: make -C $harness setup"
+[ -x "$program" ] || bail_out 3 "the harness is not set up: run make -C $harness setup"
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
@@ -39,4 +39,4 @@ cat -- "$work/stderr" >&2
 [ -s "$work/report.tap" ] || bail_out "$bad" "$(tail -n 1 "$work/stderr")"
 cat -- "$work/report.tap" >&3
 case $status in 0 | 1 | 2) exit "$status" ;; esac
-bail_out "$bad" "runs could not be made: see the points of harness"
+bail_out "$bad" "some runs were lost: see the points of harness"

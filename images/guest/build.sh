@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Build what a scenario's guest boots, in .cache/guest: images/guest/build.sh
+# Build the guest of scenarios in .cache/guest: images/guest/build.sh
 #
-#     vmlinuz         the stock Debian kernel that the rig has, too
-#     initrd          init.c, compiled, and nothing else
-#     firmware.bin    firmware.S, assembled: what runs where a Linux would take too long
-#     manifest.json   what they are
+#     vmlinuz         the stock Debian kernel, as in the rig
+#     initrd          the compiled init.c only
+#     firmware.bin    the assembled firmware.S, used where a Linux would take too long
+#     manifest.json   versions and checksums
 #
-# Kernel and busybox (for its cpio) are taken from .cache/rig where that is built, else
-# downloaded and unpacked; nothing is installed but a compiler where there is none.
-# images/rig/packages names the kernel that was tried, with its checksum; where the archive
-# has a newer one only, that is taken, and said.  A guest that is there is kept.
+# Takes the kernel and busybox (for cpio) from .cache/rig if that is built, else downloads and unpacks
+# them.  Installs a compiler if there is none, and nothing else.  images/rig/packages lists the tested
+# kernel with its checksum; if the archive has only a newer one, that is used and a message printed.
+# An existing guest is kept.
 set -eu
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
@@ -28,7 +28,7 @@ recipe=$(cat -- images/guest/build.sh images/guest/init.c images/guest/firmware.
 cache=.cache/guest
 mkdir -p "$cache"
 exec 8>"$cache/lock"
-flock 8 # a second run waits, and then finds the guest
+flock 8 # a second run waits and then finds the guest
 
 if grep -qs "\"recipe\": \"$recipe\"" "$cache/manifest.json"; then
     exit 0
@@ -36,7 +36,7 @@ fi
 
 case $(dpkg --print-architecture 2>/dev/null) in
     amd64) ;;
-    *) fail "this recipe needs Debian's tools and an x86-64 machine" ;;
+    *) fail "this needs Debian's tools and an x86-64 machine" ;;
 esac
 work_in "$cache" work
 
@@ -49,7 +49,7 @@ if kernel=$(sed -n 's/^ "kernel": "\(.*\)",$/\1/p' "$rig/manifest.json" 2>"$work
     version=$(sed -n 's/^ "debian": "\(.*\)",$/\1/p' "$rig/manifest.json")
     vmlinuz=$rig/kernel/boot/vmlinuz-$kernel
     busybox=$rig/bin/busybox
-    echo "guest: kernel and busybox are the rig's"
+    echo "guest: using kernel and busybox of the rig"
 else
     echo "guest: Debian's kernel"
     own_apt "$suite"
@@ -61,7 +61,7 @@ else
         kernel=$(apt-cache show "linux-image-amd64=$version" |
             sed -n 's/^Depends: .*linux-image-\([^ ,]*\).*/\1/p' | head -n 1)
         [ -n "$kernel" ] || fail "$suite has no linux-image-amd64"
-        echo "guest: the kernel tried is no more in $suite; taking $kernel, which is newer"
+        echo "guest: the tested kernel is no longer in $suite; using the newer $kernel"
     fi
     download "$tried" "linux-image-$kernel=$version" busybox-static
     unpack "linux-image-$kernel" "$work/kernel"
@@ -73,8 +73,8 @@ fi
 mkdir "$work/tree" "$work/guest"
 gcc -std=gnu17 -Os -Wall -Wextra -Werror -static -s -o "$work/tree/init" images/guest/init.c ||
     fail "init.c does not compile: see above"
-touch --date=@0 "$work/tree/init" # the same bytes each time
-# All of it is one section, which ends where the address space of 32 bits does.
+touch --date=@0 "$work/tree/init" # reproducible
+# One section, which ends at the end of the 32-bit address space.
 gcc -m32 -nostdlib -static -Wl,-Ttext=0xffff0000 -Wl,--build-id=none \
     -o "$work/firmware" images/guest/firmware.S &&
     objcopy -O binary -j .text "$work/firmware" "$work/guest/firmware.bin" ||
@@ -84,7 +84,7 @@ busybox=$(realpath -- "$busybox")
     gzip -9n >"$work/guest/initrd"
 cp -- "$vmlinuz" "$work/guest/vmlinuz"
 
-rm -f -- "$cache/manifest.json" # not whole from here on
+rm -f -- "$cache/manifest.json" # incomplete from here on
 mv -- "$work/guest"/* "$cache/"
 {
     printf '{\n "recipe": "%s",\n "kernel": "%s",\n "debian": "%s",\n' "$recipe" "$kernel" "$version"
@@ -94,4 +94,4 @@ mv -- "$work/guest"/* "$cache/"
     printf ' "built": "%s"\n}\n' "$(date -u +%F)"
 } >"$work/manifest.json"
 mv -- "$work/manifest.json" "$cache/manifest.json"
-echo "guest: $cache is Linux $kernel with our init, and a firmware, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"
+echo "guest: $cache has Linux $kernel with init, and a firmware, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"

@@ -1,16 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The tiny guest: a firmware that runs in the place of a BIOS (qemu -bios), for where a
- * Linux would take too long to boot.  It does what init.c does, and says it in its words.
+ * The small guest: a firmware that replaces the BIOS (qemu -bios), used where a Linux would take too
+ * long to boot.  It does the same as init.c and prints the same lines.
  *
- * It starts in real mode, goes to flat 32-bit mode, places the devices that it knows on PCI
- * bus 0, and then keeps memory from 1 MiB on, BAR 0 of the harness's emulated functions and
- * the scratch registers of mtty's ports full of a pattern that depends on the round.  Between
- * rounds it halts until the timer ticks.  Code and constants stay in the ROM; what changes,
- * the stack too, is in memory below 1 MiB: QEMU migrates that, and a cut in the middle of
- * anything does no harm.
+ * It starts in real mode, switches to flat 32-bit mode and maps the devices that it knows on PCI
+ * bus 0.  Then it fills memory from 1 MiB on, BAR 0 of the emulated functions of the harness, and the
+ * scratch registers of mtty's ports with a pattern that depends on the round.  Between rounds it halts
+ * until the next timer tick.  Code and constants are in the ROM; variables and the stack are in memory
+ * below 1 MiB, which QEMU migrates, so that it can be stopped at any instruction.
  *
- * memory_kib, at the offset 0xffec of the image, is the memory to dirty: the harness writes
- * it there (harness/vm/guest_image.py).
+ * memory_kib, at offset 0xffec of the image, is the size of the memory to dirty: the harness writes it
+ * (harness/vm/guest_image.py).
  */
 #define COM1 0x3f8              /* linux/serial_reg.h: data 0, line control 3, status 5 */
 #define SCRATCH 7               /* UART_SCR */
@@ -392,8 +392,8 @@ print:                          /* the string at %esi, which goes to its end */
 1:      pop     %eax
         ret
 /*
- * Send the line.  Not before all of it is known: what is found after a switchover then stands
- * in a line that no switchover has cut.  Changes %eax, %edx, %esi.
+ * Print the line when it is complete, so that the results after a switchover are in a line that the
+ * switchover did not split.  Changes %eax, %edx, %esi.
  */
 end_line:
         mov     $'\n', %al
@@ -451,8 +451,8 @@ digits: .ascii  "0123456789abcdef"
 /* --- the start ----------------------------------------------------------------------- */
 
         .balign 8
-gdt:    .quad   0               /* code and data of 4 GiB; marked as used, for here nobody */
-        .quad   0x00cf9b000000ffff /* can mark them */
+gdt:    .quad   0               /* code and data of 4 GiB, marked as accessed: the */
+        .quad   0x00cf9b000000ffff /* CPU cannot write to ROM */
         .quad   0x00cf93000000ffff
 gdt_pointer:
         .word   . - gdt - 1

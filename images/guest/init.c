@@ -1,21 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The guest: the only process of a Linux that is migrated.
+ * The guest: the only process of the Linux that is migrated.
  *
- * It keeps memory and devices full of a pattern that depends on the round, checks in each
- * that all of it is still there, and says so on the console, one line a round:
+ * It fills memory and devices with a pattern that depends on the round.  In each round it checks
+ * the pattern and prints one line on the console:
  *
  *     guest: ready: 4096 KiB of memory, BAR 0 of 0000:00:02.0
  *     guest: round 17: memory good, 0000:00:02.0 good
  *     guest: round 18: memory good, 0000:00:02.0 damaged: byte 0x1c is 0x0, not 0x5e00...
  *
- * It cannot know that it was migrated, and need not: whoever reads the console of the
- * destination sees in which round it goes on there.
+ * It does not know that it was migrated.  The console of the destination shows in which round it
+ * continues.
  *
- * Devices: the harness's emulated function (BAR 0 is memory: all of it is the pattern) and
- * mtty of the kernel's samples/vfio-mdev (BAR 0 is a 16550's ports: the scratch register is
- * the pattern, which Linux's serial driver leaves alone while nobody opens the port).
+ * Devices: the emulated function of the harness (BAR 0 is memory and has the pattern) and mtty of
+ * the kernel's samples/vfio-mdev (BAR 0 is the ports of a 16550; its scratch register has the
+ * pattern, and Linux's serial driver does not change it while the port is closed).
  *
- * Parameter of the kernel's command line: memory_kib, the memory to dirty.
+ * Kernel parameter: memory_kib, the size of the memory to dirty.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -49,7 +50,7 @@ struct device {
 static struct device devices[MOST_DEVICES];
 static int device_count;
 
-/* Say why, and do nothing more: whoever reads the console sees it. */
+/* Print the reason and stop. */
 static void give_up(const char *what)
 {
     printf("guest: gave up: %s: %s\n", what, strerror(errno));
@@ -70,8 +71,8 @@ static void fill(volatile uint64_t *words, size_t count, uint64_t base, uint64_t
 }
 
 /*
- * Print whether all the words are those of the round, and fill them for the next one.  Each
- * word is looked at right before it is written: at no moment could damage go unseen.
+ * Print whether all words have the pattern of the round, and write those of the next round.  Each
+ * word is checked immediately before it is written, so that no damage is missed.
  */
 static void renew(volatile uint64_t *words, size_t count, uint64_t base, uint64_t round)
 {

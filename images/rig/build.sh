@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Build what the rig boots, in .cache/rig: images/rig/build.sh
+# Build the rig in .cache/rig: images/rig/build.sh
 #
-#     kernel/     the stock Debian kernel and its modules, and mtty, the serial port with
-#                 migration from the kernel's samples/vfio-mdev, in modules' extra/
-#     tools/      busybox and kmod, for the initramfs and for the machine inside
-#     vng/        virtme-ng, which composes the command line that boots it
-#     manifest.json   what all that is: versions, and checksums of Debian's packages
+#     kernel/         the stock Debian kernel and its modules, with mtty in extra/: the migratable
+#                     serial port of the kernel's samples/vfio-mdev
+#     tools/          busybox and kmod, for the initramfs and for the virtual machine
+#     vng/            virtme-ng, which composes the command line of the virtual machine
+#     manifest.json   versions, and checksums of the Debian packages
 #
-# Packages are unpacked, not installed: no maintainer script runs, no root is needed,
-# but to install a compiler where there is none.  images/rig/packages names the kernel
-# that was tried, with checksums; where the archive has a newer one only, that is taken,
-# and said.  A rig that is there is kept: remove .cache/rig to build it anew.
+# Packages are unpacked, not installed: no maintainer script runs.  Root is needed only to install a
+# compiler if there is none.  images/rig/packages lists the tested kernel with checksums; if the
+# archive has only a newer one, that is used and a message printed.  An existing rig is kept: remove
+# .cache/rig to build it again.
 set -eu
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
@@ -22,7 +22,7 @@ fail() {
 . images/work.sh
 . images/debian.sh
 
-suite=bookworm-backports # its kernel is built by the compiler of Debian 12
+suite=bookworm-backports # its kernel is built with the compiler of Debian 12
 tried=$PWD/images/rig/packages
 requirements=$PWD/images/rig/requirements.txt
 virtme_ng=$(sed -n 's/^virtme-ng==\([^ ]*\).*/\1/p' "$requirements")
@@ -31,22 +31,22 @@ recipe=$(cat -- images/rig/build.sh "$tried" "$requirements" | sha256sum | cut -
 cache=.cache/rig
 mkdir -p "$cache"
 exec 8>"$cache/lock"
-flock 8 # a second run waits, and then finds the rig
+flock 8 # a second run waits and then finds the rig
 
 if grep -qs "\"recipe\": \"$recipe\"" "$cache/manifest.json"; then
-    echo "rig: $cache is there"
+    echo "rig: $cache is up to date"
     exit 0
 fi
 
 case $(dpkg --print-architecture 2>/dev/null) in
     amd64) ;;
-    *) fail "this recipe needs Debian's tools and an x86-64 machine" ;;
+    *) fail "this needs Debian's tools and an x86-64 machine" ;;
 esac
 needed=
 for tool in gcc make xz; do
     command -v "$tool" >/dev/null || needed="$needed ${tool/xz/xz-utils}"
 done
-# The kernel's objtool, which the headers' package brings, is linked with it.
+# objtool, in the package of the headers, is linked with it.
 /sbin/ldconfig -p | grep -qF 'libelf.so.1 ' || needed="$needed libelf1"
 # shellcheck disable=SC2086  # one word for each package
 [ -z "$needed" ] || ci/apt-install.sh $needed
@@ -66,7 +66,7 @@ if ! apt-cache madison "linux-headers-$kernel-amd64" | grep -qF " $version "; th
     kernel=$(apt-cache show "linux-headers-amd64=$version" |
         sed -n 's/^Depends:.* linux-headers-\([^ ]*\)-amd64 .*/\1/p' | head -n 1)
     [ -n "$kernel" ] || fail "$suite has no linux-headers-amd64"
-    echo "rig: the kernel tried is no more in $suite; taking $kernel, which is newer"
+    echo "rig: the tested kernel is no longer in $suite; using the newer $kernel"
 fi
 source=linux-source-${kernel%%.*}.$(echo "$kernel" | cut -d. -f2)
 
@@ -93,9 +93,9 @@ dpkg-deb --fsys-tarfile "$work/packages/$source"_*.deb |
 echo 'obj-m := mtty.o' >"$module/Makefile"
 
 headers=$work/headers/usr/src/linux-headers-$kernel-amd64
-sed -i "s#/usr/src/#$work/headers/usr/src/#" "$headers/Makefile" # where they are not installed
+sed -i "s#/usr/src/#$work/headers/usr/src/#" "$headers/Makefile" # their folder here
 compiler=$(command -v gcc-12 || command -v gcc)
-# Without debug information and our path: what is built is the same each time.
+# Without debug information and paths of this machine: the result is reproducible.
 flags="-g0 -ffile-prefix-map=$module=mtty"
 killable make --silent -C "$headers" M="$module" CC="$compiler" KCFLAGS="$flags" \
     CONFIG_DEBUG_INFO_BTF_MODULES= modules ||
@@ -113,14 +113,14 @@ done
 ln -s "../tools/$busybox" "$work/bin/busybox"
 "$work/bin/depmod" -b "$work/kernel" "$kernel-amd64"
 
-# --- virtme-ng, and all in its place --------------------------------------------------
+# --- virtme-ng, and installation ------------------------------------------------------
 
 echo "rig: virtme-ng $virtme_ng"
 killable .venv/bin/python -m pip --quiet --quiet install --disable-pip-version-check --no-input \
     --require-hashes --no-deps --target "$work/vng" --requirement "$requirements" ||
-    fail "virtme-ng could not be had; no network?"
+    fail "cannot install virtme-ng (no network?)"
 
-rm -f -- "$cache/manifest.json" # not whole from here on
+rm -f -- "$cache/manifest.json" # incomplete from here on
 for part in kernel tools bin vng; do
     rm -rf -- "${cache:?}/$part"
     mv -T -- "$work/$part" "$cache/$part"
@@ -134,4 +134,4 @@ done
     printf ' },\n "built": "%s"\n}\n' "$(date -u +%F)"
 } >"$work/manifest.json"
 mv -- "$work/manifest.json" "$cache/manifest.json"
-echo "rig: $cache is Linux $kernel with mtty, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"
+echo "rig: $cache has Linux $kernel with mtty, $(du -sh --exclude '.work.*' "$cache" | cut -f1)"

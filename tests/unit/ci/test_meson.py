@@ -103,4 +103,4 @@ def test_harness_that_is_not_set_up_bails_out(harness):
     (folder / ".venv/bin/vfio-multifd").unlink()
     done = call(folder / "ci/meson/tap.sh")
     assert done.returncode == 3
-    assert done.stdout == f"Bail out! the harness is not set up: make -C {folder} setup\n"
+    assert done.stdout == f"Bail out! the harness is not set up: run make -C {folder} setup\n"
