@@ -1,10 +1,24 @@
 """A **history** is all that was seen in one run: one :class:`Record` a line.
 
-Leaf package: it imports nothing of the harness but ``errors``.  ``records`` has the
-record type and the words that records use; ``rundir`` has the run directory that a
-history is kept in and can be judged from again.
+``records`` has the record; ``device``, ``process``, ``guest``, ``session`` and ``wire`` have what
+one holds, a class for each name; ``contract`` checks that a history is as these promise.
+``rundir`` has the run directory that a history is kept in and can be judged from again.
 """
 
-from harness.history.records import Kind, Record, Side
+from harness.history import device, guest, process, session, wire
+from harness.history.records import Args, Body, Event, Kind, Record, Side, plain
 
-__all__ = ["Kind", "Record", "Side"]
+__all__ = [
+    "Args",
+    "Body",
+    "Event",
+    "Kind",
+    "Record",
+    "Side",
+    "device",
+    "guest",
+    "plain",
+    "process",
+    "session",
+    "wire",
+]

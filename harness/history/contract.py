@@ -7,33 +7,21 @@ that a QEMU writes otherwise; what a rule stumbles over after that is a bug of t
 Names that are not here promise nothing: who reads them has to cope with what is there.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import msgspec
 
 from harness.errors import HistoryError
-from harness.history.records import Kind, Record
+from harness.history import device, guest, process, session, wire
+from harness.history.records import Body, Kind, Record
 from harness.scenario import Scenario
 from harness.scenario.fault_plan import Fault
 
 _IDX = {"idx": int}
 _NUMBERED = {"id": int}
-_CALL = {"offset": int, "asked": int, "got": int, "errno": int}
-_BYTES = {"bytes": int, "digest": str}
-_HEX = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})*$")]
-_PACKET = {
-    "idx": int | None,
-    "state_flags": int,
-    "instance_id": int,
-    "size": int,
-    "digest": str,
-    "idstr": _HEX,
-    "marker": str,
-}
 _CHANNEL = {"ioctype": str}
-_FAULTS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Fault))
-
+_COMMAND = {"command": str}
 _PROMISED: dict[tuple[Kind, str], dict[str, Any]] = {
     (Kind.TRACE, "vfio_load_state_device_buffer_incoming"): _IDX,
     (Kind.TRACE, "vfio_load_state_device_buffer_starved"): _IDX,
@@ -56,66 +44,39 @@ _PROMISED: dict[tuple[Kind, str], dict[str, Any]] = {
     (Kind.TRACE, "qemu_savevm_query_pending"): {"total": int},
     (Kind.QMP, "MIGRATION"): {"status": str},
     (Kind.QMP, "VFIO_MIGRATION"): {"device-state": str},
-    (Kind.QMP, "execute"): {"command": str},
-    (Kind.QMP, "return"): {"command": str},
-    (Kind.QMP, "error"): {"command": str},
-    (Kind.DEVICE, "arc"): {"state": str, "errno": int},
-    (Kind.DEVICE, "read"): _CALL,
-    (Kind.DEVICE, "write"): _CALL,
-    (Kind.DEVICE, "sent"): _BYTES,
-    (Kind.DEVICE, "not_compared"): {"what": str, "why": str},
-    (Kind.DEVICE, "received"): {
-        **_BYTES,
-        "expected_bytes": int,
-        "expected_digest": str,
-        "first_difference": int,
-    },
-    (Kind.DEVICE, "config"): {"command": int},
-    (Kind.DEVICE, "unknown_ioctl"): {"number": str},
-    (Kind.PROCESS, "exited"): {"status": int, "signal": int, "asked": bool},
-    (Kind.PROCESS, "memory"): {"hwm_kib": int, "rss_kib": int},
-    (Kind.PROCESS, "hung"): {"main_loop_alive": bool, "monitor_alive": bool},
-    (Kind.GUEST, "round"): {"round": int, "memory": str, "devices": dict[str, str]},
-    (Kind.GUEST, "gave_up"): {"why": str},
-    (Kind.SESSION, "action"): {"position": int},
-    (Kind.SESSION, "continued"): {"after": str},
-    (Kind.SESSION, "deadline"): {"deadline_s": float},
-    (Kind.SESSION, "not_converged"): {"deadline_s": float},
-    (Kind.SESSION, "faults"): {"fired": list[int]},
-    (Kind.SESSION, "guest_config"): {"registers": dict[str, Any]},
-    (Kind.SESSION, "guest_serial"): {"port": int, "registers": dict[str, Any]},
-    (Kind.WIRE, "channel_opened"): {"kind": str},
-    (Kind.WIRE, "delivered"): _BYTES,
-    (Kind.WIRE, "fault"): {"fault": Literal[_FAULTS], "position": int, "what": str},
-    (Kind.WIRE, "hello_out"): {"magic": int, "version": int, "channel_id": int, "uuid": str},
-    (Kind.WIRE, "packet_in"): _PACKET,
-    (Kind.WIRE, "packet_out"): _PACKET,
-    (Kind.WIRE, "packet_lost"): _PACKET,
+    (Kind.QMP, "execute"): _COMMAND,
+    (Kind.QMP, "return"): _COMMAND,
+    (Kind.QMP, "error"): _COMMAND,
 }
-_DEFAULT: dict[str, Any] = {
-    "idstr": "",
-    "marker": "",
-    "rss_kib": 0,
-    "deadline_s": 0.0,
-    "main_loop_alive": True,
-    "monitor_alive": True,
-}
-"""What may be absent."""
-_NEEDED = msgspec.NODEFAULT
 _OBJECTS = ("query-status", "query-migrate")
 """Commands whose value is an object."""
+_FAULTS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Fault))
+
+BODIES: Mapping[tuple[Kind, str], type[Body]] = {
+    (of.KIND, of.NAME): of
+    for module in (device, process, guest, session, wire)
+    for of in vars(module).values()
+    if isinstance(of, type) and issubclass(of, Body) and of is not Body and not of.__subclasses__()
+}
+"""What a record of a typed kind holds, by kind and name."""
+_UNTYPED = {Kind.TRACE: frozenset({"?"}), Kind.QMP: frozenset({"execute", "return", "error"})}
+NAMES: Mapping[Kind, frozenset[str]] = {
+    kind: _UNTYPED.get(kind) or frozenset(name for of, name in BODIES if of is kind)
+    for kind in Kind
+}
+"""The names of each kind; of ``trace`` and ``qmp`` those that are not QEMU's."""
 
 _TYPES: dict[tuple[Kind, str], type[Any]] = {
-    (kind, name): msgspec.defstruct(
-        name,
-        [
-            (key.replace("-", "_"), of, msgspec.field(name=key, default=_DEFAULT.get(key, _NEEDED)))
-            for key, of in promised.items()
-        ],
-        kw_only=True,
-        gc=False,
-    )
-    for (kind, name), promised in _PROMISED.items()
+    **BODIES,
+    **{
+        (kind, name): msgspec.defstruct(
+            name,
+            [(key.replace("-", "_"), of, msgspec.field(name=key)) for key, of in promised.items()],
+            kw_only=True,
+            gc=False,
+        )
+        for (kind, name), promised in _PROMISED.items()
+    },
 }
 
 
@@ -131,7 +92,8 @@ def check(records: Sequence[Record], scenario: Scenario, origin: str) -> None:
         if promised is None:
             continue
         try:
-            convert(record.args, promised)
+            if type(record.args) is dict:
+                convert(record.args, promised)
             why = _strange(record, scenario)
         except msgspec.ValidationError as error:
             why = str(error)
@@ -145,12 +107,19 @@ def check(records: Sequence[Record], scenario: Scenario, origin: str) -> None:
 def _strange(record: Record, scenario: Scenario) -> str:
     """What is wrong with a record though each of its values is of its type; "": nothing."""
     args = record.args
-    if record.kind is Kind.QMP and record.name == "return":
+    if isinstance(args, dict):
         is_object = isinstance(args.get("value"), dict)
-        return "" if is_object or args["command"] not in _OBJECTS else "its value is no object"
-    if record.kind is Kind.SESSION and record.name == "faults":
-        return "" if len(args["fired"]) == len(scenario.faults) else "not a number for each fault"
-    if "position" not in args or record.kind not in (Kind.SESSION, Kind.WIRE):
-        return ""
-    plan = scenario.actions if record.kind is Kind.SESSION else scenario.faults
-    return "" if 0 <= args["position"] < len(plan) else "the scenario has no such position"
+        is_known = record.name == "return" and args.get("command") in _OBJECTS
+        return "" if is_object or not is_known else "its value is no object"
+    match args:
+        case session.Faults(fired=fired):
+            return "" if len(fired) == len(scenario.faults) else "not a number for each fault"
+        case wire.Fault(fault=fault) if fault not in _FAULTS:
+            return f"{fault}: no such fault"
+        case wire.Fault(position=position):
+            is_there = 0 <= position < len(scenario.faults)
+        case session.Action(position=position) | session.ActionEnded(position=position):
+            is_there = 0 <= position < len(scenario.actions)
+        case _:
+            return ""
+    return "" if is_there else "the scenario has no such position"

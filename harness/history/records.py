@@ -1,7 +1,22 @@
 """The record: one thing that was seen, on one side, at one time.
 
-The words (``name`` and the keys of ``args``) are the contract between those who
-record (session, supervisor, vm, trace) and those who judge (check):
+What a record holds is its ``args``.  Of these five kinds they are typed, a class for each name:
+
+=========  =================================  ================================================
+kind       names                              recorded by
+=========  =================================  ================================================
+device     ``harness.history.device``         supervisor, vfio, devices
+process    ``harness.history.process``        vm
+guest      ``harness.history.guest``          vm, from the guest's console
+session    ``harness.history.session``        session
+wire       ``harness.history.wire``           proxy
+=========  =================================  ================================================
+
+The file is the kind and the class is the name: ``device.DataFd`` is the record ``data_fd`` of
+kind ``device``.  Its fields are what is recorded; its docstring says when.  Who records writes
+``Record.of(t_ns, side, device.DataFd(...), device_id)``; who reads asks for the class.
+
+Of two kinds the names and arguments are QEMU's, and ``args`` is a dict:
 
 =========  ==========================  ====================================================
 kind       name                        args
@@ -11,120 +26,24 @@ trace      ``?``                       ``line``: a line that no trace event of t
 qmp        the event, e.g. MIGRATION   its data
 qmp        ``execute``                 ``command``, ``arguments``
 qmp        ``return``, ``error``       ``command``, ``value`` | ``class`` and ``desc``
-device     ``arc``                     ``state`` asked for, ``path`` walked, ``errno`` (0: done)
-device     ``data_fd``                 ``direction`` saving | resuming, ``mode`` memfd | supervised
-device     ``read``                    supervised only: ``offset``, ``asked``, ``got``, ``errno``
-device     ``write``                   supervised only: ``offset``, ``asked``, ``got``, ``errno``
-device     ``sent``                    ``bytes``, ``digest`` of the whole state the device holds out
-device     ``not_compared``            ``what``: ``sent`` or ``received``, missing therefore;
-                                       ``why``
-device     ``received``                ``bytes``, ``digest``, ``expected_bytes``,
-                                       ``expected_digest``, ``first_difference`` (-1: none)
-device     ``config``                  ``command``, ``scratch``: registers the device itself has
-device     ``bound``                   a PCI function is passed through: ``address``, ``kind``
-                                       (vendor:device), ``driver``, ``found_with`` (the driver that
-                                       had it), ``group``, ``iommufd`` (whether by that)
-device     ``created``                 an mdev instance: ``uuid``, ``type``, ``parent``, ``group``
-device     ``abilities``               what the kernel says of it: ``stop_copy``, ``p2p``,
-                                       ``pre_copy``, ``dma_logging``, ``iommu_tracking``
-device     ``reset``                   --
-device     ``lie``                     of a device with a lie, once its state is loaded: ``lie``,
-                                       ``at`` (which buffer), ``changed`` (whether anything was)
-device     ``ioctl``                   ``ioctl``, ``count``: tally of one ioctl that was answered
-device     ``unknown_ioctl``           ``number``, ``errno`` it was answered with
-process    ``launched``                ``argv``, ``pid``
-process    ``exited``                  ``status`` (exit code, or -1), ``signal`` (or 0), ``asked``
-                                       (whether the harness had told it to)
-process    ``handed_over``             it runs on, into the next migration: here this is its end
-process    ``signalled``               ``signal`` that the harness sent it
-process    ``memory``                  ``hwm_kib``, ``rss_kib``: resident set, its high-water
-                                       mark and now; ``at``: booted | migrating (from time to
-                                       time) | ended
-process    ``stderr``                  ``line``
-process    ``hung``                    ``waiting_for``, ``backtrace``, ``main_loop_alive``,
-                                       ``monitor_alive`` (out-of-band)
-guest      ``ready``                   said on the console of this side, once: ``memory_kib`` that
-                                       it dirties, ``devices`` whose BAR 0 it has found
-guest      ``round``                   ``round``, ``memory``: good | damaged: ..., ``devices``: id
-                                       -> likewise of its BAR 0
-guest      ``gave_up``                 ``why``
-guest      ``line``                    ``line``: anything else on the console
-session    ``guest_config``            ``registers``: offset -> value, as a guest reads them
-session    ``guest_bar``               ``words``: first words of BAR 0, as a guest reads them
-session    ``guest_serial``            ``port`` (first I/O port of a serial port), ``registers``:
-                                       name -> value, as a guest has written or reads them
-session    ``deadline``                ``waiting_for``, ``deadline_s`` of the scenario, ``waited_s``
-                                       (None: ``waiting_for`` says it).  What QEMU does from here on
-                                       is the harness's doing, which ends both
-session    ``not_converged``           ``deadline_s``: the source still went on with its pre-copy
-                                       when its time was over; it was cancelled for that
-session    ``action``                  ``action`` (in words), ``position`` in the scenario's
-                                       actions: its moment has come
-session    ``action_ended``            ``position``; ``how``: done | refused (with ``class`` and
-                                       ``desc``) | unanswered | lost (there was no QEMU); of a storm
-                                       ``sent``, and ``refused``: command -> why, of those that were
-                                       refused each time
-session    ``faults``                  ``fired``: how often each fault of the plan changed anything;
-                                       ``holding``: whether it still kept anything back at the end
-session    ``actions``                 ``done``: whether each action of the plan was done
-session    ``continued``               ``after``: status with which the migration before this one
-                                       ended; ``is_paused``: whether the guest was; the source was
-                                       already there
-session    ``not_captured``            ``why``
-session    ``replayed``                ``capture``: there is no source; its records are those of the
-                                       captured run, their times moved to this one
-session    ``not_continued``           ``with``: the scenario of the second migration, which nobody
-                                       was left to make
-wire       ``channel_opened``          ``connection`` (number in order of accept), ``kind`` main |
-                                       multifd | tls | raw
-wire       ``stranger_refused``        ``pid``, ``uid`` of another user's process that connected to
-                                       the relay, and was closed at once
-wire       ``channel_refused``         ``connection``, ``reason``: the destination was not reached
-wire       ``channel_ended``           ``connection``, ``side`` that sends no more, ``is_reset``
-wire       ``channel_closed``          ``connection``, ``to_destination`` and ``to_source``: bytes
-                                       that were passed on
-wire       ``damaged``                 ``what``: from here on the channel is passed on unread
-wire       ``hello_out``               ``magic``, ``version``, ``channel_id``, ``uuid`` (hex): what
-                                       the destination got, where a fault has changed it;
-                                       ``channel`` is the number that the source gave it
-wire       ``packet_in``               a device-state packet as it came from the source: ``idx``,
-                                       ``state_flags``, ``instance_id``; ``size`` and ``digest``
-                                       (xxh3_128) of its data, which is all behind VFIO's header;
-                                       of a packet flagged CONFIG_STATE ``marker``: the first 8
-                                       bytes of its data, hex; where they are not what QEMU puts
-                                       there also ``magic``, ``version``, ``flags``,
-                                       ``state_version``, ``next_packet_size`` (stated, not true);
-                                       ``idx`` is None where the payload, of ``size`` bytes then, is
-                                       too short for VFIO's header; ``idstr`` (hex; all 256 bytes if
-                                       it is not one text and NULs to its end) where ``device`` is
-                                       none of the scenario's and therefore empty
-wire       ``packet_out``              likewise, as the destination's socket has taken all of it
-wire       ``packet_lost``             likewise, of one that could not be delivered
-wire       ``main_section``            a START or FULL section of a device (its idstr has a ``/``)
-                                       ended on the main channel of a multifd migration: ``kind``
-                                       start | full, ``idstr``, ``size`` of its body; it has gone on
-wire       ``switchover``              ``offset`` of the command's type byte on the main channel;
-                                       recorded before the destination can have read it
-wire       ``main_end``                ``offset`` of the end of the state on the main channel
-wire       ``raw_out``                 ``size``: bytes sent that are no whole packet
-wire       ``fault``                   ``fault`` (kind), ``position`` in the plan, ``what`` it did,
-                                       ``idx`` if it is about one packet
-wire       ``main_stalled``            --
-wire       ``main_resumed``            --
-wire       ``delivered``               ``bytes``, ``digest``: a device's data as delivered, by idx;
-                                       only where a fault changed data
 =========  ==========================  ====================================================
 
-``exited`` is written once for each process.  Times are CLOCK_REALTIME, because that
-is what QEMU stamps its trace lines and QMP events with.
+A line of history.jsonl is a record in JSON: ``{"t_ns", "side", "kind", "name", "args", ...}``.
+Times are CLOCK_REALTIME, because that is what QEMU stamps its trace lines and QMP events with.
 """
 
+import contextlib
 import enum
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # of mypy: a default, as in Python 3.13
+else:
+    from typing import TypeVar
 
 
 class Side(enum.StrEnum):
@@ -147,7 +66,73 @@ class Kind(enum.StrEnum):
     GUEST = "guest"
 
 
-class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Body(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a record of a typed kind holds.  A field with a default may be absent in the file."""
+
+    KIND: ClassVar[Kind]
+    NAME: ClassVar[str]
+
+    def __init_subclass__(cls, **config: Any) -> None:
+        super().__init_subclass__(**config)
+        cls.KIND = Kind(cls.__module__.rpartition(".")[2])
+        cls.NAME = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        _TYPES[cls.NAME] = cls
+
+    # Until each reader asks for the type: the fields by their names in the file, as of a dict.
+
+    def __getitem__(self, key: str) -> Any:
+        return msgspec.to_builtins(self)[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in msgspec.to_builtins(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, dict):
+            return bool(msgspec.to_builtins(self) == other)
+        return msgspec.Struct.__eq__(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __or__(self, other: dict[str, Any]) -> dict[str, Any]:
+        return {**msgspec.to_builtins(self), **other}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The field ``key``, or ``default``."""
+        return msgspec.to_builtins(self).get(key, default)
+
+    def keys(self) -> list[str]:
+        """Names of the fields that are not absent."""
+        return list(msgspec.to_builtins(self))
+
+    def items(self) -> list[tuple[str, Any]]:
+        """The fields that are not absent."""
+        return list(msgspec.to_builtins(self).items())
+
+    def values(self) -> list[Any]:
+        """Their values."""
+        return list(msgspec.to_builtins(self).values())
+
+
+_TYPES: dict[str, type[Body]] = {}
+
+
+Args: TypeAlias = dict[str, Any]
+"""What a record of ``trace`` or ``qmp`` holds."""
+
+B = TypeVar("B", bound=Body)
+if TYPE_CHECKING:
+    A_co = TypeVar("A_co", bound=Args | Body, covariant=True, default=Args | Body)
+else:
+    A_co = TypeVar("A_co")  # noqa: PLC0105
+
+
+class Record(msgspec.Struct, Generic[A_co], frozen=True, gc=False, omit_defaults=True):
     """One thing that was seen."""
 
     t_ns: int
@@ -155,7 +140,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     side: Side
     kind: Kind
     name: str
-    args: dict[str, Any] = {}
+    args: A_co = msgspec.field(default_factory=dict)  # type: ignore[assignment]
     device: str = ""
     """Id of the scenario's device that it is about; empty: none."""
     tid: int = 0
@@ -163,17 +148,25 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     channel: int = -1
     """Multifd channel, of ``tid`` or on the wire; -1: the main channel, none, or not known."""
 
+    def __post_init__(self) -> None:
+        # Until everybody who records writes the type.
+        if type(self.args) is dict:
+            of = _TYPES.get(self.name)
+            if of is not None and of.KIND is self.kind:
+                with contextlib.suppress(msgspec.ValidationError):  # contract.check says so
+                    msgspec.structs.force_setattr(self, "args", msgspec.convert(self.args, of))
 
-_ROW = re.compile(r"^(\w+) +((?:``[^`]+``(?:, )?)+)", re.MULTILINE)
+    @staticmethod
+    def of(t_ns: int, side: Side, args: B, device: str = "", channel: int = -1) -> "Record[B]":
+        """The record that holds ``args``."""
+        return Record(t_ns, side, args.KIND, args.NAME, args, device, 0, channel)
 
 
-def _names(table: str) -> Mapping[Kind, frozenset[str]]:
-    found: dict[Kind, set[str]] = {}
-    for kind, names in _ROW.findall(table):
-        found.setdefault(Kind(kind), set()).update(re.findall("``([^`]+)``", names))
-    return {kind: frozenset(names) for kind, names in found.items()}
+Event: TypeAlias = Record[Args]
+"""A record of ``trace`` or ``qmp``."""
 
 
-NAMES = _names(__doc__ or "")
-"""The names of the table above, by kind; of ``trace`` and ``qmp`` those that are not QEMU's.  Empty
-without docstrings (``python -OO``)."""
+def plain(record: Record) -> Args:
+    """What ``record`` holds, as it is in the file; for those who print any record."""
+    args = record.args
+    return args if isinstance(args, dict) else msgspec.to_builtins(args)

@@ -38,7 +38,7 @@ from harness import scenario as scenarios
 from harness.errors import HistoryError, UsageError, in_words, is_bad_path, refusal
 from harness.history import contract, private
 from harness.history.builds import BuildFacts
-from harness.history.records import Record
+from harness.history.records import Event, Record
 from harness.scenario import Scenario
 
 FORMAT = 2
@@ -221,7 +221,7 @@ def digest_of(path: Path) -> str:
     return xxhash.xxh3_128_hexdigest(_read(path))
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> Sequence[Record]:
     """The records in the file ``path``, which must be sorted by time.
 
     :raise HistoryError: it cannot be read; names the first bad line
@@ -229,7 +229,7 @@ def read_records(path: Path) -> list[Record]:
     data = _read(path)
     with _no_garbage_collection():
         try:
-            records = msgspec.json.Decoder(Record).decode_lines(data)
+            records = msgspec.json.Decoder(Event).decode_lines(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise HistoryError(_first_bad_line(path, data)) from None
     last = 0
@@ -275,7 +275,7 @@ def _read(path: Path) -> bytes:
 
 def _first_bad_line(path: Path, data: bytes) -> str:
     """One line that says where ``data`` stops being records, and why."""
-    decoder = msgspec.json.Decoder(Record)
+    decoder = msgspec.json.Decoder(Event)
     lines = data.split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 
 from harness.errors import UsageError
-from harness.history.records import NAMES, Kind, Side
+from harness.history.contract import NAMES
+from harness.history.records import Kind, Side
 from harness.scenario import (
     MIB,
     Device,

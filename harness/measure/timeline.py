@@ -7,9 +7,9 @@ trace) is None or missing.  All times are ns since the epoch, as in the records.
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, plain
 from harness.history.rundir import History
 
 _BUFFER: Final = "vfio_load_state_device_buffer_"
@@ -206,7 +206,7 @@ def _was_seen(buffer: Buffer) -> bool:
 
 
 def _fill(buffer: Buffer, record: Record) -> None:
-    args: dict[str, Any] = record.args
+    args = plain(record)
     match record.kind, record.name:
         case Kind.WIRE, "packet_in" if buffer.sent_ns is None:
             buffer.sent_ns, buffer.size = record.t_ns, args.get("size")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, plain
 from harness.history.rundir import History
 from harness.measure.timeline import DeviceStory, Span, Timeline, timeline
 
@@ -143,7 +143,7 @@ class _Trace:
         for (side, command), pending in self._pending.items():
             for sent, key in pending:
                 pid = _PROCESSES[side]
-                self._pair(pid, "QMP commands", key, sent.t_ns, None, sent.args, label=command)
+                self._pair(pid, "QMP commands", key, sent.t_ns, None, plain(sent), label=command)
 
     # -- rows ----------------------------------------------------------------------------
 

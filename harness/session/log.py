@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from harness.history import Kind, Record, Side
+from harness.history import Body, Kind, Record, Side
 from harness.scenario.action_plan import When
 
 Progress = Callable[[str], None]
@@ -68,6 +68,10 @@ class Log:
     ) -> None:
         """Record something that the session itself did or saw."""
         self(Record(time.time_ns(), side, Kind.SESSION, name, args, device))
+
+    def record(self, args: Body, side: Side = Side.HARNESS, device: str = "") -> None:
+        """Record what the session itself did or saw, now."""
+        self(Record.of(time.time_ns(), side, args, device))
 
     def listen(self, listener: Any) -> None:
         """Call ``listener`` with every record from now on, in the thread that tells it."""

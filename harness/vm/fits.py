@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from harness.errors import PrerequisiteMissing, UsageError
-from harness.history.records import NAMES, Kind
+from harness.history.contract import NAMES
+from harness.history.records import Kind
 from harness.scenario import Scenario
 from harness.scenario.action_plan import When
 from harness.scenario.strict_json import did_you_mean

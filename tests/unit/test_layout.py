@@ -61,6 +61,14 @@ def test_no_source_file_is_too_long():
     assert not {name: length for name, length in lengths.items() if length > MAX_LINES}
 
 
+def imported(tree: ast.AST) -> ast.AST:
+    """Without what only mypy sees: it has the types of ``typing_extensions`` itself."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return tree
+
+
 def test_every_library_that_is_imported_is_declared():
     """In pyproject.toml; that another one brings it along is no promise."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -71,7 +79,7 @@ def test_every_library_that_is_imported_is_declared():
     }
     undeclared = set()
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        for node in ast.walk(imported(ast.parse(path.read_bytes()))):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):

@@ -60,9 +60,12 @@ def test_damaged_record_of_a_saved_run_is_one_line_that_names_it(tmp_path) -> No
     ("bad", "words"),
     [
         (record(Kind.DEVICE, "sent", bytes="5", digest="x"), "Expected `int`, got `str`"),
-        (record(Kind.WIRE, "fault", fault="nothing", position=0, what="x"), "Invalid enum value"),
+        (
+            record(Kind.WIRE, "fault", fault="nothing", position=0, what="x"),
+            "nothing: no such fault",
+        ),
         (record(Kind.WIRE, "fault", fault="drop", position=99, what="x"), "no such position"),
-        (record(Kind.SESSION, "action", position=-1), "no such position"),
+        (record(Kind.SESSION, "action", action="x", position=-1), "no such position"),
         (record(Kind.SESSION, "faults", fired=[]), "not a number for each fault"),
         (record(Kind.QMP, "return", command="query-status", value=5), "no object"),
         (record(Kind.QMP, "return", command="query-status"), "no object"),
@@ -78,7 +81,7 @@ def test_what_is_promised_of_the_scenario_and_of_values(bad: Record, words: str)
         record(Kind.QMP, "return", command="query-status", value={}),
         record(Kind.QMP, "return", command="quit"),
         record(Kind.TRACE, "some_event", position="x"),
-        record(Kind.GUEST, "line"),
+        record(Kind.GUEST, "of_a_newer_harness"),
         record(Kind.PROCESS, "memory", hwm_kib=5),
     ],
 )

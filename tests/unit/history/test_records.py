@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.history import Kind, Record, Side, records
+from harness.history import Kind, Record, Side, device, plain, session, wire
+from harness.history.contract import BODIES, NAMES
 from harness.history.rundir import read_records
 
 DATA = Path(__file__).parents[2] / "data"
@@ -63,19 +64,43 @@ def test_record_cannot_be_changed():
         RECORD.name = "other"  # type: ignore[misc]
 
 
-def test_names_are_those_of_the_table():
-    """Lines that go on with a row, and words within one, are none."""
-    assert records.NAMES[Kind.TRACE] == {"?"}
-    assert records.NAMES[Kind.QMP] == {"execute", "return", "error"}
-    assert records.NAMES[Kind.GUEST] == {"ready", "round", "gave_up", "line"}
-    assert records.NAMES.keys() == set(Kind)
-    everything = set().union(*records.NAMES.values())
+def test_names_are_those_of_the_types():
+    assert NAMES[Kind.TRACE] == {"?"}
+    assert NAMES[Kind.QMP] == {"execute", "return", "error"}
+    assert NAMES[Kind.GUEST] == {"ready", "round", "gave_up", "line"}
+    assert NAMES.keys() == set(Kind)
+    everything = set().union(*NAMES.values())
     assert {"data_fd", "memory", "not_continued", "main_section", "delivered"} <= everything
-    assert not {"errno", "offset", "pid", "saving"} & everything
+    assert not {"body", "packet"} & everything
+    assert len({name for _, name in BODIES}) == len(BODIES)  # a name says which kind it is
 
 
 def test_saved_runs_have_no_other_names():
     for path in sorted(DATA.rglob("history.jsonl")):
         for record in read_records(path):
             if record.kind not in (Kind.TRACE, Kind.QMP):
-                assert record.name in records.NAMES[record.kind], path
+                assert record.name in NAMES[record.kind], path
+
+
+def test_typed_record_is_the_same_line_as_an_untyped_one():
+    typed = Record.of(5, Side.SOURCE, device.Arc(state="STOP", path=["STOP"], errno=0), "vfio0")
+    line = msgspec.json.encode(typed)
+    assert line == (
+        b'{"t_ns":5,"side":"source","kind":"device","name":"arc",'
+        b'"args":{"state":"STOP","path":["STOP"],"errno":0},"device":"vfio0"}'
+    )
+    assert plain(typed) == {"state": "STOP", "path": ["STOP"], "errno": 0}
+
+
+def test_what_is_absent_by_default_is_not_written():
+    usual = wire.PacketOut(idx=None, state_flags=1, instance_id=0, size=4, digest="d")
+    assert plain(Record.of(5, Side.HARNESS, usual, "vfio0", 2)) == {
+        "idx": None, "state_flags": 1, "instance_id": 0, "size": 4, "digest": "d",
+    }  # fmt: skip
+    assert (usual.marker, usual.idstr, usual.magic) == (None, "", None)
+
+
+def test_words_of_the_language_are_fields_by_another_name():
+    refused = session.ActionEnded(position=0, how="refused", error_class="GenericError", desc="no")
+    assert plain(Record.of(5, Side.HARNESS, refused))["class"] == "GenericError"
+    assert plain(Record.of(5, Side.HARNESS, session.NotContinued("next"))) == {"with": "next"}

@@ -1,0 +1,157 @@
+"""What a device did, as it or its driver saw it.
+
+QEMU has no part in these records: they are what its own trace is compared with.
+"""
+
+from typing import Literal
+
+from harness.history.records import Body
+
+
+class Arc(Body, frozen=True):
+    """VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE was set."""
+
+    state: str
+    """The state that was asked for: its name in ``vfio_device_mig_state``, else its number."""
+    path: list[str]
+    """The states that the device went through, the last included."""
+    errno: int
+    """0: done."""
+
+
+class DataFd(Body, frozen=True):
+    """An arc has opened a data_fd."""
+
+    direction: Literal["saving", "resuming"]
+    mode: Literal["memfd", "supervised"]
+    """Of ``memfd`` no read or write is seen."""
+
+
+class Read(Body, frozen=True):
+    """QEMU read from a supervised data_fd."""
+
+    offset: int
+    """Bytes from the start of the state."""
+    asked: int
+    """Bytes that QEMU wanted."""
+    got: int
+    """Bytes that it got."""
+    errno: int
+    """0: done."""
+
+
+class Write(Body, frozen=True):
+    """QEMU wrote to a supervised data_fd."""
+
+    offset: int
+    """Bytes from the start of the state."""
+    asked: int
+    """Bytes that QEMU gave."""
+    got: int
+    """Bytes that the device took."""
+    errno: int
+    """0: done."""
+
+
+class Sent(Body, frozen=True):
+    """The state that the source's device holds out, all of it; recorded after the migration."""
+
+    bytes: int
+    digest: str
+    """xxh3_128, hex."""
+
+
+class Received(Body, frozen=True):
+    """The state that the destination's device was given; recorded after the migration."""
+
+    bytes: int
+    digest: str
+    """xxh3_128, hex."""
+    expected_bytes: int
+    """What the source's device holds out; -1 if that is not known."""
+    expected_digest: str
+    first_difference: int
+    """Offset in bytes; -1 if there is none."""
+
+
+class NotCompared(Body, frozen=True):
+    """``sent`` or ``received`` is missing."""
+
+    what: Literal["sent", "received"]
+    why: str
+
+
+class Config(Body, frozen=True):
+    """Registers that the device itself has, in PCI configuration space; at the end of the run."""
+
+    command: int
+    scratch: str
+    """Hex."""
+
+
+class Bound(Body, frozen=True):
+    """A PCI function is passed through."""
+
+    address: str
+    """Of the host."""
+    kind: str
+    """``vendor:device``, hex."""
+    driver: str
+    """The VFIO driver that has it now."""
+    found_with: str
+    """The driver that had it before; empty if none had."""
+    group: str
+    """Device file of its IOMMU group."""
+    iommufd: bool
+    """Whether it is opened by iommufd; else by its group."""
+
+
+class Created(Body, frozen=True):
+    """An mdev device was made."""
+
+    uuid: str
+    type: str
+    parent: str
+    group: str
+    """Device file of its IOMMU group."""
+
+
+class Abilities(Body, frozen=True):
+    """What the kernel's driver says that the device can do; each is a flag of linux/vfio.h."""
+
+    stop_copy: bool
+    p2p: bool
+    pre_copy: bool
+    dma_logging: bool
+    iommu_tracking: bool = False
+
+
+class Reset(Body, frozen=True):
+    """VFIO_DEVICE_RESET."""
+
+
+class Lie(Body, frozen=True):
+    """A device that lies has loaded its state."""
+
+    lie: str
+    """Its kind (``load.lie`` of the scenario)."""
+    at: int
+    """Which buffer."""
+    changed: bool
+    """Whether it changed anything: a state may be too short for it."""
+
+
+class Ioctl(Body, frozen=True):
+    """How often one ioctl was answered; recorded after QEMU's end."""
+
+    ioctl: str
+    count: int
+
+
+class UnknownIoctl(Body, frozen=True):
+    """An ioctl, or a VFIO_DEVICE_FEATURE, that the emulation does not have."""
+
+    number: str
+    """Its name in the uAPI headers, else its number; with the feature's."""
+    errno: int
+    """It was answered with."""
