@@ -4,11 +4,12 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
 from harness.errors import UsageError, in_words, of_a_part
+from harness.history import wire
 from harness.proxy.address import Address, TcpAddress, UnixAddress
 from harness.proxy.chain import build
 from harness.proxy.events import MAIN
@@ -63,26 +64,32 @@ def serve(
     lock = threading.Lock()
     never = threading.Event()
 
-    def tell(seen: Seen) -> None:
-        line = {"t_ns": seen.t_ns, "name": seen.name, "channel": seen.channel}
+    def write(seen: Seen) -> None:
+        line = {"t_ns": seen.t_ns, "name": seen.body.NAME, "channel": seen.channel}
         line |= {"device": seen.device} if seen.device else {}
-        if seen.name == "channel_opened" and seen.args["kind"] == "tls" and faults:
+        if isinstance(seen.body, wire.ChannelOpened) and seen.body.kind == "tls" and faults:
             line["warning"] = "TLS passes unread: faults about packets do nothing here"
+        write_line(line | msgspec.to_builtins(seen.body))
+
+    def write_line(line: dict[str, Any]) -> None:
         with lock:
-            out.write(msgspec.json.encode(line | seen.args).decode() + "\n")
+            out.write(msgspec.json.encode(line).decode() + "\n")
             out.flush()
+
+    def write_own(name: str, **args: Any) -> None:
+        write_line({"t_ns": time.time_ns(), "name": name, "channel": MAIN, **args})
 
     chain = build(faults, seed, idstrs)
     if listen == onward:
         raise UsageError(f"{text_of(listen)}: the relay would connect to itself")
     try:
-        relay = Relay(listen, onward, chain, tell, reads_main=True)
+        relay = Relay(listen, onward, chain, write, reads_main=True)
     except OSError as error:
         where = text_of(listen)
         raise UsageError(f"{where}: cannot listen there: {in_words(error)}") from error
     try:
         relay.start()
-        tell(Seen(time.time_ns(), "listening", {"at": text_of(relay.address)}, MAIN))
+        write_own("listening", at=text_of(relay.address))
         while relay.failure is None and not never.wait(_LOOK_S):
             pass
     except KeyboardInterrupt:
@@ -91,6 +98,5 @@ def serve(
         relay.close()
     if relay.failure is not None:
         raise of_a_part("the relay", relay.failure) from relay.failure
-    fired = [fault.times for fault in relay.fired]
-    tell(Seen(time.time_ns(), "faults", {"fired": fired}, MAIN))
+    write_own("faults", fired=[fault.times for fault in relay.fired])
     return 0

@@ -6,14 +6,15 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
+from typing import Literal
 
-from harness.history import Side
+from harness.history import wire
 from harness.proxy.address import Address, tune
 from harness.proxy.events import MAIN
 from harness.proxy.forwarder import Forwarder
 from harness.proxy.outlet import OnSent, Outlet, nothing
 from harness.proxy.pipe import Pipe
-from harness.proxy.recorder import Recorder, hello_args
+from harness.proxy.recorder import Recorder
 from harness.proxy.tapped import Tap, TappedSocket
 from harness.wire.packets import MAGIC, DeviceStatePacket, MultiFDInit
 
@@ -23,6 +24,7 @@ TLS_HANDSHAKE = b"\x16\x03"
 """A TLS record of type handshake, major version 3 (RFC 8446, 5.1): how a ClientHello begins."""
 UNKNOWN, RAW = -3, -2
 """Channel numbers of a connection that is not known yet, and of one of neither kind."""
+Peer = Literal["source", "destination"]
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with a reset
 
 
@@ -70,7 +72,7 @@ class Connection:
         self.to_destination.is_copying = tap is not None
         self.from_source = Forwarder(source, self.to_destination, self.changed)
         self.from_destination = Forwarder(self.destination, self.to_source, self.changed)
-        self._ended: set[Side] = set()
+        self._ended: set[Peer] = set()
         self._is_reset = False
         self._first = b""
         self._hello: MultiFDInit | None = None
@@ -83,7 +85,7 @@ class Connection:
     # -- beginning -------------------------------------------------------------------
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["main", "multifd", "tls", "raw"]:
         """What its first bytes have shown: main, multifd, tls, or raw."""
         if self.channel == RAW:
             return "tls" if self._first.startswith(TLS_HANDSHAKE) else "raw"
@@ -157,19 +159,20 @@ class Connection:
     def greet(self, hello: MultiFDInit) -> None:
         """Send the destination a multifd channel's hello."""
         if hello != self._hello:
-            self._recorder.record("hello_out", self.channel, **hello_args(hello))
+            body = wire.HelloOut(hello.magic, hello.version, hello.channel_id, hello.uuid.hex())
+            self._recorder.record(body, self.channel)
         self.to_destination.write(hello.pack())
 
     def deliver(self, packet: DeviceStatePacket) -> None:
         """Send the destination a packet, between two others."""
-        is_out = partial(self._recorder.packet, "packet_out", self.channel, packet)
-        is_lost = partial(self._recorder.packet, "packet_lost", self.channel, packet)
+        is_out = partial(self._recorder.packet, wire.PacketOut, self.channel, packet)
+        is_lost = partial(self._recorder.packet, wire.PacketLost, self.channel, packet)
         # Heads and data apart: a MiB is not copied for the sake of 288 bytes.
         self._send(packet.pack_heads(), packet.data, on_sent=is_out, on_lost=is_lost)
 
     def deliver_raw(self, data: bytes) -> None:
         """Send the destination bytes that are no packet, between two packets."""
-        is_out = partial(self._recorder.record, "raw_out", self.channel, size=len(data))
+        is_out = partial(self._recorder.record, wire.RawOut(len(data)), self.channel)
         self._send(data, on_sent=is_out)
 
     def deliver_deferred(self) -> None:
@@ -223,9 +226,12 @@ class Connection:
         if all(not reader.is_open and outlet.is_over for reader, _, outlet in pairs):
             self.close(is_reset=False)
 
-    def just_ended(self) -> list[tuple[Side, Forwarder]]:
+    def just_ended(self) -> list[tuple[Peer, Forwarder]]:
         """The sides that have sent their last byte, each of them once."""
-        sides = ((Side.SOURCE, self.from_source), (Side.DESTINATION, self.from_destination))
+        sides: tuple[tuple[Peer, Forwarder], ...] = (
+            ("source", self.from_source),
+            ("destination", self.from_destination),
+        )
         found = [
             (side, reader)
             for side, reader in sides

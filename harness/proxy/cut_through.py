@@ -10,6 +10,7 @@ from functools import partial
 
 import xxhash
 
+from harness.history import wire
 from harness.proxy.connection import Connection
 from harness.proxy.executor import Executor
 from harness.proxy.forwarder import DRY, END, MORE
@@ -72,8 +73,8 @@ class CutThrough(MultifdForwarder):
             self.recorder.passing, channel=self.connection.channel, packet=packet,
             size=head.data_size, digest=digest,
         )  # fmt: skip
-        record("packet_in")
-        is_out = partial(record, "packet_out")
+        record(wire.PacketIn)
+        is_out = partial(record, wire.PacketOut)
         if self.outlet.held:
             self.outlet.write(on_sent=is_out)
         else:

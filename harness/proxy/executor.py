@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from harness.errors import UsageError
+from harness.history import wire
 from harness.proxy.chain import Chain
 from harness.proxy.connection import Connection
 from harness.proxy.events import (
@@ -45,12 +46,8 @@ class Executor:
 
     def opened(self, connection: Connection) -> None:
         """A connection has shown what it is."""
-        self.recorder.record(
-            "channel_opened",
-            connection.channel,
-            connection=connection.number,
-            kind=connection.kind,
-        )
+        opened = wire.ChannelOpened(connection.number, connection.kind)
+        self.recorder.record(opened, connection.channel)
         if connection.channel >= MAIN:
             self._channels[connection.channel] = connection
             self.feed(Opened(connection.channel))
@@ -98,26 +95,20 @@ class Executor:
             case StallMain():
                 self._resumes_main = False
                 self._connection(MAIN).from_source.pause(True)
-                self.recorder.record("main_stalled", MAIN)
+                self.recorder.record(wire.MainStalled(), MAIN)
             case ResumeMain():
                 self._resumes_main = True
-                self.recorder.record("main_resumed", MAIN)
+                self.recorder.record(wire.MainResumed(), MAIN)
             case Note():
                 self._note(command)
             case _:
                 assert_never(command)
 
     def _note(self, note: Note) -> None:
-        packet = note.packet
-        self.recorder.record(
-            "fault",
-            note.channel,
-            packet.device if packet is not None else "",
-            fault=self.chain.name_of(note.position),
-            position=note.position,
-            what=note.what,
-            **({"idx": packet.idx} if packet is not None else {}),
-        )
+        device, idx = ("", None) if note.packet is None else (note.packet.device, note.packet.idx)
+        kind = self.chain.name_of(note.position)
+        body = wire.Fault(fault=kind, position=note.position, what=note.what, idx=idx)
+        self.recorder.record(body, note.channel, device)
 
     def _connection(self, channel: int) -> Connection:
         found = self._channels.get(channel)

@@ -7,8 +7,10 @@ when the source has stopped its VM, where the state ends.
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from harness.errors import WireError
+from harness.history import wire
 from harness.proxy.connection import Connection
 from harness.proxy.events import MAIN, Notified
 from harness.proxy.executor import Executor
@@ -85,7 +87,7 @@ class MainForwarder(Forwarder):
             event = self._reader.next()
         except WireError as error:
             self._reader = None
-            self._recorder.record("damaged", MAIN, what=str(error))
+            self._recorder.record(wire.Damaged(what=str(error)), MAIN)
             return None
         return None if event is NEED_DATA else event
 
@@ -101,15 +103,16 @@ class MainForwarder(Forwarder):
     def _record(self, event: MainEvent) -> None:
         match event:
             case Section(kind=SectionKind.START | SectionKind.FULL) if "/" in event.idstr:
-                kind, idstr, size = event.kind.name.lower(), event.idstr, event.body_size
-                self._recorder.record(
-                    "main_section", MAIN, idstr, kind=kind, idstr=idstr, size=size
+                kind: Literal["start", "full"] = (
+                    "start" if event.kind is SectionKind.START else "full"
                 )
+                section = wire.MainSection(kind, event.idstr, event.body_size)
+                self._recorder.record(section, MAIN, event.idstr)
             case StateEnd():
-                self._recorder.record("main_end", MAIN, offset=event.offset)
+                self._recorder.record(wire.MainEnd(event.offset), MAIN)
 
     def _switchover(self, offset: int) -> None:
-        self._recorder.record("switchover", MAIN, offset=offset)
+        self._recorder.record(wire.Switchover(offset), MAIN)
         self._executor.feed(Notified("switchover", offset))
 
     def _switchover_passed(self) -> None:

@@ -4,6 +4,7 @@ import socket
 from typing import ClassVar
 
 from harness.errors import WireError
+from harness.history import wire
 from harness.proxy.connection import Connection
 from harness.proxy.events import Greeted
 from harness.proxy.executor import Executor
@@ -86,7 +87,7 @@ class MultifdForwarder(Forwarder):
         self.executor.feed(Greeted(self.connection.channel, hello))
 
     def _damaged(self, error: WireError) -> None:
-        self.recorder.record("damaged", self.connection.channel, what=str(error))
+        self.recorder.record(wire.Damaged(what=str(error)), self.connection.channel)
 
     def _read_head(self) -> int:
         """Look at it, so that it goes with its body; take it if looking is not enough."""

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 
+from harness.history import wire
 from harness.proxy.address import BACKLOG, Address, stranger
 from harness.proxy.chain import Chain, Fired
 from harness.proxy.connection import RAW, Connection
@@ -190,7 +191,7 @@ class Relay:
             return
         if (who := stranger(sock)) is not None:
             sock.close()
-            self._recorder.record("stranger_refused", RAW, **who)
+            self._recorder.record(wire.StrangerRefused(who["pid"], who["uid"]), RAW)
             return
         connection = Connection(
             self._accepted, sock, self._onward, self._pipe, self._recorder, self._changed.add,
@@ -205,12 +206,9 @@ class Relay:
         if connection.must_retry:
             self._after(_RETRY_S, _RETRY_TOKEN)
         elif connection.is_refused:
-            self._recorder.record(
-                "channel_refused",
-                connection.channel,
-                connection=connection.number,
-                reason=os.strerror(connection.connecting),
-            )
+            reason = os.strerror(connection.connecting)
+            refused = wire.ChannelRefused(connection.number, reason)
+            self._recorder.record(refused, connection.channel)
             connection.close(is_reset=True)
 
     def _ready(self, connection: Connection, is_source: bool, mask: int) -> None:
@@ -272,13 +270,8 @@ class Relay:
         """Something has happened to it: pass that on, and wait for what matters now."""
         connection.settle()
         for side, reader in connection.just_ended():
-            self._recorder.record(
-                "channel_ended",
-                connection.channel,
-                connection=connection.number,
-                side=side,
-                is_reset=reader.is_reset,
-            )
+            ended = wire.ChannelEnded(connection.number, side, reader.is_reset)
+            self._recorder.record(ended, connection.channel)
             if reader is connection.from_source and reader.is_multifd:
                 self._executor.source_ended(connection)
         connection.settle()
@@ -313,10 +306,5 @@ class Relay:
         connection.dispose()
 
     def _record_closed(self, connection: Connection) -> None:
-        self._recorder.record(
-            "channel_closed",
-            connection.channel,
-            connection=connection.number,
-            to_destination=connection.to_destination.sent,
-            to_source=connection.to_source.sent,
-        )
+        sent = connection.to_destination.sent, connection.to_source.sent
+        self._recorder.record(wire.ChannelClosed(connection.number, *sent), connection.channel)

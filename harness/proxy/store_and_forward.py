@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from harness.history import wire
 from harness.proxy.connection import Connection
 from harness.proxy.events import Arrived
 from harness.proxy.executor import Executor
@@ -56,5 +57,5 @@ class StoreAndForward(MultifdForwarder):
             packet = replace(packet, data=data, next_packet_size=None)
             self._pieces.clear()
         channel = self.connection.channel
-        self.recorder.packet("packet_in", channel, packet)
+        self.recorder.packet(wire.PacketIn, channel, packet)
         self.executor.feed(Arrived(channel, packet))

@@ -5,8 +5,8 @@ kept in memory, as the relay keeps it too.
 """
 
 from collections import defaultdict
-from typing import Any
 
+from harness.history import wire
 from harness.proxy.recorder import Seen, digest_of
 from harness.wire.packets import STATE_CONFIG
 
@@ -19,12 +19,13 @@ class Delivered:
 
     def take(self, seen: Seen) -> None:
         """A packet went out; of several with one idx the first counts."""
-        idx = seen.args["idx"]
-        if idx is None or seen.payload is None or seen.args["state_flags"] & STATE_CONFIG:
+        packet = seen.body
+        if not isinstance(packet, wire.PacketOut) or seen.payload is None:
             return
-        self._data[seen.device].setdefault(idx, seen.payload)
+        if packet.idx is not None and not packet.state_flags & STATE_CONFIG:
+            self._data[seen.device].setdefault(packet.idx, seen.payload)
 
-    def of(self, idstr: str) -> dict[str, Any]:
+    def of(self, idstr: str) -> wire.Delivered:
         """``bytes`` and ``digest`` of the device's data from idx 0 on, up to the first gap."""
         found = self._data[idstr]
         whole = bytearray()
@@ -32,4 +33,4 @@ class Delivered:
         while (data := found.get(idx)) is not None:
             whole += data
             idx += 1
-        return {"bytes": len(whole), "digest": digest_of(bytes(whole))}
+        return wire.Delivered(len(whole), digest_of(bytes(whole)))

@@ -1,12 +1,13 @@
 """What lies between the two QEMUs: the relay with the scenario's faults."""
 
-import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.devices.vfio_pci import slot_of
 from harness.errors import of_a_part
-from harness.history import Kind, Record, Side
+from harness.history import Record, Side, device, wire
 from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp
 from harness.proxy.chain import build
 from harness.proxy.recorder import Seen
@@ -82,8 +83,7 @@ class Link:
             raise of_a_part("the relay", failure) from failure
         if self._delivered is not None:
             for idstr, device in self._ids.items():
-                args = self._delivered.of(idstr)
-                self._log(_wire("delivered", args, time.time_ns(), device))
+                self._log.record(self._delivered.of(idstr), device=device)
         self.end()
         fired = [fault.times for fault in self._relay.fired]
         self._log.note("faults", {"fired": fired, "holding": self._holding})
@@ -94,25 +94,19 @@ class Link:
 
     def _record(self, seen: Seen) -> None:
         device = self._ids.get(seen.device, "")
-        args = seen.args
-        if seen.device and not device and "idstr" not in args:
-            args = {**args, "idstr": seen.device.encode().hex()}
-        if self._delivered is not None and seen.name == "packet_out":
+        what = seen.body
+        if isinstance(what, wire.Packet) and not device and not what.idstr:
+            what = msgspec.structs.replace(what, idstr=seen.device.encode().hex())
+        if self._delivered is not None:
             self._delivered.take(seen)
-        self._log(_wire(seen.name, args, seen.t_ns, device, seen.channel))
+        self._log(Record.of(seen.t_ns, Side.HARNESS, what, device, seen.channel))
 
     def _hear(self, record: Record) -> None:
-        if record.kind is not Kind.DEVICE or record.side is not Side.DESTINATION:
+        if record.side is not Side.DESTINATION:
             return
-        if record.name == "write" and not record.args["errno"]:
-            loaded = record.args["offset"] + record.args["got"]
-            self._relay.notify("loaded", loaded, self._idstrs[record.device])
-
-
-def _wire(
-    name: str, args: dict[str, Any], t_ns: int, device: str = "", channel: int = -1
-) -> Record:
-    return Record(t_ns, Side.HARNESS, Kind.WIRE, name, args, device, channel=channel)
+        match record.args:
+            case device.Write(errno=0, offset=offset, got=got):
+                self._relay.notify("loaded", offset + got, self._idstrs[record.device])
 
 
 def idstr_of(index: int) -> str:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from harness.errors import TraceError
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Event, Kind, Record, Side
 from harness.trace.catalogue import Arguments, Catalogue, TraceEvent
 
 MAX_LINE_BYTES = 64 * 1024
@@ -86,7 +86,7 @@ class TraceReader:
         self._known: dict[str, _Known] = {}
         self._seconds: dict[str, tuple[int, int]] = {}
 
-    def feed(self, data: bytes) -> list[Record]:
+    def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes of the log; returns the records of the lines they complete.
 
         Bytes that are not UTF-8 are kept as ``\\xNN``.
@@ -108,7 +108,7 @@ class TraceReader:
             self._check_length(max(map(len, block.split(b"\n"))))
         return self._read_lines(block.decode("utf-8", "backslashreplace").split("\n"))
 
-    def close(self) -> list[Record]:
+    def close(self) -> list[Event]:
         """The log has ended; returns the record ``?`` of a last line without newline, if any.
 
         Such a line is never read as an event: QEMU may have been killed within the digits
@@ -120,11 +120,11 @@ class TraceReader:
         self._partial.clear()
         return [self._unknown(line, self._stamp(line))]
 
-    def _read_lines(self, lines: list[str]) -> list[Record]:
+    def _read_lines(self, lines: list[str]) -> list[Event]:
         """As :meth:`_read_line` for each; reads lines of a known event and second itself."""
         side, kind, device_names = self._side, Kind.TRACE, self._device_names
         known, seconds, channels = self._known, self._seconds, self._channels
-        records: list[Record] = []
+        records: list[Event] = []
         for line in lines:
             if self._has_dates:  # DATE.MICROSZ EVENT: the name starts at 28
                 second, micros = seconds.get(line[:20]), line[20:26]
@@ -152,7 +152,7 @@ class TraceReader:
             records.append(Record(t_ns, side, kind, event.name, args, device, tid, channel))
         return records
 
-    def _read_line(self, line: str) -> Record:
+    def _read_line(self, line: str) -> Event:
         """The record of any line; remembers what the fast path needs for the next."""
         stamp = self._stamp(line)
         name, _, text = line[stamp.end if stamp else 0 :].partition(" ")
@@ -177,7 +177,7 @@ class TraceReader:
         device = self._device_names.get(args["name"], "") if is_about_device else ""
         return Record(self._last_ns, self._side, Kind.TRACE, name, args, device, tid, channel)
 
-    def _unknown(self, line: str, stamp: _Stamp | None) -> Record:
+    def _unknown(self, line: str, stamp: _Stamp | None) -> Event:
         tid = self._tid
         if stamp:
             tid, self._last_ns, _ = stamp

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 
+from harness.history import Body, wire
 from harness.proxy.chain import Chain
 from harness.proxy.connection import Connection
 from harness.proxy.cut_through import PIECE, CutThrough
@@ -71,12 +72,12 @@ class Ends:
                 return CutThrough(self.connection, self.executor, 4096, scratch)
         return StoreAndForward(self.connection, self.executor)
 
-    def named(self, name: str) -> list[Seen]:
-        return [seen for seen in self.seen if seen.name == name]
+    def of(self, kind: type[Body]) -> list[Seen]:
+        return [seen for seen in self.seen if isinstance(seen.body, kind)]
 
     @property
     def damages(self) -> list[str]:
-        return [seen.args["what"] for seen in self.named("damaged")]
+        return [seen.body.what for seen in self.of(wire.Damaged)]
 
     def pass_on(self, data: bytes, cuts: int = 0) -> bytes:
         """Send ``data``, in pieces if ``cuts``, and let it flow; what comes out."""

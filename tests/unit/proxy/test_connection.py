@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.history import Side
+from harness.history import Body, Side, wire
 from harness.proxy.address import TcpAddress, UnixAddress
 from harness.proxy.chain import Chain
 from harness.proxy.connection import RAW, UNKNOWN, Connection
@@ -57,8 +57,8 @@ class Ends:
     def make_multifd(self, connection: Connection) -> StoreAndForward:
         return StoreAndForward(connection, self.executor)
 
-    def named(self, name: str) -> list[Seen]:
-        return [seen for seen in self.seen if seen.name == name]
+    def of(self, kind: type[Body]) -> list[Seen]:
+        return [seen for seen in self.seen if isinstance(seen.body, kind)]
 
     def look(self, data: bytes) -> bool:
         self.source.sendall(data)
@@ -195,10 +195,10 @@ def test_a_packet_waits_for_the_end_of_pages_that_are_on_their_way(ends: Ends) -
     ends.look(hello(0) + ram()[:2000])
     connection.from_source.read()
     connection.deliver(packet(0))
-    assert not ends.named("packet_out")
+    assert not ends.of(wire.PacketOut)
     ends.source.sendall(ram()[2000:])
     connection.from_source.read()
-    assert len(ends.named("packet_out")) == 1
+    assert len(ends.of(wire.PacketOut)) == 1
     connection.deliver(packet(1))
     connection.deliver_raw(b"raw")
     connection.end()
@@ -206,19 +206,19 @@ def test_a_packet_waits_for_the_end_of_pages_that_are_on_their_way(ends: Ends) -
     assert receive_all(ends.destination) == hello(0) + ram() + packets
     connection.deliver(packet(2))
     connection.deliver_raw(b"late")
-    assert [seen.args["idx"] for seen in ends.named("packet_out")] == [0, 1]
-    assert [seen.args for seen in ends.named("raw_out")] == [{"size": 3}]
-    assert [seen.args["idx"] for seen in ends.named("packet_lost")] == [2]
+    assert [seen.body.idx for seen in ends.of(wire.PacketOut)] == [0, 1]
+    assert [seen.body for seen in ends.of(wire.RawOut)] == [wire.RawOut(3)]
+    assert [seen.body.idx for seen in ends.of(wire.PacketLost)] == [2]
 
 
 def test_a_packet_that_waits_is_lost_when_the_connection_closes(ends: Ends) -> None:
     ends.look(hello(0) + ram()[:2000])
     ends.connection.from_source.read()
     ends.connection.deliver(packet(0))
-    assert not ends.named("packet_lost")
+    assert not ends.of(wire.PacketLost)
     ends.connection.close(is_reset=False)
-    assert ends.named("packet_lost")
-    assert not ends.named("packet_out")
+    assert ends.of(wire.PacketLost)
+    assert not ends.of(wire.PacketOut)
 
 
 def test_end_passes_in_both_directions_and_then_it_is_closed(ends: Ends) -> None:
@@ -318,8 +318,8 @@ def test_breaking_off_abruptly_is_over_at_once(ends: Ends) -> None:
     ends.connection.break_off(is_abrupt=True)
     assert ends.connection.is_closed
     ends.connection.deliver(packet(0))
-    assert ends.named("packet_lost")
-    assert not ends.named("packet_out")
+    assert ends.of(wire.PacketLost)
+    assert not ends.of(wire.PacketOut)
     ends.connection.dispose()
     assert ends.source.recv(1) == b""
 

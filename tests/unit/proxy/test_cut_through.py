@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import xxhash
+from msgspec import to_builtins
 
+from harness.history import wire
 from harness.wire.packets import DeviceStatePacket
 from tests.unit.proxy.ends import Ends
 from tests.unit.proxy.playbook import config, packet
@@ -17,10 +19,10 @@ PACKETS = [BIG, config(1), packet(2, b""), replace(packet(3), idx=None, data=b"s
 
 
 def _seen(ends: Ends) -> list[tuple[int | None, int, str]]:
-    came, went = ends.named("packet_in"), ends.named("packet_out")
-    assert [seen.args for seen in came] == [seen.args for seen in went]
+    came, went = ends.of(wire.PacketIn), ends.of(wire.PacketOut)
+    assert [to_builtins(seen.body) for seen in came] == [to_builtins(seen.body) for seen in went]
     assert all(before.t_ns <= after.t_ns for before, after in zip(came, went, strict=True))
-    return [(seen.args["idx"], seen.args["size"], seen.args["digest"]) for seen in came]
+    return [(seen.body.idx, seen.body.size, seen.body.digest) for seen in came]
 
 
 def _expected(made: DeviceStatePacket) -> tuple[int | None, int, str]:

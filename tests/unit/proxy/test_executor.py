@@ -7,6 +7,7 @@ import pytest
 import xxhash
 
 from harness.errors import UsageError
+from harness.history import Body, wire
 from harness.proxy.chain import build
 from harness.proxy.connection import Connection
 from harness.proxy.events import MAIN, Arrived, Due, Greeted, Notified
@@ -51,8 +52,8 @@ class Stage:
     def arrive(self, channel: int, packet: DeviceStatePacket) -> None:
         self.executor.feed(Arrived(channel, packet))
 
-    def named(self, name: str) -> list[Seen]:
-        return [seen for seen in self.seen if seen.name == name]
+    def of(self, kind: type[Body]) -> list[Seen]:
+        return [seen for seen in self.seen if isinstance(seen.body, kind)]
 
     def close(self) -> None:
         for connection in self.connections.values():
@@ -80,20 +81,20 @@ def test_packet_is_delivered_where_the_fault_says_and_recorded(new_stage) -> Non
     stage.arrive(0, config(4))
     data = config(4).pack()
     assert receive(stage.destinations[1], len(data)) == data
-    names = [seen.name for seen in stage.seen if not seen.name.startswith("channel")]
-    assert names == ["fault", "packet_out"]
-    (went,) = stage.named("packet_out")
+    kinds = [type(seen.body) for seen in stage.seen[len(stage.connections) :]]
+    assert kinds == [wire.Fault, wire.PacketOut]
+    (went,) = stage.of(wire.PacketOut)
     assert (went.channel, went.device) == (1, "0000:00:02.0/vfio")
-    assert went.args["digest"] == xxhash.xxh3_128_hexdigest(b"config")
-    assert stage.named("fault")[0].args == {
-        "fault": "move_to_channel", "position": 0, "what": "moved to channel 1", "idx": 4,
-    }  # fmt: skip
+    assert went.body.digest == xxhash.xxh3_128_hexdigest(b"config")
+    assert stage.of(wire.Fault)[0].body == wire.Fault(
+        fault="move_to_channel", position=0, what="moved to channel 1", idx=4
+    )
 
 
 def test_packet_that_was_changed_is_recorded_as_it_went(new_stage) -> None:
     stage = new_stage(plan.Rewrite(fields=Fields(state_version=9)))
     stage.arrive(0, packet(0))
-    assert stage.named("packet_out")[0].args["state_version"] == 9
+    assert stage.of(wire.PacketOut)[0].body.state_version == 9
     made = replace(packet(0), state_version=9).pack()
     assert receive(stage.destinations[0], len(made)) == made
 
@@ -101,24 +102,24 @@ def test_packet_that_was_changed_is_recorded_as_it_went(new_stage) -> None:
 def test_packet_that_is_partly_out_when_the_channel_closes_is_lost(new_stage) -> None:
     stage = new_stage(plan.Delay(delay_s=9, select=Select(config=True)))  # fires on no data
     stage.arrive(0, packet(0, bytes(8 << 20)))
-    assert not stage.named("packet_out") + stage.named("packet_lost")
+    assert not stage.of(wire.PacketOut) + stage.of(wire.PacketLost)
     stage.connections[0].close(is_reset=False)
-    assert [seen.args["idx"] for seen in stage.named("packet_lost")] == [0]
-    assert not stage.named("packet_out")
+    assert [seen.body.idx for seen in stage.of(wire.PacketLost)] == [0]
+    assert not stage.of(wire.PacketOut)
 
 
 def test_packet_for_a_closed_channel_is_lost_and_that_is_recorded(new_stage) -> None:
     stage = new_stage(plan.CloseChannel(is_before=True))
     stage.arrive(0, packet(0))
-    assert [seen.args["idx"] for seen in stage.named("packet_lost")] == [0]
-    assert not stage.named("packet_out")
+    assert [seen.body.idx for seen in stage.of(wire.PacketLost)] == [0]
+    assert not stage.of(wire.PacketOut)
 
 
 def test_bytes_that_are_no_packet_are_recorded(new_stage) -> None:
     stage = new_stage(plan.CutStream(size=20))
     stage.arrive(0, packet(0))
     assert receive_all(stage.destinations[0]) == packet(0).pack()[:20]
-    assert stage.named("raw_out")[0].args == {"size": 20}
+    assert stage.of(wire.RawOut)[0].body == wire.RawOut(20)
 
 
 def test_end_waits_for_what_is_held(new_stage) -> None:
@@ -142,22 +143,22 @@ def test_delays_are_asked_for_and_come_back(new_stage) -> None:
     stage.arrive(0, packet(0))
     ((delay_s, token),) = stage.delays
     assert delay_s == 0.5
-    assert not stage.named("packet_out")
+    assert not stage.of(wire.PacketOut)
     stage.executor.feed(Due(token))
-    assert stage.named("packet_out")
+    assert stage.of(wire.PacketOut)
 
 
 def test_main_channel_is_stalled_and_goes_on(new_stage) -> None:
     stage = new_stage(plan.StallMain(until=Until(told="go")))
     main = stage.connections[MAIN].from_source
     was_paused = []
-    stage.on_record = lambda seen: was_paused.append((seen.name, main.is_paused))
+    stage.on_record = lambda seen: was_paused.append((type(seen.body), main.is_paused))
     stage.arrive(0, packet(0))
     assert main.is_paused
     stage.executor.feed(Notified("go"))
     assert not main.is_paused
-    stalls = [entry for entry in was_paused if entry[0].startswith("main")]
-    assert stalls == [("main_stalled", True), ("main_resumed", True)]
+    stalls = [entry for entry in was_paused if entry[0] in (wire.MainStalled, wire.MainResumed)]
+    assert stalls == [(wire.MainStalled, True), (wire.MainResumed, True)]
 
 
 def test_channel_that_never_was_is_the_plan_s_mistake(new_stage) -> None:
@@ -176,15 +177,15 @@ def test_what_happens_while_commands_are_carried_out_waits(new_stage) -> None:
 
     stage.on_record = meanwhile
     stage.arrive(0, packet(0))
-    assert [seen.args["idx"] for seen in stage.named("packet_out")] == [0, 0, 1]
+    assert [seen.body.idx for seen in stage.of(wire.PacketOut)] == [0, 0, 1]
 
 
 def test_opening_and_ending_are_recorded(new_stage) -> None:
     stage = new_stage()
-    assert [seen.args for seen in stage.named("channel_opened")] == [
-        {"connection": 0, "kind": "main"},
-        {"connection": 1, "kind": "multifd"},
-        {"connection": 2, "kind": "multifd"},
+    assert [seen.body for seen in stage.of(wire.ChannelOpened)] == [
+        wire.ChannelOpened(connection=0, kind="main"),
+        wire.ChannelOpened(connection=1, kind="multifd"),
+        wire.ChannelOpened(connection=2, kind="multifd"),
     ]
     stage.executor.source_ended(stage.connections[1])
     assert receive_all(stage.destinations[1]) == b""
@@ -201,6 +202,6 @@ def test_hello_that_a_fault_changes_is_recorded_under_the_source_s_number(
     went = {0: hello(0), 1: hello(200)}[channel]
     assert receive(stage.destinations[channel], len(went)) == went
     assert stage.connections[channel].channel == channel
-    seen = [(seen.channel, seen.args["channel_id"]) for seen in stage.named("hello_out")]
+    seen = [(seen.channel, seen.body.channel_id) for seen in stage.of(wire.HelloOut)]
     assert seen == [(1, 200)] * channel
-    assert [seen.args["fault"] for seen in stage.named("fault")] == ["hello"] * channel
+    assert [seen.body.fault for seen in stage.of(wire.Fault)] == ["hello"] * channel

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.history import wire
 from harness.proxy.events import MAIN, Notified
 from tests.unit.proxy.ends import Ends
 from tests.unit.proxy.streams import receive
@@ -33,18 +34,18 @@ def ends(new_ends) -> Ends:
 
 def _switchover(ends: Ends) -> int:
     """Offset of its command."""
-    (seen,) = ends.named("switchover")
-    return seen.args["offset"]
+    (seen,) = ends.of(wire.Switchover)
+    return seen.body.offset
 
 
 @pytest.mark.parametrize("cuts", [0, 50, 3000])
 def test_every_byte_passes_as_it_comes_and_is_read(ends: Ends, cuts: int) -> None:
     assert ends.pass_on(STREAM, cuts) == STREAM
-    sections = ends.named("main_section")
-    assert [(s.args["kind"], s.args["idstr"], s.args["size"]) for s in sections] == SECTIONS
-    assert all((s.channel, s.device) == (MAIN, s.args["idstr"]) for s in sections)
-    (end,) = ends.named("main_end")
-    assert _switchover(ends) < end.args["offset"] < len(STATE)
+    sections = ends.of(wire.MainSection)
+    assert [(s.body.kind, s.body.idstr, s.body.size) for s in sections] == SECTIONS
+    assert all((s.channel, s.device) == (MAIN, s.body.idstr) for s in sections)
+    (end,) = ends.of(wire.MainEnd)
+    assert _switchover(ends) < end.body.offset < len(STATE)
     assert ends.damages == []
     assert ends.end() == b""
     assert ends.damages == []
@@ -76,7 +77,7 @@ def test_paused_before_the_switchover_it_keeps_the_command(ends: Ends) -> None:
     ends.forwarder.read()
     assert receive(ends.reader, len(STATE) - offset) == STATE[offset:]
     assert [event.name for event in ends.chain.notified] == ["switchover", "switchover_passed"]
-    assert ends.named("main_end")
+    assert ends.of(wire.MainEnd)
 
 
 def test_paused_behind_the_switchover_it_keeps_the_rest(ends: Ends) -> None:
@@ -84,7 +85,7 @@ def test_paused_behind_the_switchover_it_keeps_the_rest(ends: Ends) -> None:
     out = ends.pass_on(STATE)
     behind = _switchover(ends) + COMMAND_SIZE
     assert out == STATE[:behind]
-    assert not ends.named("main_end")
+    assert not ends.of(wire.MainEnd)
     ends.forwarder.pause(False)
     ends.forwarder.read()
     assert receive(ends.reader, len(STATE) - behind) == STATE[behind:]

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from harness.history import wire
 from harness.wire.framing import Part
 from harness.wire.packets import MultiFDInit
 from tests.unit.proxy.ends import KINDS
@@ -18,7 +19,7 @@ def test_ram_and_sync_go_through_as_they_are(new_ends, kind: str, cuts: int) -> 
     data = hello(3) + SYNC + ram() + ram(b"") + SYNC
     assert ends.pass_on(data, cuts) == data
     assert [hello.channel_id for hello in ends.chain.hellos] == [3]
-    assert not ends.chain.packets + ends.named("packet_in") + ends.damages
+    assert not ends.chain.packets + ends.of(wire.PacketIn) + ends.damages
     assert ends.forwarder.framer.part is Part.HEAD
 
 
@@ -28,10 +29,10 @@ def test_packet_waits_while_pages_are_on_their_way(new_ends, kind: str) -> None:
     ends.pass_on(hello(0) + ram()[:-1])
     assert ends.forwarder.is_inside
     ends.connection.deliver(packet(0))
-    assert not ends.named("packet_out")
+    assert not ends.of(wire.PacketOut)
     assert ends.pass_on(ram()[-1:]) == ram()[-1:] + packet(0).pack()
     assert not ends.forwarder.is_inside
-    assert ends.named("packet_out")
+    assert ends.of(wire.PacketOut)
 
 
 @pytest.mark.parametrize("kind", KINDS)

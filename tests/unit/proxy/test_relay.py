@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
+from harness.history import wire as on_wire
 from harness.proxy import relay as relay_module
 from harness.proxy.chain import build
 from harness.proxy.events import MAIN
@@ -71,19 +72,19 @@ def test_every_byte_arrives_both_ways(new_wire, tcp: bool, channels: int) -> Non
         for stream, received in zip(streams, forth, strict=True):
             assert received.result(TIMEOUT_S) == stream[64:]
         assert all(received.result(TIMEOUT_S) == back for received in returned)
-    wire.wait_for("channel_closed", len(pairs))
+    wire.wait_for(on_wire.ChannelClosed, len(pairs))
     wire.relay.close()
     assert wire.relay.failure is None
     assert (
-        len(wire.named("packet_in"))
-        == len(wire.named("packet_out"))
+        len(wire.of(on_wire.PacketIn))
+        == len(wire.of(on_wire.PacketOut))
         == sum(len(range(channel, 8 * CHANNELS, CHANNELS)) for channel in range(channels))
     )
-    closed = {seen.args["connection"]: seen.args for seen in wire.named("channel_closed")}
-    assert [closed[number]["to_destination"] for number in range(len(pairs))] == [
+    closed = {seen.body.connection: seen.body for seen in wire.of(on_wire.ChannelClosed)}
+    assert [closed[number].to_destination for number in range(len(pairs))] == [
         len(stream) for stream in streams
     ]
-    assert not wire.named("damaged")
+    assert not wire.of(on_wire.Damaged)
 
 
 def test_state_goes_through_a_chain_of_faults(new_wire) -> None:
@@ -92,14 +93,14 @@ def test_state_goes_through_a_chain_of_faults(new_wire) -> None:
     ends = [wire.channel(hello(channel)) for channel in range(CHANNELS)]
     for number, made in enumerate(packets):
         ends[number % CHANNELS][0].sendall(made.pack() + SYNC)
-        wire.wait_for("packet_in", number + 1)
+        wire.wait_for(on_wire.PacketIn, number + 1)
     for source, _ in ends:
         source.shutdown(socket.SHUT_WR)
     expected = b"".join(made.pack() for made in reversed(packets))
     received = [receive_all(destination) for _, destination in ends]
     assert received[0] == received[1] == received[3] == SYNC * 2
     assert received[2] == SYNC * 2 + expected
-    assert [seen.args["idx"] for seen in wire.named("packet_out")] == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert [seen.body.idx for seen in wire.of(on_wire.PacketOut)] == [7, 6, 5, 4, 3, 2, 1, 0]
     wire.relay.close()
     assert [fired.times for fired in wire.relay.fired] == [8, 6]
 
@@ -111,7 +112,7 @@ def test_packet_is_not_put_into_another_channel_s_pages(new_wire) -> None:
     ends[0][0].sendall(pages[:5000])
     assert receive(ends[0][1], 5000) == pages[:5000]
     ends[1][0].sendall(packet(0).pack())
-    wire.wait_for("fault")
+    wire.wait_for(on_wire.Fault)
     ends[0][0].sendall(pages[5000:] + SYNC)
     rest = receive(ends[0][1], len(pages) - 5000 + len(packet(0).pack()) + len(SYNC))
     assert rest == pages[5000:] + packet(0).pack() + SYNC
@@ -146,7 +147,7 @@ def test_slow_fault_stops_the_source(new_wire) -> None:
     source, _ = wire.channel(hello(0))
     source.settimeout(0.5)
     send_until(source, packet(0, bytes(1 << 20)).pack(), TimeoutError)
-    assert len(wire.named("packet_in")) < 40
+    assert len(wire.of(on_wire.PacketIn)) < 40
 
 
 def test_half_close_leaves_the_return_path_open(new_wire) -> None:
@@ -158,9 +159,9 @@ def test_half_close_leaves_the_return_path_open(new_wire) -> None:
     assert receive(source, 11) == b"return path"
     destination.close()
     assert source.recv(1) == b""
-    (closed,) = wire.wait_for("channel_closed")
+    (closed,) = wire.wait_for(on_wire.ChannelClosed)
     assert closed.channel == MAIN
-    assert [seen.args["side"] for seen in wire.named("channel_ended")] == ["source", "destination"]
+    assert [seen.body.side for seen in wire.of(on_wire.ChannelEnded)] == ["source", "destination"]
 
 
 @pytest.mark.parametrize("faults", [[], [plan.Drop(select=Select(idx=(99,)))]], ids=str)
@@ -170,7 +171,7 @@ def test_destination_that_dies_ends_the_source_s_writing(new_wire, faults) -> No
     destination.close()
     send_until(source, SYNC, ConnectionError)
     source.close()
-    wire.wait_for("channel_closed")
+    wire.wait_for(on_wire.ChannelClosed)
 
 
 @pytest.mark.parametrize("first", [b"QEVM", hello(0)], ids=["main", "multifd"])
@@ -180,7 +181,7 @@ def test_source_that_dies_ends_the_destination_s_reading(new_wire, first: bytes)
     source.close()
     assert destination.recv(1) == b""
     destination.close()
-    wire.wait_for("channel_closed")
+    wire.wait_for(on_wire.ChannelClosed)
 
 
 def test_reset_is_passed_on(new_wire) -> None:
@@ -190,8 +191,8 @@ def test_reset_is_passed_on(new_wire) -> None:
     source.close()
     with pytest.raises(ConnectionResetError):
         destination.recv(1)
-    (ended, *_) = wire.wait_for("channel_ended")
-    assert ended.args["is_reset"]
+    (ended, *_) = wire.wait_for(on_wire.ChannelEnded)
+    assert ended.body.is_reset
 
 
 @pytest.mark.parametrize("faults", [[], [plan.Drop(select=Select(idx=(99,)))]], ids=str)
@@ -202,9 +203,9 @@ def test_damaged_stream_is_recorded_and_passed_on(new_wire, faults) -> None:
     source.sendall(data)
     source.close()
     assert receive_all(destination) == data
-    (damaged,) = wire.named("damaged")
+    (damaged,) = wire.of(on_wire.Damaged)
     assert damaged.channel == 3
-    assert damaged.args["what"] == (
+    assert damaged.body.what == (
         f"source, connection 0, byte {64 + len(SYNC)}: magic 0x00000007, not 0x11223344"
     )
 
@@ -215,8 +216,8 @@ def test_anything_else_is_passed_on_unread(new_wire, first, kind) -> None:
     source, destination = wire.channel(first)
     source.sendall(b"what nobody here can read")
     assert receive(destination, 25) == b"what nobody here can read"
-    (opened,) = wire.named("channel_opened")
-    assert opened.args == {"connection": 0, "kind": kind}
+    (opened,) = wire.of(on_wire.ChannelOpened)
+    assert opened.body == on_wire.ChannelOpened(connection=0, kind=kind)
 
 
 def test_destination_that_is_not_there_refuses_the_source(new_wire) -> None:
@@ -224,8 +225,8 @@ def test_destination_that_is_not_there_refuses_the_source(new_wire) -> None:
     wire.listener.close()
     source = wire.connect()
     assert source.recv(1) == b""
-    (refused,) = wire.wait_for("channel_refused")
-    assert refused.args == {"connection": 0, "reason": "Connection refused"}
+    (refused,) = wire.wait_for(on_wire.ChannelRefused)
+    assert refused.body == on_wire.ChannelRefused(connection=0, reason="Connection refused")
 
 
 def test_another_user_is_closed_and_recorded_and_the_source_served(new_wire, monkeypatch) -> None:
@@ -233,12 +234,12 @@ def test_another_user_is_closed_and_recorded_and_the_source_served(new_wire, mon
     monkeypatch.setattr(relay_module, "stranger", lambda _sock: next(answers, None))
     wire = new_wire()
     assert wire.connect().recv(1) == b""
-    (refused,) = wire.wait_for("stranger_refused")
-    assert refused.args == {"pid": 7, "uid": 65534}
+    (refused,) = wire.wait_for(on_wire.StrangerRefused)
+    assert refused.body == on_wire.StrangerRefused(pid=7, uid=65534)
     wire.channel(hello(0))
-    (opened,) = wire.wait_for("channel_opened")
-    assert opened.args["connection"] == 0, "a stranger's is none of the source's"
-    assert len(wire.named("stranger_refused")) == 1
+    (opened,) = wire.wait_for(on_wire.ChannelOpened)
+    assert opened.body.connection == 0, "a stranger's is none of the source's"
+    assert len(wire.of(on_wire.StrangerRefused)) == 1
 
 
 def test_another_user_is_not_one_of_those_that_a_fault_lets_in(new_wire, monkeypatch) -> None:
@@ -248,8 +249,8 @@ def test_another_user_is_not_one_of_those_that_a_fault_lets_in(new_wire, monkeyp
     assert wire.connect().recv(1) == b""
     wire.channel(hello(0))
     wire.connect()
-    wire.wait_for("fault")
-    assert len(wire.named("channel_opened")) == 1
+    wire.wait_for(on_wire.Fault)
+    assert len(wire.of(on_wire.ChannelOpened)) == 1
 
 
 def test_relay_leaves_no_file_behind(new_wire) -> None:
@@ -270,8 +271,8 @@ def test_listener_with_a_short_queue_is_tried_again(new_wire) -> None:
         source.sendall(hello(number))
     for _ in sources:
         wire.sockets.append(wire.listener.accept()[0])
-    wire.wait_for("channel_opened", len(sources))
-    assert {seen.channel for seen in wire.named("channel_opened")} == set(range(8))
+    wire.wait_for(on_wire.ChannelOpened, len(sources))
+    assert {seen.channel for seen in wire.of(on_wire.ChannelOpened)} == set(range(8))
 
 
 def test_source_that_ends_inside_a_packet_loses_none_that_came_before(new_wire) -> None:
@@ -280,18 +281,18 @@ def test_source_that_ends_inside_a_packet_loses_none_that_came_before(new_wire) 
     whole, cut = packet(0).pack(), packet(1, bytes(4096)).pack()[:1000]
     source.sendall(whole + cut)
     source.close()
-    wire.wait_for("channel_ended")
+    wire.wait_for(on_wire.ChannelEnded)
     wire.relay.notify("go")
     assert receive_all(destination) == whole + cut
-    assert len(wire.named("packet_out")) == 1
-    assert not wire.named("packet_lost")
+    assert len(wire.of(on_wire.PacketOut)) == 1
+    assert not wire.of(on_wire.PacketLost)
 
 
 def test_outside_events_reach_the_faults(new_wire) -> None:
     wire = new_wire(plan.Hold(until=Until(told="go", value=3)))
     source, destination = wire.channel(hello(0))
     source.sendall(packet(0).pack())
-    wire.wait_for("fault")
+    wire.wait_for(on_wire.Fault)
     wire.relay.notify("go", 2)
     wire.relay.notify("go", 3, "0000:00:02.0/vfio")
     assert receive(destination, len(packet(0).pack())) == packet(0).pack()
@@ -302,7 +303,7 @@ def test_delays_are_kept(new_wire) -> None:
     source, destination = wire.channel(hello(0))
     source.sendall(packet(0).pack())
     assert receive(destination, len(packet(0).pack())) == packet(0).pack()
-    (came,), (went,) = wire.named("packet_in"), wire.wait_for("packet_out")
+    (came,), (went,) = wire.of(on_wire.PacketIn), wire.wait_for(on_wire.PacketOut)
     assert 0.2 <= (went.t_ns - came.t_ns) / 1e9 < TIMEOUT_S
 
 
@@ -311,7 +312,7 @@ def test_main_channel_stalls_and_its_return_path_does_not(new_wire) -> None:
     main, main_destination = wire.channel(b"QEVM")
     source, _ = wire.channel(hello(0))
     source.sendall(packet(0).pack())
-    wire.wait_for("main_stalled")
+    wire.wait_for(on_wire.MainStalled)
     main.sendall(b"later")
     main_destination.sendall(b"now")
     assert receive(main, 3) == b"now"
@@ -332,7 +333,7 @@ def test_channel_is_cut_inside_a_packet_at_both_ends(new_wire, is_abrupt: bool) 
     assert source.recv(1) == b""
     received = receive_all(destination)
     assert received == packet(0).pack() + big[:300]
-    wire.wait_for("channel_ended", 2)
+    wire.wait_for(on_wire.ChannelEnded, 2)
 
 
 def test_packets_behind_a_closed_channel_are_lost_and_recorded(new_wire) -> None:
@@ -341,8 +342,8 @@ def test_packets_behind_a_closed_channel_are_lost_and_recorded(new_wire) -> None
     ends[0][0].sendall(packet(0).pack())
     assert receive_all(ends[0][1]) == packet(0).pack()
     ends[1][0].sendall(packet(1).pack())
-    (lost,) = wire.wait_for("packet_lost")
-    assert (lost.channel, lost.args["idx"]) == (0, 1)
+    (lost,) = wire.wait_for(on_wire.PacketLost)
+    assert (lost.channel, lost.body.idx) == (0, 1)
 
 
 def test_all_payloads_are_kept_on_request(new_wire) -> None:
@@ -350,7 +351,7 @@ def test_all_payloads_are_kept_on_request(new_wire) -> None:
     source, destination = wire.channel(hello(0))
     source.sendall(packet(0, b"payload").pack())
     assert receive(destination, 295) == packet(0, b"payload").pack()
-    assert [seen.payload for seen in wire.wait_for("packet_out")] == [b"payload"]
+    assert [seen.payload for seen in wire.wait_for(on_wire.PacketOut)] == [b"payload"]
 
 
 @pytest.mark.parametrize("faults", [[], [plan.Drop()]], ids=["cut through", "store and forward"])
@@ -431,7 +432,7 @@ def test_nothing_is_left_behind(new_wire) -> None:
     wire = new_wire(plan.Hold(until=Until(told="never")))
     ends = [wire.channel(hello(channel)) for channel in range(3)]
     ends[0][0].sendall(packet(0).pack())
-    wire.wait_for("fault")
+    wire.wait_for(on_wire.Fault)
     wire.relay.close()
     wire.relay.close()
     wire.relay.notify("too late")
@@ -439,7 +440,7 @@ def test_nothing_is_left_behind(new_wire) -> None:
     wire.close()
     assert _open_files() == before
     assert threading.active_count() == threads
-    assert len(wire.named("channel_closed")) == 3
+    assert len(wire.of(on_wire.ChannelClosed)) == 3
 
 
 def test_relay_that_was_never_started_is_closed_too() -> None:
@@ -464,16 +465,16 @@ def test_connections_are_held_until_an_outside_event(new_wire, accepted: int) ->
     passed = [wire.channel(hello(channel)) for channel in range(accepted)]
     queued = wire.connect()
     queued.sendall(hello(5))
-    wire.wait_for("fault")
+    wire.wait_for(on_wire.Fault)
     with wire.relay.address.make_socket() as waiting, ThreadPoolExecutor(1) as pool:
         connecting = pool.submit(wire.relay.address.connect, waiting)
         with pytest.raises(TimeoutError):
             connecting.result(0.2)
-        assert len(wire.named("channel_opened")) == accepted
+        assert len(wire.of(on_wire.ChannelOpened)) == accepted
         wire.relay.notify("go")
         assert connecting.result(TIMEOUT_S) == 0
         waiting.sendall(hello(6))
-        wire.wait_for("channel_opened", accepted + 2)
+        wire.wait_for(on_wire.ChannelOpened, accepted + 2)
     for source, destination in passed:
         source.sendall(SYNC)
         assert receive(destination, len(SYNC)) == SYNC
@@ -491,9 +492,9 @@ def test_held_connections_over_tcp_are_never_reset(new_wire) -> None:
     for channel, sock in enumerate(waiting):
         sock.settimeout(TIMEOUT_S)
         sock.sendall(hello(channel))
-    wire.wait_for("fault")
+    wire.wait_for(on_wire.Fault)
     wire.relay.notify("go")
-    wire.wait_for("channel_opened", len(waiting))
+    wire.wait_for(on_wire.ChannelOpened, len(waiting))
     for sock in waiting:
         sock.sendall(SYNC)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
@@ -506,20 +507,20 @@ def test_connections_that_two_faults_hold_come_in_step_by_step(new_wire) -> None
     )
     first = wire.connect()
     first.sendall(hello(0))
-    wire.wait_for("fault")
-    assert not wire.named("channel_opened")
+    wire.wait_for(on_wire.Fault)
+    assert not wire.of(on_wire.ChannelOpened)
     wire.relay.notify("first")
-    wire.wait_for("channel_opened")
+    wire.wait_for(on_wire.ChannelOpened)
     second = wire.connect()
     second.sendall(hello(1))
-    wire.wait_for("channel_opened", 2)
+    wire.wait_for(on_wire.ChannelOpened, 2)
     assert [fired.times for fired in wire.relay.fired] == [1, 1]
 
 
 def test_connections_that_are_never_let_in_are_refused_in_the_end(new_wire) -> None:
     wire = new_wire(plan.HoldConnections(until=Until(told="never")))
     queued = wire.connect()
-    wire.wait_for("fault")
+    wire.wait_for(on_wire.Fault)
     wire.relay.close()
     with pytest.raises(ConnectionResetError):
         queued.recv(1)
@@ -547,15 +548,17 @@ def test_main_channel_is_read_where_that_is_asked_for(new_wire, reads_main: bool
     source, destination = wire.channel(MAIN_STREAM[:64])
     source.sendall(MAIN_STREAM[64:])
     if reads_main:
-        (switchover,) = wire.wait_for("switchover")
-        wire.wait_for("main_stalled")
-        until = switchover.args["offset"]
+        (switchover,) = wire.wait_for(on_wire.Switchover)
+        wire.wait_for(on_wire.MainStalled)
+        until = switchover.body.offset
         assert receive(destination, until - 64) == MAIN_STREAM[64:until]
         wire.relay.notify("go")
     else:
         until = 64
     assert receive(destination, len(MAIN_STREAM) - until) == MAIN_STREAM[until:]
-    assert [len(wire.named(name)) for name in ("switchover", "main_end")] == [reads_main] * 2
+    assert [len(wire.of(kind)) for kind in (on_wire.Switchover, on_wire.MainEnd)] == [
+        reads_main
+    ] * 2
 
 
 def test_damaged_main_channel_passes(new_wire) -> None:
@@ -564,7 +567,7 @@ def test_damaged_main_channel_passes(new_wire) -> None:
     source, destination = wire.channel(data[:4])
     source.sendall(data[4:])
     assert receive(destination, len(data) - 4) == data[4:]
-    assert [seen.channel for seen in wire.named("damaged")] == [MAIN]
+    assert [seen.channel for seen in wire.of(on_wire.Damaged)] == [MAIN]
 
 
 def test_main_channel_that_resumes_before_the_switchover_stops_again_right_behind_it(
@@ -577,15 +580,15 @@ def test_main_channel_that_resumes_before_the_switchover_stops_again_right_behin
     )
     source, destination = wire.channel(MAIN_STREAM[:64])
     source.sendall(MAIN_STREAM[64:])
-    (switchover,) = wire.wait_for("switchover")
+    (switchover,) = wire.wait_for(on_wire.Switchover)
     wire.relay.notify("first")
-    wire.wait_for("main_stalled", 2)
-    behind = switchover.args["offset"] + 5
+    wire.wait_for(on_wire.MainStalled, 2)
+    behind = switchover.body.offset + 5
     assert receive(destination, behind - 64) == MAIN_STREAM[64:behind]
     destination.setblocking(False)
     with pytest.raises(BlockingIOError):
         destination.recv(1)
     destination.settimeout(TIMEOUT_S)
-    assert not wire.named("main_end")
+    assert not wire.of(on_wire.MainEnd)
     wire.relay.notify("second")
     assert receive(destination, len(MAIN_STREAM) - behind) == MAIN_STREAM[behind:]

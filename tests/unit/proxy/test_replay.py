@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
+from harness.history import wire
 from harness.proxy.address import Address, TcpAddress
 from harness.proxy.chain import build
 from harness.proxy.events import MAIN
@@ -217,7 +218,7 @@ def test_it_plays_through_a_relay(new_destination) -> None:
     _assert_ended_well(destination)
     relay.close()
     assert relay.failure is None
-    assert len([s for s in seen if s.name == "packet_in"]) == 4
+    assert len([s for s in seen if isinstance(s.body, wire.PacketIn)]) == 4
 
 
 def test_it_is_broken_off(new_destination) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.history import wire
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import SYNC, hello, ram
 
@@ -28,7 +29,7 @@ def test_packets_are_recorded_and_handed_over_and_the_rest_goes_on(new_ends, cut
     assert ends.pass_on(data, cuts) == b"".join(around[: len(packets)])
     assert ends.chain.packets == packets
     assert all(isinstance(made.data, bytes) for made in ends.chain.packets)
-    assert [seen.args["idx"] for seen in ends.named("packet_in")] == [made.idx for made in packets]
+    assert [seen.body.idx for seen in ends.of(wire.PacketIn)] == [made.idx for made in packets]
     assert not ends.damages
 
 

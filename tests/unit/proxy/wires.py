@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Sequence
 
+from harness.history import Body
 from harness.proxy.address import Address, TcpAddress
 from harness.proxy.chain import build
 from harness.proxy.recorder import Record, Seen
@@ -64,13 +65,13 @@ class Wire:
         assert receive(destination, len(first)) == first
         return source, destination
 
-    def named(self, name: str) -> list[Seen]:
-        return [seen for seen in self.seen if seen.name == name]
+    def of(self, kind: type[Body]) -> list[Seen]:
+        return [seen for seen in self.seen if isinstance(seen.body, kind)]
 
-    def wait_for(self, name: str, count: int = 1) -> list[Seen]:
+    def wait_for(self, kind: type[Body], count: int = 1) -> list[Seen]:
         with self.is_seen:
-            assert self.is_seen.wait_for(lambda: len(self.named(name)) >= count, TIMEOUT_S), name
-        return self.named(name)
+            assert self.is_seen.wait_for(lambda: len(self.of(kind)) >= count, TIMEOUT_S), kind
+        return self.of(kind)
 
     def close(self) -> None:
         self.relay.close()

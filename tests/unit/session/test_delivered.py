@@ -2,6 +2,7 @@
 
 import itertools
 
+from harness.history import wire
 from harness.proxy.recorder import Seen, digest_of
 from harness.session.delivered import Delivered
 
@@ -11,14 +12,12 @@ DEVICE = "0000:00:02.0/vfio"
 def collected(*packets):
     delivered = Delivered()
     for idx, flags, payload in packets:
-        delivered.take(
-            Seen(1, "packet_out", {"idx": idx, "state_flags": flags}, 0, DEVICE, payload)
-        )
+        delivered.take(Seen(1, wire.PacketOut(idx, flags, 0, len(payload), ""), 0, DEVICE, payload))
     return delivered
 
 
 def args(data):
-    return {"bytes": len(data), "digest": digest_of(data)}
+    return wire.Delivered(bytes=len(data), digest=digest_of(data))
 
 
 def test_data_is_put_in_order_whichever_way_it_came():
