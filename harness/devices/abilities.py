@@ -1,7 +1,7 @@
-"""What the kernel says that a device can do: whether it migrates, and how.
+"""What a device can do, as its driver reports it: whether it migrates, and how.
 
-Asked as QEMU asks it, by VFIO_DEVICE_FEATURE (include/uapi/linux/vfio.h), on a descriptor
-of the device that is closed at once.
+The driver is asked as QEMU asks it, by VFIO_DEVICE_FEATURE (include/uapi/linux/vfio.h), on a
+descriptor of the device that is closed at once.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from harness.vfio import uapi
 from harness.vfio.uapi import Container, Feature, Iommufd, MigrationFlag, Vfio
 
 Ioctl = Callable[[int, int, bytearray | int], int]
-"""``ioctl`` of a descriptor with a number's low byte and a structure or an integer."""
+"""``ioctl()``: a descriptor, the low byte of the number, a structure or an integer."""
 
 
-_UNSAFE = "the IOMMU does not remap interrupts: switch that on in the firmware"
+_UNSAFE = "the IOMMU does not remap interrupts: enable interrupt remapping in firmware setup"
 """What EPERM of VFIO_SET_IOMMU means (vfio_iommu_type1.c, allow_unsafe_interrupts)."""
 
 
@@ -33,9 +33,9 @@ Ask = Callable[[PciBus, PciFunction, bool], Abilities]
 
 
 def of_function(bus: PciBus, function: PciFunction, has_iommufd: bool) -> Abilities:
-    """Those of a function that a driver of VFIO has, by iommufd or by its group.
+    """Abilities of a function that is bound to a VFIO driver, by iommufd or by its group.
 
-    :raise PrerequisiteMissing: it may not be opened, or is in use
+    :raise PrerequisiteMissing: it cannot be opened, or is in use
     """
     own = bus.device_file(function)
     if has_iommufd and own is not None:
@@ -48,9 +48,9 @@ def _ioctl(fd: int, number: int, argument: bytearray | int) -> int:
 
 
 def by_group(name: str, group: Path, ioctl: Ioctl = _ioctl) -> Abilities:
-    """Those of the device ``name`` (PCI address or UUID) of the IOMMU group with file ``group``.
+    """Abilities of ``name`` (PCI address or UUID) in the IOMMU group with the file ``group``.
 
-    :raise PrerequisiteMissing: it may not be opened, is in use, or has no IOMMU behind it
+    :raise PrerequisiteMissing: it cannot be opened, is in use, or has no IOMMU
     """
     with contextlib.ExitStack() as stack:
         container = _open(name, group.with_name("vfio"), stack)
@@ -61,22 +61,24 @@ def by_group(name: str, group: Path, ioctl: Ioctl = _ioctl) -> Abilities:
             if not uapi.GROUP_STATUS.unpack(status)[1] & uapi.GROUP_FLAGS_VIABLE:
                 raise PrerequisiteMissing(
                     f"{name}: IOMMU group {group.name} is not viable: "
-                    "a driver outside VFIO has a device of it"
+                    "one of its devices is bound to a driver outside VFIO"
                 )
             ioctl(opened, Container.GROUP_SET_CONTAINER, bytearray(struct.pack("i", container)))
             ioctl(container, Container.SET_IOMMU, uapi.TYPE1V2_IOMMU)
             device = ioctl(opened, Container.GROUP_GET_DEVICE_FD, bytearray(name.encode() + b"\0"))
         except OSError as error:
             why = _UNSAFE if error.errno == errno.EPERM else str(error.strerror)
-            raise PrerequisiteMissing(f"{name}: cannot be had through {group}: {why}") from error
+            raise PrerequisiteMissing(
+                f"{name}: cannot open the device through {group}: {why}"
+            ) from error
         stack.callback(os.close, device)
         return of_device(device, ioctl)
 
 
 def by_iommufd(name: str, device: Path, iommufd: Path, ioctl: Ioctl = _ioctl) -> Abilities:
-    """Those of the device with its own file ``device``, like ``/dev/vfio/devices/vfio0``.
+    """Abilities of the device with the file ``device``, like ``/dev/vfio/devices/vfio0``.
 
-    :raise PrerequisiteMissing: it may not be opened, or is in use
+    :raise PrerequisiteMissing: it cannot be opened, or is in use
     """
     with contextlib.ExitStack() as stack:
         opened = _open(name, device, stack)
@@ -84,7 +86,7 @@ def by_iommufd(name: str, device: Path, iommufd: Path, ioctl: Ioctl = _ioctl) ->
 
 
 def of_bound(name: str, device: int, iommufd: int, ioctl: Ioctl = _ioctl) -> Abilities:
-    """Those of the descriptor ``device``, which is bound to ``iommufd`` for it.
+    """Abilities of the descriptor ``device``, which is bound to ``iommufd`` first.
 
     :raise PrerequisiteMissing: the kernel does not bind it
     """
@@ -93,7 +95,7 @@ def of_bound(name: str, device: int, iommufd: int, ioctl: Ioctl = _ioctl) -> Abi
         ioctl(device, Vfio.DEVICE_BIND_IOMMUFD, binding)
     except OSError as error:
         raise PrerequisiteMissing(
-            f"{name}: cannot be bound to an iommufd: {error.strerror}"
+            f"{name}: cannot bind the device to an iommufd: {error.strerror}"
         ) from error
     dev_id = uapi.BIND_IOMMUFD.unpack(binding)[3]
     info = bytearray(uapi.HW_INFO.pack(uapi.HW_INFO.size, 0, dev_id, *[0] * 5))
@@ -107,7 +109,7 @@ def of_bound(name: str, device: int, iommufd: int, ioctl: Ioctl = _ioctl) -> Abi
 
 
 def of_device(device: int, ioctl: Ioctl = _ioctl) -> Abilities:
-    """Those of the descriptor ``device``."""
+    """Abilities of the descriptor ``device``."""
     size = uapi.FEATURE_HEADER.size + uapi.MIGRATION.size
     header = uapi.FEATURE_HEADER.pack(size, uapi.FEATURE_GET | Feature.MIGRATION)
     answer = bytearray(header + bytes(uapi.MIGRATION.size))
@@ -138,11 +140,13 @@ def _open(name: str, path: Path, stack: contextlib.ExitStack) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except PermissionError as error:
-        raise PrerequisiteMissing(f"{name}: {path} may not be opened: as root") from error
+        raise PrerequisiteMissing(
+            f"{name}: cannot open {path}: permission denied: run as root"
+        ) from error
     except OSError as error:
         if error.errno != errno.EBUSY:
-            raise PrerequisiteMissing(f"{name}: {path}: {error.strerror}") from error
+            raise PrerequisiteMissing(f"{name}: cannot open {path}: {error.strerror}") from error
         who = ", ".join(map(str, openers(path))) or "another process"
-        raise PrerequisiteMissing(f"{name} is in use: {who} has {path} open: end it") from error
+        raise PrerequisiteMissing(f"{name} is in use: end {who}, which has {path} open") from error
     stack.callback(os.close, fd)
     return fd

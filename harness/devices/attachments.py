@@ -30,7 +30,7 @@ class Attachments:
 
     :param ram_mib: the guest's RAM, which a device that is passed through needs pinned
     :param taken: addresses of PCI functions that the other QEMU has already
-    :raise PrerequisiteMissing: one cannot be had; then nothing is left of the others
+    :raise PrerequisiteMissing: one cannot be attached; the others are undone
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Attachments:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """In this block a debugger can stop QEMU's threads: none waits for an answer of ours."""
+        """In this block a debugger can stop QEMU's threads: none waits for the harness."""
         with contextlib.ExitStack() as stack:
             for kind in self._kinds:
                 stack.callback(kind.pause, False)

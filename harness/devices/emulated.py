@@ -97,7 +97,7 @@ class EmulatedDevices(DevicesOfKind):
             device.observe("config", device.function.config())
 
     def report(self, go_on: GoOn = to_the_end) -> None:
-        """Record what each device held out or got, byte by byte; takes a while, blocks.
+        """Record what each device gave or got, byte by byte; may take a while, blocks.
 
         What ``go_on`` stops is recorded as not compared.
         """

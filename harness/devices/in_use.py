@@ -1,4 +1,4 @@
-"""Who uses a device: what would be lost if it were taken away, and who has its file open."""
+"""Whether a device is in use: by this machine itself, or by a process that has its file open."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ _IFF_UP = 1  # include/uapi/linux/if.h
 
 
 def use_of(device: Path, proc: Path = PROC) -> str:
-    """What this machine itself does with the device at ``device`` of sysfs; empty: nothing.
+    """What this machine itself uses the device at ``device`` of sysfs for; empty if nothing.
 
-    A network interface that is up, and a disk that is mounted, swapped to, or part of
+    Found are a network interface that is up, and a disk that is mounted, used as swap, or part of
     another device.
     """
     for interface in sorted(device.glob("**/net/*")):
@@ -29,9 +29,9 @@ def use_of(device: Path, proc: Path = PROC) -> str:
             if where is not None:
                 return f"{disk.name} is mounted on {where}: umount {where}"
             if any((disk / "holders").glob("*")):
-                return f"{disk.name} is part of another block device: take that down"
+                return f"{disk.name} is part of another block device: stop that one"
             if f"/dev/{disk.name}" in (proc / "swaps").read_text().split():
-                return f"{disk.name} is swapped to: swapoff /dev/{disk.name}"
+                return f"{disk.name} is used as swap: swapoff /dev/{disk.name}"
     return ""
 
 
@@ -46,11 +46,11 @@ class Opener(msgspec.Struct, frozen=True, order=True):
 
 
 def openers(*files: Path, proc: Path = PROC) -> list[Opener]:
-    """Processes that have one of ``files`` open, as far as we may look."""
+    """Processes that have one of ``files`` open, as far as we have permission to look."""
     found = set()
     names = {str(file) for file in files}
     for link in proc.glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):  # it has ended, or is another user's
+        with contextlib.suppress(OSError):  # the process has ended, or is another user's
             if str(link.readlink()) in names:
                 folder = link.parent.parent
                 found.add(Opener(int(folder.name), (folder / "comm").read_text().strip()))
@@ -58,7 +58,7 @@ def openers(*files: Path, proc: Path = PROC) -> list[Opener]:
 
 
 def wait_for_openers(files: Sequence[Path], timeout_s: float) -> list[Opener]:
-    """Wait for the processes that have ``files`` open now to end; those that do not."""
+    """Wait until the processes that have ``files`` open now have ended; those that have not."""
     until = time.monotonic() + timeout_s
     left = []
     for opener in openers(*files):
@@ -77,7 +77,7 @@ def wait_for_openers(files: Sequence[Path], timeout_s: float) -> list[Opener]:
 
 
 def _mounted(proc: Path) -> Iterator[tuple[str, str]]:
-    """Device number, like ``8:1``, and where it is mounted (proc_pid_mountinfo(5))."""
+    """Device number, like ``8:1``, and mount point (proc_pid_mountinfo(5))."""
     for line in (proc / "self/mountinfo").read_text().splitlines():
         fields = line.split()
         yield fields[2], fields[4]

@@ -1,7 +1,7 @@
-"""Who has made what outside of its own process, so that a later run can undo it.
+"""A record of what a run has changed in the kernel, so that a later run can undo it.
 
-A thing in the kernel outlives a harness that is killed.  So each is written down before it
-is made, with its owner, in a folder that is empty after a boot, as the kernel is.
+A device that was made or bound outlives a harness that is killed.  So each is written down
+before it is made, with its owner, in a directory that is empty after a boot, as the kernel is.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ FOLDER = Path("/run/vfio-multifd")
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """A process, and what it has noted; the number alone may be another one's by now."""
+    """A process and its note.  The pid alone may belong to another process by now."""
 
     pid: int
     start_ticks: int
@@ -27,13 +27,13 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """The things of one kind, in a folder of its own below ``folder``."""
+    """The devices of one kind, in a directory of its own below ``folder``."""
 
     def __init__(self, kind: str, folder: Path = FOLDER) -> None:
         self._folder = folder / kind
 
     def claim(self, name: str, note: Mapping[str, str] | None = None) -> None:
-        """Write down that this process is about to make or change ``name``.
+        """Record that this process is about to make or change ``name``.
 
         :param note: what is needed to undo it
         :raise PrerequisiteMissing: another process has it, or the folder cannot be written
@@ -52,14 +52,14 @@ class Ledger:
                 f"{name} is in use by another run: {self._path(name)}"
             ) from error
         except OSError as error:
-            raise PrerequisiteMissing(f"{self._folder}: {error.strerror}: as root") from error
+            raise PrerequisiteMissing(f"{self._folder}: {error.strerror}: run as root") from error
 
     def release(self, name: str) -> None:
-        """Strike out ``name``: it is no more."""
+        """Remove the record of ``name``, which is gone."""
         self._path(name).unlink(missing_ok=True)
 
     def abandoned(self) -> list[str]:
-        """Names whose owner has ended without release.
+        """Names whose owner has ended without releasing them.
 
         :raise HarnessError: a record is damaged
         """
@@ -71,7 +71,7 @@ class Ledger:
         ]
 
     def note(self, name: str) -> dict[str, str]:
-        """What was noted of ``name``; empty: nothing, or it is released.
+        """The note about ``name``; empty if there is none, or it was released.
 
         :raise HarnessError: the record is damaged
         """
@@ -80,12 +80,12 @@ class Ledger:
 
     @property
     def is_writable(self) -> bool:
-        """Whether this process may undo what others have left."""
+        """Whether this process may undo what other runs have left."""
         return os.access(self._folder, os.W_OK)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """No other process undoes anything meanwhile; the folder must be there."""
+        """In this block no other process undoes anything; the directory must exist."""
         fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -94,7 +94,7 @@ class Ledger:
             os.close(fd)
 
     def _entry(self, name: str) -> _Entry | None:
-        """None: released meanwhile."""
+        """None if it was released meanwhile."""
         path = self._path(name)
         try:
             return msgspec.json.decode(path.read_bytes(), type=_Entry)
@@ -115,5 +115,5 @@ def _is_alive(owner: _Entry) -> bool:
 
 
 def _start_ticks(pid: int) -> int:
-    # The name, in brackets, may hold blanks and brackets itself; 22nd field of all.
+    # Field 22; the name in brackets may itself contain spaces and brackets.
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])

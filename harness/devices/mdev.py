@@ -1,4 +1,4 @@
-"""Mediated devices of the kernel, for the QEMU of one side."""
+"""Mediated devices (mdev) of the kernel, for the QEMU of one side."""
 
 import contextlib
 import os
@@ -26,8 +26,8 @@ class MdevDevices(DevicesOfKind):
 
     :param release: the kernel's, as ``uname -r`` prints it; empty: this machine's
     :ivar uuids: one for each spec, in order
-    :raise PrerequisiteMissing: module, parent, type or rights are missing, or the type is
-        full; then nothing is left of those that were made
+    :raise PrerequisiteMissing: module, parent, type or permission is missing, or the type has
+        no instance left; those that were made are removed
     """
 
     def __init__(
@@ -100,8 +100,7 @@ class MdevDevices(DevicesOfKind):
     def close(self) -> None:
         """After QEMU's end: remove the devices.  Called again it does nothing.
 
-        :raise HarnessError: the first of those that could not be removed; they stay written
-            down
+        :raise HarnessError: the first one that could not be removed; the ledger keeps those
         """
         errors: list[HarnessError] = []
         for name in self._left:
@@ -117,7 +116,7 @@ class MdevDevices(DevicesOfKind):
 
 
 def _require_migration(spec: MdevDevice, release: str) -> None:
-    """samples/vfio-mdev/mtty.c of the kernel has had migration since then."""
+    """samples/vfio-mdev/mtty.c of the kernel migrates from ``MTTY_MIGRATES`` on."""
     found = re.match(r"(\d+)\.(\d+)", release)
     is_old = found is not None and (int(found[1]), int(found[2])) < MTTY_MIGRATES
     if is_old and spec.type.startswith("mtty-") and spec.enable_migration is not OnOffAuto.OFF:
@@ -128,7 +127,7 @@ def _require_migration(spec: MdevDevice, release: str) -> None:
 
 
 def remove_abandoned(bus: MdevBus, ledger: Ledger) -> list[str]:
-    """Remove the devices whose run was killed, and only those; their UUIDs."""
+    """Remove the devices of runs that were killed, and only those; their UUIDs."""
     names = ledger.abandoned()
     for name in names:
         bus.remove(name)

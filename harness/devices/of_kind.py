@@ -34,7 +34,7 @@ class DevicesOfKind(abc.ABC):
     """The devices of one kind in one QEMU; they are there from now on.
 
     :param specs: those of ``target.devices`` that are of this kind
-    :raise PrerequisiteMissing: one cannot be had; then nothing is left of the others
+    :raise PrerequisiteMissing: one cannot be attached; the others are undone
     """
 
     @abc.abstractmethod

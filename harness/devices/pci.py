@@ -17,7 +17,7 @@ from harness.history import Kind, Record, Side
 from harness.scenario import OnOffAuto, PciDevice
 
 IOMMUFD = "iommufd-pci"
-_RELEASE_TIMEOUT_S = 10.0  # for a QEMU whose harness was killed to end
+_RELEASE_TIMEOUT_S = 10.0  # until a QEMU whose harness was killed has ended
 
 
 class _Attached(msgspec.Struct, frozen=True):
@@ -32,8 +32,8 @@ class PciDevices(DevicesOfKind):
 
     Devices of an earlier run that was killed are given back first.
 
-    :raise PrerequisiteMissing: device, driver, IOMMU, rights or memory are missing, or it is
-        in use; then all are given back
+    :raise PrerequisiteMissing: device, driver, IOMMU, permission or memory is missing, or the
+        device is in use; all are given back
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class PciDevices(DevicesOfKind):
         able = self._ask(self._bus, found, has_iommufd)
         if able.stop_copy and not spec.destination:
             raise PrerequisiteMissing(
-                f"{address} migrates, so the destination needs a function, too: "
-                "the scenario's destination, or --device pci:SOURCE,DESTINATION"
+                f"{address} can migrate, so the destination needs a function as well: set "
+                "destination in the scenario, or use --device pci:SOURCE,DESTINATION"
             )
         self._attached.append(_Attached(spec, found, has_iommufd))
         self._note(spec, "bound", {
@@ -101,7 +101,7 @@ class PciDevices(DevicesOfKind):
         return found.driver if found.driver in self._bus.vfio_drivers() else VFIO_PCI
 
     def _require_own_group(self, spec: PciDevice, found: PciFunction) -> None:
-        """One process at a time can have a group open."""
+        """Only one process at a time can open a group."""
         for address in spec.addresses:
             if address != found.address:
                 other = self._bus.function(address)
@@ -115,9 +115,9 @@ class PciDevices(DevicesOfKind):
         own = self._bus.device_file(found)
         if spec.iommufd is OnOffAuto.ON and own is None:
             raise PrerequisiteMissing(
-                f"{found.address} has no device file for iommufd: that needs Linux 6.6 or newer "
-                "with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (modprobe iommufd), "
-                'or "iommufd": "auto"'
+                f"{found.address} has no device file for iommufd: use Linux 6.6 or newer with "
+                "CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (modprobe iommufd), "
+                'or set "iommufd": "auto"'
             )
         return own is not None and spec.iommufd is not OnOffAuto.OFF
 
@@ -128,11 +128,11 @@ class PciDevices(DevicesOfKind):
 
     @property
     def addresses(self) -> list[str]:
-        """Of those that are attached."""
+        """Those that are attached."""
         return [each.function.address for each in self._attached]
 
     def objects(self) -> list[str]:
-        """The iommufd, where the kernel has one."""
+        """The iommufd, if a device is opened by it."""
         if any(each.has_iommufd for each in self._attached):
             return ["-object", f"iommufd,id={IOMMUFD}"]
         return []
@@ -154,7 +154,7 @@ class PciDevices(DevicesOfKind):
     def close(self) -> None:
         """After QEMU's end: give the devices back.  Called again it does nothing.
 
-        :raise HarnessError: the first of those that could not be; they stay written down
+        :raise HarnessError: the first one that could not be; the ledger keeps those
         """
         errors: list[HarnessError] = []
         for found in reversed(self._left):
@@ -170,9 +170,9 @@ class PciDevices(DevicesOfKind):
 
 
 def _address(spec: PciDevice, side: Side, taken: Sequence[str]) -> str:
-    """Which function of ``spec`` the QEMU of ``side`` gets; empty: none.
+    """The function of ``spec`` for the QEMU of ``side``; empty if it gets none.
 
-    In a migration back, the new destination gets what the first source had.
+    In a migration back, the new destination gets the function that the first source had.
     """
     source, *rest = spec.addresses
     destination = rest[0] if rest else ""
@@ -181,7 +181,7 @@ def _address(spec: PciDevice, side: Side, taken: Sequence[str]) -> str:
 
 
 def give_back_abandoned(bus: PciBus, ledger: Ledger) -> list[str]:
-    """Give back the devices whose run was killed, and only those; their addresses.
+    """Give back the devices of runs that were killed, and only those; their addresses.
 
     :raise HarnessError: a process still has one open, or the kernel refuses
     """
@@ -197,11 +197,11 @@ def give_back_abandoned(bus: PciBus, ledger: Ledger) -> list[str]:
 
 
 def _wait_until_free(bus: PciBus, function: PciFunction) -> None:
-    """The kernel takes a device from VFIO only when nobody has it open, and waits for that."""
+    """To unbind a device from VFIO, the kernel waits until no process has it open."""
     files = [bus.group_file(function), bus.device_file(function)]
     left = in_use.wait_for_openers([file for file in files if file], _RELEASE_TIMEOUT_S)
     if left:
         raise HarnessError(
-            f"{function.address}, which a run that was killed has left, is in use: "
-            f"{', '.join(map(str, left))}: end it"
+            f"{function.address}, left by a run that was killed, is in use: "
+            f"end {', '.join(map(str, left))}"
         )

@@ -1,8 +1,8 @@
-"""The machine's PCI functions, as sysfs shows them, and which driver has them.
+"""The machine's PCI functions, as sysfs shows them, and the drivers that they are bound to.
 
-A function is given to a driver by its ``driver_override`` and the driver's ``bind``
-(Documentation/ABI/testing/sysfs-bus-pci of the kernel); a driver of VFIO then offers it to
-QEMU (Documentation/driver-api/vfio.rst).
+A function is bound to a driver by its ``driver_override`` and the driver's ``bind``
+(Documentation/ABI/testing/sysfs-bus-pci of the kernel).  A VFIO driver then offers it to QEMU
+(Documentation/driver-api/vfio.rst).
 """
 
 import platform
@@ -14,30 +14,31 @@ from harness.devices.sysfs import Sysfs
 from harness.errors import HarnessError, PrerequisiteMissing
 
 VFIO_PCI = "vfio-pci"
+ENABLE_IOMMU = "boot with intel_iommu=on (or amd_iommu=on) and enable the IOMMU in firmware setup"
 _NO_DMA = ("", "pci-stub", "pcieport")
-"""Drivers beside which VFIO has a group too: they let the device do no DMA of their own
+"""Drivers whose devices do not keep VFIO from using the IOMMU group: they start no DMA
 (driver_managed_dma of struct pci_driver)."""
 
 
 class PciFunction(msgspec.Struct, frozen=True):
-    """One function, as it was when it was looked at."""
+    """One function, as it was when it was read."""
 
     address: str
     kind: str
     """Vendor and device, like ``8086:10d3``."""
     driver: str
-    """The driver that has it; empty: none."""
+    """The driver that it is bound to; empty if none."""
     override: str
-    """Its ``driver_override``; empty: none."""
+    """Its ``driver_override``; empty if none."""
     group: str
-    """Number of its IOMMU group; empty: it is in none."""
+    """Number of its IOMMU group; empty if it is in none."""
 
 
 class PciBus(Sysfs):
     """The functions of the machine, and their drivers."""
 
     def device(self, address: str) -> Path:
-        """The folder of the function, there or not."""
+        """The directory of the function, which need not exist."""
         return self.sysfs / "bus/pci/devices" / address
 
     def function(self, address: str) -> PciFunction:
@@ -47,7 +48,7 @@ class PciBus(Sysfs):
         """
         folder = self.device(address)
         if not folder.exists():
-            raise PrerequisiteMissing(f"there is no PCI device {address}: lspci -D tells those")
+            raise PrerequisiteMissing(f"no PCI device {address} (list them with `lspci -D`)")
         ids = [(folder / name).read_text().strip()[2:] for name in ("vendor", "device")]
         override = (folder / "driver_override").read_text().strip()
         return PciFunction(
@@ -66,7 +67,7 @@ class PciBus(Sysfs):
     def vfio_drivers(self) -> list[str]:
         """Loaded drivers that offer a function to QEMU: vfio-pci, and variants that migrate it.
 
-        They stand on the module ``vfio_pci_core``; where that is built in, their names tell.
+        They use the module ``vfio_pci_core``; if that is built in, they are known by their names.
         """
         modules = {path.name for path in (self.sysfs / "module/vfio_pci_core/holders").glob("*")}
         return [
@@ -76,36 +77,35 @@ class PciBus(Sysfs):
         ]
 
     def require_driver(self, name: str) -> None:
-        """Refuse a driver that could not offer anything to QEMU.
+        """Refuse a driver that cannot offer a function to QEMU.
 
-        :raise PrerequisiteMissing: it is not loaded, or is none of VFIO
+        :raise PrerequisiteMissing: it is not loaded, or not a VFIO driver
         """
         if name not in self._drivers():
             raise PrerequisiteMissing(
-                f"there is no PCI driver {name}: as root: modprobe {name} "
+                f"PCI driver {name} is not loaded: run `modprobe {name}` as root "
                 f"(this is Linux {platform.release()})"
             )
         there = self.vfio_drivers()
         if name not in there:
-            raise PrerequisiteMissing(f"{name} is no driver of VFIO; there are: {', '.join(there)}")
+            raise PrerequisiteMissing(
+                f"{name} is not a VFIO driver; loaded VFIO drivers: {', '.join(there) or 'none'}"
+            )
 
     def require_group(self, function: PciFunction) -> None:
-        """Refuse a function whose IOMMU group QEMU cannot have as a whole.
+        """Refuse a function whose IOMMU group QEMU cannot use.
 
-        :raise PrerequisiteMissing: it is in none, or shares it with a device in use
+        :raise PrerequisiteMissing: it is in no group, or shares it with a device in use
         """
         if not function.group:
-            raise PrerequisiteMissing(
-                f"{function.address} is in no IOMMU group: boot with intel_iommu=on or "
-                "amd_iommu=on, switched on in the firmware"
-            )
+            raise PrerequisiteMissing(f"{function.address} is in no IOMMU group: {ENABLE_IOMMU}")
         allowed = {*_NO_DMA, *self.vfio_drivers()}
         for other in self.members(function.group):
             if other.address != function.address and other.driver not in allowed:
                 raise PrerequisiteMissing(
                     f"{function.address} shares IOMMU group {function.group} with "
-                    f"{other.address}, which driver {other.driver} has: unbind that one, too, "
-                    "or take another slot"
+                    f"{other.address}, which is bound to {other.driver}: unbind that one as well, "
+                    "or use another slot"
                 )
 
     def members(self, group: str) -> list[PciFunction]:
@@ -119,7 +119,7 @@ class PciBus(Sysfs):
         return self.dev / "vfio" / function.group
 
     def device_file(self, function: PciFunction) -> Path | None:
-        """Its own device file, for iommufd (Linux 6.6 on); None: the kernel has none."""
+        """Its own device file, for iommufd (Linux 6.6 on); None if the kernel has none."""
         for folder in sorted((self.device(function.address) / "vfio-dev").glob("vfio*")):
             path = self.dev / "vfio/devices" / folder.name
             return path if path.exists() and self.iommufd_file.exists() else None
@@ -127,27 +127,29 @@ class PciBus(Sysfs):
 
     @property
     def iommufd_file(self) -> Path:
-        """What QEMU opens for an iommufd."""
+        """The device file that QEMU opens for an iommufd."""
         return self.dev / "iommu"
 
     def bind(self, function: PciFunction, driver: str) -> None:
-        """Give the function to ``driver``; where that fails it may be left half given.
+        """Bind the function to ``driver``; if that fails, it may be left unbound.
 
-        :raise PrerequisiteMissing: we may not, or the kernel or the driver refuses
+        :raise PrerequisiteMissing: permission is denied, or the kernel or the driver refuses
         """
         try:
             self._give(function.address, driver, driver)
         except OSError as error:
             if isinstance(error, PermissionError):
-                told = "may not be bound: as root"
+                why = "permission denied: run as root"
             else:
-                told = f"the kernel does not bind it to {driver}: {error.strerror}"
-            raise PrerequisiteMissing(f"{function.address}: {told}") from error
+                why = str(error.strerror)
+            raise PrerequisiteMissing(
+                f"cannot bind {function.address} to {driver}: {why}"
+            ) from error
 
     def restore(self, address: str, driver: str, override: str) -> None:
-        """Give the function back to ``driver`` (empty: none), with its ``driver_override``.
+        """Give the function back to ``driver`` (empty: to none), with its ``driver_override``.
 
-        Where it is as it was, or is no more (unplugged), nothing happens.
+        Does nothing if that is its state, or if it is gone (unplugged).
 
         :raise HarnessError: the kernel refuses
         """
@@ -158,8 +160,8 @@ class PciBus(Sysfs):
                 return
             again = f"echo {address} > {self._driver(driver)}/bind" if driver else ""
             raise HarnessError(
-                f"{address} is not given back to {driver or 'no driver'}: {error.strerror}: "
-                f"as root: echo '{override}' > {self.device(address)}/driver_override; {again}"
+                f"cannot give {address} back to {driver or 'no driver'}: {error.strerror}: "
+                f"run as root: echo '{override}' > {self.device(address)}/driver_override; {again}"
             ) from error
 
     def _give(self, address: str, driver: str, override: str) -> None:
@@ -182,7 +184,7 @@ class PciBus(Sysfs):
 
 
 def _target(link: Path) -> str:
-    """The last part of what ``link`` points to; empty: there is no such link."""
+    """The last part of what ``link`` points to; empty if there is no such link."""
     try:
         return link.readlink().name
     except OSError:

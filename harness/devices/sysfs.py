@@ -1,4 +1,4 @@
-"""Where the kernel shows its devices, and how it is told what to do with them."""
+"""Paths of sysfs and of device files, and how sysfs is written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +8,11 @@ DEV = Path("/dev")
 
 
 class Sysfs:
-    """A bus of the machine: a subclass knows its files.
+    """A bus of the machine; a subclass knows its files.
 
-    :param sysfs: where sysfs is mounted
-    :param dev: where the device files are
-    :param write: writes a file of sysfs; its OSErrors are the kernel's answers
+    :param sysfs: the mount point of sysfs
+    :param dev: the directory of the device files
+    :param write: writes a file of sysfs; its OSErrors are the kernel's errors
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Options of QEMU's ``vfio-pci``, which all kinds of devices have in common."""
+"""Options of QEMU's ``vfio-pci`` that all kinds of devices have in common."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ FIRST_SLOT = 2
 
 
 def slot_of(index: int) -> int:
-    """PCI slot of the device that is ``index``-th of all."""
+    """PCI slot of device number ``index``, of any kind."""
     return FIRST_SLOT + index
 
 
@@ -21,9 +21,9 @@ def address_of(index: int) -> str:
 def device_option(
     spec: DeviceSpec, slot: int, properties: Mapping[str, str | int | bool]
 ) -> list[str]:
-    """The option that attaches ``spec``, each property named once.
+    """The option that attaches ``spec``, with each property once.
 
-    :param properties: what its kind adds; those of ``spec`` itself go before them
+    :param properties: those of its kind; the properties in ``spec`` override them
     """
     found: dict[str, str | int | bool] = {
         "id": spec.id,

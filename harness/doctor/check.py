@@ -1,4 +1,4 @@
-"""What was found out about one thing that the main job needs."""
+"""The result of one check."""
 
 import enum
 
@@ -8,39 +8,39 @@ from harness.rig.rig import is_inside
 
 
 class State(enum.StrEnum):
-    """What was found out about one thing."""
+    """The state of what was checked."""
 
     OK = "ok"
     MISSING = "missing"
     """The main job cannot run without it."""
     OPTIONAL = "optional"
-    """It is not there, or of no use, and the main job runs without it."""
+    """It is missing or unusable, and the main job runs without it."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at."""
+    """What was checked, and with which result."""
 
     what: str
     state: State
     found: str
-    mend: str = ""
-    """A command or a sentence; empty: nothing to mend."""
+    fix: str = ""
+    """A command or a sentence; empty if there is nothing to fix."""
 
 
-def needed(what: str, is_fit: bool, found: str, mend: str) -> Check:
-    """What the main job cannot do without; ``mend`` where ``is_fit`` is false."""
+def needed(what: str, is_fit: bool, found: str, fix: str) -> Check:
+    """Of what the main job needs; ``fix`` is for ``is_fit`` false."""
     state = State.OK if is_fit else State.MISSING
-    return Check(what, state, found, "" if is_fit else mend)
+    return Check(what, state, found, "" if is_fit else fix)
 
 
 def optional(
-    what: str, is_there: bool, found: str, mend: str = "", *, has_rig: bool = False
+    what: str, is_there: bool, found: str, fix: str = "", *, has_rig: bool = False
 ) -> Check:
-    """What the main job can do without; ``mend`` where it is not there.
+    """Of what the main job does not need; ``fix`` is for ``is_there`` false.
 
-    :param has_rig: a rig has it
+    :param has_rig: whether the rig has it
     """
     state = State.OK if is_there else State.OPTIONAL
     if has_rig and not is_inside():
-        mend += ", or in a rig: vfio-multifd rig run -- COMMAND"
-    return Check(what, state, found, "" if is_there else mend)
+        fix += ", or use the rig: vfio-multifd rig run -- COMMAND"
+    return Check(what, state, found, "" if is_there else fix)

@@ -1,4 +1,4 @@
-"""All checks, printed one by one as they are made."""
+"""Runs all checks and prints each result as it comes."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _STYLES = {
 
 
 def report(qemus: Sequence[str], runs_dir: Path, *, is_json: bool) -> int:
-    """Look at everything, print it, and give the exit status."""
+    """Run all checks, print the results, and return the exit status."""
     checks = []
     out = terminal.console(is_plain=not sys.stdout.isatty())
     for check in examine(qemus, runs_dir):
@@ -33,7 +33,7 @@ def report(qemus: Sequence[str], runs_dir: Path, *, is_json: bool) -> int:
                 Text.assemble(
                     (f"{check.state:<10}", _STYLES[check.state]),
                     f"{check.what}: {check.found}",
-                    f"\n{'':10}-> {check.mend}" if check.mend else "",
+                    f"\n{'':10}-> {check.fix}" if check.fix else "",
                 ),
                 soft_wrap=True,
             )
@@ -49,7 +49,7 @@ def report(qemus: Sequence[str], runs_dir: Path, *, is_json: bool) -> int:
 
 
 def examine(qemus: Sequence[str], runs_dir: Path) -> Iterator[Check]:
-    """All checks, in the order in which one builds on another."""
+    """All checks, each after those that it builds on."""
     yield machine.python()
     yield machine.kernel()
     yield sandbox.notification()

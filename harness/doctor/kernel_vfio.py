@@ -1,7 +1,6 @@
-"""Modules and mediated devices of the kernel's VFIO, and the rig that has them where this
-machine has not.
+"""Modules and mediated devices of the kernel's VFIO, and the rig, which has both.
 
-None of it is needed for emulated devices, so nothing here is ``missing``.
+Emulated devices need none of it, so no result here is ``missing``.
 """
 
 import os
@@ -20,7 +19,7 @@ _MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "mdev")
 
 
 def all_of() -> Iterator[Check]:
-    """In the order in which one builds on another."""
+    """Each after those that it builds on."""
     yield modules()
     yield mdev_types()
     yield rig()
@@ -32,15 +31,15 @@ def modules(sysfs: Path = SYSFS) -> Check:
     there = [name for name in _MODULES if (sysfs / "module" / name).exists()]
     lacks = [name for name in _MODULES if name not in there]
     found = f"loaded: {', '.join(there) or 'none'}"
-    mend = f"as root: modprobe -a {' '.join(lacks)}"
-    return optional("VFIO modules", not lacks, found, mend, has_rig=True)
+    fix = f"run as root: modprobe -a {' '.join(lacks)}"
+    return optional("VFIO modules", not lacks, found, fix, has_rig=True)
 
 
 def mdev_types(bus: MdevBus | None = None) -> Check:
-    """What mdev instances can be made here."""
+    """Which mdev instances can be made here."""
     types = (bus if bus is not None else MdevBus()).types()
     found = ", ".join(f"{a.name} of {a.parent} ({a.available} left)" for a in types) or "none"
-    return optional("mdev types", bool(types), found, "as root: modprobe mtty", has_rig=True)
+    return optional("mdev types", bool(types), found, "run as root: modprobe mtty", has_rig=True)
 
 
 def rig() -> Check:
@@ -55,14 +54,14 @@ def rig() -> Check:
 
 
 def kvm() -> Check:
-    """Whether KVM boots the rig's kernel: tried once a boot of this machine, remembered."""
+    """Whether KVM boots the rig's kernel: tried once for each boot of this machine."""
     what = "KVM"
     if not os.access(accelerator.DEVICE, os.R_OK | os.W_OK):
-        return Check(what, State.OPTIONAL, f"no {accelerator.DEVICE} for us: the rig runs by TCG")
+        return Check(what, State.OPTIONAL, f"no access to {accelerator.DEVICE}; the rig uses TCG")
     try:
         probe = accelerator.probe(builds.find(), image.find())
     except HarnessError as error:
-        return Check(what, State.OPTIONAL, f"{accelerator.DEVICE} is there, but not tried: {error}")
-    return optional(
-        what, probe.boots, probe.found + ("" if probe.boots else "; the rig runs by TCG")
-    )
+        return Check(
+            what, State.OPTIONAL, f"{accelerator.DEVICE} exists, but was not tried: {error}"
+        )
+    return optional(what, probe.boots, probe.found + ("" if probe.boots else "; the rig uses TCG"))

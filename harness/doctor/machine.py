@@ -1,4 +1,4 @@
-"""What the machine has: Python, kernel, tools, limits, memory, space."""
+"""Checks of the machine: Python, kernel, tools, limits, memory, disk space."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ def python() -> Check:
 
 
 def kernel() -> Check:
-    """Whether the kernel is."""
+    """Whether the kernel is new enough."""
     release = platform.release()
     match = re.match(r"(\d+)\.(\d+)", release)
     version = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -42,12 +42,12 @@ def kernel() -> Check:
         "kernel",
         platform.system() == "Linux" and version >= KERNEL_NEEDED,
         f"{platform.system()} {release} on {platform.machine()}",
-        f"boot Linux {oldest} or newer: seccomp needs it to hand over descriptors",
+        f"boot Linux {oldest} or newer, whose seccomp can install file descriptors",
     )
 
 
 def setpriv() -> Check:
-    """What ties QEMU to the life of the harness."""
+    """Whether there is the tool by which QEMU dies with the harness."""
     path = shutil.which(GUARD[0])
     done = subprocess.run([*GUARD, "true"], capture_output=True, check=False) if path else None
     works = done is not None and not done.returncode
@@ -56,19 +56,19 @@ def setpriv() -> Check:
 
 
 def open_files() -> Check:
-    """Whether QEMU may have the descriptor numbers that supervised data_fds use."""
+    """Whether QEMU may use the descriptor numbers of supervised data_fds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     is_fit = soft == resource.RLIM_INFINITY or soft >= FILES_NEEDED
     return needed(
         "open files",
         is_fit,
         f"limit {'none' if soft == resource.RLIM_INFINITY else soft}, {FILES_NEEDED} needed",
-        f"ulimit -n {FILES_NEEDED}" + ("" if hard >= FILES_NEEDED or hard < 0 else ", as root"),
+        f"ulimit -n {FILES_NEEDED}" + ("" if hard >= FILES_NEEDED or hard < 0 else " (as root)"),
     )
 
 
 def memory() -> Check:
-    """Whether two QEMUs fit in."""
+    """Whether two QEMUs fit into memory."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     available = int(fields["MemAvailable"].split()[0]) << 10
     limit = Path("/sys/fs/cgroup/memory.max")
@@ -79,7 +79,7 @@ def memory() -> Check:
         "memory",
         available >= MEMORY_NEEDED,
         f"{available // MIB} MiB available, {MEMORY_NEEDED // MIB} needed",
-        "end other programs, or give the machine or container more",
+        "end other programs, or give the machine or container more memory",
     )
 
 
@@ -93,15 +93,15 @@ def space(runs_dir: Path) -> Check:
         free >= SPACE_NEEDED and is_writable,
         f"{free // MIB} MiB free in {folder}, {SPACE_NEEDED // MIB} needed"
         if is_writable
-        else f"{folder} cannot be written",
-        "choose another folder: --runs DIR",
+        else f"{folder} is not writable",
+        "use another directory: --runs DIR",
     )
 
 
 def gdb() -> Check:
-    """What tells where a QEMU hangs."""
+    """Whether there is the tool that shows where a QEMU hangs."""
     path = shutil.which("gdb")
     if path is not None:
         return Check("gdb", State.OK, path)
-    found = "not on PATH: a QEMU that hangs is told of without a backtrace"
+    found = "not on PATH: a QEMU that hangs is reported without a backtrace"
     return Check("gdb", State.OPTIONAL, found, "apt-get install gdb")

@@ -1,4 +1,4 @@
-"""The QEMU builds that are there, each started and asked."""
+"""The QEMU builds that are there; each is started and queried."""
 
 import os
 import shutil
@@ -15,16 +15,16 @@ _FETCH = f"{builds.FETCH} {builds.DEFAULT}"
 
 
 def all_of(given: Sequence[str]) -> Iterator[Check]:
-    """Those that were given, which must all be fit; else all that are there.
+    """The builds that were given, which must all be fit.
 
-    Of these, only the one that a run would take must be.
+    If none was given, all that are there, of which the one that a run would use must be fit.
     """
     if given:
         for name in given:
             try:
                 path = builds.find(name)
             except HarnessError as error:
-                yield Check("QEMU", State.MISSING, str(error), f"another --qemu, or {_FETCH}")
+                yield Check("QEMU", State.MISSING, str(error), f"use another --qemu, or {_FETCH}")
             else:
                 yield one(path, is_needed=True)
         return
@@ -38,7 +38,7 @@ def all_of(given: Sequence[str]) -> Iterator[Check]:
 
 
 def _candidates(chosen: Path | None) -> list[Path]:
-    """The one that a run takes, then the others that are there."""
+    """The one that a run uses, then the others that are there."""
     on_path = shutil.which(builds.BINARY)
     named = os.environ.get(builds.ENVIRONMENT, "")
     found = [
@@ -51,26 +51,26 @@ def _candidates(chosen: Path | None) -> list[Path]:
 
 
 def one(path: Path, *, is_needed: bool) -> Check:
-    """What the build at ``path`` is fit for."""
+    """Whether the build at ``path`` is fit for the main job."""
     try:
         found = _fitness(path)
     except HarnessError as error:
         state = State.MISSING if is_needed else State.OPTIONAL
-        return Check("QEMU", state, str(error), f"another --qemu, or {_FETCH}")
+        return Check("QEMU", state, str(error), f"use another --qemu, or {_FETCH}")
     note = "" if is_needed else f" (to use it: --qemu {path})"
     return Check("QEMU", State.OK, f"{found}, {path}{note}")
 
 
 def _fitness(path: Path) -> str:
-    """Its version, with all that the main job needs.
+    """The version of a build that has all that the main job needs.
 
-    :raise HarnessError: what it lacks
+    :raise HarnessError: names what it lacks
     """
     probe = builds.probe_now(path)
     lacks = [
         name
         for name, is_there in (
-            (f"vfio-pci's property {TRANSFER}", TRANSFER in probe.facts.vfio_pci_properties),
+            (f"the vfio-pci property {TRANSFER}", TRANSFER in probe.facts.vfio_pci_properties),
             ("the migration capability multifd", "multifd" in probe.facts.capabilities),
             ("the log trace backend", probe.has_log_backend),
         )
@@ -82,5 +82,5 @@ def _fitness(path: Path) -> str:
     try:
         Catalogue.parse(events.read_text(), str(events))
     except OSError as error:
-        raise PrerequisiteMissing(f"{events}: cannot be read: {error.strerror}") from error
+        raise PrerequisiteMissing(f"{events}: cannot read: {error.strerror}") from error
     return probe.facts.version_text

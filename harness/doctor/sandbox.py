@@ -1,4 +1,4 @@
-"""What a container or a security setting may forbid: seccomp, and a child's memory."""
+"""Checks of what a container or a security setting may forbid: seccomp, a child's memory."""
 
 import fcntl
 import os
@@ -18,18 +18,18 @@ _WAIT_S = 10.0
 
 
 def notification() -> Check:
-    """Whether seccomp hands over system calls (Linux 5.9, and allowed here)."""
+    """Whether seccomp user notification works (Linux 5.9, and allowed here)."""
     what = "seccomp user notification"
     try:
         _try_notification()
     except (HarnessError, OSError, TimeoutError) as error:
-        mend = "in a container: docker run --security-opt seccomp=unconfined, or podman likewise"
-        return Check(what, State.MISSING, f"does not work: {error}", mend)
-    return Check(what, State.OK, "an ioctl was caught and answered, and a descriptor handed over")
+        fix = "in a container: docker (or podman) run --security-opt seccomp=unconfined"
+        return Check(what, State.MISSING, f"does not work: {error}", fix)
+    return Check(what, State.OK, "an ioctl was caught and answered, and a descriptor installed")
 
 
 def _try_notification() -> None:
-    """Catch one VFIO ioctl of a thread of ours, hand it a descriptor, and answer it."""
+    """Catch one VFIO ioctl of a thread, install a descriptor for it, and answer it."""
     listening: Future[int] = Future()
     answered: Future[int] = Future()
     memory = Memfd("doctor")
@@ -53,7 +53,7 @@ def _try_notification() -> None:
         poll.register(listener, select.POLLIN)
         notification = seccomp.receive(listener) if poll.poll(_WAIT_S * 1000) else None
         if notification is None:
-            raise PrerequisiteMissing("the filter is there, but it catches no ioctl")
+            raise PrerequisiteMissing("the filter was installed, but catches no ioctl")
         os.close(seccomp.add_fd(listener, notification.cookie, memory.fd, None))
         seccomp.send(listener, notification.cookie, 0, 0)
         answered.result(_WAIT_S)
@@ -72,8 +72,8 @@ def memory_of_a_child() -> Check:
             memory.attach(child.pid)
             memory.read(int(mapped.split("-")[0], 16), 16)
         except (OSError, IndexError) as error:
-            mend = "sysctl kernel.yama.ptrace_scope=1 (or 0); in a container: --cap-add SYS_PTRACE"
-            return Check(what, State.MISSING, f"/proc/PID/mem cannot be read: {error}", mend)
+            fix = "sysctl kernel.yama.ptrace_scope=1 (or 0); in a container: --cap-add SYS_PTRACE"
+            return Check(what, State.MISSING, f"cannot read /proc/PID/mem: {error}", fix)
         finally:
             memory.close()
-    return Check(what, State.OK, "/proc/PID/mem can be read")
+    return Check(what, State.OK, "/proc/PID/mem is readable")

@@ -1,12 +1,12 @@
 """The **model**: what a right QEMU does, written from the specification.
 
-It judges nothing and sees no history; ``harness.check`` compares the two.  Imports
-``history``, ``scenario`` and ``errors`` only, and shares no code with what it judges:
-no ``wire``, ``trace``, ``vfio``, ``proxy``, ``supervisor`` or ``vm``.  No I/O, no clock.
+It judges nothing and sees no history; ``harness.check`` compares the two.  It shares no code with
+what is judged: no ``wire``, ``trace``, ``vfio``, ``proxy``, ``supervisor`` or ``vm``.  No I/O, no
+clock.
 
-``expectation`` says how a scenario must end and on which path its state travels,
-``buffers`` in which packets; ``reassembly`` is one device's queue at the destination
-(anchor file: the hard idea is explained there); ``delivery`` says what the destination was
-given where faults stood on the way, and ``prediction`` what must follow from it;
+``expectation`` is how a scenario must end and on which path its state travels, ``settings`` which
+settings the model knows, ``buffers`` in which packets the state travels.  ``reassembly`` is one
+device's queue at the destination (anchor file: it explains the central idea).  ``delivery`` is
+what the destination was given after faults, and ``prediction`` what must follow from it.
 ``device_states`` has the arcs of VFIO migration.
 """

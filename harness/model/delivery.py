@@ -1,12 +1,12 @@
 """What the destination was given over multifd, and what is wrong with one packet of it.
 
 Written from REF-2 to REF-6, REF-8 to REF-10 and from docs/devel/migration/vfio.rst.  The
-facts about layouts and limits stand in migration/multifd.h and
-hw/vfio/migration-multifd.c.  What several packets are to each other is ``prediction``'s.
+facts about layouts and limits are from migration/multifd.h and hw/vfio/migration-multifd.c.
+Conflicts between packets are in ``prediction``.
 
 A packet is **refused** when it is read, or its channel is **stuck**: it states more bytes
-than it has, so that what follows is eaten; the destination then refuses what it makes of
-that, or waits for more.  Where the specification leaves the effect open it is **open**.
+than it has, so that the bytes behind it are read as its own; the destination then refuses the
+result, or waits for more.  If the specification does not define the effect, it is **open**.
 """
 
 import enum
@@ -36,17 +36,17 @@ HELLO_MAGIC, HELLO_VERSION = 0x11223344, 1
 
 
 class Effect(enum.Enum):
-    """What becomes of a wrong packet."""
+    """What happens to a wrong packet."""
 
     REFUSED = enum.auto()
     STUCK = enum.auto()
-    """Its channel ends in a refusal, or waits for bytes that do not come."""
+    """Its channel ends with a refusal, or waits for bytes that do not come."""
     OPEN = enum.auto()
-    """Refused or taken."""
+    """Refused or accepted."""
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """One device-state packet, as delivered.  Header fields are None where they are right."""
+    """One device-state packet, as delivered.  A header field is None if it is right."""
 
     number: int
     """Its place among all that were delivered."""
@@ -54,11 +54,11 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """When the destination's socket had taken all of it."""
     channel: int
     device: str
-    """Id of the scenario's device; "": the idstr is none of theirs."""
+    """Id of the scenario's device; "" if the idstr belongs to none."""
     idx: int | None
-    """None: the payload has no room for VFIO's header."""
+    """None if the payload is too short for VFIO's header."""
     size: int
-    """Bytes of data behind VFIO's header; of a payload without it, all bytes."""
+    """Bytes of data after VFIO's header; all bytes of a payload without it."""
     digest: str = ""
     state_flags: int = 0
     instance_id: int = 0
@@ -69,7 +69,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     flags: int | None = None
     state_version: int | None = None
     next_packet_size: int | None = None
-    """Bytes of payload that it states, where that is not true."""
+    """Bytes of payload that it states, if that is wrong."""
     has_idstr_end: bool = True
     is_read: bool = False
     """Whether the destination is known to have read it before it had loaded all state."""
@@ -81,7 +81,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def payload_size(self) -> int:
-        """Bytes of its payload, in truth."""
+        """Bytes of payload that it really has."""
         return self.size + (0 if self.idx is None else STATE_HEADER)
 
 
@@ -91,19 +91,19 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: int = 0
     indices: frozenset[int] = frozenset()
     config_idx: int | None = None
-    """None: the source sent no configuration."""
+    """None if the source sent no configuration."""
     config_size: int = 0
     """Bytes of its data."""
     config_digest: str = ""
 
     @property
     def is_whole(self) -> bool:
-        """Whether every packet up to the configuration was sent."""
+        """Whether all packets up to the configuration were sent."""
         return self.config_idx is not None and len(self.indices) > self.config_idx
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes that are no whole packet, behind packet number ``after`` of all (-1: none)."""
+    """Bytes that are no complete packet, behind packet number ``after`` (-1 if none)."""
 
     channel: int
     t_ns: int
@@ -114,9 +114,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """The hello of one multifd channel, as it was delivered."""
 
     channel: int
-    """Number that the source has given it."""
+    """The number that the source gave it."""
     channel_id: int
-    """Number that the hello tells."""
+    """The number in the hello."""
     magic: int = HELLO_MAGIC
     version: int = HELLO_VERSION
     uuid: str = NO_UUID
@@ -131,16 +131,16 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     sent: dict[str, Sent]
     """By device; one that is absent here sent nothing."""
     multifd_devices: tuple[str, ...]
-    """Devices whose state goes over multifd."""
+    """Devices whose state is sent over multifd."""
     limits: dict[str, int] = {}
     """x-migration-max-queued-buffers-size of devices that have it, bytes."""
     pieces: tuple[Piece, ...] = ()
     closed: tuple[int, ...] = ()
-    """Channels that were closed on purpose; -1: the main channel."""
+    """Channels that were closed on purpose; -1 is the main channel."""
     ends_early: bool = False
     """Whether the source closes its channels once all is sent, as without a return path."""
     resumed_ns: int = 0
-    """When a stalled main channel went on; nothing is loaded before that.  0: no stall."""
+    """When a stalled main channel continued; nothing is loaded before that.  0 if no stall."""
     channels: int = 0
     """multifd-channels of the destination."""
     hellos: tuple[Hello, ...] = ()
@@ -155,11 +155,11 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Which sort of damage it is, a stable word in lower case and hyphens."""
     words: str
     device: str = ""
-    """"": it concerns no device."""
+    """"" if it concerns no device."""
     channel: int = -1
     idx: int | None = None
     number: int = -1
-    """The packet's; -1: it is about none."""
+    """The packet's number; -1 if it is about none."""
 
 
 class Defect(msgspec.Struct, frozen=True):
@@ -172,8 +172,8 @@ class Defect(msgspec.Struct, frozen=True):
 def defects(packet: Packet, delivery: Delivery) -> Iterator[Defect]:
     """All that is wrong with ``packet``; what comes first is read first.
 
-    Of one that leaves its channel stuck no more is told: what it is taken for depends on the
-    bytes behind it.  A stated size below the true one is no defect of the packet but of what
+    After one that leaves its channel stuck no more are reported: how it is read depends on the
+    bytes behind it.  A stated size below the real one is a defect not of the packet but of what
     follows it: see ``leaves_rest``.
     """
 
@@ -223,11 +223,11 @@ def defects(packet: Packet, delivery: Delivery) -> Iterator[Defect]:
 
 
 def bad_hellos(delivery: Delivery) -> Iterator[Reason]:
-    """Hellos that must be refused (REF-10); with them no channel gets as far as a packet."""
-    told = Counter(range(delivery.channels))
+    """Hellos that must be refused (REF-10); after one, no packet is read on any channel."""
+    numbers = Counter(range(delivery.channels))
     for hello in delivery.hellos:
-        told[hello.channel] -= 1
-        told[hello.channel_id] += 1
+        numbers[hello.channel] -= 1
+        numbers[hello.channel_id] += 1
     for hello in delivery.hellos:
         words = f"the hello of channel {hello.channel} "
         if (hello.magic, hello.version, hello.uuid) != (HELLO_MAGIC, HELLO_VERSION, NO_UUID):
@@ -236,10 +236,10 @@ def bad_hellos(delivery: Delivery) -> Iterator[Reason]:
         elif hello.channel_id >= delivery.channels:
             is_next = hello.channel_id == delivery.channels
             kind = "hello-number-of-channels" if is_next else "hello-number-too-high"
-            words += f"tells number {hello.channel_id} of {delivery.channels} channels"
-        elif told[hello.channel_id] > 1:
+            words += f"has number {hello.channel_id} of {delivery.channels} channels"
+        elif numbers[hello.channel_id] > 1:
             kind = "hello-number-taken"
-            words += f"tells number {hello.channel_id}, which is taken"
+            words += f"has number {hello.channel_id}, which is taken"
         else:
             continue
         yield Reason(requirement="REF-10", kind=kind, words=words, channel=hello.channel)
@@ -253,15 +253,15 @@ def is_far(packet: Packet, delivery: Delivery) -> bool:
 
 
 def leaves_rest(packet: Packet) -> bool:
-    """Whether it states less bytes than it has: the rest is taken for the next packet."""
+    """Whether it states fewer bytes than it has: the rest is read as the next packet."""
     stated = packet.next_packet_size
     return stated is not None and stated < packet.payload_size
 
 
 def config_defect(packet: Packet, sent: Sent) -> Defect | None:
-    """What is wrong with the configuration in ``packet`` (REF-8); it shows when it is loaded.
+    """What is wrong with the configuration in ``packet`` (REF-8), when it is loaded.
 
-    Other bytes behind the right marker, as many as there were, may be noticed or not.
+    Changed bytes behind the right marker, of the same number, may be noticed or not.
     """
     size = packet.size
     if packet.next_packet_size is not None:
@@ -285,7 +285,7 @@ def config_defect(packet: Packet, sent: Sent) -> Defect | None:
 
 
 def reason(packet: Packet, requirement: str, kind: str, words: str, device: str) -> Reason:
-    """A reason that is about ``packet``."""
+    """A reason about ``packet``."""
     return Reason(
         requirement=requirement,
         kind=kind,

@@ -1,6 +1,6 @@
 """Which changes of a VFIO device's migration state are legal.
 
-Written from the words of the comment before ``enum vfio_device_mig_state`` in the
+Written from the comment before ``enum vfio_device_mig_state`` in the
 kernel's ``include/uapi/linux/vfio.h``:
 
 - the arcs are those listed there, each direct;
@@ -8,9 +8,9 @@ kernel's ``include/uapi/linux/vfio.h``:
 - ERROR cannot be asked for, and only a reset leads out of it;
 - a P2P state that a device lacks behaves "as though the device was fully running":
   its arcs become those of the running state;
-- all else is a combination: the shortest path, with no state of the saving group
-  between its ends.  PRE_COPY -> STOP_COPY goes through PRE_COPY_P2P all the same: there
-  the whole path lies in the saving group, and one data transfer session.
+- every other change is a combination: the shortest path, with no state of the saving group
+  between its ends.  PRE_COPY -> STOP_COPY still goes through PRE_COPY_P2P: the complete path is
+  in the saving group, and is one data transfer session.
 
 A device starts in RUNNING.
 """
@@ -38,7 +38,7 @@ SAVING = frozenset({S.STOP_COPY, S.PRE_COPY, S.PRE_COPY_P2P})
 """The saving group: its states share one data transfer session."""
 
 _P2P = {S.RUNNING_P2P: S.RUNNING, S.PRE_COPY_P2P: S.PRE_COPY}
-"""The optional P2P states, and what each is to a device that lacks it."""
+"""The optional P2P states, and the state that replaces each in a device that lacks it."""
 _PRE_COPY = frozenset({S.PRE_COPY, S.PRE_COPY_P2P})
 _NOT_PERMITTED = frozenset({(S.STOP_COPY, S.PRE_COPY), (S.STOP_COPY, S.PRE_COPY_P2P)})
 
@@ -78,9 +78,9 @@ def arcs(*, p2p: bool, pre_copy: bool) -> frozenset[tuple[DeviceState, DeviceSta
 def path(
     start: DeviceState, end: DeviceState, *, p2p: bool, pre_copy: bool
 ) -> tuple[DeviceState, ...] | None:
-    """The states walked from ``start`` (left out) to ``end``; None: not legal.
+    """The states after ``start`` on the path to ``end``; None if it is not legal.
 
-    Empty where nothing changes.
+    Empty if nothing changes.
     """
     lacks_p2p = not p2p and end in _P2P
     lacks_pre_copy = not pre_copy and end in _PRE_COPY

@@ -1,13 +1,13 @@
 """What a right QEMU does with a scenario: how it ends, on which path each device's
 state travels, and in which packets.
 
-The requirements are SET-1 to SET-3, SET-8 and ORD-5; the facts behind them stand in
-QEMU 10.0.13 and are named where they are used.  Texts of errors are QEMU's own, cut to
-the part that has been the same since 10.0; they are compared without regard to case.
+The requirements are SET-1 to SET-3, SET-8 and ORD-5; the facts are from QEMU 10.0.13, and
+each names its place there.  Texts of errors are QEMU's own, cut to the part that has been the
+same since 10.0; case is ignored.
 
-Of a scenario with a setting that the model does not know (``settings``) nothing is demanded.
+Nothing is demanded of a scenario with a setting that the model does not know (``settings``).
 
-May not be used to judge: queue limits (``x-migration-max-queued-buffers-size``), several
+Not for judging: queue limits (``x-migration-max-queued-buffers-size``), several
 migrations in one run.
 """
 
@@ -55,15 +55,16 @@ class Ending(enum.StrEnum):
     REFUSED_IN_LOAD = "refused in load"
     """The destination refuses what it was given; of a run with faults on the way."""
     WAITING = "waits for a packet"
-    """The destination waits for what was not delivered; likewise."""
+    """The destination waits for what was not delivered; of a run with faults on the way."""
     STOPPED = "stopped by an action"
-    """A kill or a cancel came while it was under way: how it ends is for their rules."""
+    """It was killed or cancelled while it was active: LIF-3 and LIF-4 judge how it ends."""
     NOT_CONVERGED = "pre-copy did not converge"
-    """The source was still in pre-copy, and went on, when its time was over."""
+    """The source was still in pre-copy, and making progress, at the deadline."""
     OPEN = "open"
-    """What was delivered allows several ends, and none of them was seen; likewise."""
+    """What was delivered allows several ends, and none of them was seen; of a run with faults on
+    the way."""
     NOT_JUDGED = "not judged"
-    """The model does not know a setting or a command: any end may be right but a crash."""
+    """The model does not know a setting or a command: any end except a crash may be right."""
 
 
 class TransferPath(enum.StrEnum):
@@ -79,12 +80,12 @@ class DeviceExpectation(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     path: TransferPath
     total_bytes: int | None
-    """All that the device hands out, in pre-copy and in stop-copy; None: only it knows."""
+    """All that the device gives, in pre-copy and in stop-copy; None if only it knows."""
     buffer_size: int
     """Most bytes of one ``read()``: min(1 MiB, what MIG_DATA_SIZE answers at set-up)."""
     buffer_sizes: tuple[int, ...] | None
-    """Bytes of each data packet; None: the size is not known, or pre-copy takes a share that
-    cannot be foretold."""
+    """Bytes of each data packet; None if the size is not known, or pre-copy takes a share that
+    cannot be predicted."""
 
     abilities: Abilities = Abilities()
 
@@ -102,12 +103,12 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """Parts of error texts, one of which must be seen; of NOT_JUDGED what the model does not
     know; empty when completed."""
     refused_by: Side | None = None
-    """Which side refuses or fails; None: none, or whichever comes to it first."""
+    """Which side refuses or fails; None if none does, or either may be first."""
     devices: tuple[DeviceExpectation, ...] = ()
     is_supported: bool = True
     """Whether the settings let device state go over multifd at all."""
     machine: tuple[int, int] | None = None
-    """Version of the machine type; None: not known, taken for a present one."""
+    """Version of the machine type; None if it is not known, and taken for a current one."""
 
     @property
     def reason(self) -> str:
@@ -133,13 +134,14 @@ def expect(
     scenario: Scenario,
     source: BuildFacts,
     destination: BuildFacts,
-    told: Mapping[str, Abilities] | None = None,
+    reported: Mapping[str, Abilities] | None = None,
 ) -> Expectation:
     """What a right QEMU does with ``scenario``.
 
-    :param told: abilities of the kernel's devices, by their ids, where the kernel told them
+    :param reported: abilities of the kernel's devices, by their ids, as far as the kernel
+        reported them
     """
-    abilities = {device.id: _abilities(device, told or {}) for device in scenario.devices}
+    abilities = {device.id: _abilities(device, reported or {}) for device in scenario.devices}
     machine = machine_version(source.machine or scenario.machine)
     supported = is_supported(scenario, machine)
     paths = [_path(device, source, supported, machine) for device in scenario.devices]
@@ -204,12 +206,12 @@ def is_supported(scenario: Scenario, machine: tuple[int, int] | None) -> bool:
     )
 
 
-def _abilities(device: Device, told: Mapping[str, Abilities]) -> Abilities:
-    return device.abilities or told.get(device.id, Abilities())
+def _abilities(device: Device, reported: Mapping[str, Abilities]) -> Abilities:
+    return device.abilities or reported.get(device.id, Abilities())
 
 
 def transfer_setting(device: Device) -> OnOffAuto | None:
-    """x-migration-multifd-transfer of ``device``; None: left to the machine type."""
+    """x-migration-multifd-transfer of ``device``; None if the machine type decides."""
     value = device.properties.get(TRANSFER, device.multifd_transfer)
     return None if value is None else _on_off_auto(value)
 
@@ -229,7 +231,7 @@ def _on_off_auto(value: str | int | bool) -> OnOffAuto:
 def _path(
     device: Device, facts: BuildFacts, supported: bool, machine: tuple[int, int] | None
 ) -> TransferPath | None:
-    """The path of ``device``'s state; None: asked for what is not supported.
+    """The path of ``device``'s state; None if the transfer is on and not supported.
 
     vfio_multifd_setup() in hw/vfio/migration-multifd.c; the property's own default is
     auto, the machine type's is off up to 9.2.
@@ -279,7 +281,7 @@ Refusal = tuple[Ending, str, Side | None]
 
 
 def _end(phases: Iterable[Iterable[Refusal]]) -> tuple[Ending, tuple[str, ...], Side | None]:
-    """What the first phase says that refuses anything: each of its reasons is right."""
+    """The end by the first phase that refuses anything: each of its reasons is right."""
     for phase in phases:
         found = list(phase)
         if found:
@@ -314,9 +316,9 @@ def _launch_refusals(
 def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:
     """Devices that take a migration blocker: same function, enable-migration off or auto.
 
-    Neither the emulated IOMMU nor the kernel's type1 container is asked for dirty pages, an
-    iommufd of the kernel is; where nobody tracks them the device is taken for one that cannot
-    migrate, unless enable-migration is on.
+    QEMU asks neither the emulated IOMMU nor the kernel's type1 container for dirty pages, but it
+    asks the kernel's iommufd.  If neither device nor IOMMU tracks them, the device cannot migrate,
+    unless enable-migration is on.
     """
     for device in scenario.devices:
         setting, ours = migration_setting(device), abilities[device.id]
@@ -345,7 +347,7 @@ def _can_migrate(device: Device, abilities: Abilities) -> bool:
 
 
 def _transport_refusals(scenario: Scenario) -> Iterator[Refusal]:
-    """What ``migrate-incoming`` and ``migrate`` refuse before they look at devices.
+    """What ``migrate-incoming`` and ``migrate`` refuse before they check devices.
 
     migration_channels_and_transport_compatible() in migration/migration.c.
     """
@@ -357,7 +359,7 @@ def _transport_refusals(scenario: Scenario) -> Iterator[Refusal]:
 
 
 def _refusals(scenario: Scenario) -> Iterator[Refusal]:
-    """What ``migrate`` refuses then: migrate_prepare() in migration/migration.c."""
+    """What ``migrate`` refuses after that: migrate_prepare() in migration/migration.c."""
     if has_mapped_ram(scenario) and has_compression(scenario):
         yield Ending.REFUSED_AT_SETUP, "mapped-ram", None
     for words in settings.refusals_of_vfio(scenario):
@@ -370,9 +372,9 @@ def _refused_handshake(scenario: Scenario) -> Iterator[Refusal]:
 
 
 def _refused_transfer(scenario: Scenario, paths: list[TransferPath | None]) -> Iterator[Refusal]:
-    """vfio_multifd_setup(): vfio_save_setup() and vfio_load_setup() both ask.
+    """vfio_multifd_setup(), called by vfio_save_setup() and by vfio_load_setup().
 
-    In a stream, either may be first.
+    In a stream, either side may be first.
     """
     if None in paths:
         is_file = scenario.transport is Transport.FILE
@@ -380,10 +382,10 @@ def _refused_transfer(scenario: Scenario, paths: list[TransferPath | None]) -> I
 
 
 def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
-    """A device fails once so many bytes were given, or were taken.
+    """A device fails once it has given or taken a number of bytes.
 
-    A source device is read until it says that it has no more, so an error right behind
-    its last byte is met too; a destination device is written no further than that.
+    A source device is read until it has no more, so an error right behind its last byte is met
+    too; a destination device is not written beyond its last byte.
     """
     for device in scenario.emulated:
         save, load = device.save.error_at, device.load.error_at

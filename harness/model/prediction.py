@@ -1,21 +1,21 @@
 """What must follow from what was delivered: completed, refused, waiting, or any of several.
 
-Order between channels is not known: each is read by a thread of its own, in the order in
-which it was sent.  So what the destination has read at any moment is a **prefix** of each
+The order between channels is not known: a thread of its own reads each, in the order in
+which packets were sent.  So what the destination has read at any moment is a **prefix** of each
 channel, and::
 
     it can complete    some prefixes together hold exactly one packet for each index of
                        each device, the last flagged as configuration, and nothing wrong
-    else it refuses    if anything delivered is wrong, for all is read in the end
+    else it refuses    if anything delivered is wrong, because all is read in the end
     else it waits      for the first index that no packet has
 
-Where it can complete although something is wrong, the wrong packet was needed by nobody
-and read late or never: both ends are right.  A prefix holds at least what is known to be
-read: what stands before a needed packet on its channel, what was sent SURE_NS before
-another needed thing, and what the destination itself has told of (``Packet.is_read``).
+If it can complete although something is wrong, the wrong packet was not needed,
+and was read late or never: both ends are right.  A prefix contains at least what is known to be
+read: what is before a needed packet on its channel, what was sent SURE_NS before
+another needed packet, and what the destination itself has reported (``Packet.is_read``).
 
-What is owed by the source, and never came from it, is not waited for here: the migration
-must then complete, and whoever stands still is to blame.
+What the source should have sent, and did not send, is not waited for here: the migration
+must then complete, and the side that is blocked has the bug.
 """
 
 import enum
@@ -41,12 +41,12 @@ from harness.model.delivery import (
 )
 
 SURE_NS = 1_000_000_000
-"""What was sent so long ago has been read."""
-_MOST_ENDS = 8  # configurations that are tried for one device
+"""What was sent this long ago has been read."""
+_MOST_ENDS = 8  # configurations that are tried for each device
 
 
 class Outcome(enum.StrEnum):
-    """How the destination ends, or does not."""
+    """How the destination ends, or that it waits."""
 
     COMPLETED = "completed"
     REFUSED = "refused"
@@ -57,15 +57,15 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """What a right destination does."""
 
     allowed: frozenset[Outcome]
-    """One, or several where order or specification leave it open."""
+    """One, or several if the order or the specification leaves it open."""
     reasons: tuple[Reason, ...] = ()
-    """All that it may refuse for."""
+    """All reasons for which it may refuse."""
     waits_for: dict[str, int] = {}
-    """Where waiting is allowed: the index that each device lacks."""
+    """If waiting is allowed: the index that each device lacks."""
 
     @property
     def outcome(self) -> Outcome | None:
-        """The only one that is allowed; None: either of several."""
+        """The only one that is allowed; None if there are several."""
         return next(iter(self.allowed)) if len(self.allowed) == 1 else None
 
 
@@ -133,7 +133,7 @@ def _channels(delivery: Delivery) -> Channels:
     is_over: set[int] = set()
     units: list[tuple[float, int, _Step]] = []
     for piece in delivery.pieces:
-        words = "bytes that are no whole packet"
+        words = "bytes that are no complete packet"
         about = Reason(requirement="REF-10", kind="no-packet", words=words, channel=piece.channel)
         wrong = () if piece.channel in delivery.closed else (Defect(Effect.STUCK, about),)
         units.append((piece.after + 0.5, piece.channel, _Step(piece.t_ns, None, wrong)))
@@ -154,7 +154,7 @@ def _steps(packet: Packet, delivery: Delivery) -> Iterator[_Step]:
     is_queued = is_taken and not is_far(packet, delivery)
     yield _Step(packet.t_ns, packet if is_queued else None, wrong, packet.is_read)
     if is_taken and leaves_rest(packet):
-        words = "it states less bytes than it has"
+        words = "it states fewer bytes than it has"
         about = reason(packet, "REF-10", "stated-size-too-small", words, "")
         yield _Step(packet.t_ns, None, (Defect(Effect.REFUSED, about),))
 
@@ -163,7 +163,7 @@ Taken = dict[str, dict[int, list[Packet]]]
 
 
 def _taken(channels: Channels) -> Taken:
-    """Packets that are taken in unless others are in their way: by device and index."""
+    """Packets that are accepted unless they conflict with others: by device and index."""
     taken: Taken = defaultdict(lambda: defaultdict(list))
     for steps in channels.values():
         for step in steps:
@@ -176,10 +176,9 @@ def _taken(channels: Channels) -> Taken:
 
 
 def _conflicts(taken: dict[int, list[Packet]], sent: Sent) -> Iterator[Reason]:
-    """REF-1 and REF-7: which packets of one device cannot all be taken.
+    """REF-1 and REF-7: which packets of one device conflict with each other.
 
-    Any of those that contradict each other may be the one that is refused, as any may come
-    last.
+    Any of them may be the one that is refused, because any may come last.
     """
     configs = sorted(idx for idx, packets in taken.items() if any(p.is_config for p in packets))
     for idx, packets in sorted(taken.items()):
@@ -201,10 +200,10 @@ def _conflicts(taken: dict[int, list[Packet]], sent: Sent) -> Iterator[Reason]:
 
 
 def _below(taken: dict[int, list[Packet]], idx: int, sent: Sent) -> str:
-    """Which kind it is that the configuration, packet ``idx``, has data above it.
+    """The kind of damage if the configuration, packet ``idx``, has data above it.
 
-    It has been put below data of the source; or data came that the source has not, behind the
-    configuration or before, as it was sent on.
+    It was moved below data of the source; or data was added that the source does not have, sent
+    after the configuration or before it.
     """
     if sent.config_idx is not None and idx < sent.config_idx:
         return "configuration-below-data"
@@ -214,24 +213,24 @@ def _below(taken: dict[int, list[Packet]], idx: int, sent: Sent) -> str:
 
 
 def _second(taken: dict[int, list[Packet]], configs: list[int]) -> str:
-    """Which kind it is that several packets are flagged as configurations, as they were sent on."""
+    """The kind of damage if several packets are flagged as configuration, in delivery order."""
     came = sorted((p.number, idx) for idx in configs for p in taken[idx] if p.is_config)
     is_above = came[-1][1] > came[0][1]
     return "second-configuration-above" if is_above else "second-configuration-below"
 
 
 def _on_taken(packets: list[Packet]) -> str:
-    """Which kind it is that a configuration shares its index with ``packets``."""
+    """The kind of damage if a configuration shares its index with ``packets``."""
     is_twice = all(packet.is_config for packet in packets)
     return "configuration-twice" if is_twice else "configuration-on-taken-index"
 
 
 def _overflows(delivery: Delivery) -> tuple[list[Reason], bool]:
-    """REF-12: devices whose queued bytes may exceed their limit; whether one's must.
+    """REF-12: devices whose queued bytes may exceed their limit, and whether one must.
 
     Queued at once are at most all bytes of the device, and at least those that were sent
     well before a packet below them, or before the main channel let the load begin.  Whether
-    VFIO's headers count is left open.
+    VFIO's headers count is not specified.
     """
     reasons, is_certain = [], False
     for device, limit in delivery.limits.items():
@@ -285,7 +284,7 @@ def _whole_up_to(taken: dict[int, list[Packet]]) -> Iterator[int]:
 
 
 def _is_clean(delivery: Delivery, channels: Channels, taken: Taken, ends: dict[str, int]) -> bool:
-    """Whether what is read in any case, on the way to these ends, has nothing wrong."""
+    """Whether nothing is wrong in what must be read to reach these ends."""
     needed: set[int] = set()
     for device, end in ends.items():
         for idx in range(end + 1):

@@ -1,4 +1,4 @@
-"""One device's queue at the destination: what may happen next, and what is still owed.
+"""One device's queue at the destination: what may happen next, and what is still due.
 
 Written from the requirements ORD-1 to ORD-5 and REF-1, REF-5, REF-7, and from the
 description in QEMU's docs/devel/migration/vfio.rst; not from the code that does it.
@@ -9,15 +9,15 @@ data.  One load thread takes them strictly in order::
 
                arrive(idx)            load_start(next)        load_end(next)
     channels ─────────────► queued ──────────────────► loading ────────────► next + 1
-                                         (nothing of the kind for an empty buffer,
+                                         (none of the two for an empty buffer,
                                           config_start and config_end for the last)
 
 It may wait ("starve") for the number that is next, as long as that one has not been
-queued; nothing else may hold it up.
+queued; it may wait for nothing else.
 
-``step`` style: each method is told what happened, moves the queue, and answers with
-"" where the specification allows it, or with a sentence that says what it contradicts.
-After a contradiction the queue follows what happened, so that one deviation is told
+Each method takes one event and updates the queue.  It returns "" if the specification allows
+the event, else a sentence that names the contradiction.
+After a contradiction the queue follows what happened, so that one deviation is reported
 once.  What a packet is may be unknown (``is_config`` and ``is_empty`` None): then only
 what contradicts both readings is a contradiction.
 """
@@ -30,9 +30,9 @@ class DestinationQueue:
     """The queue of one device, from its first packet to its configuration's load.
 
     :ivar next_idx: the packet that the load thread needs next
-    :ivar loading: the packet that is being loaded; -1: none
-    :ivar config_idx: the packet flagged as configuration; -1: none seen
-    :ivar is_config_loaded: whether the end has been reached
+    :ivar loading: the packet that is being loaded; -1 if none
+    :ivar config_idx: the packet flagged as configuration; -1 if none was seen
+    :ivar is_config_loaded: whether the end was reached
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class DestinationQueue:
         return problem
 
     def starve(self, idx: int) -> str:
-        """The load thread says that it waits for packet ``idx``."""
+        """The load thread waits for packet ``idx``."""
         self._pass_empty(idx)
         if self.loading >= 0:
             return f"it waits for packet {idx} while packet {self.loading} is being loaded"
@@ -132,16 +132,16 @@ class DestinationQueue:
         self.is_config_loaded = True
         return problem
 
-    # -- what is owed ----------------------------------------------------------------
+    # -- what is due -----------------------------------------------------------------
 
     @property
     def is_next_queued(self) -> bool:
-        """Whether the next packet is there and nothing is being loaded: it must be loaded."""
+        """Whether the next packet is queued and none is being loaded: it must be loaded."""
         return self.loading < 0 and not self.is_config_loaded and self.next_idx in self._queued
 
     @property
     def may_starve(self) -> bool:
-        """Whether waiting is all that the load thread can do."""
+        """Whether the load thread can only wait."""
         return not self.is_config_loaded and self.loading < 0 and self.next_idx not in self._queued
 
     @property
@@ -150,7 +150,7 @@ class DestinationQueue:
         return len(self._queued)
 
     def missing(self) -> str:
-        """What is still owed now, as the end of the run has come; "": nothing."""
+        """What is still due at the end of the run; "" if nothing."""
         if self.is_config_loaded:
             return ""
         if self.loading >= 0:
@@ -163,7 +163,7 @@ class DestinationQueue:
         return f"packet {self.next_idx} never arrived"
 
     def _pass_empty(self, until: int) -> None:
-        """Go on over queued packets that are, or may be, empty: they need no load."""
+        """Skip queued packets that are, or may be, empty: they are not loaded."""
         while self.next_idx < until and self._queued.get(self.next_idx, False) is not False:
             del self._queued[self.next_idx]
             self.next_idx += 1

@@ -1,10 +1,10 @@
 """Which settings the model knows, and which of them QEMU refuses at set-up.
 
-The model says that a migration must complete only where it knows all that was set: the
-capabilities, parameters, properties of ``vfio-pci`` and commands below.  Of any other one
-nothing is demanded: neither that the migration completes nor that it is refused.
+The model demands that a migration completes only if it knows all that was set: the
+capabilities, parameters, properties of ``vfio-pci`` and commands below.  With any other one
+it demands nothing: neither that the migration completes nor that it is refused.
 
-What stands here was read in migration/options.c, migration/migration.c, migration/ram.c and
+The facts were read in migration/options.c, migration/migration.c, migration/ram.c and
 hw/vfio/migration.c of QEMU 10.0.13 and 10.2.2, and seen on 10.0.13 and 11.1.3.
 """
 
@@ -24,9 +24,9 @@ CAPABILITIES = frozenset(
         "events", "return-path", "multifd", "mapped-ram", "switchover-ack",
         # The source waits for migrate-continue.
         "pause-before-switchover",
-        # They change how RAM is sent, or how fast the guest runs meanwhile.
+        # They change how RAM is sent, or how fast the guest runs during the migration.
         "xbzrle", "auto-converge",
-        # They do nothing here: for postcopy, RDMA, a VM with a UUID, block devices.
+        # They have no effect here: for postcopy, RDMA, a VM with a UUID, block devices.
         "release-ram", "rdma-pin-all", "validate-uuid", "late-block-activate", "zero-blocks",
         # With these QEMU refuses: see refusals() and refusals_of_vfio().
         "postcopy-ram", "postcopy-preempt", "background-snapshot", "dirty-limit", ZERO_COPY,
@@ -47,7 +47,7 @@ RANGES = {
     "announce-rounds": (0, 1000),
     "announce-step": (1, 10_000),
 }
-"""Parameters that are numbers, with least and most; QEMU refuses others
+"""Parameters that are numbers, with minimum and maximum; QEMU refuses other values
 (migrate_params_check())."""
 VALUES: dict[str, tuple[str | bool, ...]] = {
     "multifd-compression": ("none", "zlib", "zstd"),
@@ -58,7 +58,7 @@ VALUES: dict[str, tuple[str | bool, ...]] = {
 }
 """Other parameters, with the values that the model knows."""
 BANDWIDTHS = ("max-bandwidth", "avail-switchover-bandwidth")
-"""Parameters that are bytes/s, from 0 up.  QEMU takes those below 0, as very large ones."""
+"""Parameters in bytes/s, from 0 up.  QEMU takes a negative value as a very large one."""
 SPEED = ("downtime-limit", *BANDWIDTHS)
 """Parameters that may change on either side at any time."""
 
@@ -71,7 +71,7 @@ PROPERTIES: dict[str, tuple[str | bool, ...]] = {
     "x-pre-copy-dirty-page-tracking": _SWITCHES,
     "x-migration-load-config-after-iter": _SWITCHES,
 }
-"""Properties of vfio-pci with the values that the model knows; of LIMIT it is any number."""
+"""Properties of vfio-pci with the values that the model knows; LIMIT may be any number."""
 
 COMMANDS = frozenset(
     {
@@ -96,10 +96,10 @@ def unknown(scenario: Scenario) -> Iterator[str]:
         elif is_on and name not in CAPABILITIES:
             yield f"capability {name}"
     if capabilities(scenario)["return-path"] is not scenario.return_path:
-        yield "capability return-path beside return_path"
+        yield "capability return-path besides return_path"
     for name, value in scenario.parameters.items():
         if name == "multifd-channels" and value != scenario.channels:
-            yield f"parameter {name}={value} beside channels={scenario.channels}"
+            yield f"parameter {name}={value} besides channels={scenario.channels}"
         elif name not in RANGES and not _is_known_value(name, value):
             yield f"parameter {name}={value}"
     for device in scenario.devices:
@@ -128,7 +128,7 @@ def has_compression(scenario: Scenario) -> bool:
 
 
 def refusals(scenario: Scenario, oldest: tuple[int, ...]) -> Iterator[str]:
-    """Words with which ``migrate-set-capabilities`` or ``migrate-set-parameters`` is refused.
+    """Parts of the errors of ``migrate-set-capabilities`` or ``migrate-set-parameters``.
 
     Mostly both sides refuse.  migrate_caps_check() and migrate_params_check() in
     migration/options.c.
@@ -158,10 +158,10 @@ def refusals(scenario: Scenario, oldest: tuple[int, ...]) -> Iterator[str]:
 
 
 def refusals_of_vfio(scenario: Scenario) -> Iterator[str]:
-    """Words with which ``migrate`` is refused because VFIO cannot do it.
+    """Parts of the errors of ``migrate`` for what VFIO does not support.
 
-    vfio_save_prepare() in hw/vfio/migration.c.  Beside other capabilities, or on a host that
-    cannot do it either, ``migrate-set-capabilities`` is refused, with words that name it too.
+    vfio_save_prepare() in hw/vfio/migration.c.  With other capabilities, or on a host without
+    support, ``migrate-set-capabilities`` is refused instead; its error names the capability too.
     """
     if has(scenario, "postcopy-ram"):
         yield "postcopy"
@@ -170,9 +170,9 @@ def refusals_of_vfio(scenario: Scenario) -> Iterator[str]:
 
 
 def is_said(words: str, text: str) -> bool:
-    """Whether ``words`` stand in QEMU's ``text``.
+    """Whether QEMU's ``text`` contains ``words``.
 
-    Without regard to case and to ``-`` and ``_``: QEMU has downtime-limit and downtime_limit.
+    Case, ``-`` and ``_`` are ignored: QEMU prints downtime-limit and downtime_limit.
     """
     return _plain(words) in _plain(text)
 
@@ -182,7 +182,7 @@ def _plain(text: str) -> str:
 
 
 def _refuses_zero_copy(scenario: Scenario) -> bool:
-    """Whether zero-copy-send does not fit the other settings."""
+    """Whether zero-copy-send conflicts with the other settings."""
     is_encoded = has_compression(scenario) or scenario.has_tls or has(scenario, "xbzrle")
     return is_encoded or not has(scenario, "multifd")
 
@@ -222,7 +222,7 @@ def _unknown_actions(scenario: Scenario) -> Iterator[str]:
         elif isinstance(action, Execute):
             is_stop = action.effect in ("migrate-continue", "migrate_cancel", "quit")
             goes_on = goes_on or (is_stop and action.target is Target.SOURCE)
-            # One that must be refused changes nothing; where it is accepted RUN says so.
+            # One that must be refused has no effect; RUN reports it if it is accepted.
             if action.refused_with is None and not _is_known_command(
                 action.effect, action.arguments
             ):

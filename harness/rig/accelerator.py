@@ -1,4 +1,4 @@
-"""Whether KVM really boots a stock kernel: ``/dev/kvm`` alone does not tell."""
+"""Whether KVM really boots a stock kernel: ``/dev/kvm`` alone does not show it."""
 
 import contextlib
 import os
@@ -12,17 +12,17 @@ from harness.rig.image import Image
 DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROBE_TIMEOUT_S = 20.0
-# Without a root file system, the last thing that a kernel does that has booted.
+# The last message of a kernel that has booted without a root file system.
 _SIGN = b"Unable to mount root fs"
-# QEMU's word for a guest that KVM cannot go on with; it then waits for ever.
+# QEMU's message for a guest that KVM cannot continue; QEMU then waits for ever.
 _STUCK = b"KVM internal error"
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What one trial has shown, and what it holds for."""
+    """The result of one trial, and what it is valid for."""
 
     boot_id: str
-    """Of the machine: another boot may be another kernel, with other rights."""
+    """Of the machine: another boot may have another kernel and other permissions."""
     qemu: str
     kernel: str
     boots: bool
@@ -36,9 +36,9 @@ def can_kvm_boot(qemu: Path, image: Image) -> bool:
 
 
 def probe(qemu: Path, image: Image) -> Probe:
-    """What booting the kernel of ``image`` by KVM shows, in at most 20 s.
+    """Boot the kernel of ``image`` by KVM, for at most 20 s.
 
-    Tried once a boot of this machine for each QEMU and kernel, and remembered.
+    Each QEMU and kernel is tried once for each boot of this machine; the result is kept.
     """
     boot_id, path = _BOOT_ID.read_text().strip(), str(qemu.resolve())
     known = [each for each in _remembered(image) if each.boot_id == boot_id]
@@ -55,7 +55,7 @@ def probe(qemu: Path, image: Image) -> Probe:
 
 
 def _remembered(image: Image) -> list[Probe]:
-    """What was found out before, on this machine; nothing where that cannot be read."""
+    """The results that were kept; none if they cannot be read."""
     try:
         return msgspec.json.decode(_file(image).read_bytes(), type=list[Probe])
     except (OSError, msgspec.DecodeError):
@@ -90,8 +90,8 @@ def _try(qemu: Path, image: Image) -> tuple[bool, str]:
     found = f"boots {image.kernel}"
     if not boots:
         lines = [line for line in bytes(seen).split(b"\n") if line.strip()]
-        told = [line for line in lines if _STUCK in line] or lines or [b"it says nothing"]
-        words = told[-1].decode(errors="backslashreplace").strip()
+        said = [line for line in lines if _STUCK in line] or lines or [b"no output"]
+        words = said[-1].decode(errors="backslashreplace").strip()
         found = f"does not boot {image.kernel} within {PROBE_TIMEOUT_S:g} s: {words}"
     return boots, found
 

@@ -1,4 +1,4 @@
-"""``vfio-multifd rig run``: a command in a rig as if it ran here."""
+"""``vfio-multifd rig run``: runs a command in a rig as if it ran here."""
 
 import contextlib
 import sys
@@ -20,8 +20,8 @@ def run(
 ) -> int:
     """Run ``command`` in a rig with our standard output and error; its exit status.
 
-    ``runs_dir`` and ``writable`` are what it may write to; the rig keeps its console in a
-    folder of its own in ``runs_dir``.  Errors as of ``rig.run``.
+    It may write to ``runs_dir`` and ``writable``.  The rig keeps its console log in a directory
+    of its own in ``runs_dir``.  Raises what ``rig.run`` raises.
     """
     folder = RunDir.create(runs_dir, "rig").path
     try:
@@ -35,12 +35,12 @@ def run(
             deadline_s=deadline_s,
         )
     finally:
-        with contextlib.suppress(OSError):  # it has something in it: evidence
+        with contextlib.suppress(OSError):  # it is not empty: evidence
             folder.rmdir()
 
 
 def passed_on(file: BinaryIO) -> Callable[[bytes], None]:
-    """What writes to ``file``, seen at once."""
+    """A function that writes to ``file`` and flushes it."""
 
     def write(data: bytes) -> None:
         file.write(data)

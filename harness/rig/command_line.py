@@ -1,7 +1,7 @@
 """The QEMU command line that boots a rig, as virtme-ng composes it.
 
-virtme-ng would also start that QEMU, but as a grandchild of ours, which would outlive a
-harness that is killed.  So it only prints the command line, and ``follow`` runs it.
+virtme-ng can also start that QEMU, but as a grandchild, which outlives a harness that is
+killed.  So it only prints the command line, and ``follow`` runs it.
 """
 
 import os
@@ -19,12 +19,12 @@ from harness.vm.process import GUARD
 
 _COMPOSE_TIMEOUT_S = 60.0
 ROOT = "rig.root"
-"""Tag by which the machine inside mounts our root file system once more, read-only, with a
-cache; virtme-ng's mount has none, and each start of a Python reads hundreds of files."""
+"""Tag by which the guest mounts our root file system once more, read-only, with a cache:
+virtme-ng's mount has none, and each start of Python reads hundreds of files."""
 PCI_SLOTS = (0x10, 0x11)
-"""Slots on bus 0 of two network cards, each in an IOMMU group of its own, to pass through."""
+"""Slots on bus 0 of two network cards to pass through, each in an IOMMU group of its own."""
 INITRAMFS = "initramfs"
-"""File in the rig's folder that holds the modules for the root file system."""
+"""File in the rig's directory with the modules for the root file system."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +33,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     qemu: Path
     """QEMU that runs the rig itself."""
     has_kvm: bool
-    """Whether by KVM, else by TCG."""
+    """Whether it uses KVM, else TCG."""
     cpus: int = 2
     memory_mib: int = 3072
     writable: tuple[Path, ...] = ()
-    """Folders that the machine inside may write to, beside the rig's own."""
+    """Directories that the guest may write to, besides the rig's own."""
 
 
 def compose(
@@ -45,21 +45,24 @@ def compose(
 ) -> list[str]:
     """The argv of a QEMU that boots ``image``, runs the shell command ``init``, and ends.
 
-    :param folder: the rig's own; the initramfs is written into it
-    :param ports: names of virtio-serial ports -> files that take what is written there
-    :raise UsageError: a folder's name cannot stand in a command line of QEMU or the kernel
-    :raise PrerequisiteMissing: virtme-ng refuses, with its own last words
+    :param folder: the rig's own directory; the initramfs is written into it
+    :param ports: names of virtio-serial ports -> files that get what is written to them
+    :raise UsageError: a directory's name does not fit into a command line of QEMU or the kernel
+    :raise PrerequisiteMissing: virtme-ng fails; its last line is in the message
     """
     writable = outermost([folder, *machine.writable])
     for path in writable:
         if any(letter in str(path) for letter in " ,=\"'`"):
-            raise UsageError(f"{path}: a folder for the rig has no blank, quote, comma or = in it")
+            raise UsageError(
+                f"{path}: directories shared with the rig must not contain spaces, quotes, "
+                "commas or '='"
+            )
     extra = ["-device", "virtio-serial-pci"]
     extra += ["-fsdev", f"local,id={ROOT},path=/,security_model=none,readonly=on,multidevs=remap"]
     extra += ["-device", f"virtio-9p-pci,fsdev={ROOT},mount_tag={ROOT}"]
-    # caching-mode: VFIO's mappings for a nested QEMU take effect in the emulated IOMMU.
+    # caching-mode: the emulated IOMMU sees the mappings that VFIO makes for a nested QEMU.
     extra += ["-device", "intel-iommu,intremap=on,caching-mode=on"]
-    if machine.has_kvm:  # which else has the interrupt controller that intremap needs
+    if machine.has_kvm:  # else KVM has the interrupt controller, and intremap needs QEMU's
         extra += ["-machine", "kernel-irqchip=split"]
     for slot in PCI_SLOTS:
         extra += ["-device", f"e1000e,addr={slot:#x},romfile="]
@@ -71,20 +74,20 @@ def compose(
         *("--mods", "auto"),
         *("--kimg", str(image.vmlinuz), "--qemu-bin", str(machine.qemu)),
         *(() if machine.has_kvm else ("--disable-kvm",)),
-        # Only what this machine surely has: 9p is part of QEMU, virtiofsd is not.
+        # 9p is part of QEMU; virtiofsd may be missing.
         *("--force-9p", "--disable-microvm", "--user", "root"),
         *("--cpus", str(machine.cpus), "--memory", f"{machine.memory_mib}M"),
         *("--busybox", str(image.programs / "busybox")),
         *("--save-initramfs", str(folder / INITRAMFS)),
         *(f"--rwdir={path}" for path in writable),
         *("--show-boot-console", "--kopt", "loglevel=6"),
-        # The kernel gives its timer a few ticks to be seen, and panics on a busy machine:
+        # The kernel waits for a few timer ticks only, and panics on a busy machine:
         # "timer doesn't work through Interrupt-remapped IO-APIC" (io_apic.c).
         *("--kopt", "no_timer_check"),
         *("--script-sh", shlex.join(init), "--qemu-opts", *extra),
     ]
     (folder / INITRAMFS).unlink(missing_ok=True)
-    # What it leaves in its folder for temporary files is removed with ours.
+    # Its temporary files are removed with the directory.
     env = os.environ | {
         "PYTHONPATH": str(image.virtme),
         "PATH": f"{image.programs}:{os.environ.get('PATH', os.defpath)}",
@@ -102,15 +105,15 @@ def compose(
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PrerequisiteMissing(f"virtme-ng cannot be asked: {error}") from error
+        raise PrerequisiteMissing(f"cannot run virtme-ng: {error}") from error
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise PrerequisiteMissing(f"virtme-ng {image.virtme_ng} refuses: {words[-1]}")
+        raise PrerequisiteMissing(f"virtme-ng {image.virtme_ng} failed: {words[-1]}")
     return shlex.split(lines[-1])
 
 
 def outermost(folders: Sequence[Path]) -> list[Path]:
-    """``folders``, resolved, without those that lie in another one of them."""
+    """``folders``, resolved, without those that are inside another one."""
     paths = sorted({folder.resolve() for folder in folders})
     return [path for path in paths if not set(path.parents) & set(paths)]

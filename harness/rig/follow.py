@@ -1,4 +1,4 @@
-"""Running one process to its end, with its output read as it comes."""
+"""Runs one process to its end and reads its output as it comes."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _READ_BYTES = 1 << 16
 class Pipe:
     """A pipe that a child writes and we read.
 
-    :ivar path: how a child that inherits ``writing`` may open it by name
+    :ivar path: the name by which a child that inherits ``writing`` can open it
     """
 
     def __init__(self) -> None:
@@ -27,18 +27,18 @@ class Pipe:
         os.set_blocking(self.reading, False)
 
     def close_writing(self) -> None:
-        """Give up our own writing end, so that the child's end is the pipe's."""
+        """Close our writing end, so that the pipe ends when the child's end is closed."""
         if self.writing >= 0:
             os.close(self.writing)
             self.writing = -1
 
     def close(self) -> None:
-        """Give up both ends."""
+        """Close both ends."""
         self.close_writing()
         os.close(self.reading)
 
     def arrived(self) -> Iterator[bytes]:
-        """What has been written and not been read, without waiting."""
+        """What was written and not read yet; does not wait."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.reading, _READ_BYTES):
                 yield data
@@ -53,13 +53,13 @@ def follow(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> int | None:
-    """Run ``argv`` and give its output to ``sinks`` until it has ended.
+    """Run ``argv`` and pass its output to ``sinks`` until it has ended.
 
     It inherits the pipes, gets ``stderr`` as its standard output and error, and is killed
     when we are, at the deadline, and when a sink or a signal's handler raises.  It has a
-    session of its own: a Ctrl-C is not for it.
+    session of its own, so Ctrl-C does not reach it.
 
-    :return: its status as in ``subprocess``; None: killed at the deadline
+    :return: its status as in ``subprocess``; None if it was killed at the deadline
     :raise LaunchError: it cannot be executed
     """
     until = time.monotonic() + deadline_s
@@ -85,7 +85,7 @@ def follow(
         raise LaunchError(f"{GUARD[0]} {argv[0]}: {error.strerror}") from error
     finally:
         if child is not None:
-            child.kill()  # nothing, where it has ended
+            child.kill()  # does nothing if it has ended
             child.wait()
     return child.returncode if has_ended else None
 
@@ -95,7 +95,7 @@ def _pump(
     sinks: Mapping[Pipe, Callable[[bytes], object]],
     until: float,
 ) -> bool:
-    """Give ``sinks`` what comes until ``child`` has ended; False: the time was up before."""
+    """Pass output to ``sinks`` until ``child`` has ended; False if the deadline came first."""
     poll = select.poll()
     pidfd = os.pidfd_open(child.pid)
     try:
@@ -106,7 +106,7 @@ def _pump(
         while True:
             left_s = until - time.monotonic()
             ready = dict(poll.poll(max(left_s, 0) * 1000))
-            # What a process has written is there before its end is.
+            # A process's output can be read before its end is notified.
             for reading, pipe in pipes.items():
                 for data in pipe.arrived():
                     sinks[pipe](data)

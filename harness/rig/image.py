@@ -1,4 +1,4 @@
-"""What ``images/rig/build.sh`` has built, by its manifest."""
+"""What ``images/rig/build.sh`` has built, from its manifest."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """The kernel of a rig and what boots it.  All paths are absolute."""
+    """The kernel of a rig and the programs that boot it.  All paths are absolute."""
 
     folder: Path
     kernel: str
-    """The kernel's release, as ``uname -r`` says it."""
+    """The kernel's release, as ``uname -r`` prints it."""
     debian: str
     """The version of its Debian package."""
     virtme_ng: str
@@ -29,39 +29,43 @@ class Image(msgspec.Struct, frozen=True):
 
     @property
     def vmlinuz(self) -> Path:
-        """The kernel itself."""
+        """The kernel image."""
         return self.folder / "kernel" / "boot" / f"vmlinuz-{self.kernel}"
 
     @property
     def modules(self) -> Path:
-        """The folder above ``lib/modules/RELEASE``, as ``modprobe --dirname`` wants it."""
+        """The directory above ``lib/modules/RELEASE``, for ``modprobe --dirname``."""
         return self.folder / "kernel"
 
     @property
     def programs(self) -> Path:
-        """The folder with busybox and kmod."""
+        """The directory with busybox and kmod."""
         return self.folder / "bin"
 
     @property
     def virtme(self) -> Path:
-        """The folder that virtme-ng is imported from."""
+        """The directory that virtme-ng is imported from."""
         return self.folder / "vng"
 
 
 def find(folder: Path = CACHE) -> Image:
     """The image in ``folder``.
 
-    :raise PrerequisiteMissing: there is none, or it is not whole
+    :raise PrerequisiteMissing: there is none, or it is incomplete
     """
     path = folder / "manifest.json"
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=_Manifest)
     except FileNotFoundError as error:
-        raise PrerequisiteMissing(f"the rig is not built: {BUILD}") from error
+        raise PrerequisiteMissing(f"the rig is not built: run `{BUILD}`") from error
     except (OSError, msgspec.DecodeError) as error:
-        raise PrerequisiteMissing(f"{path}: cannot be used: {error}: remove it, {BUILD}") from error
+        raise PrerequisiteMissing(
+            f"cannot read {path}: {error}: remove it and run `{BUILD}`"
+        ) from error
     image = Image(folder.absolute(), manifest.kernel, manifest.debian, manifest.virtme_ng)
     for part in (image.vmlinuz, image.programs, image.virtme):
         if not part.exists():
-            raise PrerequisiteMissing(f"{part}: the rig is not whole: remove {path}, {BUILD}")
+            raise PrerequisiteMissing(
+                f"the rig is incomplete, {part} is missing: remove {path} and run `{BUILD}`"
+            )
     return image

@@ -1,4 +1,4 @@
-"""Boots a rig, runs one command in it, and tells its status."""
+"""Boots a rig, runs one command in it, and returns its exit status."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ GUEST = Path(__file__).with_name("guest.sh")
 CONSOLE = "console.log"
 _STATUS = "status"
 INSIDE = "VFIO_MULTIFD_RIG"
-"""Variable of the environment that is set for a command in the rig."""
+"""Environment variable that is set for a command in the rig."""
 
 
 def is_inside() -> bool:
-    """Whether we run in a rig."""
+    """Whether this process runs in a rig."""
     return INSIDE in os.environ
 
 
@@ -37,22 +37,22 @@ def run(
 ) -> int:
     """Run ``command`` in a rig, in the working directory; its exit status, 0 to 255.
 
-    :param folder: takes what is kept of the run, ``console.log`` above all
+    :param folder: the directory for what is kept of the run, such as ``console.log``
     :param on_stdout: gets what the command writes, as it comes
-    :param qemu: runs the rig; empty: the one that ``vm.builds`` finds
-    :param writable: folders that the command may write to; they must be there
-    :param deadline_s: for the boot and the command
+    :param qemu: runs the rig; empty for the one that ``vm.builds`` finds
+    :param writable: directories that the command may write to; they must exist
+    :param deadline_s: for boot and command together
     :raise PrerequisiteMissing: there is no rig or no QEMU
-    :raise UsageError: a command or folder that cannot be used
-    :raise LostVM: the machine ended, or had to be ended, before the command did
+    :raise UsageError: the command or a directory cannot be used
+    :raise LostVM: the machine ended, or was ended, before the command did
     """
     if is_inside():
-        raise UsageError("this is a rig: run the command as it is")
+        raise UsageError("this is the rig already: run the command without `rig run`")
     if not command:
         raise UsageError("no command to run in the rig")
     for path in writable:
         if not path.is_dir():
-            raise UsageError(f"{path}: no folder that the rig could write to")
+            raise UsageError(f"{path}: not a directory")
     built = image.find()
     path = builds.find(qemu)
     private.make_folders(folder)
@@ -100,7 +100,7 @@ def _boot(
 def _write_settings(
     built: image.Image, machine: command_line.Machine, folder: Path, command: Sequence[str]
 ) -> None:
-    """What ``guest.sh`` reads."""
+    """Write what ``guest.sh`` reads."""
     writable = command_line.outermost([folder, *machine.writable])
     settings = {
         "programs": str(built.programs),
@@ -116,22 +116,25 @@ def _write_settings(
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what the boot needed and nobody reads again."""
+    """Remove what only the boot needed."""
     for pattern in (command_line.INITRAMFS, "settings", "virtme_ret*", f".{_STATUS}"):
         for path in folder.glob(pattern):
             path.unlink()
 
 
 def _status(status: Path, console: Path, ended: int | None, deadline_s: float) -> int:
-    """The command's status, or why there is none."""
+    """The command's status.
+
+    :raise LostVM: there is none
+    """
     if status.exists():
         return int(status.read_text())
     if ended is None:
         why = f"the command did not end within {deadline_s:g} s"
     elif ended < 0:
-        why = f"its QEMU died of signal {-ended}"
+        why = f"its QEMU was killed by signal {-ended}"
     else:
-        why = f"it ended with status {ended} and told no status of the command"
+        why = f"its QEMU ended with status {ended} before the command had a status"
     lines = console.read_text(errors="backslashreplace").strip().splitlines()
-    last = f"; last on its console: {lines[-1].strip()}" if lines else ""
+    last = f"; last line of its console: {lines[-1].strip()}" if lines else ""
     raise LostVM(f"the rig was lost: {why}; {console}{last}")

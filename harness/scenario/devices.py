@@ -1,4 +1,4 @@
-"""The **devices** of a scenario: what each kind has to say about itself.
+"""The **devices** of a scenario, and what each kind of device is.
 
 A kind is one tagged struct, and the rest of the harness asks it what it is (``is_observable``,
 ``abilities``, ...), never of which class it is.  ``harness.devices`` has a file named after the tag
@@ -75,7 +75,7 @@ class DeviceSpec(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
     id: str
     """QEMU's device id; also the device's name in records."""
     multifd_transfer: OnOffAuto | None = OnOffAuto.ON
-    """x-migration-multifd-transfer on both sides; None: not given, QEMU's default."""
+    """x-migration-multifd-transfer on both sides; None for QEMU's default."""
     enable_migration: OnOffAuto = OnOffAuto.ON
     properties: dict[str, str | int | bool] = {}
     """More properties of vfio-pci, on both sides."""
@@ -114,7 +114,7 @@ class DeviceSpec(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
     def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
         """What must hold of it alone, and what is wrong where it does not.
 
-        :param has_guest: whether a guest runs beside it
+        :param has_guest: whether a guest runs
         """
         return iter(())
 
@@ -183,10 +183,10 @@ class DeviceSpec(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
 class DataPath(enum.StrEnum):
     """How the device's ``data_fd`` is served.
 
-    ``memfd``: QEMU reads and writes a memfd at full speed; nobody sees the single calls.
-    ``supervised``: every ``read`` and ``write`` is answered by the harness: any short
-    count, error, delay is possible, memory is bounded, each call is a record.
-    ``auto``: memfd where the other settings and the size allow it.
+    ``memfd``: QEMU reads and writes a memfd at full speed; the single calls are not seen.
+    ``supervised``: the harness answers every ``read`` and ``write``: any short count, error
+    or delay is possible, memory is bounded, each call is recorded.
+    ``auto``: memfd if the other settings and the size allow it.
     """
 
     AUTO = "auto"
@@ -197,8 +197,8 @@ class DataPath(enum.StrEnum):
 class Lie(enum.StrEnum):
     """What the destination device does to the state that QEMU loaded, behind QEMU's back.
 
-    Stands in for a QEMU that reassembles wrongly; the verdict must catch it.  A buffer
-    is what one ``read()`` of the source's device gave, counted by ``Faults.lie_at``.
+    It imitates a QEMU that reassembles wrongly; the verdict must catch it.  A buffer
+    is what one ``read()`` of the source's device gave; ``lie_at`` is its index.
     """
 
     WRONG_BYTE = "wrong_byte"
@@ -207,10 +207,10 @@ class Lie(enum.StrEnum):
 
 
 class SaveBehaviour(_Frozen, frozen=True, kw_only=True):
-    """How the source device hands its state out through ``data_fd``."""
+    """How the source device gives its state through ``data_fd``."""
 
     read_sizes: ranges.Calls = ()
-    """Most bytes that each ``read()`` gives, used in turn and over again; empty: all asked."""
+    """Most bytes that each ``read()`` gives, used in turn and over again; empty for no limit."""
     read_delay_s: ranges.Delay = 0.0
     """Time before each ``read()`` is answered."""
     error_at: ranges.Size | None = None
@@ -218,10 +218,10 @@ class SaveBehaviour(_Frozen, frozen=True, kw_only=True):
 
 
 class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
-    """How the destination device takes its state in through ``data_fd``."""
+    """How the destination device takes its state through ``data_fd``."""
 
     write_sizes: ranges.Calls = ()
-    """Most bytes that each ``write()`` accepts, used in turn and over again; empty: all."""
+    """Most bytes that each ``write()`` accepts, used in turn and over again; empty for no limit."""
     write_delay_s: ranges.Delay = 0.0
     """Time before each ``write()`` is answered."""
     error_at: ranges.Size | None = None
@@ -260,7 +260,7 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     dma_logging: bool = True
     """Whether the device tracks the pages it dirties (DMA_LOGGING_*)."""
     reported_size: ranges.Value | None = None
-    """What MIG_DATA_SIZE answers; None: the truth.  QEMU reads in buffers of
+    """What MIG_DATA_SIZE answers; None for the true size.  QEMU reads in buffers of
     min(1 MiB, this)."""
 
     data_path: DataPath = DataPath.AUTO
@@ -380,7 +380,7 @@ class MdevDevice(DeviceSpec, frozen=True, kw_only=True, tag="mdev"):
     type: str = "mtty-1"
     """The mdev type, as in sysfs: ``mtty-1`` is a serial card with one port."""
     parent: str = ""
-    """The parent device that offers it; empty: any."""
+    """The parent device that offers it; empty for any."""
 
     @classmethod
     def from_argument(cls, text: str, id: str, number: int) -> Self | None:
@@ -411,14 +411,14 @@ class PciDevice(DeviceSpec, frozen=True, kw_only=True, tag="pci"):
     source: str
     """Address of the source's function, like ``0000:3b:00.2``."""
     destination: str = ""
-    """Address of the destination's; empty: it gets none, which fits only a device that cannot
+    """Address of the destination's; empty for none, which fits only a device that cannot
     migrate."""
     driver: str = ""
-    """The driver of VFIO to bind them to, like ``mlx5_vfio_pci``; empty: the one that has them,
-    else vfio-pci."""
+    """The VFIO driver to bind them to, like ``mlx5_vfio_pci``; empty for the one that they are
+    bound to, else vfio-pci."""
     iommufd: OnOffAuto = OnOffAuto.AUTO
-    """Whether QEMU opens them by iommufd, else by group and container; auto: by iommufd where
-    the kernel can."""
+    """Whether QEMU opens them by iommufd, else by group and container; auto for by iommufd if the
+    kernel can."""
 
     @classmethod
     def from_argument(cls, text: str, id: str, number: int) -> Self | None:

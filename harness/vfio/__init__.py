@@ -1,8 +1,9 @@
-"""The emulated VFIO **device**, pure: what it answers, never how the answer travels.
+"""The emulated VFIO **device**: what it answers, without I/O.
 
-Sans-IO: a handler takes an ioctl's number and argument address and a view of the
-target's memory, and returns an :class:`~harness.vfio.answer.Answer` that says what to
-write where; ``harness.supervisor`` carries it out.  Time goes out as a delay, file
-descriptors as a request to install one.  Imports only ``scenario``, ``history`` and
-``errors``.  After h11's model: no bytes are read here.
+A handler takes an ioctl's number, the address of its argument and a view of the target's
+memory.  It returns an :class:`~harness.vfio.answer.Answer`, what to write where, and
+``harness.supervisor`` carries that out.  A file descriptor is a request to install one.
+``device`` is the PCI function, ``arcs`` its migration states, ``transfer`` and ``state_bytes``
+the state that it saves and loads, ``iommu`` its iommufd, ``config_space`` its registers, and
+``uapi`` the kernel's numbers and structures.  Anchor file: ``device``.
 """

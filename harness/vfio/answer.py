@@ -35,13 +35,13 @@ class InstallDataFd:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The end of one call: value or errno, and what to write into the target first."""
+    """The result of one call: an errno (0 for success) and what to write to the target first."""
 
     errno: int = 0
     writes: tuple[tuple[int, bytes], ...] = ()
     install: InstallDataFd | None = None
     drops_data_fd: bool = False
-    """The device has left the state that its data_fd belonged to."""
+    """Whether the device has left the state that its data_fd belonged to."""
 
 
 DONE = Answer()
@@ -52,4 +52,4 @@ def refuse(errno: int) -> Answer:
     return Answer(errno=errno)
 
 
-UNKNOWN = refuse(_errno.ENOTTY)  # what the kernel answers to an ioctl or feature it lacks
+UNKNOWN = refuse(_errno.ENOTTY)  # the kernel's answer to an ioctl or feature that it lacks

@@ -1,7 +1,7 @@
-"""The migration states and the way from one to another, as the kernel walks it.
+"""The migration states and the path from one to another, as the kernel takes it.
 
-``NEXT[current][wanted]`` is the next state on the way, for a device with all optional
-states; a state that the device lacks is walked through to the one behind it.  Source:
+``NEXT[current][wanted]`` is the next state on the path, for a device with all optional
+states; a state that the device lacks is skipped.  Source:
 ``vfio_mig_get_next_state()`` in ``drivers/vfio/vfio_main.c`` and the arcs in the
 comment of ``enum vfio_device_mig_state`` in ``vfio.h``.
 """
@@ -41,7 +41,7 @@ _NEEDS: dict[S, F] = {
 }
 
 SAVING = frozenset({S.STOP_COPY, S.PRE_COPY, S.PRE_COPY_P2P})
-"""States in which a data_fd hands state out; moving among them keeps the data_fd."""
+"""States in which a data_fd gives state; a change among them keeps the data_fd."""
 
 
 def is_supported(state: S, flags: F) -> bool:
@@ -50,9 +50,9 @@ def is_supported(state: S, flags: F) -> bool:
 
 
 def path(current: S, wanted: S, flags: F) -> tuple[S, ...] | None:
-    """The states walked from ``current`` (left out) to ``wanted``; None: not allowed.
+    """The states after ``current`` on the path to ``wanted``; None if it is not allowed.
 
-    Empty where nothing changes.  The kernel answers EINVAL where this gives None.
+    Empty if nothing changes.  If this is None, the kernel answers EINVAL.
     """
     if not is_supported(wanted, flags) or current not in NEXT:
         return None

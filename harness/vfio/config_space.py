@@ -17,7 +17,7 @@ VENDOR_CAPABILITY: Final = 0x40
 SCRATCH: Final = VENDOR_CAPABILITY + 4  # the device's own registers: part of its state
 SCRATCH_SIZE: Final = scenario.SCRATCH_SIZE
 
-VENDOR_ID: Final = 0x1234  # the one QEMU's own teaching device uses; nobody's quirks match it
+VENDOR_ID: Final = 0x1234  # as QEMU's edu device; no quirk matches it
 DEVICE_ID: Final = 0x7FD0
 _STATUS_CAP_LIST = 0x10
 _CLASS_OTHER = 0xFF
@@ -27,8 +27,8 @@ _CAP_ID_VENDOR = 0x09
 def build(bar_size: int) -> bytes:
     """The 256 bytes at power-on, for a 32-bit memory BAR 0 of ``bar_size`` bytes.
 
-    The BAR's register reads as its size mask, which is what QEMU takes from the region's
-    size anyway: it keeps the guest's view of the BARs itself.
+    The BAR's register reads as its size mask.  QEMU uses the region's size, and keeps the
+    guest's view of the BARs itself.
     """
     config = bytearray(SIZE)
     struct.pack_into("<4H", config, 0, VENDOR_ID, DEVICE_ID, 0, _STATUS_CAP_LIST)

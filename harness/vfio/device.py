@@ -25,7 +25,7 @@ from harness.vfio.uapi import DeviceState, Feature, Irq, MigrationFlag, Region, 
 
 Handler = Callable[[int, TargetMemory], Answer]
 Observer = Callable[[str, dict[str, Any]], None]
-"""Told the name and the arguments of what happened (``harness.history.records``)."""
+"""Gets the name and the arguments of what happened (``harness.history.records``)."""
 
 _DEVICE_INFO_MIN = 16  # up to num_irqs; what follows came later
 _FEATURE_OPERATION = uapi.FEATURE_GET | uapi.FEATURE_SET
@@ -35,9 +35,9 @@ _FEATURE_FLAGS = uapi.FEATURE_MASK | _FEATURE_OPERATION | uapi.FEATURE_PROBE
 class PciFunction:
     """One emulated device in one QEMU.
 
-    :ivar saving: the transfer out, from the arc that opened its data_fd until the next
-    :ivar loading: the transfer in, likewise
-    :ivar expected: gives the state that the peer in the source QEMU held out
+    :ivar saving: the transfer of the source, from the arc that opened its data_fd until the next
+    :ivar loading: the same of the destination
+    :ivar expected: returns the state that the peer in the source QEMU gave
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PciFunction:
             Vfio.DEVICE_GET_IRQ_INFO: self._get_irq_info,
             Vfio.DEVICE_SET_IRQS: lambda _address, _memory: DONE,
             Vfio.DEVICE_RESET: self._reset,
-            # No bus to reset: the function answers as one without a reset slot does.
+            # The answer of a function without a slot that can be reset.
             Vfio.DEVICE_GET_PCI_HOT_RESET_INFO: lambda _address, _memory: refuse(errno.ENODEV),
             Vfio.DEVICE_FEATURE: self._feature,
             Vfio.DEVICE_BIND_IOMMUFD: self._bind,
@@ -71,7 +71,7 @@ class PciFunction:
             Vfio.DEVICE_DETACH_IOMMUFD_PT: lambda _address, _memory: DONE,
         }
         get, put = uapi.FEATURE_GET, uapi.FEATURE_SET
-        # The operations that a feature has, the size of its data, what answers it.
+        # The operations of a feature, the size of its data, its handler.
         self._features: dict[int, tuple[int, int, Handler]] = {
             Feature.DMA_LOGGING_START: (put, uapi.DMA_LOGGING_CONTROL.size, self._logging_start),
             Feature.DMA_LOGGING_STOP: (put, 0, self._logging_stop),
@@ -85,7 +85,7 @@ class PciFunction:
     # -- contents --------------------------------------------------------------------
 
     def power_on(self) -> None:
-        """Registers and BAR as they are when the device comes up."""
+        """Set registers and BAR to their values at power-on."""
         self._regions.write(
             Region.CONFIG << uapi.REGION_SHIFT, config_space.build(self.spec.bar_size)
         )
@@ -96,14 +96,14 @@ class PciFunction:
         self._put_head(generate(~self.spec.seed, 0, config_space.SCRATCH_SIZE + self.spec.bar_size))
 
     def config(self) -> dict[str, Any]:
-        """What ``config`` records hold: the registers that the device itself has."""
+        """The arguments of a ``config`` record: the registers of the device itself."""
         base = Region.CONFIG << uapi.REGION_SHIFT
         command = self._regions.read(base + config_space.COMMAND, 2)
         scratch = self._regions.read(base + config_space.SCRATCH, config_space.SCRATCH_SIZE)
         return {"command": int.from_bytes(command, "little"), "scratch": scratch.hex()}
 
     def whole_state(self) -> StateBytes:
-        """Its whole state, if it stopped now."""
+        """All of its state, if it stopped now."""
         spec = self.spec
         return StateBytes(spec.seed, spec.total_size, self._head(), spec.precopy_size)
 
@@ -130,7 +130,7 @@ class PciFunction:
     ) -> Answer:
         """The answer to ioctl ``number`` on the data_fd.
 
-        :param is_disabled: the device has left it, by a reset or an arc; the state is looked at
+        :param is_disabled: the device has left it, by a reset or an arc; the state is checked
             first (mlx5vf_precopy_ioctl(), mtty_precopy_ioctl())
         """
         if number != Vfio.MIG_GET_PRECOPY_INFO or self.saving is None:
@@ -259,15 +259,15 @@ class PciFunction:
         return answer
 
     def _enter(self, state: DeviceState) -> bool | None:
-        """Take one arc; whether it opens a data_fd: True for saving, False for resuming."""
+        """Take one arc.  Returns True if it opens a data_fd for saving, False if for resuming."""
         before, self.state = self.state, state
         if state in arcs.SAVING and before not in arcs.SAVING:
             self.saving = Saving(self.spec, StateBytes(self.spec.seed, self.spec.total_size))
         if state is DeviceState.STOP_COPY and self.saving is not None:
-            # The device has stopped: now its contents are those of its state.
+            # The device has stopped: its state has the present contents.
             self.saving.stop(self._head())
         if state is DeviceState.RESUMING:
-            # Looked up at each call: it may be told later whose state is to come.
+            # Looked up at each call: ``expected`` may be set later.
             self.loading = Loading(self.spec, lambda: self.expected())  # noqa: PLW0108
             self.loading.keep_head(config_space.SCRATCH_SIZE + self.spec.bar_size)
         if before is DeviceState.RESUMING and self.loading is not None:

@@ -1,7 +1,7 @@
-"""An iommufd of one QEMU: hands out object ids and keeps no memory of its own.
+"""The iommufd of one QEMU: gives out object ids and maps no memory.
 
-Nothing is ever mapped for DMA, because the device makes none; mappings are counted so
-that a leak shows.  Source: ``drivers/iommu/iommufd/`` of Linux.
+The device makes no DMA, so nothing is mapped; mappings are counted to show a leak.
+Source: ``drivers/iommu/iommufd/`` of Linux.
 """
 
 import errno
@@ -24,7 +24,7 @@ class Iommu:
         self._mappings: dict[tuple[int, int], int] = {}
 
     def new_id(self) -> int:
-        """Id of a new object."""
+        """The id of a new object."""
         object_id = next(self._ids)
         self._objects.add(object_id)
         return object_id

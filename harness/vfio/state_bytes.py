@@ -1,14 +1,14 @@
 """The bytes of a device's state: any size, any offset, from a seed, in bounded memory.
 
 AES-128 in counter mode: every byte depends on its offset, so a buffer that is lost,
-swapped or moved is seen at its first byte, and a chunk anywhere costs no more than its
-own length (several GB/s).  Laid out as::
+swapped or moved is seen at its first byte, and a chunk at any offset costs only its
+own length (several GB/s).  The layout is::
 
     0 ......... precopy_size ................................ total_size
     [ generated | registers (60) | BAR 0 | generated to the end          ]
 
-The registers and BAR 0 are the device's own contents when it stopped, cut off where the
-state is smaller: so the destination's guest finds them again.
+The registers and BAR 0 are the device's contents when it stopped, cut off if the state is
+smaller.  The destination's guest finds them again.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ _BLOCK = 16
 _ZEROS = bytes(CHUNK)
 
 GoOn = Callable[[], None]
-"""Called before each chunk of a long work; raises ``Stopped`` where it is not to go on."""
+"""Called before each chunk of a long task; raises ``Stopped`` to end it."""
 
 
 class Stopped(Exception):
-    """A work on a state was ended before its end; ``str()`` says why."""
+    """A long task on a state was stopped; ``str()`` has the reason."""
 
 
 def to_the_end() -> None:
-    """A ``GoOn`` that always lets the work go on."""
+    """A ``GoOn`` that never stops a task."""
 
 
 def generate(seed: int, offset: int, length: int) -> bytes:

@@ -35,7 +35,7 @@ class StateMemory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one call is given: ``count`` bytes at ``offset``, or ``errno``."""
+    """The result of one call: ``count`` bytes at ``offset``, or ``errno``."""
 
     offset: int
     count: int
@@ -47,7 +47,7 @@ def _turns(sizes: tuple[int, ...]) -> Iterator[int | None]:
 
 
 def _share(position: int, asked: int, limit: int | None, error_at: int | None) -> Share:
-    """``asked`` bytes at ``position``, cut to ``limit`` and to what comes before the error."""
+    """``asked`` bytes at ``position``, cut to ``limit`` and to the position of the error."""
     if error_at is not None and position >= error_at:
         return Share(position, 0, errno.EIO)
     count = asked if limit is None else min(asked, limit)
@@ -55,7 +55,7 @@ def _share(position: int, asked: int, limit: int | None, error_at: int | None) -
 
 
 class Saving:
-    """A source device hands its state out."""
+    """A source device gives its state."""
 
     def __init__(self, spec: EmulatedDevice, state: StateBytes) -> None:
         self.state = state
@@ -66,19 +66,19 @@ class Saving:
         self._next_size = next(self._sizes)
 
     def stop(self, head: bytes) -> None:
-        """The device has stopped with ``head`` as its contents; all of its state may go."""
+        """The device has stopped with ``head`` as its contents; all of its state can be read."""
         self._is_stopped = True
         self.state = StateBytes(self.state.seed, self.state.total, head, self._spec.precopy_size)
 
     def precopy_left(self, initial_bytes: int) -> tuple[int, int]:
-        """Initial and dirty bytes that a pre-copy still has."""
+        """Initial and dirty bytes that are left in pre-copy."""
         initial = max(0, initial_bytes - self.position)
         return initial, max(0, self._spec.precopy_size - self.position - initial)
 
     def read(self, asked: int) -> Share:
-        """What a ``read()`` of ``asked`` bytes is given; count 0 without errno is the end.
+        """The result of a ``read()`` of ``asked`` bytes; count 0 without errno is the end.
 
-        ENOMSG while running: pre-copy has no more for now (``vfio.h``).
+        ENOMSG while running: pre-copy has no more data for now (``vfio.h``).
         """
         end = self.state.total if self._is_stopped else self._spec.precopy_size
         if self.position >= end and not self._is_stopped:
@@ -104,10 +104,10 @@ class Saving:
 
 
 class Loading:
-    """A destination device takes its state in.
+    """A destination device takes its state.
 
-    :ivar expected: gives the state that the source device held out, once that is known
-    :ivar memory: the memfd that QEMU writes; None: single writes are committed
+    :param expected: returns the state that the source device gave, once that is known
+    :ivar memory: the memfd that QEMU writes; None if single writes are committed
     :ivar has_lied: whether a lie has changed the state
     """
 
@@ -126,7 +126,7 @@ class Loading:
         self._head_size = 0
 
     def keep_head(self, size: int) -> None:
-        """Keep ``size`` bytes of what follows the pre-copy part: the device's contents."""
+        """Keep the ``size`` bytes after the pre-copy part: the device's contents."""
         self._head_size = size
 
     def write(self, asked: int) -> Share:
@@ -134,7 +134,7 @@ class Loading:
         return _share(self.position, asked, self._next_size, self._spec.load.error_at)
 
     def commit(self, data: bytes) -> None:
-        """``data`` was taken at the present position."""
+        """The device has taken ``data`` at the present position."""
         self._digest.update(data)
         expected = self._expected()
         if expected is None:
@@ -150,7 +150,7 @@ class Loading:
         self._next_size = next(self._sizes)
 
     def finish(self) -> bytes:
-        """The device leaves RESUMING: its contents as the state has them, perhaps cut short."""
+        """The device leaves RESUMING: its contents as in the state, perhaps cut short."""
         if self.memory is None:
             return bytes(self._head)
         if self._spec.load.lie is not None:
@@ -185,7 +185,7 @@ class Loading:
         }
 
     def _tell_lie(self, memory: StateMemory, lie: Lie) -> bool:
-        """Whether anything is another now."""
+        """Change the state in ``memory``; returns whether anything differs now."""
         total = memory.size()
         size = min(
             MIB,

@@ -68,7 +68,9 @@ def test_devices_take_ports_and_give_them_back(bus, attach):
 def test_type_that_is_full_is_refused_and_nothing_left(bus, attach):
     before = left(bus)
     count = before["mtty-2"]
-    with pytest.raises(PrerequisiteMissing, match=f"^{count}: mdev type mtty-2 of .* is full"):
+    with pytest.raises(
+        PrerequisiteMissing, match=f"^{count}: mdev type mtty-2 of .* has no instance left"
+    ):
         attach(*(spec(str(number), "mtty-2") for number in range(count + 1)))
     assert left(bus) == before
 

@@ -146,12 +146,12 @@ def test_what_a_killed_run_left_is_given_back_and_nothing_else(before, bus, ledg
     ("spec", "why"),
     [
         (pair(iommufd=OnOffAuto.ON), "has no device file for iommufd: that needs Linux 6.6"),
-        (pair(driver="mlx5_vfio_pci"), "there is no PCI driver mlx5_vfio_pci: as root: modprobe"),
-        (pair(driver=DRIVER), f"{DRIVER} is no driver of VFIO; there are: vfio-pci"),
-        (PciDevice(id="nic", source="0000:77:00.0"), "there is no PCI device 0000:77:00.0"),
+        (pair(driver="mlx5_vfio_pci"), "PCI driver mlx5_vfio_pci is not loaded: run `modprobe"),
+        (pair(driver=DRIVER), f"{DRIVER} is not a VFIO driver; loaded VFIO drivers: vfio-pci"),
+        (PciDevice(id="nic", source="0000:77:00.0"), "no PCI device 0000:77:00.0"),
         (
             PciDevice(id="nic", source=BESIDE),
-            f"{BESIDE} shares IOMMU group 14 with {SHARED}, which driver ahci has",
+            f"{BESIDE} shares IOMMU group 14 with {SHARED}, which is bound to ahci has",
         ),
     ],
     ids=["iommufd", "no driver", "no VFIO driver", "no device", "shared group"],

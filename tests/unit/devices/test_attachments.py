@@ -116,7 +116,9 @@ def test_one_that_cannot_be_had_leaves_none_of_another_kind(kernel, monkeypatch)
     monkeypatch.setattr(
         attachments.EmulatedDevices, "close", lambda self: (closed.append(self), close(self))
     )
-    with pytest.raises(PrerequisiteMissing, match=r"^e: mdev type mtty-1 of mtty is full"):
+    with pytest.raises(
+        PrerequisiteMissing, match=r"^e: mdev type mtty-1 of mtty has no instance left"
+    ):
         Attachments(Side.SOURCE, [emulated("x"), *map(mdev, "abcde")], [].append)
     assert not kernel.uuids
     assert len(closed) == 1

@@ -124,7 +124,9 @@ def test_close_removes_them_and_nothing_else(attach, kernel, ledger, tmp_path):
 
 
 def test_full_type_names_the_device_and_leaves_none(attach, kernel, tmp_path):
-    with pytest.raises(PrerequisiteMissing, match=r"^c: mdev type mtty-2 of mtty is full"):
+    with pytest.raises(
+        PrerequisiteMissing, match=r"^c: mdev type mtty-2 of mtty has no instance left"
+    ):
         attach(*(spec(name, "mtty-2") for name in "abc"))
     assert not kernel.uuids
     assert not list((tmp_path / "run" / "mdev").iterdir())

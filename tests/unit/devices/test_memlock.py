@@ -37,19 +37,21 @@ def test_capability_and_unlimited_are_no_limit(process, limits, capable):
 def test_guest_that_fits_is_taken_and_a_larger_one_refused(process):
     status = process((128 * MIB, 128 * MIB))
     memlock.require(64 * MIB, status)
-    with pytest.raises(PrerequisiteMissing, match=r"^memlock limit 128 MiB: .* 129 MiB with ROMs"):
+    with pytest.raises(
+        PrerequisiteMissing, match=r"^the memlock limit of 128 MiB .* 129 MiB with ROMs"
+    ):
         memlock.require(65 * MIB, status)
 
 
 @pytest.mark.parametrize(
-    ("hard", "user", "mend"),
+    ("hard", "user", "fix"),
     [
-        (8, 1000, "ulimit -l 131072, as root"),
+        (8, 1000, "ulimit -l 131072 (as root)"),
         (-1, 1000, "ulimit -l 131072"),
         (8, 0, "ulimit -l 131072"),
     ],
 )
-def test_mending_needs_root_where_the_hard_limit_is_too_low(process, monkeypatch, hard, user, mend):
+def test_command_needs_root_if_the_hard_limit_is_too_low(process, monkeypatch, hard, user, fix):
     process((8, hard))
     monkeypatch.setattr("os.geteuid", lambda: user)
-    assert memlock.mend(128 * MIB) == mend
+    assert memlock.how_to_raise(128 * MIB) == fix

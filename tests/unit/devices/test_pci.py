@@ -161,7 +161,9 @@ def test_source_alone_fits_a_device_that_does_not_migrate(attach, kernel):
     alone = PciDevice(id="a", source=CARD)
     assert attach(alone, side=Side.DESTINATION).options() == {}
     attach(alone, able=PLAIN).close()
-    with pytest.raises(PrerequisiteMissing, match="migrates, so the destination needs a function"):
+    with pytest.raises(
+        PrerequisiteMissing, match="can migrate, so the destination needs a function"
+    ):
         attach(alone)
     assert kernel.state(CARD) == ("nic", "(null)")
 
@@ -169,9 +171,9 @@ def test_source_alone_fits_a_device_that_does_not_migrate(attach, kernel):
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        (PciDevice(id="a", source="0000:77:00.0"), "^a: there is no PCI device 0000:77:00.0"),
-        (PciDevice(id="a", source=CARD, driver="nic"), "^a: nic is no driver of VFIO"),
-        (PciDevice(id="a", source=CARD, driver="x"), "^a: there is no PCI driver x"),
+        (PciDevice(id="a", source="0000:77:00.0"), "^a: no PCI device 0000:77:00.0"),
+        (PciDevice(id="a", source=CARD, driver="nic"), "^a: nic is not a VFIO driver"),
+        (PciDevice(id="a", source=CARD, driver="x"), "^a: PCI driver x is not loaded"),
         (PciDevice(id="a", source=BRIDGE), f"^a: {BRIDGE} shares IOMMU group 14 with {DISK}"),
         (PciDevice(id="a", source=DISK, destination=BRIDGE), "each need a group of their own"),
     ],
@@ -194,7 +196,7 @@ def test_device_that_this_machine_uses_is_refused(attach, kernel):
 
 def test_guest_beyond_the_memlock_limit_is_refused(attach, kernel, monkeypatch):
     monkeypatch.setattr(memlock, "limit", lambda *_: 8 << 20)
-    with pytest.raises(PrerequisiteMissing, match=r"^memlock limit 8 MiB"):
+    with pytest.raises(PrerequisiteMissing, match=r"^the memlock limit of 8 MiB is too low"):
         attach(SPEC, ram_bytes=64 << 20)
     assert kernel.written == []
 
@@ -209,7 +211,7 @@ def test_driver_that_refuses_leaves_the_device_as_it_was(attach, kernel, tmp_pat
         real(path, text)
 
     kernel.write = write
-    with pytest.raises(PrerequisiteMissing, match="does not bind it to vfio-pci"):
+    with pytest.raises(PrerequisiteMissing, match=f"cannot bind {CARD} to vfio-pci"):
         attach(SPEC)
     assert refused == [CARD]
     assert kernel.state(CARD) == ("nic", "(null)")
@@ -217,7 +219,7 @@ def test_driver_that_refuses_leaves_the_device_as_it_was(attach, kernel, tmp_pat
 
 
 def test_second_device_that_fails_gives_the_first_back(attach, kernel, tmp_path):
-    with pytest.raises(PrerequisiteMissing, match=r"^b: there is no PCI device"):
+    with pytest.raises(PrerequisiteMissing, match=r"^b: no PCI device"):
         attach(SPEC, PciDevice(id="b", source="0000:77:00.0"))
     assert kernel.state(CARD) == ("nic", "(null)")
     assert claims(tmp_path) == []
@@ -227,7 +229,7 @@ def test_device_that_cannot_be_given_back_stays_written_down(attach, kernel, tmp
     other = PciDevice(id="b", source=OTHER_CARD, destination=CARD)
     devices = attach(SPEC, other)
     kernel.refusals["unbind"] = errno.EBUSY
-    with pytest.raises(HarnessError, match="is not given back to nic"):
+    with pytest.raises(HarnessError, match=f"cannot give {OTHER_CARD} back to nic"):
         devices.close()
     assert claims(tmp_path) == [f"{CARD}.json", f"{OTHER_CARD}.json"]
 
@@ -266,7 +268,7 @@ def test_device_of_a_killed_run_that_somebody_holds_is_told(
     monkeypatch.setattr("harness.devices.pci._RELEASE_TIMEOUT_S", 0.1)
     with (kernel.dev / "vfio/12").open():
         assert in_use.openers(kernel.dev / "vfio/12")
-        with pytest.raises(HarnessError, match=rf"{CARD}, which .* pid {os.getpid()} .*: end it"):
+        with pytest.raises(HarnessError, match=rf"{CARD}, left by .*: end pid {os.getpid()} "):
             give_back_abandoned(kernel.bus, ledger)
     assert kernel.state(CARD)[0] == "vfio-pci"
     assert give_back_abandoned(kernel.bus, ledger) == [CARD]

@@ -35,7 +35,7 @@ def test_machine_that_lacks_something_exits_3_and_names_it_again(report):
     assert out.rstrip().endswith("missing: setpriv.")
 
 
-def test_each_line_begins_with_the_state_and_mending_follows(report):
+def test_each_line_begins_with_the_state_and_the_fix_follows(report):
     _, out = report(OK, MISSING, OPTIONAL)
     lines = out.splitlines()
     assert lines[0] == "ok        disk: big"
@@ -53,7 +53,7 @@ def test_json_is_one_document(report):
         "what": "setpriv",
         "state": "missing",
         "found": "not there",
-        "mend": "apt-get install util-linux",
+        "fix": "apt-get install util-linux",
     }
 
 

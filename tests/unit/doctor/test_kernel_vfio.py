@@ -28,16 +28,18 @@ def test_modules_that_are_not_loaded_are_named(tmp_path):
         (tmp_path / "module" / name).mkdir(parents=True)
     check = kernel_vfio.modules(tmp_path)
     assert (check.state, check.found) == (State.OPTIONAL, "loaded: vfio, mdev")
-    assert check.mend.startswith("as root: modprobe -a vfio_iommu_type1 vfio_pci, or in a rig")
+    assert check.fix.startswith(
+        "run as root: modprobe -a vfio_iommu_type1 vfio_pci, or use the rig"
+    )
     for name in ("vfio_iommu_type1", "vfio_pci"):
         (tmp_path / "module" / name).mkdir()
     assert kernel_vfio.modules(tmp_path).state is State.OK
 
 
 def test_in_a_rig_no_other_one_is_recommended(tmp_path, monkeypatch):
-    assert "rig run" in kernel_vfio.modules(tmp_path).mend
+    assert "rig run" in kernel_vfio.modules(tmp_path).fix
     monkeypatch.setenv(INSIDE, "1")
-    assert "rig" not in kernel_vfio.modules(tmp_path).mend
+    assert "rig" not in kernel_vfio.modules(tmp_path).fix
     assert kernel_vfio.rig().found == "this is one"
 
 
@@ -61,11 +63,11 @@ def test_rig_that_is_not_built_is_told_how(built, monkeypatch):
     assert "Linux 6.12.0-amd64" in kernel_vfio.rig().found
 
     def find():
-        raise PrerequisiteMissing("the rig is not built: make rig")
+        raise PrerequisiteMissing("the rig is not built: run `make rig`")
 
     monkeypatch.setattr("harness.rig.image.find", find)
     check = kernel_vfio.rig()
-    assert (check.state, check.mend) == (State.OPTIONAL, "make rig")
+    assert (check.state, check.fix) == (State.OPTIONAL, "make rig")
 
 
 @pytest.mark.parametrize(("boots", "state"), [(True, State.OK), (False, State.OPTIONAL)])
@@ -79,11 +81,11 @@ def test_kvm_is_what_a_boot_has_shown(built, monkeypatch, boots, state):
 
 def test_kvm_without_rig_or_device_is_not_tried(built, monkeypatch):
     def find():
-        raise PrerequisiteMissing("the rig is not built: make rig")
+        raise PrerequisiteMissing("the rig is not built: run `make rig`")
 
     monkeypatch.setattr("harness.rig.image.find", find)
     check = kernel_vfio.kvm()
     assert check.state is State.OPTIONAL
-    assert check.found.endswith("not tried: the rig is not built: make rig")
+    assert check.found.endswith("not tried: the rig is not built: run `make rig`")
     accelerator.DEVICE.unlink()
     assert "no " in kernel_vfio.kvm().found

@@ -1,4 +1,4 @@
-"""What the machine has: each lack is seen, and its mending named."""
+"""Checks of the machine: what it lacks is found, and its fix is named."""
 
 import resource
 import sys
@@ -41,7 +41,7 @@ def test_missing_setpriv_names_its_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     check = machine.setpriv()
     assert check.state is State.MISSING
-    assert "util-linux" in check.mend
+    assert "util-linux" in check.fix
 
 
 def test_setpriv_that_cannot_do_it_is_of_no_use(monkeypatch, tmp_path):
@@ -55,18 +55,18 @@ def test_setpriv_that_cannot_do_it_is_of_no_use(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limits", "state", "mend"),
+    ("limits", "state", "fix"),
     [
         ((1024, 4096), State.OK, ""),
         ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), State.OK, ""),
         ((963, 4096), State.MISSING, "ulimit -n 1024"),
-        ((512, 512), State.MISSING, "ulimit -n 1024, as root"),
+        ((512, 512), State.MISSING, "ulimit -n 1024 (as root)"),
     ],
 )
-def test_limit_of_open_files_leaves_room_for_the_numbers_in_use(monkeypatch, limits, state, mend):
+def test_limit_of_open_files_leaves_room_for_the_numbers_in_use(monkeypatch, limits, state, fix):
     monkeypatch.setattr("resource.getrlimit", lambda _which: limits)
     check = machine.open_files()
-    assert (check.state, check.mend) == (state, mend)
+    assert (check.state, check.fix) == (state, fix)
 
 
 def test_full_disk_and_unwritable_folder_are_told_apart(monkeypatch, tmp_path):
@@ -77,7 +77,7 @@ def test_full_disk_and_unwritable_folder_are_told_apart(monkeypatch, tmp_path):
     assert check.state is State.MISSING
     assert "1 MiB free" in check.found
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert "cannot be written" in machine.space(tmp_path).found
+    assert "is not writable" in machine.space(tmp_path).found
 
 
 def test_little_memory_is_missing(monkeypatch):
@@ -89,4 +89,4 @@ def test_gdb_is_of_use_but_not_needed(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     check = machine.gdb()
     assert check.state is State.OPTIONAL
-    assert "gdb" in check.mend
+    assert "gdb" in check.fix

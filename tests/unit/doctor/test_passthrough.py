@@ -43,12 +43,12 @@ def test_drivers_that_are_loaded_and_those_that_could_be(kernel, tmp_path):
     check = passthrough.drivers(kernel.bus, tmp_path / "root")
     assert (check.state, check.found) == (
         State.OK,
-        "loaded: vfio-pci; to be loaded: mlx5_vfio_pci",
+        "loaded: vfio-pci; not loaded: mlx5_vfio_pci",
     )
     (kernel.drivers / "vfio-pci").rename(tmp_path / "gone")
     check = passthrough.drivers(kernel.bus, tmp_path / "root")
     assert check.state is State.OPTIONAL
-    assert check.mend.startswith("as root: modprobe vfio-pci, or in a rig")
+    assert check.fix.startswith("run as root: modprobe vfio-pci, or use the rig")
     assert passthrough.drivers(kernel.bus, tmp_path).found == "loaded: none"
 
 
@@ -58,7 +58,7 @@ def test_iommufd_with_the_devices_that_have_files(kernel):
     (kernel.dev / "vfio/devices/vfio0").touch()
     check = passthrough.iommufd(kernel.bus)
     assert check.state is State.OK
-    assert check.found.endswith("1 devices with files of their own")
+    assert check.found.endswith("devices with a device file: 1")
 
 
 @pytest.mark.parametrize("place", ["proc/config.gz", "boot/config-{}", "lib/modules/{}/config"])
@@ -82,7 +82,7 @@ def test_kernel_that_shows_no_configuration(kernel, tmp_path):
 
 def test_devices_of_vfio_with_what_they_can_do(kernel):
     bus = kernel.bus
-    assert passthrough.devices(bus).found.startswith("none; a run binds")
+    assert passthrough.devices(bus).found.startswith("none bound; a run binds")
     for address in (CARD, OTHER_CARD):
         bus.bind(bus.function(address), "vfio-pci")
 
@@ -94,7 +94,7 @@ def test_devices_of_vfio_with_what_they_can_do(kernel):
     check = passthrough.devices(bus, ask)
     assert check.state is State.OK
     assert check.found == (
-        f"{CARD} (vfio-pci): STOP_COPY, P2P; {OTHER_CARD} (vfio-pci): cannot be asked: in use"
+        f"{CARD} (vfio-pci): STOP_COPY, P2P; {OTHER_CARD} (vfio-pci): not known: in use"
     )
 
 
@@ -123,4 +123,4 @@ def test_memlock(monkeypatch, allowed, state, found):
     monkeypatch.setattr(memlock, "limit", lambda: allowed)
     check = passthrough.memlock()
     assert (check.state, check.found) == (state, found)
-    assert bool(check.mend) is (state is State.OPTIONAL)
+    assert bool(check.fix) is (state is State.OPTIONAL)

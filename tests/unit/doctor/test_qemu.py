@@ -47,7 +47,7 @@ def test_fit_build_is_told_with_version_and_path(machine):
 def test_machine_without_qemu_is_told_how_to_fetch_one(machine):
     (check,) = qemu.all_of([])
     assert check.state is State.MISSING
-    assert "vfio-multifd qemu fetch debian-13" in check.mend
+    assert "vfio-multifd qemu fetch debian-13" in check.fix
 
 
 def test_only_the_build_that_a_run_takes_has_to_be_fit(machine, monkeypatch):

@@ -45,7 +45,7 @@ def test_container_that_forbids_it_is_told_with_what_to_do(monkeypatch):
     check = sandbox.notification()
     assert check.state is State.MISSING
     assert "Operation not permitted" in check.found
-    assert "seccomp=unconfined" in check.mend
+    assert "seccomp=unconfined" in check.fix
 
 
 def test_filter_that_catches_nothing_is_no_filter(monkeypatch):
@@ -69,4 +69,4 @@ def test_memory_that_is_kept_from_us_is_told_with_what_to_do(monkeypatch):
     monkeypatch.setattr("harness.supervisor.memory.ProcessMemory.attach", refused)
     check = sandbox.memory_of_a_child()
     assert check.state is State.MISSING
-    assert "ptrace_scope" in check.mend
+    assert "ptrace_scope" in check.fix

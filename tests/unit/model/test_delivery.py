@@ -164,9 +164,9 @@ def words_of(*hellos):
         (Hello(channel=1, channel_id=1, magic=7), "has a wrong magic, version or uuid"),
         (Hello(channel=1, channel_id=1, version=2), "has a wrong magic, version or uuid"),
         (Hello(channel=1, channel_id=1, uuid="05" * 16), "has a wrong magic, version or uuid"),
-        (Hello(channel=1, channel_id=4), "tells number 4 of 4 channels"),
-        (Hello(channel=1, channel_id=255), "tells number 255 of 4 channels"),
-        (Hello(channel=1, channel_id=0), "tells number 0, which is taken"),
+        (Hello(channel=1, channel_id=4), "has number 4 of 4 channels"),
+        (Hello(channel=1, channel_id=255), "has number 255 of 4 channels"),
+        (Hello(channel=1, channel_id=0), "has number 0, which is taken"),
     ],
 )
 def test_bad_hello(hello, words):

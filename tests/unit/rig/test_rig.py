@@ -70,7 +70,7 @@ def test_console_is_kept_and_the_rest_is_not(run, folder):
 def test_machine_that_ends_before_the_command_is_lost(run, folder):
     qemu = "import sys; sys.exit('Kernel panic' + chr(10) + 'not syncing')"
     with pytest.raises(
-        LostVM, match=r"lost: it ended with status 1 .*console\.log; .* not syncing"
+        LostVM, match=r"lost: its QEMU ended with status 1 .*console\.log; .* not syncing"
     ):
         run("true", qemu=qemu)
     assert "Kernel panic" in (folder / "console.log").read_text()
@@ -78,12 +78,12 @@ def test_machine_that_ends_before_the_command_is_lost(run, folder):
 
 def test_status_of_an_earlier_run_is_not_this_ones(run, folder):
     assert run("true")[0] == 0
-    with pytest.raises(LostVM, match="told no status"):
+    with pytest.raises(LostVM, match="before the command had a status"):
         run("true", qemu="")
 
 
 def test_machine_that_dies_of_a_signal_is_lost(run):
-    with pytest.raises(LostVM, match="died of signal 11"):
+    with pytest.raises(LostVM, match="killed by signal 11"):
         run("true", qemu="import os; os.kill(os.getpid(), 11)")
 
 
@@ -95,12 +95,12 @@ def test_command_that_does_not_end_is_lost(run):
 def test_no_rig_in_a_rig(run, monkeypatch):
     monkeypatch.setitem(os.environ, rig.INSIDE, "1")
     assert rig.is_inside()
-    with pytest.raises(UsageError, match="this is a rig"):
+    with pytest.raises(UsageError, match="this is the rig already"):
         run("true")
 
 
 def test_folder_to_write_to_must_be_there(run, tmp_path):
-    with pytest.raises(UsageError, match="nowhere: no folder"):
+    with pytest.raises(UsageError, match="nowhere: not a directory"):
         run("true", writable=[tmp_path / "nowhere"])
 
 
