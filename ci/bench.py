@@ -31,8 +31,8 @@ from harness.proxy.capture import Capture
 from harness.proxy.chain import Chain
 from harness.proxy.relay import Relay
 from harness.scenario import EmulatedDevice, Scenario, to_json
-from harness.session.replay import scenario_of
 from harness.session.session import Session
+from harness.session.source import scenario_of
 from harness.trace.catalogue import Catalogue
 from harness.trace.reader import TraceReader
 from harness.vm import builds, command_line, migration
@@ -97,7 +97,7 @@ class Bench:
 
     def replay_to_bare(self) -> tuple[float, str]:
         """A replay into a new destination, with verdict, against one QEMU."""
-        made = asyncio.run(run_scenario(self.scenario, self.folder / "runs", has_capture=True))
+        (made,) = asyncio.run(run_scenario(self.scenario, self.folder / "runs", has_capture=True))
         path = made.rundir / CAPTURE
 
         def replay() -> None:
@@ -145,7 +145,7 @@ class Bench:
             )
             if is_plain:
                 return asyncio.run(self._plain(scenario))
-            run = asyncio.run(run_scenario(scenario, self.folder / "runs"))
+            (run,) = asyncio.run(run_scenario(scenario, self.folder / "runs"))
             return _transfer_seconds(run.history.records)
 
         return self._rates(1.0, lambda: seconds(True), lambda: seconds(False))
@@ -222,7 +222,7 @@ class Bench:
     def records(self) -> tuple[float, str]:
         """From a million trace lines to a verdict."""
         path = builds.trace_events_path(self.binary)
-        run = asyncio.run(run_scenario(self.scenario, self.folder / "runs"))
+        (run,) = asyncio.run(run_scenario(self.scenario, self.folder / "runs"))
         others = [record for record in run.history.records if record.kind != "trace"]
         name = "vfio_load_state_device_buffer"
         count = RECORDS // 4

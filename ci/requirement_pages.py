@@ -33,7 +33,7 @@ def pages() -> dict[str, str]:
     jobs = [
         (scenario.name, migration)
         for scenario in main_job.scenarios(NEW)
-        for migration in _migrations(scenario)
+        for migration in scenario.migrations()
     ]
     found = {f"{rule.id}.md": "\n".join(_page(rule, jobs)) + "\n" for rule in RULES}
     return {"README.md": "\n".join(_index()) + "\n", **found}
@@ -130,12 +130,6 @@ def _deviations(rule: Rule) -> Iterator[str]:
 
 def _known(rule: Rule) -> list[Deviation]:
     return [deviation for deviation in known_deviations() if deviation.requirement == rule.id]
-
-
-def _migrations(scenario: Scenario | None) -> Iterator[Scenario]:
-    while scenario is not None:
-        yield scenario
-        scenario = scenario.then
 
 
 def write(folder: Path) -> None:

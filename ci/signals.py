@@ -89,7 +89,7 @@ class Place:
         plain = Scenario(name="plain", devices=(device,), relay=True, faults=reordered)
         secured = Scenario(name="tls", devices=(device,), tls=Tls.X509, transport=Transport.TCP)
         followed = Scenario(
-            name="first", devices=(device,), then=Scenario(name="second", devices=(device,))
+            name="first", devices=(device,), then=(Scenario(name="second", devices=(device,)),)
         )
         blocked = EmulatedDevice(id="vfio0", stop_copy=False)
         refused = Scenario(name="refused", devices=(blocked,))

@@ -31,7 +31,6 @@ from harness.errors import HarnessError, PrerequisiteMissing, UsageError
 from harness.history import private
 from harness.job import findings, scenario_checks
 from harness.job.job import Settings, with_builds
-from harness.job.repro import migrations
 from harness.job.run import Run, known_deviations, run_scenario
 from harness.model.expectation import expect
 from harness.scenario import Scenario, main_job
@@ -256,26 +255,17 @@ def _plain(step: Step, settings: Settings) -> list[Scenario]:
         each
         for each in main_job.scenarios(min(source.version, destination.version))
         if any(
-            not rule.skip_reason(one, expect(one, source, destination)) for one in _in_turn(each)
+            not rule.skip_reason(one, expect(one, source, destination)) for one in each.migrations()
         )
     ]
-
-
-def _in_turn(first: Scenario) -> Iterator[Scenario]:
-    """``first`` and the migrations that follow it."""
-    each: Scenario | None = first
-    while each is not None:
-        yield each
-        each = each.then
 
 
 def _one(step: Step, wanted: Scenario) -> tuple[Answer | None, str]:
     """What one run says; None: it was not asked.  Its directory stays if it was not good."""
     try:
-        first = interrupt.run(run_scenario(wanted, step.runs_dir))
+        runs = interrupt.run(run_scenario(wanted, step.runs_dir))
     except HarnessError as error:
         return Answer.SKIP, f"lost: {error}"
-    runs = list(migrations(first))
     answers = [(*answer_of(step, run), run) for run in runs]
     for wanted_first in (Answer.BAD, Answer.SKIP, Answer.GOOD):
         for answer, words, run in answers:

@@ -78,8 +78,7 @@ def _written(wanted: Sequence[Scenario], folder: Path) -> Iterator[Path]:
 
 def _most_s(scenario: Scenario) -> float:
     """How long ``scenario`` may take."""
-    following = _most_s(scenario.then) if scenario.then else 0.0
-    return _SPARE_S + 2 * scenario.deadline_s + following
+    return sum(_SPARE_S + 2 * each.deadline_s for each in scenario.migrations())
 
 
 def _remove(folder: Path) -> None:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ from harness.report.summary import Entry, Report
 from harness.scenario import Device, EmulatedDevice, Scenario, main_job
 from harness.scenario.fault_plan import FaultPlan
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
-from harness.session import capturing
-from harness.session.replay import scenario_of
+from harness.session import capture as captures
+from harness.session.source import scenario_of
 from harness.vm import builds, fits
 
 Complain = Callable[[str], None]
@@ -165,6 +165,12 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
 
     :raise UsageError: it is no scenario that can be run
     """
+    found = original.with_each(lambda each: _applied(each, settings))
+    scenario_checks.require(found)
+    return found
+
+
+def _applied(original: Scenario, settings: Settings) -> Scenario:
     fields: dict[str, Any] = {}
     if settings.channels is not None:
         fields["channels"] = settings.channels
@@ -174,14 +180,11 @@ def applied(original: Scenario, settings: Settings) -> Scenario:
         fields["faults"] = settings.faults
     try:
         devices = tuple(_devices(settings.kinds or original.devices, settings))
-        then = applied(original.then, settings) if original.then else None
         if settings.guest:
             fields |= _with_guest(original, devices)
-        found = msgspec.structs.replace(original, devices=devices, **fields, then=then)
+        return msgspec.structs.replace(original, devices=devices, **fields)
     except ValueError as error:
         raise UsageError(f"{original.name}: {error}") from error
-    scenario_checks.require(found)
-    return found
 
 
 def _with_guest(original: Scenario, devices: Sequence[Device]) -> dict[str, Any]:
@@ -222,36 +225,23 @@ def with_builds(original: Scenario, settings: Settings) -> Scenario:
 
     :raise PrerequisiteMissing: there is no such QEMU
     """
-    found = _with_binaries(original, settings, "")
-    binaries = list(dict.fromkeys(map(Path, _binaries(found))))
+    used: list[Path] = []
+
+    def on_builds(each: Scenario) -> Scenario:
+        heir = str(used[-1]) if used else ""
+        source = _build(settings.qemu, each.qemu or heir, "qemu")
+        of_scenario = "" if settings.qemu else each.qemu_dst
+        is_given = settings.qemu_dst or of_scenario
+        destination = _build(settings.qemu_dst, of_scenario, "qemu-dst") if is_given else source
+        used.extend((source, destination))
+        return msgspec.structs.replace(each, qemu=str(source), qemu_dst=str(destination))
+
+    found = original.with_each(on_builds)
+    binaries = list(dict.fromkeys(used))
     if len(binaries) > 1:
         binaries.sort(key=builds.version_of)
-    return _on_machine(found, builds.common_machine(found.machine, binaries[0], binaries[-1]))
-
-
-def _with_binaries(original: Scenario, settings: Settings, default: str) -> Scenario:
-    source = _build(settings.qemu, original.qemu or default, "qemu")
-    of_scenario = "" if settings.qemu else original.qemu_dst
-    is_given = settings.qemu_dst or of_scenario
-    destination = _build(settings.qemu_dst, of_scenario, "qemu-dst") if is_given else source
-    then = original.then
-    return msgspec.structs.replace(
-        original,
-        qemu=str(source),
-        qemu_dst=str(destination),
-        then=_with_binaries(then, settings, str(destination)) if then else None,
-    )
-
-
-def _binaries(wanted: Scenario) -> Iterator[str]:
-    yield from (wanted.qemu, wanted.qemu_dst)
-    if wanted.then is not None:
-        yield from _binaries(wanted.then)
-
-
-def _on_machine(original: Scenario, machine: str) -> Scenario:
-    then = _on_machine(original.then, machine) if original.then else None
-    return msgspec.structs.replace(original, machine=machine, then=then)
+    machine = builds.common_machine(found.machine, binaries[0], binaries[-1])
+    return found.with_each(lambda each: msgspec.structs.replace(each, machine=machine))
 
 
 def _build(given: str, of_scenario: str, option: str) -> Path:
@@ -294,13 +284,14 @@ def run(
     """
     for path in options.reports:
         files.check(path)
-    why_not = [capturing.why_not(each) for each in wanted] if options.has_capture else []
+    why_not = [captures.why_not(each) for each in wanted] if options.has_capture else []
     if why_not and all(why_not):
         raise UsageError(f"{wanted[0].name}: no capture: {why_not[0]}")
     before = None
     if options.baseline is not None:
         before = saved(options.baseline, complain)
-        comparison.require_common([entry.name for entry in before], list(_names(wanted)))
+        names = [migration.name for each in wanted for migration in each.migrations()]
+        comparison.require_common([entry.name for entry in before], names)
     is_live = sys.stdout.isatty() and "CI" not in os.environ and not options.is_json
     out = terminal.console(is_plain=not sys.stdout.isatty())
     is_silent = options.is_json or not options.has_progress
@@ -309,7 +300,7 @@ def run(
     told: set[str] = set()
     with Progress(
         out,
-        sum(map(_migrations, wanted)),
+        sum(len(each.migrations()) for each in wanted),
         is_live=is_live,
         is_silent=is_silent,
         has_steps=options.has_steps,
@@ -370,16 +361,6 @@ def _valid(entries: Sequence[Entry]) -> Iterator[Path]:
             yield entry.path
 
 
-def _names(wanted: Iterable[Scenario]) -> Iterator[str]:
-    for each in wanted:
-        yield each.name
-        yield from _names([each.then] if each.then else [])
-
-
-def _migrations(wanted: Scenario) -> int:
-    return 1 + (_migrations(wanted.then) if wanted.then else 0)
-
-
 def _run_one(
     wanted: Scenario,
     options: RunOptions,
@@ -387,7 +368,7 @@ def _run_one(
     progress: Callable[[str], None],
     replayed: Capture | None,
 ) -> list[Entry]:
-    """The run, and those that followed it (``Scenario.then``).
+    """The runs of all migrations of ``wanted`` that were made.
 
     :param places: the run directory is added to them before anything is in it
     """
@@ -407,7 +388,7 @@ def _run_one(
                 replayed=replayed,
             )
         )
-        return list(_entries(made))
+        return [_entry(each) for each in made]
     except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
         return [_lost(wanted.name, path, failure, time.monotonic() - started)]
 
@@ -426,12 +407,10 @@ def _lost(name: str, path: Path | None, failure: Exception, seconds: float | Non
     return Entry.lost(name, there, error, status, failure, seconds)
 
 
-def _entries(made: Run | None) -> Iterator[Entry]:
-    while made is not None:
-        manifest = made.history.manifest
-        seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
-        yield _judged(made.rundir, made.history, made.verdict, seconds)
-        made = made.next
+def _entry(made: Run) -> Entry:
+    manifest = made.history.manifest
+    seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
+    return _judged(made.rundir, made.history, made.verdict, seconds)
 
 
 def _judged(path: Path, history: History, verdict: Verdict, seconds: float) -> Entry:

@@ -75,7 +75,7 @@ def _series(text: str, settings: job.Settings, base: Scenario) -> Scenario:
             raise UsageError(f"{text}: a series is KEY=VALUE,...; keys are {', '.join(_KEYS)}")
         given[key] = value
     original = scenario.load(Path(given["scenario"])) if "scenario" in given else base
-    if original.then is not None:
+    if original.then:
         raise UsageError(f"{text}: {original.name} has a second migration; measure takes one")
     for key, words in _WORDS.items():
         if key in given and given[key] not in words:
@@ -183,7 +183,7 @@ def _run(
 ) -> Sample:
     target = RunDir.create(folder, wanted.name)
     try:
-        made = interrupt.run(run_in(target, wanted, trace_events=trace_events))
+        (made,) = interrupt.run(run_in(target, wanted, trace_events=trace_events))
     except HarnessError as error:
         if number == 0:
             raise

@@ -1,6 +1,6 @@
 """Show a finding again: run its scenario, and check that what it shows is that finding."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,16 +49,16 @@ def _show(
     others = ""
     for number in range(1, tries + 1):
         try:
-            run = interrupt.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
+            runs = interrupt.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
         except UsageError:
             raise  # of no scenario: the others would meet it too
         except HarnessError as error:
             return LOST, f"LOST: {error}"
-        manifest = run.history.manifest
+        manifest = runs[0].history.manifest
         if not deviation.affects(manifest.source, manifest.destination):
             versions = {manifest.source.version_text, manifest.destination.version_text}
             return NOT_ASKED, f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}"
-        for migration in migrations(run):
+        for migration in runs:
             shown = deviation.shown_in(migration.verdict)
             if shown is not None:
                 after = f" in run {number}" if deviation.intermittent else ""
@@ -67,14 +67,6 @@ def _show(
                 others = f", but {_else(migration)}\n    see {migration.rundir}/"
     in_runs = f" in {tries} runs" if deviation.intermittent else ""
     return ELSE, f"NOT shown{in_runs}{others or ': valid'}"
-
-
-def migrations(run: Run) -> Iterator[Run]:
-    """The run, and those that followed it."""
-    following: Run | None = run
-    while following is not None:
-        yield following
-        following = following.next
 
 
 def _else(run: Run) -> str:

@@ -1,11 +1,12 @@
-"""One **run** of one scenario: session, judgement, and what is kept of both.
+"""A **run** of a scenario: for each of its migrations a session, a verdict, a run directory.
 
-The only place that joins ``session``, ``check`` and ``report``; the command line and the
-pytest plugin both start here.
+The command line and the pytest plugin both start here.
 """
 
+import contextlib
 import functools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,19 +29,17 @@ from harness.proxy.capture import Capture
 from harness.report import by_hand
 from harness.scenario import Scenario
 from harness.session.log import Progress, silent
-from harness.session.replay import ReplaySession
+from harness.session.peer import Peer
 from harness.session.session import Session
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # asyncio.run() asks for it, of all records
 class Run:
-    """A run that was made and judged."""
+    """A migration that was made and judged."""
 
     rundir: Path
     history: History
     verdict: Verdict
-    next: "Run | None" = None
-    """The migration that followed it (``Scenario.then``)."""
 
     @property
     def known(self) -> Deviation | None:
@@ -80,14 +79,13 @@ async def run_scenario(
     progress: Progress = silent,
     has_capture: bool = False,
     replayed: Capture | None = None,
-) -> Run:
+) -> tuple[Run, ...]:
     """Run ``scenario`` in a new directory below ``runs_dir``, and judge it.
 
     :raise HarnessError: the run could not be made or judged; it says nothing about QEMU
     """
-    rundir = RunDir.create(runs_dir, scenario.name)
     return await run_in(
-        rundir,
+        RunDir.create(runs_dir, scenario.name),
         scenario,
         trace_events=trace_events,
         progress=progress,
@@ -104,44 +102,58 @@ async def run_in(
     progress: Progress = silent,
     has_capture: bool = False,
     replayed: Capture | None = None,
-) -> Run:
-    """Likewise in a directory that is there.
+) -> tuple[Run, ...]:
+    """Make each migration of ``scenario``, the first in ``rundir``, and judge them: as many
+    runs as there were migrations.  One that no QEMU runs the guest for is not made.
 
-    However it ends, no process is left; a directory in which no QEMU ever said anything
-    is removed again.
+    However it ends, no process is left; a directory in which no QEMU ever wrote a word is
+    removed again.
 
-    :param has_capture: keep what the source sends in the run directory
+    :param has_capture: keep what the first source sends in the run directory
     :param replayed: takes the source's place; ``scenario`` is ``scenario_of`` it
 
     :raise UsageError: ``scenario`` cannot be run
     """
-    if replayed is not None:
-        session: Session = ReplaySession(scenario, rundir, trace_events, progress, capture=replayed)
-    else:
-        session = Session(scenario, rundir, trace_events, progress, has_capture)
+    histories: list[tuple[RunDir, History]] = []
+    source: Peer | Capture | None = replayed
+    with contextlib.ExitStack() as heirs:  # a QEMU between two sessions is ended here
+        for number, migration in enumerate(scenario.migrations()):
+            if number:
+                rundir = RunDir.create(rundir.path.parent, migration.name)
+            has_own_capture = has_capture and not number
+            session = Session(migration, rundir, trace_events, progress, has_own_capture, source)
+            with _removed_unless_used(rundir):
+                if not number and replayed is None:  # else the session compares it with the capture
+                    scenario_checks.require(scenario)
+                histories.append((rundir, await session.run()))
+            source = session.heir
+            if source is None:
+                break
+            heirs.callback(source.release)
+    # Only now: a migration that follows is not to wait for a verdict.
+    progress("judge")
+    return tuple(_judged(*each) for each in histories)
+
+
+@contextlib.contextmanager
+def _removed_unless_used(rundir: RunDir) -> Iterator[None]:
+    """Remove ``rundir`` after an error, if no QEMU was started in it."""
     try:
-        if replayed is None:  # else its own session compares it with the capture
-            scenario_checks.require(scenario)
-        history = await session.run()
+        yield
     except BaseException:
         if not any((rundir.path / name).exists() for name in (SOURCE_STDERR, DESTINATION_STDERR)):
             shutil.rmtree(rundir.path, ignore_errors=True)
         raise
-    progress("judge")
-    return _judged(session, history)
 
 
-def _judged(session: Session, history: History) -> Run:
-    """The verdict on ``history``, and on those of the migrations that followed."""
+def _judged(rundir: RunDir, history: History) -> Run:
+    """Judge ``history`` and keep the verdict."""
     # Before the verdict: a run that cannot be judged can still be repeated by hand.
-    script = session.rundir.path / BY_HAND
+    script = rundir.path / BY_HAND
     private.write(script, by_hand.render(history).encode())
     script.chmod(0o700)
     with interrupt.at_once():
-        contract.check(history.records, history.scenario, str(session.rundir.path / HISTORY))
+        contract.check(history.records, history.scenario, str(rundir.path / HISTORY))
         verdict = judge(history)
-    session.rundir.write_verdict(verdict.to_json())
-    followed = None
-    if session.next is not None and session.next_history is not None:
-        followed = _judged(session.next, session.next_history)
-    return Run(session.rundir.path, history, verdict, followed)
+    rundir.write_verdict(verdict.to_json())
+    return Run(rundir.path, history, verdict)

@@ -75,8 +75,8 @@ def problems(scenario: Scenario) -> Iterator[str]:
         if isinstance(action, Tell) and not _is_heard(scenario, action):
             yield f"actions[{number}]: {action.describe()}: no fault waits for it"
     yield from _deadline(scenario)
-    if scenario.then is not None:
-        yield from (f"then: {words}" for words in problems(scenario.then))
+    for number, each in enumerate(scenario.then):
+        yield from (f"then[{number}]: {words}" for words in problems(each))
 
 
 # -- devices ---------------------------------------------------------------------------

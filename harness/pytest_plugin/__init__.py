@@ -7,9 +7,9 @@ fields of the scenario that the pair fixtures use.
 
 Fixtures, by the state that the pair of QEMUs is in: ``pair_built`` (nothing started),
 ``pair_booted`` (both up and configured), ``pair_migrated`` (the migration has ended, both
-still up).  ``judged`` runs a whole scenario and judges it; ``kept`` asserts requirements
-of that verdict, known deviations included.  ``results_dir`` holds a test's run
-directories: kept when it fails, or with ``--keep-runs``.
+still up).  ``judged`` runs a scenario and judges it, ``judged_in_turn`` one with several
+migrations; ``kept`` asserts requirements of a verdict, known deviations included.
+``results_dir`` holds a test's run directories: kept when it fails, or with ``--keep-runs``.
 """
 
 from collections.abc import Generator
@@ -21,6 +21,7 @@ from harness.pytest_plugin.counting import Counting
 from harness.pytest_plugin.fixtures import (
     FAILED,
     judged,
+    judged_in_turn,
     kept,
     pair_booted,
     pair_built,
@@ -36,6 +37,7 @@ from harness.pytest_plugin.xfails import ExpectedFailures
 
 __all__ = [
     "judged",
+    "judged_in_turn",
     "kept",
     "pair_booted",
     "pair_built",

@@ -24,6 +24,7 @@ from harness.vm import builds, fits
 FAILED = pytest.StashKey[bool]()
 
 Judged = Callable[[Scenario], Awaitable[Run]]
+JudgedInTurn = Callable[[Scenario], Awaitable[tuple[Run, ...]]]
 Kept = Callable[..., None]
 
 
@@ -108,14 +109,27 @@ async def pair_migrated(pair_booted: Session) -> Session:
 
 
 @pytest.fixture
-def judged(
+def judged(judged_in_turn: JudgedInTurn) -> Judged:
+    """As ``judged_in_turn``, for a scenario of one migration."""
+
+    async def run(scenario: Scenario) -> Run:
+        assert not scenario.then, "it has more migrations: use judged_in_turn"
+        (only,) = await judged_in_turn(scenario)
+        return only
+
+    return run
+
+
+@pytest.fixture
+def judged_in_turn(
     request: pytest.FixtureRequest,
     results_dir: Path,
     pytestconfig: pytest.Config,
     qemu_src: Path,
     qemu_dst: Path,
-) -> Judged:
-    """Runs and judges a scenario with the builds under test, where it does not name its own.
+) -> JudgedInTurn:
+    """Runs and judges the migrations of a scenario with the builds under test, where it does not
+    name its own: a run for each that was made.
 
     A run that an intermittent known deviation interrupts makes the test an expected failure; one
     that needs what this build or machine lacks, a skip.
@@ -127,26 +141,24 @@ def judged(
                 scenario,
                 qemu=scenario.qemu or str(qemu_src),
                 qemu_dst=scenario.qemu_dst or str(qemu_dst),
-                then=with_builds(scenario.then) if scenario.then else None,
             )
         )
 
-    async def run(scenario: Scenario) -> Run:
+    async def run(scenario: Scenario) -> tuple[Run, ...]:
         trace_events = pytestconfig.getoption("--trace-events")
-        wanted = await asyncio.to_thread(with_builds, scenario)  # may have to ask the builds
+        # May have to ask the builds.
+        wanted = await asyncio.to_thread(scenario.with_each, with_builds)
         await asyncio.to_thread(fits.require, wanted, trace_events)
         try:
-            first = await run_scenario(wanted, results_dir, trace_events=trace_events)
+            runs = await run_scenario(wanted, results_dir, trace_events=trace_events)
         except CannotRunHere as error:
             pytest.skip(f"cannot run here: {error}")
-        done: Run | None = first
-        while done is not None:
+        for done in runs:
             _tell_numbers(request.node, done)
             if done.known is not None:
                 request.node.user_properties.append(("run", str(done.rundir)))
                 pytest.xfail(interrupted(done.known))
-            done = done.next
-        return first
+        return runs
 
     return run
 

@@ -230,14 +230,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         devices=_PLAIN,
         parameters=STAYS_ACTIVE,
         actions=(Kill(when=_ACTIVE, target=Target.DESTINATION),),
-        then=Scenario(name="after-kill", devices=_PLAIN),
+        then=(Scenario(name="after-kill", devices=_PLAIN),),
     ),
     Scenario(
         name="cancelled",
         devices=_PLAIN,
         parameters=STAYS_ACTIVE,
         actions=(Execute(when=_ACTIVE, target=Target.SOURCE, command="migrate_cancel"),),
-        then=Scenario(name="after-cancel", devices=_PLAIN),
+        then=(Scenario(name="after-cancel", devices=_PLAIN),),
     ),
     Scenario(name="read-error", devices=(_device(save=SaveBehaviour(error_at=MIB + 5)),)),
     Scenario(
@@ -245,7 +245,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         devices=(_device(load=LoadBehaviour(write_delay_s=0.01)),),
         actions=(Storm(when=status(Target.DESTINATION, "active"), target=Target.DESTINATION),),
     ),
-    Scenario(name="forth", devices=_PLAIN, then=Scenario(name="back", devices=_PLAIN)),
+    Scenario(name="forth", devices=_PLAIN, then=(Scenario(name="back", devices=_PLAIN),)),
 )
 
 FROM_10_1: tuple[Scenario, ...] = (

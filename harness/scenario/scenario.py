@@ -5,7 +5,7 @@ times are seconds, unless a name says otherwise.
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +133,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What is done to device-state packets on their way."""
     actions: ActionPlan = ()
     """What is done to the QEMUs meanwhile."""
-    then: "Scenario | None" = None
-    """A second migration: of whichever QEMU runs the guest afterwards, into a new one, which
-    is the first one's destination QEMU where ``qemu_dst`` and ``qemu`` are empty."""
+    then: tuple["Scenario", ...] = ()
+    """The migrations that follow: each of the QEMU that runs the guest by then, into a new one.
+    Where one names no QEMU, it is the destination QEMU of the migration before."""
 
     def __post_init__(self) -> None:
         ids = [device.id for device in self.devices]
@@ -152,8 +152,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             (not self.faults or self.multifd, "faults are about multifd channels; multifd is off"),
             (
-                self.then is None or self._hardware == self.then._hardware,
+                all(self._hardware == each._hardware for each in self.then),
                 "then must have the same devices, machine, ram_mib and guest",
+            ),
+            (
+                not any(each.then for each in self.then),
+                "then is the list of all migrations that follow: one of them has its own",
             ),
             *_guest_needs(self),
             *(self._needs_of(fault) for fault in self.faults),
@@ -198,6 +202,27 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"{fault.describe()}: a relay cannot look into TLS; there only connections can be "
                 "held (hold_connections), and not until the switchover",
             )
+
+    def migrations(self) -> "tuple[Scenario, ...]":
+        """All migrations in their order: this one, and those that follow.  ``then`` of each has
+        the rest, and its QEMUs are those of the migration before where it names none.
+        """
+        found = [self]
+        for number, each in enumerate(self.then, 1):
+            heir = found[-1].qemu_dst or found[-1].qemu
+            source = each.qemu or heir
+            found.append(
+                msgspec.structs.replace(
+                    each, qemu=source, qemu_dst=each.qemu_dst or source, then=self.then[number:]
+                )
+            )
+        return tuple(found)
+
+    def with_each(self, change: "Callable[[Scenario], Scenario]") -> "Scenario":
+        """This scenario with each of its migrations changed, in their order."""
+        alone = msgspec.structs.replace(self, then=())
+        first, *following = [change(each) for each in (alone, *self.then)]
+        return msgspec.structs.replace(first, then=tuple(following))
 
     @property
     def has_tls(self) -> bool:
@@ -256,10 +281,24 @@ def from_json(data: bytes, origin: str = "scenario") -> Scenario:
     :raise UsageError: it is not JSON, or not a scenario; names ``origin`` and the field
     """
     try:
-        found: Scenario = strict_json.decode(data, Scenario)
+        found: Scenario = strict_json.decode(data, Scenario, _with_list)
     except ValueError as error:
         raise UsageError(f"{origin}: not a scenario: {error}") from error
     return found
+
+
+def _with_list(raw: object) -> object:
+    """``raw``, a scenario in JSON, with a list of the migrations that follow.  In files of
+    earlier versions ``then`` is null, or the second migration, with the third in its ``then``.
+    """
+    if not isinstance(raw, dict) or isinstance(raw.get("then", []), list):
+        return raw
+    following = []
+    each = raw["then"]
+    while isinstance(each, dict):
+        following.append({name: value for name, value in each.items() if name != "then"})
+        each = each.get("then")
+    return raw if each is not None else {**raw, "then": following}
 
 
 def load(path: Path) -> Scenario:

@@ -8,7 +8,7 @@ and names that stand twice in an object, of which msgspec takes the last silentl
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -22,14 +22,18 @@ _LONGEST = 60
 """Characters of a value that are shown."""
 
 
-def decode(data: bytes, of_type: Any) -> Any:
+def decode(data: bytes, of_type: Any, upgrade: Callable[[object], object] | None = None) -> Any:
     """``data`` as ``of_type``, which may be a union of structs.
 
+    :param upgrade: makes what is valid today out of what an earlier version has written
     :raise ValueError: it is no such JSON; one line
     """
     try:
         raw = json.loads(data, object_pairs_hook=_once_each)
-        return msgspec.json.decode(data, type=of_type)
+        if upgrade is None or (upgraded := upgrade(raw)) is raw:
+            return msgspec.json.decode(data, type=of_type)
+        raw = upgraded
+        return msgspec.convert(raw, of_type)
     except msgspec.ValidationError as error:
         raise ValueError(explained(str(error), raw, of_type)) from error
     except (json.JSONDecodeError, msgspec.DecodeError) as error:

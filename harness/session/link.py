@@ -1,5 +1,6 @@
 """What lies between the two QEMUs: the relay with the scenario's faults."""
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ from harness.errors import of_a_part
 from harness.history import Record, Side, device, wire
 from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp
 from harness.proxy.chain import build
-from harness.proxy.recorder import Seen
+from harness.proxy.recorder import Seen, digest_of
 from harness.proxy.relay import Relay
 from harness.proxy.tapped import Tap
 from harness.scenario import Scenario
-from harness.session.delivered import Delivered
 from harness.session.log import Log
 from harness.vm.sockets import RELAY
+from harness.wire.packets import STATE_CONFIG
 
 
 class Link:
@@ -25,8 +26,8 @@ class Link:
     :param tap: is given all that the source sends
     :param home: working directory of the two QEMUs, which a path of ``onward`` is relative to
 
-    What passes becomes records of ``log``, and what ``log`` tells of the destination's
-    devices is told to the faults.
+    What passes becomes records of ``log``.  The faults are notified of what the destination's
+    devices have loaded, as ``log`` has it.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Link:
         return self._relay.address.qmp()
 
     def tell(self, name: str, value: int = 0) -> None:
-        """Tell the faults that something has happened."""
+        """Notify the faults of an outside event."""
         self._relay.notify(name, value)
 
     def end(self) -> None:
@@ -107,6 +108,35 @@ class Link:
         match record.args:
             case device.Write(errno=0, offset=offset, got=got):
                 self._relay.notify("loaded", offset + got, self._idstrs[record.device])
+
+
+class Delivered:
+    """The data of each device that the destination was given, put together in order of idx.
+
+    It says what a device must hold after a fault has changed data on its way.  All of it is
+    kept in memory, as the relay keeps it too.
+    """
+
+    def __init__(self) -> None:
+        self._data: dict[str, dict[int, bytes]] = defaultdict(dict)
+
+    def take(self, seen: Seen) -> None:
+        """Take the data of a ``packet_out``; of several with one idx the first counts."""
+        packet = seen.body
+        if not isinstance(packet, wire.PacketOut) or seen.payload is None:
+            return
+        if packet.idx is not None and not packet.state_flags & STATE_CONFIG:
+            self._data[seen.device].setdefault(packet.idx, seen.payload)
+
+    def of(self, idstr: str) -> wire.Delivered:
+        """``bytes`` and ``digest`` of the device's data from idx 0 on, up to the first gap."""
+        found = self._data[idstr]
+        joined = bytearray()
+        idx = 0
+        while (data := found.get(idx)) is not None:
+            joined += data
+            idx += 1
+        return wire.Delivered(len(joined), digest_of(bytes(joined)))
 
 
 def idstr_of(index: int) -> str:

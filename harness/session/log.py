@@ -11,11 +11,11 @@ from harness.history import Body, Kind, Record, Side
 from harness.scenario.action_plan import When
 
 Progress = Callable[[str], None]
-"""Told each step of a session as it begins."""
+"""Called with the name of each step of a session as it begins."""
 
 
 def silent(_step: str) -> None:
-    """Progress that nobody wants to see."""
+    """Show no progress."""
 
 
 class Watch:
@@ -51,11 +51,11 @@ class Watch:
 
 
 class Log:
-    """All records of one session, in the order in which they were told."""
+    """All records of one session, in the order in which they were made."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self._listeners: list[Any] = []
+        self._listeners: list[Callable[[Record], None]] = []
 
     def __call__(self, record: Record) -> None:
         """Keep ``record``; from any thread."""
@@ -63,18 +63,18 @@ class Log:
         for listener in self._listeners:
             listener(record)
 
+    def record(self, args: Body, side: Side = Side.HARNESS, device: str = "") -> None:
+        """Record what the session itself did or saw, now."""
+        self(Record.of(time.time_ns(), side, args, device))
+
     def note(
         self, name: str, args: dict[str, Any], side: Side = Side.HARNESS, device: str = ""
     ) -> None:
         """Record something that the session itself did or saw."""
         self(Record(time.time_ns(), side, Kind.SESSION, name, args, device))
 
-    def record(self, args: Body, side: Side = Side.HARNESS, device: str = "") -> None:
-        """Record what the session itself did or saw, now."""
-        self(Record.of(time.time_ns(), side, args, device))
-
-    def listen(self, listener: Any) -> None:
-        """Call ``listener`` with every record from now on, in the thread that tells it."""
+    def listen(self, listener: Callable[[Record], None]) -> None:
+        """Call ``listener`` with every record from now on, in the thread that records it."""
         self._listeners.append(listener)
 
     def watch(self, when: When) -> Watch:
@@ -84,19 +84,28 @@ class Log:
         return watch
 
 
-class Voice:
-    """What one side's parts record with: it speaks for the side that they are now.
+class SideLog:
+    """The log of one side's parts: their records get the side that they are now.
 
-    A QEMU that goes on into another migration may change its side: its log and its side
-    are changed here, and nothing that records has to know.
+    A QEMU that goes on into another migration may change its side: ``move`` changes side and
+    log, and the parts that record need not know.
     """
 
     def __init__(self, side: Side, log: Log) -> None:
         self.side = side
-        self.log = log
+        self._log = log
 
     def __call__(self, record: Record) -> None:
         """Pass ``record`` on, under the present side."""
         if record.side is not self.side:
             record = msgspec.structs.replace(record, side=self.side)
-        self.log(record)
+        self._log(record)
+
+    @property
+    def records(self) -> list[Record]:
+        """All records of the present side in the present log."""
+        return [record for record in self._log.records if record.side is self.side]
+
+    def move(self, side: Side, log: Log) -> None:
+        """From now on, record for ``side`` in ``log``."""
+        self.side, self._log = side, log

@@ -1,7 +1,9 @@
 """One side of the migration: its QEMU, its devices, its build, its trace."""
 
+import asyncio
 import functools
 import time
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,17 @@ import msgspec
 
 from harness.devices.attachments import Attachments
 from harness.devices.vfio_pci import address_of
-from harness.errors import CannotRunHere, PrerequisiteMissing, QmpError, of_a_part
-from harness.history import Kind, Record, Side
+from harness.errors import (
+    CannotRunHere,
+    LaunchError,
+    LostVM,
+    PrerequisiteMissing,
+    QmpError,
+    QmpTimeout,
+    VMError,
+    of_a_part,
+)
+from harness.history import Kind, Record, Side, private
 from harness.history.builds import BuildFacts
 from harness.history.rundir import (
     DESTINATION_CONSOLE,
@@ -20,14 +31,16 @@ from harness.history.rundir import (
     SOURCE_TRACE,
 )
 from harness.scenario import MIB, Scenario
-from harness.session.log import Log, Voice
+from harness.session.log import Log, SideLog
 from harness.trace.catalogue import Catalogue
 from harness.trace.reader import TraceReader
-from harness.vm import builds, lacking, migration
+from harness.vm import builds, command_line, guest_image, lacking, migration
 from harness.vm.activity import Activity
 from harness.vm.console import Console
 from harness.vm.credentials import Setup
 from harness.vm.vm import Vm
+
+_SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
 
 
 @dataclass(repr=False)  # a task's name would hold all of it
@@ -38,7 +51,7 @@ class Peer:
     :ivar is_configured: it has accepted the scenario's settings
     """
 
-    voice: Voice
+    log: SideLog
     binary: Path
     catalogue: Catalogue | None
     devices: Attachments
@@ -71,19 +84,19 @@ class Peer:
         if scenario.trace:
             path = builds.trace_events_path(binary, trace_events)
             catalogue = _catalogue(path, scenario.trace_patterns)
-        voice = Voice(side, log)
+        own = SideLog(side, log)
         taken = other.devices.addresses if other is not None else ()
         console = None
         if scenario.guest is not None:
             path = folder / (SOURCE_CONSOLE if side is Side.SOURCE else DESTINATION_CONSOLE)
             places = {address_of(n): device.id for n, device in enumerate(scenario.devices)}
-            console = Console(side, path, places, voice, activity)
+            console = Console(side, path, places, own, activity)
         return cls(
-            voice,
+            own,
             binary,
             catalogue,
-            Attachments(side, scenario.devices, voice, ram_mib=scenario.ram_mib, taken=taken),
-            Vm(side, folder, voice, activity, other.vm.home if other is not None else folder),
+            Attachments(side, scenario.devices, own, ram_mib=scenario.ram_mib, taken=taken),
+            Vm(side, folder, own, activity, other.vm.home if other is not None else folder),
             folder / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
             console,
         )
@@ -91,11 +104,11 @@ class Peer:
     @property
     def side(self) -> Side:
         """Which side it is now."""
-        return self.voice.side
+        return self.log.side
 
     @property
     def known_facts(self) -> BuildFacts:
-        """Of its build; of version 0.0.0 where it never came up."""
+        """Of its build; version 0.0.0 if it never came up."""
         return self.facts or BuildFacts(path="", version=(0, 0, 0), version_text="")
 
     @property
@@ -111,6 +124,75 @@ class Peer:
         is_source = self.side is Side.SOURCE
         return (migration.source_end if is_source else migration.destination_end)(self.events)
 
+    async def launch(self, scenario: Scenario, firmware: Path) -> bool:
+        """Start its QEMU; False if it refuses to start, which is left to the verdict.
+
+        :param firmware: the file with that of the scenario
+        :raise CannotRunHere: it refuses because its build lacks what the scenario asks for
+        :raise LaunchError: nothing was executed, so no QEMU said anything
+        :raise PrerequisiteMissing: the guest's image is not built, or QEMU has no firmware for it
+        """
+        private.make_folder(self.trace)
+        boot, fds = self._boot(scenario, firmware)
+        argv = command_line.build(
+            str(self.binary),
+            machine=scenario.machine,
+            ram_mib=scenario.ram_mib,
+            monitor_fd=self.vm.monitor_fd,
+            boot=boot,
+            devices=self.devices.options(),
+            trace=scenario.trace_patterns,
+            trace_folder=self.trace,
+            is_incoming=self.side is Side.DESTINATION,
+        )
+        limit = scenario.memory_limit_mib * MIB or (
+            _SPARE_BYTES + scenario.ram_mib * MIB + 2 * scenario.state_size
+        )
+        try:
+            await self.vm.launch(argv, self.devices.launch, fds, limit)
+        except LaunchError as error:
+            if self.vm.process is None or self.vm.process.pid == 0:
+                raise
+            # Some scenarios are about a QEMU that refuses to start: find out whether the build
+            # is to blame.
+            probe = await builds.probe(self.binary)
+            lacking.at_launch(probe.facts, probe.types, argv, scenario, str(error))
+            self.facts = probe.facts
+            return False
+        builds.require_version(self.binary, self.vm.monitor.version)
+        if self.console is not None:
+            self.console.listen()
+        return True
+
+    def _boot(self, scenario: Scenario, firmware: Path) -> tuple[Sequence[str], Sequence[int]]:
+        """QEMU options that say what it boots, and descriptors that these name: the console of
+        the guest, where one runs.
+        """
+        if scenario.guest is None or self.console is None:
+            return ("-bios", str(firmware)), ()
+        if scenario.has_linux:
+            lacking.of_firmware(self.binary)
+            boots = guest_image.find().options(scenario.guest.memory_kib)
+        else:
+            boots = ["-bios", str(firmware)]
+        return [*boots, *self.console.options()], [self.console.fd]
+
+    async def get_ready(self, scenario: Scenario, tls: Setup, *more: Awaitable[None]) -> str:
+        """Once it was launched: ask for its build and set its migration up, and ``more``.  What
+        was waited for in vain, where it hangs or dies, which is judged; else "".
+
+        :raise CannotRunHere: its build lacks what the settings ask for
+        """
+        # One after the other these would be a dozen round trips.
+        try:
+            self.facts, *_ = await asyncio.gather(
+                builds.facts(self.vm.monitor, self.binary), self.configure(scenario, tls), *more
+            )
+        except (QmpTimeout, LostVM) as error:
+            return str(error)
+        self.is_up = self.is_configured
+        return ""
+
     async def configure(self, scenario: Scenario, tls: Setup) -> None:
         """Set its migration up.  If QEMU refuses the settings, that is left to the verdict.
 
@@ -118,7 +200,7 @@ class Peer:
         """
         before = self._defaults
         try:
-            if scenario.then is not None and before is None:
+            if scenario.then and before is None:
                 self._defaults = await self.vm.monitor.execute("query-migrate-parameters")
             await migration.configure(self.vm.monitor, scenario, tls, before)
         except QmpError as error:
@@ -139,32 +221,37 @@ class Peer:
         commanded = self.vm.monitor.is_paused
         return self._was_paused if commanded is None else commanded
 
-    def listen(self) -> None:
-        """Take in what its guest says from now on, if it has one; QEMU was started."""
-        if self.console is not None:
-            self.console.listen()
+    async def ask_how_it_went(self) -> None:
+        """Ask for the migration's end and the guest's state, if QEMU still answers; the answers
+        become records.
+        """
+        if not self.vm.is_running or self.vm.is_stuck:
+            return
+        monitor = self.vm.monitor
+        try:
+            await asyncio.gather(monitor.execute("query-migrate"), monitor.execute("query-status"))
+        except QmpTimeout:
+            await self.vm.record_hang("query-status")
+        except VMError:
+            pass  # recorded as execute without return
 
     def hand_over(self) -> None:
         """It runs on, into another migration: here nothing more of it will be seen."""
-        self.voice(Record(time.time_ns(), self.side, Kind.PROCESS, "handed_over"))
+        self.log(Record(time.time_ns(), self.side, Kind.PROCESS, "handed_over"))
 
     def take_over(self, log: Log) -> None:
         """It is the source of a new migration, which ``log`` records."""
-        launched = [
-            record
-            for record in self.voice.log.records
-            if record.name == "launched" and record.side is self.side
-        ]
+        launched = [record for record in self.log.records if record.name == "launched"]
         self._was_paused, self.vm.monitor.is_paused = self.is_paused, None
-        self.voice.log, self.voice.side = log, Side.SOURCE
+        self.log.move(Side.SOURCE, log)
         self._events_before = len(self.vm.monitor.events)
         for record in launched:
-            self.voice(msgspec.structs.replace(record, t_ns=time.time_ns()))
+            self.log(msgspec.structs.replace(record, t_ns=time.time_ns()))
 
     def read_trace(self, since_ns: int) -> list[Record]:
-        """What its trace has told since then.
+        """The records of its trace since then.
 
-        :raise PrerequisiteMissing: it came up, and has written nothing
+        :raise PrerequisiteMissing: it came up, and has written no trace
         """
         found: list[Record] = []
         if self.catalogue is None:
@@ -186,7 +273,7 @@ class Peer:
     def close_devices(self) -> None:
         """After QEMU's end.
 
-        :raise VMError: who answered its ioctls had failed
+        :raise VMError: the thread that answers its ioctls had failed
         :raise HarnessError: a device is left behind
         """
         self.devices.close()

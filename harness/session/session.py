@@ -1,62 +1,76 @@
-"""The phases of one run of one scenario."""
+"""The phases of one migration."""
 
 import asyncio
 import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
-
-import msgspec
 
 import harness
 from harness import interrupt
-from harness.devices.emulated import expect_from
-from harness.errors import (
-    LaunchError,
-    LostVM,
-    QmpError,
-    QmpTimeout,
-    UsageError,
-    VMError,
-    first_of,
-)
+from harness.errors import LostVM, QmpError, QmpTimeout, UsageError, VMError, first_of
 from harness.history import Record, Side, private
-from harness.history.builds import BuildFacts
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
-from harness.proxy.capture import CaptureWriter
-from harness.scenario import MIB, Scenario, Transport
+from harness.proxy.capture import Capture, CaptureWriter
+from harness.scenario import Scenario, Transport
 from harness.scenario.action_plan import Target
-from harness.session import asking, capturing, convergence, guest_side, running_guest
+from harness.session import capture, firmware, guest
 from harness.session.actions import Actions
-from harness.session.limit import Limit
+from harness.session.ending import Ending
 from harness.session.link import Link
 from harness.session.log import Log, Progress, silent
-from harness.session.memory_watch import MemoryWatch
 from harness.session.peer import Peer
+from harness.session.source import SETTLE_S, CaptureSource, QemuSource, Source
 from harness.supervisor.attached import memfd_bytes
 from harness.vfio.state_bytes import Stopped
-from harness.vm import builds, command_line, lacking, migration
+from harness.vm import lacking, migration
 from harness.vm.activity import Activity
 from harness.vm.credentials import Credentials
+from harness.vm.memory_watch import MemoryWatch
 from harness.vm.sockets import Sockets
 
-_QUIET_S = 1.0  # for the other side, where it is right not to end once one has failed
-_SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
 _FIRMWARE = "firmware.bin"
 _STREAM = "migration.stream"
 
 
+class Limit:
+    """A ``GoOn`` that stops a session's own work on states after ``limit_s``, or once the
+    session has ended.
+
+    :param ended: set when the session is left
+    """
+
+    def __init__(self, ended: threading.Event, limit_s: float) -> None:
+        self._ended = ended
+        self._limit_s = limit_s
+        self._until = time.monotonic() + limit_s
+
+    def __call__(self) -> None:
+        """Let the work go on, or not.
+
+        :raise Stopped: with why
+        """
+        if self._ended.is_set():
+            raise Stopped("the run was interrupted")
+        if time.monotonic() > self._until:
+            raise Stopped(f"it took longer than {self._limit_s:g} s")
+
+
 @dataclass(repr=False)  # asyncio.run() asks for it, and it would hold every record
 class Session:
-    """One run of ``scenario``, written into ``rundir``: all at once with ``run``, or phase by
-    phase inside ``async with``: ``boot``, ``migrate``, ``stop``.
+    """One migration: the first of ``scenario``, written into ``rundir``.  All at once with
+    ``run``, or phase by phase inside ``async with``: ``boot``, ``migrate``, ``stop``.
 
-    :ivar trace_events: path of trace-events-all for the builds of both sides; empty: beside
+    :ivar trace_events: path of trace-events-all for the builds of both sides; empty: next to
         the binary
     :ivar has_capture: keep all that the source sends in the run directory, for a replay
-    :ivar origin: the peer that an earlier session handed over; it is the source, and this
-        session ends it
+    :ivar given: what plays the source: a QEMU that an earlier session has handed over, which is
+        this session's from now on; or a capture, and ``scenario`` is ``scenario_of`` it.  None
+        if a QEMU is to be started
+    :ivar heir: the QEMU that was handed over to the next session: the caller must end it
     """
 
     scenario: Scenario
@@ -64,66 +78,71 @@ class Session:
     trace_events: str = ""
     progress: Progress = silent
     has_capture: bool = False
-    origin: Peer | None = None
+    given: Peer | Capture | None = None
     log: Log = field(default_factory=Log)
-    source: Peer = field(init=False)
     destination: Peer = field(init=False)
-    next: "Session | None" = field(init=False, default=None)
-    """The session that ``run`` has handed over to."""
-    next_history: History | None = field(init=False, default=None)
+    heir: Peer | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._activity = self.origin.vm.activity if self.origin else Activity()
+        self._before = self.given if isinstance(self.given, Peer) else None
+        self._activity = self._before.vm.activity if self._before else Activity()
         self._started_ns = time.time_ns()
-        home = self.origin.vm.home if self.origin else self.rundir.folder
+        home = self._before.vm.home if self._before else self.rundir.folder
         self._sockets = Sockets(self.scenario, home)
         self._comparison: asyncio.Future[None] | None = None
         self._has_ended = threading.Event()
-        self._is_late = False
+        self._ending = Ending(self.scenario, self.log, self._activity, self._give_up)
         self._link: Link | None = None
-        self._handed_over: Peer | None = None
         self._writer: CaptureWriter | None = None
         self._tls = Credentials(self.scenario, self.rundir.folder / TLS)
+        self._source: Source
+        self._undo: contextlib.AsyncExitStack
 
     async def __aenter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            if self.origin is not None:
-                undo.callback(self.origin.release)
+        # What is pushed last is undone first; each is undone, whatever others raise.
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push(self._take_back)
+            undo.callback((self.rundir.path / _STREAM).unlink, missing_ok=True)
+            undo.callback(self._discard_capture)
+            undo.callback(self._abandon_link)
+            undo.callback(self._tls.remove)
+            undo.callback(self._sockets.remove)
+            if self._before is not None:
+                undo.callback(self._release, self._before)
             self.rundir.write_scenario(self.scenario)
-            if self.origin is not None:
-                after = migration.last_status(self.origin.events)
-                is_paused = self.origin.is_paused
-                self.origin.take_over(self.log)
-                self.log.note("continued", {"after": after, "is_paused": is_paused})
-            self.source = self.origin or self._peer(Side.SOURCE)
-            undo.callback(self.source.release)
+            self._source = self._make_source()
+            if self._source.peer is not None:
+                undo.push_async_callback(self._close_monitor, self._source.peer)
+                undo.callback(self._release, self._source.peer)
             self.destination = self._peer(Side.DESTINATION)
-            undo.callback(self.destination.release)
-            if self.has_capture and (why := capturing.why_not(self.scenario)):
+            undo.push_async_callback(self._close_monitor, self.destination)
+            undo.callback(self._release, self.destination)
+            undo.push_async_callback(self._compared)  # it reads the devices' memory
+            for peer in self._peers:
+                undo.callback(self._abandon, peer)
+            if self.has_capture and (why := capture.why_not(self.scenario)):
                 self.has_capture = False
                 self.log.note("not_captured", {"why": why})
             self._writer = CaptureWriter(self.rundir.path / CAPTURE) if self.has_capture else None
-            undo.pop_all()
-        expect_from(self.source.devices.emulated, self.destination.devices.emulated)
+            self._source.expect(self.destination)
+            self._undo = undo.pop_all()
         return self
 
-    async def __aexit__(self, *_error: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._has_ended.set()  # no work on states goes on
-        async with contextlib.AsyncExitStack() as stack:  # each is done, whatever others raise
-            for peer in self._own_peers:
-                stack.push_async_callback(peer.vm.monitor.close)
-            stack.callback((self.rundir.path / _STREAM).unlink, missing_ok=True)
-            if self._writer is not None:
-                stack.callback(self._writer.discard)
-            if self._link is not None:
-                stack.callback(self._link.abandon)
-            stack.callback(self._tls.remove)
-            stack.callback(self._sockets.remove)
-            for peer in self._own_peers:
-                stack.callback(peer.release)
-            stack.push_async_callback(self._compared)  # it reads the devices' memory
-            for peer in self._own_peers:
-                stack.callback(peer.vm.abandon)
+        await self._undo.__aexit__(kind, error, traceback)
+
+    @property
+    def source(self) -> Peer:
+        """The source's QEMU; a session that was given a capture has none."""
+        peer = self._source.peer
+        assert peer is not None, "a capture plays the source"
+        return peer
 
     @property
     def records(self) -> list[Record]:
@@ -131,34 +150,21 @@ class Session:
         return self.log.records
 
     async def run(self) -> History:
-        """All phases, and those of the migration that the scenario wants then; whatever
-        happens, nothing is left running.
+        """All phases.  Where the scenario has another migration, the QEMU that runs the guest
+        is handed over as ``heir``; else nothing is left running, whatever happens.
 
         :raise HarnessError: the run could not be made, so there is nothing to judge
         """
         async with self:
             if await self.boot():
                 await self.migrate()
-            then = self.scenario.then
-            heir = self.survivor() if then else None
-            if then is None or heir is None:
-                if then is not None:
-                    self.log.note("not_continued", {"with": then.name})
+            if not self.scenario.then:
                 return await self.stop()
-            history = await self.hand_over(heir)
-        try:
-            rundir = RunDir.create(self.rundir.path.parent, then.name)
-            with_builds = msgspec.structs.replace(
-                then,
-                qemu=then.qemu or self.scenario.qemu,
-                qemu_dst=then.qemu_dst or then.qemu or self.scenario.qemu_dst,
-            )
-            self.next = Session(with_builds, rundir, self.trace_events, self.progress, origin=heir)
-        except BaseException:
-            heir.release()
-            raise
-        self.next_history = await self.next.run()
-        return history
+            heir = self.survivor()
+            if heir is None:
+                self.log.note("not_continued", {"with": self.scenario.then[0].name})
+                return await self.stop()
+            return await self.hand_over(heir)
 
     async def boot(self) -> bool:
         """Start and configure both QEMUs; whether both are up.
@@ -169,20 +175,21 @@ class Session:
         """
         self.progress("boot")
         lacking.of_memory(memfd_bytes(self.scenario), self.scenario)
-        private.write(self.rundir.folder / _FIRMWARE, running_guest.firmware(self.scenario))
+        image = self.rundir.folder / _FIRMWARE
+        private.write(image, firmware.image(self.scenario))
         self._tls.write()
         self._sockets.make()
         try:
             async with asyncio.TaskGroup() as group:
-                for peer in self._peers:
-                    group.create_task(self._launch(peer))
+                group.create_task(self._start_source(image))
+                group.create_task(self._start_destination(image))
                 group.create_task(asyncio.to_thread(self._prepare))
         except ExceptionGroup as errors:
             raise first_of(errors) from errors
         is_up = all(peer.is_up for peer in self._peers)
-        if is_up and self.scenario.guest and self.origin is None:
+        if is_up and self._source.boots_guest:
             self.progress("guest")
-            is_up = await running_guest.until_up(self.source, self.scenario, self.log)
+            is_up = await guest.until_up(self.source, self.scenario, self.log)
         for peer in self._peers:
             peer.vm.record_memory("booted")
         return is_up
@@ -206,26 +213,21 @@ class Session:
                     address = self._link.address
                 async with self._actions():
                     with MemoryWatch([peer.vm.sample_memory for peer in self._peers]):
-                        await self._play(address)
+                        async with self._source.sends(address, self._sockets.home):
+                            self.progress("transfer")
+                            await self._ending.wait(*self._peers)
         except QmpError:
             pass  # refused before anything was sent: it is in the records
         except (QmpTimeout, LostVM) as error:
-            await self._record_deadline(self._peers, str(error), None)
+            await self._ending.is_missing(self._peers, str(error), None)
         if self._link is not None:
             self._link.end()
         # What the devices hold is final: compare it while both QEMUs are asked and ended.
         loop = asyncio.get_running_loop()
         self._comparison = loop.run_in_executor(None, self._compare)
 
-    async def _play(self, address: dict[str, Any]) -> None:
-        """Let the source send to ``address``, and wait for the end of both sides."""
-        with contextlib.suppress(LostVM):  # the other side has its end to come to all the same
-            await self.source.vm.monitor.execute("migrate", migration.channels(address))
-        self.progress("transfer")
-        await self._until_ended(*self._peers)
-
     def survivor(self) -> Peer | None:
-        """The QEMU that runs the guest now; None: there is none, or its migration goes on."""
+        """The QEMU that runs the guest now; None if there is none, or its migration goes on."""
         peer = self.source
         has_ended = migration.source_end(peer.events) is not None
         if migration.destination_end(self.destination.events) == "completed":
@@ -234,14 +236,12 @@ class Session:
         return peer if has_ended and is_well else None
 
     async def hand_over(self, peer: Peer) -> History:
-        """End the other QEMU and finish, but leave that of ``peer`` to another session."""
+        """End the other QEMU and finish, but leave that of ``peer``, the ``heir``, to another
+        session.
+        """
         peer.hand_over()
-        self._handed_over = peer
-        try:
-            return await self.stop()
-        except BaseException:
-            peer.release()
-            raise
+        self.heir = peer
+        return await self.stop()
 
     async def stop(self) -> History:
         """End both QEMUs, read their traces, write the run directory.
@@ -264,91 +264,102 @@ class Session:
             for peer in self._peers:
                 self.log.records += peer.read_trace(self._started_ns)
             if self._writer is not None:
-                why_not = capturing.finish(self._writer, self.scenario, self._facts, self.records)
+                facts = self._source.facts, self.destination.known_facts
+                why_not = capture.finish(self._writer, self.scenario, facts, self.records)
                 if why_not:
                     self.log.note("not_captured", {"why": why_not})
-            return self._write(*self._facts)
+            history = self._write()
+        self._source.check(history.records)
+        return history
+
+    @property
+    def _peers(self) -> tuple[Peer, ...]:
+        """The QEMUs, the source's first."""
+        source = self._source.peer
+        return (self.destination,) if source is None else (source, self.destination)
+
+    @property
+    def _own_peers(self) -> list[Peer]:
+        """Those that are this session's to end."""
+        return [peer for peer in self._peers if peer is not self.heir]
+
+    # -- how it is left --------------------------------------------------------------
+
+    def _take_back(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """The session failed: what it would have handed over ends too."""
+        if error is not None and self.heir is not None:
+            self.heir.release()
+            self.heir = None
+
+    def _discard_capture(self) -> None:
+        if self._writer is not None:
+            self._writer.discard()
+
+    def _abandon_link(self) -> None:
+        if self._link is not None:
+            self._link.abandon()
+
+    async def _close_monitor(self, peer: Peer) -> None:
+        if peer is not self.heir:
+            await peer.vm.monitor.close()
+
+    def _release(self, peer: Peer) -> None:
+        if peer is not self.heir:
+            peer.release()
+
+    def _abandon(self, peer: Peer) -> None:
+        if peer is not self.heir:
+            peer.vm.abandon()
 
     async def _compared(self) -> None:
         comparison, self._comparison = self._comparison, None
         if comparison is not None:
             await comparison
 
-    @property
-    def _peers(self) -> tuple[Peer, ...]:
-        return self.source, self.destination
-
-    @property
-    def _own_peers(self) -> list[Peer]:
-        """Those that are this session's to end."""
-        return [peer for peer in self._peers if peer is not self._handed_over]
-
     # -- before ----------------------------------------------------------------------
+
+    def _make_source(self) -> Source:
+        if isinstance(self.given, Capture):
+            return CaptureSource(self.given, self.scenario, self.log)
+        if self._before is None:
+            own = self._peer(Side.SOURCE)
+            return QemuSource(own, self.scenario, self.log, is_handed_over=False)
+        after, is_paused = migration.last_status(self._before.events), self._before.is_paused
+        self._before.take_over(self.log)
+        self.log.note("continued", {"after": after, "is_paused": is_paused})
+        return QemuSource(self._before, self.scenario, self.log, is_handed_over=True)
+
+    def _peer(self, side: Side) -> Peer:
+        how = self.rundir.folder, self.trace_events, self.log, self._activity, self._before
+        return Peer.make(side, self.scenario, *how)
+
+    async def _start_source(self, image: Path) -> None:
+        waiting_for = await self._source.start(image, self._tls)
+        if waiting_for:
+            await self._ending.is_missing((self.source,), waiting_for, None)
+
+    async def _start_destination(self, image: Path) -> None:
+        peer = self.destination
+        async with self._source.takes(peer):
+            if await peer.launch(self.scenario, image):
+                waiting_for = await peer.get_ready(self.scenario, self._tls.of(peer.side))
+                if waiting_for:
+                    await self._ending.is_missing((peer,), waiting_for, None)
 
     def _prepare(self) -> None:
         """What takes a while and does not need the QEMUs; blocks."""
         try:
-            self.source.devices.prepare(Limit(self._has_ended, self.scenario.deadline_s))
+            self._source.prepare(Limit(self._has_ended, self.scenario.deadline_s))
         except Stopped as stopped:
             raise UsageError(
                 f"{self.scenario.name}: its states cannot be made ahead: {stopped}, its "
                 "deadline_s: give it more, or smaller states"
             ) from stopped
-
-    def _peer(self, side: Side) -> Peer:
-        how = self.rundir.folder, self.trace_events, self.log, self._activity, self.origin
-        return Peer.make(side, self.scenario, *how)
-
-    async def _launch(self, peer: Peer) -> None:
-        if peer is self.origin:
-            await peer.configure(self.scenario, self._tls.instead())
-            await guest_side.show(peer, self.scenario, self.log)
-            return
-        private.make_folder(peer.trace)
-        boot, fds = running_guest.boot(peer, self.scenario, self.rundir.folder / _FIRMWARE)
-        argv = command_line.build(
-            str(peer.binary),
-            machine=self.scenario.machine,
-            ram_mib=self.scenario.ram_mib,
-            monitor_fd=peer.vm.monitor_fd,
-            boot=boot,
-            devices=peer.devices.options(),
-            trace=self.scenario.trace_patterns,
-            trace_folder=peer.trace,
-            is_incoming=peer.side is Side.DESTINATION,
-        )
-        limit = self.scenario.memory_limit_mib * MIB or (
-            _SPARE_BYTES + self.scenario.ram_mib * MIB + 2 * self.scenario.state_size
-        )
-        try:
-            await peer.vm.launch(argv, peer.devices.launch, fds, limit)
-        except LaunchError as error:
-            if peer.vm.process is None or peer.vm.process.pid == 0:
-                raise  # nothing was executed: no QEMU said anything
-            # A QEMU that refuses to start is what some scenarios are about: find out
-            # whether the build is to blame, else leave it to the verdict.
-            probe = await builds.probe(peer.binary)
-            lacking.at_launch(probe.facts, probe.types, argv, self.scenario, str(error))
-            peer.facts = probe.facts
-            return
-        builds.require_version(peer.binary, peer.vm.monitor.version)
-        peer.listen()
-        # One after the other these would be a dozen round trips.
-        try:
-            peer.facts, *_ = await asyncio.gather(
-                builds.facts(peer.vm.monitor, peer.binary),
-                peer.configure(self.scenario, self._tls.of(peer.side)),
-                *(
-                    [guest_side.set_up(peer, self.scenario, self.log)]
-                    if peer.side is Side.SOURCE
-                    else []
-                ),
-            )
-        except (QmpTimeout, LostVM) as error:
-            # It came up and then hung or died: that is QEMU's doing, and judged.
-            await self._record_deadline((peer,), str(error), None)
-            return
-        peer.is_up = peer.is_configured
 
     # -- migration -------------------------------------------------------------------
 
@@ -377,114 +388,57 @@ class Session:
         }
         async with self._actions():
             await self.source.vm.monitor.execute("migrate", migration.channels(address))
-            if await self._until_ended(self.source) != "completed":
+            if await self._ending.wait(self.source) != "completed":
                 return
             await self.destination.vm.monitor.execute(
                 "migrate-incoming", {**migration.channels(address), "exit-on-error": False}
             )
-            await self._until_ended(self.destination)
+            await self._ending.wait(self.destination)
 
-    async def _until_ended(self, *peers: Peer) -> str | None:
-        """Wait until every side has ended, or one has failed and the other had its time.
-
-        The last side's status; None: its process is gone, or the deadline passed.
-        """
-
-        def ends() -> list[str | None]:
-            return [peer.end for peer in peers]
-
-        def all_ended() -> list[str | None] | None:
-            found = ends()
-            return found if None not in found else None
-
-        def one_failed_or_all_ended() -> list[str | None] | None:
-            found = ends()
-            failed = any(end not in (None, "completed") for end in found)
-            return found if failed or None not in found else None
-
-        waits_s, since = self.scenario.deadline_s, ""
-        try:
-            found = await self._activity.until(one_failed_or_all_ended, waits_s)
-            if None in found:
-                is_mismatch = self.scenario.tls_mismatch is not None
-                waits_s = _QUIET_S if is_mismatch else asking.settle_s(self.scenario)
-                since = " after the other side had ended"
-                found = await self._activity.until(all_ended, waits_s)
-        except TimeoutError:
-            if self.scenario.tls_mismatch and migration.listens_on(
-                *(p.events for p in self._peers)
-            ):
-                return None
-            if await convergence.call_off(
-                peers, self._activity, self.log, self.scenario.deadline_s
-            ):
-                return None
-            waiting = [str(p.side) for p, end in zip(peers, ends(), strict=True) if end is None]
-            waiting_for = f"the end of {' and '.join(waiting)}{since}"
-            await self._record_deadline(peers, waiting_for, waits_s)
-            return None
-        return found[-1]
-
-    async def _record_deadline(
-        self, peers: tuple[Peer, ...], waiting_for: str, waited_s: float | None
-    ) -> None:
-        """``waited_s``: how long was waited; None: ``waiting_for`` is a sentence that says it."""
-        args = {"waiting_for": waiting_for, "deadline_s": self.scenario.deadline_s}
-        self.log.note("deadline", {**args, "waited_s": waited_s})
+    def _give_up(self) -> None:
+        """Something does not end; where the QEMUs are is looked into next."""
         if self._link is not None:
             self._link.end()
-        self._is_late = True
         self.progress("backtrace")
-        async with asyncio.TaskGroup() as group:
-            for peer in peers:
-                group.create_task(peer.vm.record_hang(waiting_for, peer.devices.paused))
 
     # -- after -----------------------------------------------------------------------
 
     async def _observe_end(self) -> None:
-        await self._source_resumed()
+        await self._source.settle(self.destination)
         async with asyncio.TaskGroup() as group:
             for peer in self._peers:
                 peer.devices.observe_config()
-                group.create_task(asking.how_it_went(peer))
+                group.create_task(peer.ask_how_it_went())
         if migration.destination_end(self.destination.events) == "completed":
             for peer in reversed(self._peers):
                 with contextlib.suppress(VMError):
-                    await guest_side.observe(peer, self.scenario, self.log)
+                    await firmware.observe(peer, self.scenario, self.log)
         await self._guest_goes_on()
 
     async def _guest_goes_on(self) -> None:
         """Let the guest show that it does, at whichever side runs it now."""
-        heir = self.survivor() if self.scenario.guest else None
-        if heir and (waiting_for := await running_guest.until_it_goes_on(heir, self.scenario)):
-            await self._record_deadline((heir,), waiting_for, self.scenario.deadline_s)
-
-    async def _source_resumed(self) -> None:
-        await asking.until_resumed(self.source, self.destination)
+        runs_it = self.survivor() if self.scenario.guest else None
+        if runs_it and (waiting_for := await guest.until_it_goes_on(runs_it, self.scenario)):
+            await self._ending.is_missing((runs_it,), waiting_for, self.scenario.deadline_s)
 
     def _compare(self) -> None:
-        # After the deadline nobody asks for more than there is time for.
+        # After the deadline only what there is time for is compared.
         go_on = Limit(
-            self._has_ended, asking.SETTLE_S if self._is_late else self.scenario.deadline_s
+            self._has_ended, SETTLE_S if self._ending.is_late else self.scenario.deadline_s
         )
         # The destination first: where it got the same bytes, their digest is the source's.
         for peer in reversed(self._peers):
             peer.devices.report(go_on)
 
-    @property
-    def _facts(self) -> tuple[BuildFacts, BuildFacts]:
-        """Of the source's build and the destination's."""
-        return self.source.known_facts, self.destination.known_facts
-
-    def _write(self, source: BuildFacts, destination: BuildFacts) -> History:
+    def _write(self) -> History:
         self.rundir.write_history(self.records)
         written = Manifest(
             harness=harness.__version__,
             scenario=self.scenario.name,
             started_ns=self._started_ns,
             ended_ns=time.time_ns(),
-            source=source,
-            destination=destination,
+            source=self._source.facts,
+            destination=self.destination.known_facts,
             complete=True,
         )
         manifest = self.rundir.write_manifest(written)

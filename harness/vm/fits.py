@@ -102,11 +102,9 @@ def problems(
     for number, action in enumerate(scenario.actions):
         for words in _when(action.when, binaries):
             yield f"actions[{number}].when.{words}"
-    if scenario.then is not None:
-        then = scenario.then
-        binaries_of = {"qemu": then.qemu or scenario.qemu, "qemu_dst": then.qemu_dst or destination}
-        for words in problems(msgspec.structs.replace(then, **binaries_of), trace_events):
-            yield f"then: {words}"
+    for number, each in enumerate(scenario.migrations()[1:]):
+        alone = msgspec.structs.replace(each, then=())
+        yield from (f"then[{number}]: {words}" for words in problems(alone, trace_events))
 
 
 def _machine(machine: str, binaries: Sequence[Path]) -> Iterator[str]:

@@ -292,7 +292,7 @@ def test_run_directory_of_any_length_will_do(tmp_path: Path, qemu_src: Path) -> 
     """A socket's path has 107 bytes; also for a second migration, of a QEMU that is there."""
     name = "a-name-of-some-length-" * 8
     same: dict[str, Any] = {"qemu": str(qemu_src), "relay": True, "devices": (DEVICE,)}
-    wanted = Scenario(name=name, then=Scenario(name=f"{name}-then", **same), **same)
+    wanted = Scenario(name=name, then=(Scenario(name=f"{name}-then", **same),), **same)
     path, runs = tmp_path / "x.json", Path("deep", *["runs-" * 20] * 3)
     path.write_bytes(to_json(wanted))
     done = subprocess.run(

@@ -58,15 +58,14 @@ def scenario(name: str, **fields) -> Scenario:
 
 
 @pytest.mark.requirement("RUN", "ORD-1", "ORD-4", "LIF-7")
-async def test_guest_is_whole_after_it_went_forth_and_back(judged, kept) -> None:
-    run = await judged(scenario("forth", then=scenario("back")))
+async def test_guest_is_whole_after_it_went_forth_and_back(judged_in_turn, kept) -> None:
+    run, back = await judged_in_turn(scenario("forth", then=(scenario("back"),)))
 
     kept(run, "RUN", "ORD-1", "ORD-4")
-    assert run.next is not None
-    kept(run.next, "RUN", "ORD-1", "ORD-4")
+    kept(back, "RUN", "ORD-1", "ORD-4")
     (ready,) = said(run.history.records, Side.SOURCE, "ready")
     assert ready == {"memory_kib": 4096, "devices": ["vfio0", "vfio1"]}
-    for each in (run, run.next):
+    for each in (run, back):
         records = each.history.records
         here, there = said(records, Side.SOURCE), said(records, Side.DESTINATION)
         assert len(there) >= 5

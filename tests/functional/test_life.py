@@ -1,6 +1,7 @@
 """LIF-5 to LIF-8: devices that fail, storms of commands, forth and back, memory."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,34 +77,33 @@ async def test_storm_of_commands_during_load(judged, kept, target) -> None:
 
 def _in_turn(name: str, *qemus: Path, **fields: Any) -> Scenario:
     """Migrations of one guest from each QEMU to the next."""
-    *earlier, last = [
+    first, *following = [
         Scenario(name=f"{name}-{number}", qemu=str(source), qemu_dst=str(destination), **fields)
         for number, (source, destination) in enumerate(itertools.pairwise(qemus))
     ]
-    for scenario in reversed(earlier):
-        last = msgspec.structs.replace(scenario, then=last)
-    return last
+    return msgspec.structs.replace(first, then=tuple(following))
 
 
-def _all_kept(run: Run, kept, migrations: int) -> None:
-    step: Run | None = run
-    for number in range(migrations):
-        assert step is not None, f"migration {number} was not made"
-        kept(step, "RUN", "ORD-1", "ORD-4", "STA-1", *(["LIF-7"] if number else []))
-        step = step.next
-    assert step is None
+def _all_kept(runs: Sequence[Run], kept, migrations: int) -> None:
+    for number, run in enumerate(runs):
+        kept(run, "RUN", "ORD-1", "ORD-4", "STA-1", *(["LIF-7"] if number else []))
+    assert len(runs) == migrations
 
 
 @pytest.mark.requirement("LIF-7")
 @PATHS
-async def test_forth_and_back_and_forth_again(judged, kept, qemu_src, qemu_dst, path) -> None:
+async def test_forth_and_back_and_forth_again(
+    judged_in_turn, kept, qemu_src, qemu_dst, path
+) -> None:
     devices = (_device(multifd_transfer=path), _device(id="vfio1", seed=2, multifd_transfer=path))
     qemus = (qemu_src, qemu_dst, qemu_src, qemu_dst)
-    _all_kept(await judged(_in_turn("turn", *qemus, devices=devices)), kept, 3)
+    _all_kept(await judged_in_turn(_in_turn("turn", *qemus, devices=devices)), kept, 3)
 
 
 @pytest.mark.requirement("LIF-7", "SET-6")
-async def test_forth_to_another_version_and_back(judged, kept, qemu_src, qemu_facts) -> None:
+async def test_forth_to_another_version_and_back(
+    judged_in_turn, kept, qemu_src, qemu_facts
+) -> None:
     """The oldest machine type with the transfer is known to both builds."""
     machine = "pc-q35-10.0"
     version = qemu_facts[0].facts.version
@@ -114,7 +114,7 @@ async def test_forth_to_another_version_and_back(judged, kept, qemu_src, qemu_fa
         "versions", qemu_src, others[0], qemu_src, others[0],
         devices=(_device(),), machine=machine,
     )  # fmt: skip
-    _all_kept(await judged(scenario), kept, 3)
+    _all_kept(await judged_in_turn(scenario), kept, 3)
 
 
 # -- LIF-8 --------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from harness.scenario import (
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
 from harness.scenario.fault_plan import Drop, Flip, Hold, HoldConnections, Select, StallMain, Until
 from harness.scenario.main_job import STAYS_ACTIVE
-from harness.session import asking
+from harness.session.ending import settle_s
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
 ACTIVE, DEVICE = status(SOURCE, "active"), status(SOURCE, "device")
@@ -102,13 +102,12 @@ async def test_destination_that_is_told_to_stop_has_its_guest_paused(judged, kep
 
 
 @pytest.mark.requirement("LIF-7")
-async def test_paused_guest_migrates_on(judged, kept) -> None:
+async def test_paused_guest_migrates_on(judged_in_turn, kept) -> None:
     then = Scenario(name="on", devices=(PLAIN,), parameters=GOES_ON)
-    run = await judged(scenario(STOP, COMPLETE, parameters=STAYS_ACTIVE, then=then))
+    run, on = await judged_in_turn(scenario(STOP, COMPLETE, parameters=STAYS_ACTIVE, then=(then,)))
     kept(run, "RUN", "ORD-1")
-    assert run.next is not None
-    kept(run.next, "RUN", "ORD-1", "LIF-7")
-    assert last_answer(run.next, Side.DESTINATION) == "paused"
+    kept(on, "RUN", "ORD-1", "LIF-7")
+    assert last_answer(on, Side.DESTINATION) == "paused"
 
 
 @pytest.mark.requirement("LIF-4")
@@ -300,7 +299,7 @@ async def test_cancel_over_a_stuck_network_says_what_was_seen(judged, kept) -> N
     )
     (deadline,) = [r for r in run.history.records if r.name == "deadline"]
     assert deadline.kind is Kind.SESSION
-    assert deadline.args["waited_s"] == asking.settle_s(run.history.scenario)
+    assert deadline.args["waited_s"] == settle_s(run.history.scenario)
     assert deadline.args["waiting_for"].startswith("the end of destination after the other side")
 
 
@@ -322,11 +321,10 @@ async def test_read_error_behind_the_last_byte_does_not_come(judged) -> None:
 
 
 @pytest.mark.requirement("RUN")
-async def test_second_migration_of_a_guest_that_is_gone_is_not_made(judged) -> None:
+async def test_second_migration_of_a_guest_that_is_gone_is_not_made(judged_in_turn) -> None:
     leave = on_source("quit")
-    run = await judged(
-        scenario(leave, parameters=STAYS_ACTIVE, then=Scenario(name="again", devices=(PLAIN,)))
-    )
+    then = (Scenario(name="again", devices=(PLAIN,)),)
+    (run,) = await judged_in_turn(scenario(leave, parameters=STAYS_ACTIVE, then=then))
     assert "the second migration was not made" in sentence(run, outcome=Outcome.UNKNOWN)
 
 

@@ -18,7 +18,7 @@ from harness.proxy.capture import Capture
 from harness.pytest_plugin.counting import interrupted
 from harness.scenario import MIB, EmulatedDevice, Scenario, Transport
 from harness.scenario.fault_plan import Fault, Flip, MoveToChannel, Order, Rechunk, Reorder, Select
-from harness.session.replay import scenario_of
+from harness.session.source import scenario_of
 
 SMALL = EmulatedDevice(id="vfio0", size=4 * MIB)
 Replayed = Callable[..., Awaitable[Run]]
@@ -34,7 +34,7 @@ def captured(results_dir: Path, qemu_src: Path, pytestconfig: pytest.Config):
 
     async def capture(**fields: object) -> Capture:
         wanted = {"name": "captured", "devices": (SMALL,), "qemu": str(qemu_src), **fields}
-        run = await run_scenario(
+        (run,) = await run_scenario(
             Scenario(**wanted),
             results_dir,
             trace_events=pytestconfig.getoption("--trace-events"),
@@ -54,12 +54,13 @@ def replayed(results_dir: Path, qemu_dst: Path, pytestconfig: pytest.Config) -> 
 
     async def replay(capture: Capture, *faults: Fault, **fields: object) -> Run:
         scenario = scenario_of(capture, str(qemu_dst), faults)
-        return await run_scenario(
+        (run,) = await run_scenario(
             msgspec.structs.replace(scenario, **fields),
             results_dir,
             trace_events=pytestconfig.getoption("--trace-events"),
             replayed=capture,
         )
+        return run
 
     return replay
 

@@ -100,35 +100,33 @@ async def test_connections_are_held_and_let_in(judged, kept) -> None:
 
 
 @pytest.mark.requirement("LIF-7")
-async def test_forth_and_back_with_credentials_of_their_own(judged, kept) -> None:
-    back = _scenario(Tls.X509, name="back", then=_scenario(Tls.NONE, name="plain"))
-    run = await judged(_scenario(Tls.PSK, name="forth", then=back))
-    kept(run, *WHOLE)
-    assert run.next is not None
-    kept(run.next, *WHOLE)
-    assert run.next.next is not None
-    kept(run.next.next, "RUN", "ORD-1")
+async def test_forth_and_back_with_credentials_of_their_own(judged_in_turn, kept) -> None:
+    then = (_scenario(Tls.X509, name="back"), _scenario(Tls.NONE, name="plain"))
+    forth, back, plain = await judged_in_turn(_scenario(Tls.PSK, name="forth", then=then))
+    kept(forth, *WHOLE)
+    kept(back, *WHOLE)
+    kept(plain, "RUN", "ORD-1")
 
 
 @pytest.mark.requirement("LIF-4")
-async def test_source_migrates_again_after_a_refusal(judged, kept) -> None:
-    again = _scenario(Tls.X509, name="again")
-    run = await judged(_scenario(Tls.X509, tls_mismatch=TlsMismatch.CA, then=again))
-    kept(run, "SET-5")
-    assert run.next is not None
-    kept(run.next, *WHOLE)
+async def test_source_migrates_again_after_a_refusal(judged_in_turn, kept) -> None:
+    then = (_scenario(Tls.X509, name="again"),)
+    refused, again = await judged_in_turn(
+        _scenario(Tls.X509, tls_mismatch=TlsMismatch.CA, then=then)
+    )
+    kept(refused, "SET-5")
+    kept(again, *WHOLE)
 
 
 @pytest.mark.requirement("LIF-4")
-async def test_cancelled_migration_leaves_no_credentials_in_the_way(judged, kept) -> None:
+async def test_cancelled_migration_leaves_no_credentials_in_the_way(judged_in_turn, kept) -> None:
     cancel = Execute(
         when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="migrate_cancel"
     )
-    again = _scenario(Tls.PSK, name="again")
-    scenario = _scenario(Tls.PSK, actions=(cancel,), parameters=STAYS_ACTIVE, then=again)
-    run = await judged(scenario)
-    assert run.next is not None
-    kept(run.next, *WHOLE)
+    then = (_scenario(Tls.PSK, name="again"),)
+    scenario = _scenario(Tls.PSK, actions=(cancel,), parameters=STAYS_ACTIVE, then=then)
+    _, again = await judged_in_turn(scenario)
+    kept(again, *WHOLE)
 
 
 @pytest.mark.parametrize("mismatch", [None, TlsMismatch.DESTINATION_PLAIN])

@@ -109,21 +109,20 @@ async def test_what_the_build_lacks_cannot_run_here(
         await run_scenario(wanted, results_dir)
 
 
-async def test_settings_of_a_migration_do_not_last_into_the_next(judged, kept) -> None:
+async def test_settings_of_a_migration_do_not_last_into_the_next(judged_in_turn, kept) -> None:
     """The QEMU that goes on keeps what was set, the new one does not know of it."""
     again = _scenario(name="again", devices=(PLAIN,))
     first = _scenario(
         parameters={"multifd-compression": "zlib"},
         capabilities={"auto-converge": True, "validate-uuid": True},
-        then=again,
+        then=(again,),
     )
-    run = await judged(first)
+    run, following = await judged_in_turn(first)
     kept(run, "RUN", "SET-2")
-    assert run.next is not None
-    kept(run.next, "RUN", "ORD-1", "SET-1")
+    kept(following, "RUN", "ORD-1", "SET-1")
     told = [
         record.args["arguments"]
-        for record in run.next.history.records
+        for record in following.history.records
         if record.name == "execute" and record.args["command"] == "migrate-set-parameters"
     ]
     assert {"multifd-compression": "none"}.items() <= max(told, key=len).items()

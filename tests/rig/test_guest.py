@@ -17,7 +17,7 @@ SCRATCH = 7
 
 
 @pytest.mark.requirement("RUN", "ORD-1", "ORD-4", "ORD-6", "LIF-7")
-async def test_guest_is_whole_after_it_went_forth_and_back(judged, kept):
+async def test_guest_is_whole_after_it_went_forth_and_back(judged_in_turn, kept):
     devices = (
         MdevDevice(id="vfio0", type="mtty-2"),
         EmulatedDevice(id="vfio1", size=100_000),
@@ -30,15 +30,15 @@ async def test_guest_is_whole_after_it_went_forth_and_back(judged, kept):
         "deadline_s": DEADLINE_S,
         "relay": True,
     }
-    run = await judged(Scenario(name="forth", then=Scenario(name="back", **fields), **fields))
+    back = Scenario(name="back", **fields)
+    run, second = await judged_in_turn(Scenario(name="forth", then=(back,), **fields))
 
     kept(run, "RUN", "ORD-1", "ORD-4", "ORD-6")
-    assert run.next is not None
-    kept(run.next, "RUN", "ORD-1", "ORD-4", "ORD-6", "LIF-7")
+    kept(second, "RUN", "ORD-1", "ORD-4", "ORD-6", "LIF-7")
     names = [device.id for device in devices]
     (ready,) = said(run.history.records, Side.SOURCE, "ready")
     assert ready == {"memory_kib": 256, "devices": names}
-    for each in (run, run.next):
+    for each in (run, second):
         here, there = (said(each.history.records, side) for side in (Side.SOURCE, Side.DESTINATION))
         assert len(there) >= GUEST.rounds
         for told in (here[-1], *there):

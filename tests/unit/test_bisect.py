@@ -56,8 +56,8 @@ def verdict(outcome: Outcome, shape: str = "so", requirement: str = "REF-1") -> 
 VALID, VIOLATED, UNKNOWN = (verdict(outcome) for outcome in Outcome)
 
 
-def run_of(tmp_path: Path, judged: Verdict, following: Run | None = None) -> Run:
-    return Run(tmp_path, good("multifd"), judged, following)
+def run_of(tmp_path: Path, judged: Verdict) -> Run:
+    return Run(tmp_path, good("multifd"), judged)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def outcomes(monkeypatch, tmp_path):
         def be(self, *ends: Verdict | Exception) -> None:
             left = iter(ends)
 
-            async def run_scenario(wanted: Scenario, runs_dir: Path) -> Run:
+            async def run_scenario(wanted: Scenario, runs_dir: Path) -> tuple[Run, ...]:
                 self.ran.append(wanted)
                 end = next(left)
                 if isinstance(end, Exception):
@@ -81,7 +81,7 @@ def outcomes(monkeypatch, tmp_path):
                 folder = runs_dir / f"run-{len(self.ran)}"
                 folder.mkdir(parents=True)
                 self.folders.append(folder)
-                return run_of(folder, end)
+                return (run_of(folder, end),)
 
             monkeypatch.setattr(bisect, "run_scenario", run_scenario)
 
@@ -283,8 +283,8 @@ def test_only_runs_that_were_not_good_are_kept(one_scenario, outcomes, told):
 
 
 def test_second_migration_counts_too(step, tmp_path, monkeypatch, one_scenario, told, outcomes):
-    async def run_scenario(_wanted: Scenario, _runs_dir: Path) -> Run:
-        return run_of(tmp_path, VALID, run_of(tmp_path, VIOLATED))
+    async def run_scenario(_wanted: Scenario, _runs_dir: Path) -> tuple[Run, ...]:
+        return run_of(tmp_path, VALID), run_of(tmp_path, VIOLATED)
 
     monkeypatch.setattr(bisect, "run_scenario", run_scenario)
     assert bisect.bisect(one_scenario, told.append) is Answer.BAD

@@ -98,7 +98,7 @@ def test_rig_that_was_not_even_started_leaves_nothing(rigged, tmp_path):
 def test_time_is_given_for_each_migration(rigged, tmp_path):
     in_rig.run([MDEV], tmp_path, [])
     one = rigged["deadline_s"]
-    then = msgspec.structs.replace(MDEV, then=MDEV)
+    then = msgspec.structs.replace(MDEV, then=(MDEV,))
     in_rig.run([then, MDEV], tmp_path, [])
     assert rigged["deadline_s"] >= one + 4 * MDEV.deadline_s
 

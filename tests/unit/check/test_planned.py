@@ -210,7 +210,7 @@ def test_error_of_a_migration_that_is_refused_is_not_named():
 @pytest.mark.parametrize("is_hung", [False, True])
 def test_second_migration_that_was_not_made_is_named(is_hung):
     """Wrong the other way round: a QEMU that hangs is to blame, and no plan."""
-    life = Life(scenario(then=scenario()))
+    life = Life(scenario(then=(scenario(),)))
     if is_hung:
         life.hangs(DST)
     life.add("harness", Kind.SESSION, "not_continued", **{"with": "again"})

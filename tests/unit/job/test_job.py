@@ -260,17 +260,18 @@ def test_one_build_keeps_the_machine_alias(build):
 def test_second_migration_goes_to_the_first_ones_destination(build):
     old, new = str(build("10.0.3")), str(build("11.1.0"))
     then = msgspec.structs.replace(THREE, name="then")
-    both = msgspec.structs.replace(THREE, qemu=old, qemu_dst=new, then=then)
+    both = msgspec.structs.replace(THREE, qemu=old, qemu_dst=new, then=(then,))
     found = job.with_builds(both, Settings())
     assert (found.qemu, found.qemu_dst) == (old, new)
-    assert (found.then.qemu, found.then.qemu_dst) == (new, new)
-    assert found.machine == found.then.machine == "pc-q35-10.0", "one guest has one machine"
-    one = msgspec.structs.replace(THREE, qemu=new, then=then)
+    assert (found.then[0].qemu, found.then[0].qemu_dst) == (new, new)
+    assert found.machine == found.then[0].machine == "pc-q35-10.0", "one guest has one machine"
+    one = msgspec.structs.replace(THREE, qemu=new, then=(then,))
     found = job.with_builds(one, Settings())
-    assert (found.then.qemu, found.then.qemu_dst) == (new, new), "not the machine's own build"
-    own = msgspec.structs.replace(one, then=msgspec.structs.replace(then, qemu=old))
+    assert (found.then[0].qemu, found.then[0].qemu_dst) == (new, new), "not the machine's own build"
+    own = msgspec.structs.replace(one, then=(msgspec.structs.replace(then, qemu=old),))
     found = job.with_builds(own, Settings())
-    assert (found.then.qemu, found.then.qemu_dst) == (old, old), "a build that it names is kept"
+    (named,) = found.then
+    assert (named.qemu, named.qemu_dst) == (old, old), "a build that it names is kept"
 
 
 @pytest.mark.usefixtures("machines")
@@ -307,11 +308,11 @@ def test_faults_of_the_command_line_are_the_scenarios():
 
 def test_second_migration_has_the_settings_of_the_first(build):
     binary = build("10.0.3")
-    wanted = Scenario(name="a", then=Scenario(name="b"))
+    wanted = Scenario(name="a", then=(Scenario(name="b"),))
     found = job.with_builds(job.applied(wanted, Settings(size=5)), Settings(qemu=str(binary)))
-    assert found.then is not None
-    assert found.then.devices == found.devices
-    assert found.then.qemu == str(binary)
+    (then,) = found.then
+    assert then.devices == found.devices
+    assert then.qemu == str(binary)
 
 
 # -- running -----------------------------------------------------------------------------
@@ -330,10 +331,8 @@ def runs(monkeypatch, tmp_path):
             end = left.pop(0)
             if isinstance(end, BaseException):
                 raise end
-            if isinstance(end, tuple):  # a run, and the one that followed it
-                first, second = (Run(rundir.path, each, judge(each)) for each in end)
-                return replace(first, next=second)
-            return Run(rundir.path, end, judge(end))
+            histories = end if isinstance(end, tuple) else (end,)
+            return tuple(Run(rundir.path, each, judge(each)) for each in histories)
 
         monkeypatch.setattr(job, "run_in", made)
         complaints: list[str] = []

@@ -94,7 +94,7 @@ def test_same_series_twice_and_a_second_migration_are_refused(build, tmp_path):
     with pytest.raises(UsageError, match="twice"):
         wanted(build, "channels=1", "channels=1")
     with pytest.raises(UsageError, match="second migration"):
-        measure.wanted(["channels=1"], Settings(), Scenario(name="a", then=Scenario(name="b")))
+        measure.wanted(["channels=1"], Settings(), Scenario(name="a", then=(Scenario(name="b"),)))
 
 
 def test_fewer_rounds_than_statistics_need_are_refused():
@@ -131,7 +131,7 @@ def run_all(monkeypatch, tmp_path):
             end = left.pop(0) if left else valid_run()
             if isinstance(end, BaseException):
                 raise end
-            return Run(rundir.path, migrated(end), judge(end))
+            return (Run(rundir.path, migrated(end), judge(end)),)
 
         monkeypatch.setattr(measure, "run_in", made)
         monkeypatch.setattr(measure.fits, "require", lambda _scenario, _trace_events: None)

@@ -30,10 +30,12 @@ def show(monkeypatch, tmp_path):
             end = left.pop(0)
             if isinstance(end, Exception):
                 raise end
-            if isinstance(end, tuple):  # a run, and the one that followed it
-                second = Run(tmp_path / "second", end[1], judge(end[1]))
-                return Run(tmp_path / "run", end[0], judge(end[0]), second)
-            return Run(tmp_path / "run", end, judge(end))
+            histories = end if isinstance(end, tuple) else (end,)
+            folders = (tmp_path / "run", tmp_path / "second")
+            return tuple(
+                Run(folder, each, judge(each))
+                for folder, each in zip(folders, histories, strict=False)
+            )
 
         monkeypatch.setattr(repro, "run_scenario", run)
         monkeypatch.setattr(repro, "with_builds", lambda scenario, _settings: scenario)

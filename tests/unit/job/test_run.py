@@ -16,16 +16,25 @@ from tests.unit.check.histories import replaced
 from tests.unit.saved_runs import valid_run, violated_run
 
 
+class Heir:
+    """A QEMU that was handed over."""
+
+    def __init__(self):
+        self.is_released = False
+
+    def release(self):
+        self.is_released = True
+
+
 class Sees:
-    """A session that saw ``history``, or fails with ``error`` after QEMU said something."""
+    """A session that sees ``history``, or fails with ``error`` after QEMU said something."""
 
-    def __init__(self, history=None, error=None, qemu_spoke=True):
-        self.history, self.error, self.qemu_spoke = history, error, qemu_spoke
-        self.next, self.next_history = None, None
+    def __init__(self, history=None, error=None, qemu_spoke=True, heir=None):
+        self.history, self.error, self.qemu_spoke, self.heir = history, error, qemu_spoke, heir
 
-    def __call__(self, _scenario, rundir, trace_events, progress, has_capture):
-        self.rundir, self.trace_events = rundir, trace_events
-        self.has_capture = has_capture
+    def __call__(self, scenario, rundir, trace_events, progress, has_capture, given):
+        self.scenario, self.rundir, self.trace_events = scenario, rundir, trace_events
+        self.has_capture, self.given = has_capture, given
         progress("boot")
         return self
 
@@ -38,10 +47,25 @@ class Sees:
 
 
 @pytest.fixture
-def session(monkeypatch):
+def sessions(monkeypatch):
+    """Each session that is made is the next of these."""
+
+    def put(*sees):
+        left = iter(sees)
+
+        def made(*given):
+            return next(left)(*given)
+
+        monkeypatch.setattr(run, "Session", made)
+
+    return put
+
+
+@pytest.fixture
+def session(sessions):
     def put(**fields):
         sees = Sees(**fields)
-        monkeypatch.setattr(run, "Session", sees)
+        sessions(sees)
         return sees
 
     return put
@@ -51,7 +75,7 @@ async def test_run_is_judged_and_its_directory_has_verdict_and_script(session, t
     history = violated_run()
     sees = session(history=history)
     steps: list[str] = []
-    made = await run_scenario(
+    (made,) = await run_scenario(
         history.scenario, tmp_path, trace_events="given", progress=steps.append, has_capture=True
     )
     assert made.verdict.overall is Outcome.VIOLATED
@@ -71,18 +95,59 @@ async def test_scenario_that_cannot_be_run_is_refused_and_leaves_nothing(session
     assert not list(tmp_path.iterdir())
 
 
-async def test_migration_that_followed_is_judged_too(session, tmp_path):
-    history = violated_run()
-    sees = session(history=history)
-    sees.next = Sees()
-    sees.next.rundir = RunDir.create(tmp_path, "second")
-    sees.next_history = history
-    made = await run_scenario(history.scenario, tmp_path)
-    assert made.next is not None
-    assert made.next.rundir == sees.next.rundir.path
-    assert made.next.verdict.overall is Outcome.VIOLATED
-    assert (made.next.rundir / "verdict.json").exists()
-    assert made.next.next is None
+TWO = Scenario(name="first", then=(Scenario(name="second", qemu="/other/qemu"),))
+
+
+async def test_migrations_that_follow_are_made_by_the_qemu_that_goes_on_and_judged(
+    sessions, tmp_path
+):
+    history, heir, steps = violated_run(), Heir(), []
+    first, second = Sees(history, heir=heir), Sees(history)
+    sessions(first, second)
+    made = await run_scenario(TWO, tmp_path, progress=steps.append, has_capture=True)
+    assert [each.rundir for each in made] == [tmp_path / "first-0001", tmp_path / "second-0001"]
+    assert all((each.rundir / "verdict.json").exists() for each in made)
+    assert {each.verdict.overall for each in made} == {Outcome.VIOLATED}
+    assert (first.given, second.given) == (None, heir)
+    assert (first.scenario.name, second.scenario.name) == ("first", "second")
+    assert second.scenario.qemu == "/other/qemu"
+    assert (first.has_capture, second.has_capture) == (True, False)
+    assert steps == ["boot", "boot", "judge"], "a verdict is not waited for in between"
+    assert heir.is_released
+
+
+async def test_migration_that_no_qemu_is_there_for_is_not_made(sessions, tmp_path):
+    sessions(Sees(violated_run()))
+    (made,) = await run_scenario(TWO, tmp_path)
+    assert made.rundir.name == "first-0001"
+
+
+@pytest.mark.parametrize("qemu_spoke", [True, False])
+async def test_qemu_between_two_migrations_is_ended_whatever_happens(
+    sessions, tmp_path, qemu_spoke
+):
+    heir = Heir()
+    sessions(Sees(violated_run(), heir=heir), Sees(error=VMError("lost"), qemu_spoke=qemu_spoke))
+    with pytest.raises(VMError, match="lost"):
+        await run_scenario(TWO, tmp_path)
+    assert heir.is_released
+    assert (tmp_path / "first-0001").exists()
+    assert (tmp_path / "second-0001").exists() is qemu_spoke
+
+
+async def test_qemu_that_no_session_can_be_made_for_is_ended(sessions, tmp_path, monkeypatch):
+    heir, create = Heir(), RunDir.create
+
+    def full(runs_dir, name):
+        if name == "second":
+            raise VMError("no space")
+        return create(runs_dir, name)
+
+    sessions(Sees(violated_run(), heir=heir))
+    monkeypatch.setattr(RunDir, "create", full)
+    with pytest.raises(VMError, match="no space"):
+        await run_scenario(TWO, tmp_path)
+    assert heir.is_released
 
 
 async def test_lost_run_leaves_no_directory_where_no_qemu_spoke(session, tmp_path):

@@ -63,12 +63,12 @@ def test_findings_are_right(known: Deviation):
 
 
 def test_all_that_is_wrong_is_in_one_line():
-    wrong = Scenario(name="x", devices=(), seed=-1, then=Scenario(name="y", devices=()))
+    wrong = Scenario(name="x", devices=(), seed=-1, then=(Scenario(name="y", devices=()),))
     with pytest.raises(UsageError) as refused:
         scenario_checks.require(wrong)
     assert str(refused.value) == (
         "x: devices has 0, not 1 to 29; seed is -1, not 0 to 9223372036854775807; "
-        "then: devices has 0, not 1 to 29"
+        "then[0]: devices has 0, not 1 to 29"
     )
 
 

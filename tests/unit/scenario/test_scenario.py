@@ -343,9 +343,64 @@ def test_faults_and_actions_come_back_from_json():
         name="faulty",
         faults=(Drop(select=Select(idx=(3,))), Hold(until=Until(packets=2))),
         actions=(Kill(when=When(), target=Target.SOURCE),),
-        then=Scenario(name="again"),
+        then=(Scenario(name="again"), Scenario(name="and-again")),
     )
     assert from_json(to_json(scenario)) == scenario
+
+
+@pytest.mark.parametrize(
+    ("then", "names"),
+    [
+        ("null", ["a"]),
+        ('{"name": "b", "then": null}', ["a", "b"]),
+        ('{"name": "b", "then": {"name": "c", "then": {"name": "d"}}}', ["a", "b", "c", "d"]),
+        ('[{"name": "b"}, {"name": "c"}]', ["a", "b", "c"]),
+    ],
+    ids=["none", "one", "each in the one before", "a list, as today"],
+)
+def test_migrations_that_follow_are_read_as_earlier_versions_wrote_them(then, names):
+    found = from_json(b'{"name": "a", "then": %s}' % then.encode())
+    assert [each.name for each in found.migrations()] == names
+    assert from_json(to_json(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        (
+            '{"name": "b", "chanels": 1}',
+            r"unknown field chanels in then\[0\]; did you mean",
+        ),
+        ('{"name": "b", "then": {"name": 1}}', r"then\[1\].name is 1: Expected `str`"),
+        ('{"name": "b", "then": 7}', r"then is {"),
+        ("7", "then is 7: Expected `array`"),
+    ],
+)
+def test_wrong_migration_that_follows_is_named(then, words):
+    with pytest.raises(UsageError, match=words):
+        from_json(b'{"name": "a", "then": %s}' % then.encode())
+
+
+def test_each_migration_has_those_that_follow_and_the_qemus_it_goes_between():
+    following = (
+        Scenario(name="b"), Scenario(name="c", qemu_dst="z"), Scenario(name="d", qemu="w"),
+    )  # fmt: skip
+    found = Scenario(name="a", qemu="x", qemu_dst="y", then=following).migrations()
+    assert [(each.name, each.qemu, each.qemu_dst) for each in found] == [
+        ("a", "x", "y"), ("b", "y", "y"), ("c", "y", "z"), ("d", "w", "w"),
+    ]  # fmt: skip
+    assert [[each.name for each in one.then] for one in found] == [
+        ["b", "c", "d"], ["c", "d"], ["d"], [],
+    ]  # fmt: skip
+
+
+def test_each_migration_is_changed_in_turn():
+    def change(each):
+        return msgspec.structs.replace(each, machine="pc", channels=len(each.name))
+
+    found = Scenario(name="a", then=(Scenario(name="bb"), Scenario(name="ccc"))).with_each(change)
+    assert [each.channels for each in found.migrations()] == [1, 2, 3]
+    assert {each.machine for each in found.migrations()} == {"pc"}
 
 
 @pytest.mark.parametrize(
@@ -361,8 +416,15 @@ def test_faults_need_a_relay(fields, has_relay):
     [
         ({"relay": True, "transport": Transport.FILE}, "a relay cannot stand"),
         ({"faults": (Drop(),), "multifd": False}, "multifd is off"),
-        ({"then": Scenario(name="b", devices=())}, "then must have the same devices"),
-        ({"then": Scenario(name="b", machine="pc")}, "then must have the same devices, machine"),
+        ({"then": (Scenario(name="b", devices=()),)}, "then must have the same devices"),
+        (
+            {"then": (Scenario(name="b"), Scenario(name="c", machine="pc"))},
+            "then must have the same devices, machine",
+        ),
+        (
+            {"then": (Scenario(name="b", then=(Scenario(name="c"),)),)},
+            "then is the list of all migrations that follow: one of them has its own",
+        ),
         ({"faults": (Hold(until=Until(loaded=True)),)}, "only a device with data_path=supervised"),
         (
             {"faults": (Duplicate(until=Until(told="loaded", value=1)),)},
@@ -478,7 +540,7 @@ def test_guest_comes_back_from_json():
             "d: size is 65595: for a guest to find BAR 0 again it must be 65596 or more",
         ),
         (
-            {"then": Scenario(name="b", ram_mib=LINUX_RAM_MIB)},
+            {"then": (Scenario(name="b", ram_mib=LINUX_RAM_MIB),)},
             "then must have the same devices, machine, ram_mib and guest",
         ),
     ],

@@ -1,16 +1,17 @@
-"""The relay of a scenario: what passes is recorded, what devices load is told to faults."""
+"""The relay of a scenario: what passes is recorded; faults hear what devices have loaded."""
 
+import itertools
 import threading
 
 import pytest
 
 from harness.errors import UsageError, VMError
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, wire
 from harness.proxy.address import TcpAddress, UnixAddress, from_qmp
-from harness.proxy.recorder import digest_of
+from harness.proxy.recorder import Seen, digest_of
 from harness.scenario import DataPath, EmulatedDevice, Scenario
 from harness.scenario.fault_plan import Drop, Flip, Hold, Select, Until
-from harness.session.link import Link, idstr_of
+from harness.session.link import Delivered, Link, idstr_of
 from harness.session.log import Log
 from harness.vm.sockets import DESTINATION, Sockets
 from harness.wire.packets import DeviceStatePacket, MultiFDInit
@@ -178,3 +179,45 @@ def test_closed_twice_is_told_once(ends):
 
 def test_place_on_the_bus_names_the_device():
     assert [idstr_of(0), idstr_of(14)] == ["0000:00:02.0/vfio", "0000:00:10.0/vfio"]
+
+
+# -- what was delivered of a device's data is put together by idx ----------------------------
+
+IDSTR = "0000:00:02.0/vfio"
+
+
+def collected(*packets):
+    delivered = Delivered()
+    for idx, flags, payload in packets:
+        delivered.take(Seen(1, wire.PacketOut(idx, flags, 0, len(payload), ""), 0, IDSTR, payload))
+    return delivered
+
+
+def args(data):
+    return wire.Delivered(bytes=len(data), digest=digest_of(data))
+
+
+def test_data_is_put_in_order_whichever_way_it_came():
+    parts = [(0, 0, b"ab"), (1, 0, b""), (2, 0, b"c")]
+    for order in itertools.permutations(parts):
+        assert collected(*order).of(IDSTR) == args(b"abc")
+
+
+def test_configuration_is_no_data():
+    assert collected((0, 0, b"ab"), (1, 1, b"config")).of(IDSTR) == args(b"ab")
+
+
+def test_first_of_two_with_one_idx_counts():
+    assert collected((0, 0, b"ab"), (0, 0, b"xy")).of(IDSTR) == args(b"ab")
+
+
+def test_what_follows_a_gap_is_not_loaded():
+    assert collected((0, 0, b"ab"), (2, 0, b"cd")).of(IDSTR) == args(b"ab")
+
+
+def test_payload_without_a_header_is_nobodys():
+    assert collected((None, 0, b"short")).of(IDSTR) == args(b"")
+
+
+def test_each_device_has_its_own():
+    assert collected((0, 0, b"ab")).of("0000:00:03.0/vfio") == args(b"")

@@ -1,11 +1,11 @@
-"""Records are kept, heard and watched for; a voice speaks for the side it is now."""
+"""Records are kept, heard and watched for; those of a side get the side that it is now."""
 
 import asyncio
 import threading
 
 from harness.history import Kind, Record, Side
 from harness.scenario.action_plan import Target, When, status
-from harness.session.log import Log, Voice
+from harness.session.log import Log, SideLog
 
 DEADLINE_S = 5.0
 
@@ -77,12 +77,14 @@ async def test_watch_is_reached_from_another_thread():
     thread.join()
 
 
-def test_voice_speaks_for_the_side_and_into_the_log_that_it_has_now():
+def test_side_log_records_for_the_side_and_in_the_log_that_it_has_now():
     first, second = Log(), Log()
-    voice = Voice(Side.DESTINATION, first)
-    voice(told(side=Side.DESTINATION))
-    voice.side, voice.log = Side.SOURCE, second
-    voice(told(side=Side.DESTINATION, status="setup"))
-    assert [record.side for record in first.records] == [Side.DESTINATION]
+    log = SideLog(Side.DESTINATION, first)
+    log(told(side=Side.DESTINATION))
+    first(told("other"))
+    assert [record.name for record in log.records] == ["MIGRATION"]
+    log.move(Side.SOURCE, second)
+    log(told(side=Side.DESTINATION, status="setup"))
+    assert [record.side for record in first.records] == [Side.DESTINATION, Side.SOURCE]
     assert [record.side for record in second.records] == [Side.SOURCE]
     assert second.records[0].args == {"status": "setup"}

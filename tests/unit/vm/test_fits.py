@@ -325,13 +325,13 @@ def test_device_without_properties_asks_no_build(build, schemas):
 
 def test_all_that_is_wrong_is_in_one_line_that_of_a_second_migration_too(build):
     then = Scenario(name="y", trace=("vfo_*",), machine="q36")
-    wanted = Scenario(name="x", qemu=build(), machine="q36", trace=("zzz",), then=then)
+    wanted = Scenario(name="x", qemu=build(), machine="q36", trace=("zzz",), then=(then,))
     with pytest.raises(UsageError) as refused:
         fits.require(wanted)
     said = str(refused.value)
     assert said.startswith("x: machine is 'q36'")
     assert "; trace[0] is 'zzz'" in said
-    assert "; then: trace[0] is 'vfo_*': the build has no such trace event; did you" in said
+    assert "; then[0]: trace[0] is 'vfo_*': the build has no such trace event; did you" in said
 
 
 def test_replay_asks_the_destination_alone(build):

@@ -1,4 +1,4 @@
-"""What a capture holds beside the bytes: whose they are, and what the source said meanwhile."""
+"""Making a **capture**: besides the bytes it has whose they are, and the source's records."""
 
 from collections.abc import Iterable
 
@@ -13,13 +13,13 @@ from harness.session.link import idstrs_of
 
 
 def why_not(scenario: Scenario) -> str:
-    """Why what the source of ``scenario`` sends cannot be captured; "": it can."""
+    """Why what the source of ``scenario`` sends cannot be captured; "" if it can."""
     if scenario.transport is Transport.FILE:
         return "transport is file: a capture is made of connections"
     if not all(device.is_observable for device in scenario.devices):
-        return "what a device of the kernel was given only it knows: a replay could not be judged"
+        return "only the kernel's device knows what it was given: a replay could not be judged"
     if scenario.has_tls:
-        return "a relay cannot look into TLS, and nobody else could be given what is in it"
+        return "a relay cannot look into TLS, and no other QEMU could be given what is in it"
     if scenario.guest is not None:
         return "a guest changes its devices as it runs: no replay can know what it left there"
     return ""
@@ -31,7 +31,7 @@ def finish(
     facts: tuple[BuildFacts, BuildFacts],
     records: Iterable[Record],
 ) -> str:
-    """Let the capture appear, if there is something to replay; else why there is none.
+    """Finish the capture, if there is something to replay, else discard it: why, or "".
 
     :raise HistoryError: the file cannot be written
     """

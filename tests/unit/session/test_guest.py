@@ -6,13 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.errors import LostVM, PrerequisiteMissing
+from harness.errors import LostVM
 from harness.history import Kind, Record, Side
 from harness.scenario import EmulatedDevice, Scenario
-from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
-from harness.session import running_guest
+from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
+from harness.session import guest
 from harness.session.log import Log
-from harness.vm import command_line, guest_image, lacking
 from harness.vm.activity import Activity
 from tests.unit.vm.test_guest import Bus
 
@@ -61,7 +60,7 @@ def later(peer, **said):
 
 async def test_guest_that_is_up_is_seen_with_its_devices(peer):
     log = Log()
-    assert await running_guest.until_up(peer, SCENARIO, log)
+    assert await guest.until_up(peer, SCENARIO, log)
     assert [(r.name, r.device) for r in log.records] == [
         ("guest_config", "a"),
         ("guest_config", "b"),
@@ -71,13 +70,13 @@ async def test_guest_that_is_up_is_seen_with_its_devices(peer):
 async def test_it_is_waited_for(peer, console):
     console.ready, console.rounds = None, 0
     later(peer, ready=READY, rounds=2)
-    assert await running_guest.until_up(peer, SCENARIO, Log())
+    assert await guest.until_up(peer, SCENARIO, Log())
 
 
 async def test_qemu_that_ends_meanwhile_is_left_to_the_verdict(peer, console):
     console.rounds = 0
     later(peer, is_running=False)
-    assert not await running_guest.until_up(peer, SCENARIO, Log())
+    assert not await guest.until_up(peer, SCENARIO, Log())
 
 
 @pytest.mark.parametrize(
@@ -95,60 +94,20 @@ async def test_qemu_that_ends_meanwhile_is_left_to_the_verdict(peer, console):
 async def test_guest_that_does_not_come_up_is_one_line(peer, console, said, words):
     vars(console).update(said)
     with pytest.raises(LostVM, match=words):
-        await running_guest.until_up(peer, SCENARIO, Log())
+        await guest.until_up(peer, SCENARIO, Log())
 
 
 async def test_rounds_that_it_has_told_before_do_not_count(peer):
-    waited_for = await running_guest.until_it_goes_on(peer, SCENARIO)
+    waited_for = await guest.until_it_goes_on(peer, SCENARIO)
     assert waited_for == "3 more rounds of the guest at the source"
 
 
 @pytest.mark.parametrize("said", [{"rounds": 5}, {"why_not": "x"}, {"is_running": False}])
 async def test_it_goes_on_or_cannot(peer, said):
     later(peer, **said)
-    assert await running_guest.until_it_goes_on(peer, SCENARIO) == ""
+    assert await guest.until_it_goes_on(peer, SCENARIO) == ""
 
 
 async def test_guest_that_is_stopped_is_not_waited_for(peer):
     peer.events = [Record(1, Side.SOURCE, Kind.QMP, "STOP")]
-    assert await running_guest.until_it_goes_on(peer, SCENARIO) == ""
-
-
-def test_without_a_guest_the_firmware_is_all(peer):
-    peer.console = None
-    plain = Scenario(name="plain")
-    assert running_guest.boot(peer, plain, FIRMWARE) == (("-bios", "/run/halt.bin"), ())
-
-
-def test_guest_is_booted_with_its_console(peer, monkeypatch):
-    image = guest_image.GuestImage(Path("/c/vmlinuz"), Path("/c/initrd"))
-    asked: list[Path] = []
-    monkeypatch.setattr(guest_image, "find", lambda: image)
-    monkeypatch.setattr(lacking, "of_firmware", asked.append)
-    options, fds = running_guest.boot(peer, SCENARIO, FIRMWARE)
-    assert options[:2] == ["-kernel", "/c/vmlinuz"]
-    assert "console=ttyS0 quiet memory_kib=4096" in options
-    assert options[-2:] == ["-serial", "chardev:console"]
-    assert fds == [7]
-    assert asked == [peer.binary]
-
-
-def test_firmware_is_booted_with_its_console(peer, monkeypatch):
-    quick = Scenario(name="quick", guest=Guest(kind=GuestKind.FIRMWARE, memory_kib=64))
-    monkeypatch.setattr(guest_image, "firmware", lambda kib: b"guest of %d KiB" % kib)
-    assert running_guest.firmware(quick) == b"guest of 64 KiB"
-    boots = ["-bios", "/run/halt.bin", "-serial", "chardev:console"]
-    assert running_guest.boot(peer, quick, FIRMWARE) == (boots, [7])
-
-
-@pytest.mark.parametrize("scenario", [SCENARIO, Scenario(name="plain")])
-def test_where_no_firmware_is_the_guest_it_halts(scenario):
-    assert running_guest.firmware(scenario) == command_line.firmware()
-
-
-def test_guest_that_is_not_built_is_missing(peer, monkeypatch, tmp_path):
-    find = guest_image.find
-    monkeypatch.setattr(guest_image, "find", lambda: find(tmp_path))
-    monkeypatch.setattr(lacking, "of_firmware", lambda _binary: None)
-    with pytest.raises(PrerequisiteMissing, match="make guest"):
-        running_guest.boot(peer, SCENARIO, FIRMWARE)
+    assert await guest.until_it_goes_on(peer, SCENARIO) == ""

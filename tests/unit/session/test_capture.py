@@ -15,7 +15,7 @@ from harness.scenario import (
     Transport,
 )
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
-from harness.session import capturing
+from harness.session import capture as captures
 
 SCENARIO = Scenario(name="two", devices=(EmulatedDevice(id="a"), EmulatedDevice(id="b")))
 BUILD = BuildFacts(path="q", version=(10, 0, 0), version_text="10.0", machine="pc-q35-10.0")
@@ -34,7 +34,7 @@ def writer(tmp_path):
 
 def test_manifest_tells_whose_bytes_they_are(writer):
     records = [sent("a"), sent("b"), Record(2, Side.DESTINATION, Kind.QMP, "RESUME")]
-    assert capturing.finish(writer, SCENARIO, (BUILD, BUILD), records) == ""
+    assert captures.finish(writer, SCENARIO, (BUILD, BUILD), records) == ""
     capture = Capture.load(writer.path)
     assert capture.scenario == SCENARIO
     assert capture.manifest.machine == "pc-q35-10.0"
@@ -48,7 +48,7 @@ def test_manifest_tells_whose_bytes_they_are(writer):
 
 def test_state_that_was_not_sent_makes_no_capture(writer):
     records = [sent("a"), sent("b", side=Side.DESTINATION)]
-    why = capturing.finish(writer, SCENARIO, (BUILD, BUILD), records)
+    why = captures.finish(writer, SCENARIO, (BUILD, BUILD), records)
     assert why == "the source did not send the state of b"
     assert not list(writer.path.parent.iterdir())
 
@@ -61,10 +61,10 @@ def test_state_that_was_not_sent_makes_no_capture(writer):
         ({"transport": Transport.FILE}, "transport is file: a capture is made of connections"),
         ({"tls": Tls.PSK}, "a relay cannot look into TLS"),
         ({"guest": Guest(), "ram_mib": LINUX_RAM_MIB}, "a guest changes its devices as it runs"),
-        ({"devices": (MdevDevice(id="a"),)}, "what a device of the kernel was given only it"),
+        ({"devices": (MdevDevice(id="a"),)}, "only the kernel's device knows"),
     ],
 )
 def test_what_cannot_be_captured(fields, words):
-    why = capturing.why_not(Scenario(name="x", **fields))
+    why = captures.why_not(Scenario(name="x", **fields))
     assert why.startswith(words)
     assert bool(why) is bool(words)

@@ -1,10 +1,10 @@
-"""What bounds a session's own work."""
+"""A session: its phases, and how it is left."""
 
 import threading
 
 import pytest
 
-from harness.session.limit import Limit
+from harness.session.session import Limit
 from harness.vfio.state_bytes import Stopped
 
 

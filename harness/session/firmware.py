@@ -1,10 +1,10 @@
-"""What a guest does to the devices before a migration, and what it sees of them after it.
+"""What the harness does in place of firmware and driver before a migration, and what a guest
+would see of the devices before and after it.
 
-Mostly no guest runs: the harness does it through the monitor (``vm.guest``).  What it wrote
-and read becomes records: ``guest_config`` and ``guest_bar`` of each emulated device, and
-``guest_serial`` of each serial card, whose state nobody else can see.  Where a guest runs it
-places and fills the devices itself, and tells of it (``running_guest``): only
-``guest_config`` is recorded then.
+Where no guest runs, it is done through the monitor (``vm.guest``).  What was written and read
+becomes records: ``guest_config`` and ``guest_bar`` of each emulated device, ``guest_serial`` of
+each serial card, whose state nothing else shows.  A guest that runs places and fills the devices
+itself, and reports what it sees (``guest``): then only ``guest_config`` is recorded.
 """
 
 import asyncio
@@ -16,7 +16,18 @@ from harness.history import Side
 from harness.scenario import Device, Scenario
 from harness.session.log import Log
 from harness.session.peer import Peer
-from harness.vm import guest, migration, serial_port
+from harness.vm import command_line, guest, guest_image, migration, serial_port
+
+
+def image(scenario: Scenario) -> bytes:
+    """The firmware for a QEMU of ``scenario`` that boots no Linux: the guest itself, or one that
+    halts at once where there is none.
+
+    :raise PrerequisiteMissing: the guest is not built
+    """
+    if scenario.guest is None or scenario.has_linux:
+        return command_line.firmware()
+    return guest_image.firmware(scenario.guest.memory_kib)
 
 
 async def set_up(source: Peer, scenario: Scenario, log: Log) -> None:

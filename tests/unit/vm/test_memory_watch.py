@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from harness.session.memory_watch import MOST, MemoryWatch
+from harness.vm.memory_watch import MOST, MemoryWatch
 
 
 class Clock:

@@ -3,7 +3,8 @@
 import pytest
 
 from harness.scenario import MIB, DataPath, EmulatedDevice, LoadBehaviour, SaveBehaviour, Scenario
-from harness.session.asking import SETTLE_S, settle_s
+from harness.session.ending import settle_s
+from harness.session.source import SETTLE_S
 
 
 def waits(deadline_s: float, **fields) -> float:

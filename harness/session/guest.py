@@ -1,54 +1,22 @@
-"""A guest of ``images/guest``: how QEMU boots it, and waiting for what it says.
+"""Waiting for a guest of ``images/guest``: until it is up, and until it goes on.
 
-It says it on its console (``vm.console``), which makes records of it.
+What it reports on its console becomes records (``vm.console``).
 """
-
-from collections.abc import Sequence
-from pathlib import Path
 
 from harness.errors import LostVM
 from harness.scenario import Scenario
-from harness.session import guest_side
+from harness.session.firmware import show
 from harness.session.log import Log
 from harness.session.peer import Peer
-from harness.vm import command_line, guest_image, lacking, migration
+from harness.vm import migration
 
 _FIRST_ROUNDS = 2
 """Rounds until memory and devices are surely full of its pattern, and were found good."""
 
 
-def firmware(scenario: Scenario) -> bytes:
-    """The firmware for a QEMU of ``scenario`` that boots no Linux: the guest itself, or one that
-    halts at once where there is none.
-
-    :raise PrerequisiteMissing: the guest is not built
-    """
-    if scenario.guest is None or scenario.has_linux:
-        return command_line.firmware()
-    return guest_image.firmware(scenario.guest.memory_kib)
-
-
-def boot(peer: Peer, scenario: Scenario, firmware: Path) -> tuple[Sequence[str], Sequence[int]]:
-    """QEMU options that say what it boots, and descriptors that these name: the guest's console,
-    where there is one.
-
-    :param firmware: the file with that of the scenario
-    :raise PrerequisiteMissing: the guest's image is not built, or QEMU has no firmware for it
-    """
-    if scenario.guest is None or peer.console is None:
-        return ("-bios", str(firmware)), ()
-    console = peer.console
-    if scenario.has_linux:
-        lacking.of_firmware(peer.binary)
-        boots = guest_image.find().options(scenario.guest.memory_kib)
-    else:
-        boots = ["-bios", str(firmware)]
-    return [*boots, *console.options()], [console.fd]
-
-
 async def until_up(source: Peer, scenario: Scenario, log: Log) -> bool:
-    """Wait until it has found the devices and told its first rounds; whether it has: the end
-    of its QEMU meanwhile is left to the verdict.
+    """Wait until it has found the devices and reported its first rounds; whether it has.  If its
+    QEMU ends meanwhile, that is left to the verdict.
 
     :raise LostVM: it does not come up
     """
@@ -75,13 +43,13 @@ async def until_up(source: Peer, scenario: Scenario, log: Log) -> bool:
     missing = [device.id for device in scenario.devices if device.id not in found]
     if missing:
         raise LostVM(f"the guest does not find {', '.join(missing)}; see {console.path}")
-    await guest_side.show(source, scenario, log)
+    await show(source, scenario, log)
     return True
 
 
 async def until_it_goes_on(peer: Peer, scenario: Scenario) -> str:
-    """Wait until it has told some more rounds, or ``deadline_s``; what was waited for in vain,
-    or "".  The end of its QEMU is recorded by itself.
+    """Wait until it has reported some more rounds, or ``deadline_s``; what was waited for in
+    vain, or "".  The end of its QEMU has a record of its own.
     """
     console, guest = peer.console, scenario.guest
     if console is None or guest is None or peer.is_paused or migration.is_stopped(peer.events):

@@ -6,9 +6,10 @@ import pytest
 
 from harness.history import Kind, Record, Side
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario
-from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
-from harness.session import guest_side
+from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
+from harness.session import firmware
 from harness.session.log import Log
+from harness.vm import command_line, guest_image
 from tests.unit.vm.mtty_port import Ports
 from tests.unit.vm.test_guest import Bus
 
@@ -72,7 +73,7 @@ def serial(log, side):
 
 
 async def test_each_device_gets_its_place_and_contents(peer, log):
-    await guest_side.set_up(peer, SCENARIO, log)
+    await firmware.set_up(peer, SCENARIO, log)
     config = peer.vm.monitor.bus.config
     assert peer.devices.is_filled
     assert config[2, 0x10] >= 0xC0000000
@@ -87,20 +88,20 @@ async def test_each_device_gets_its_place_and_contents(peer, log):
 
 
 async def test_destination_shows_what_the_source_was_given(peer, log):
-    await guest_side.set_up(peer, SCENARIO, log)
+    await firmware.set_up(peer, SCENARIO, log)
     peer.side = Side.DESTINATION
-    await guest_side.observe(peer, SCENARIO, log)
+    await firmware.observe(peer, SCENARIO, log)
     assert serial(log, Side.SOURCE) == serial(log, Side.DESTINATION)
 
 
 async def test_source_of_a_second_migration_gets_contents_again(peer, log):
-    await guest_side.set_up(peer, SCENARIO, log)
+    await firmware.set_up(peer, SCENARIO, log)
     before = serial(log, Side.SOURCE)
     peer.side = Side.DESTINATION
-    await guest_side.observe(peer, SCENARIO, Log())
+    await firmware.observe(peer, SCENARIO, Log())
     peer.side = Side.SOURCE
     second = Log()
-    await guest_side.show(peer, Scenario(name="back", devices=SCENARIO.devices), second)
+    await firmware.show(peer, Scenario(name="back", devices=SCENARIO.devices), second)
     after = serial(second, Side.SOURCE)
     assert before.keys() == after.keys()
     assert all(len(registers["fifo"]) == 30 for registers in after.values())
@@ -108,20 +109,20 @@ async def test_source_of_a_second_migration_gets_contents_again(peer, log):
 
 
 async def test_each_port_has_contents_of_its_own(peer, log):
-    await guest_side.set_up(peer, SCENARIO, log)
+    await firmware.set_up(peer, SCENARIO, log)
     fifos = [registers["fifo"] for registers in serial(log, Side.SOURCE).values()]
     assert len(set(fifos)) == 3
 
 
 async def test_guest_that_runs_does_it_itself(peer, log):
     guest = Scenario(name="g", devices=SCENARIO.devices, guest=Guest(), ram_mib=LINUX_RAM_MIB)
-    await guest_side.set_up(peer, guest, log)
+    await firmware.set_up(peer, guest, log)
     assert peer.devices.is_filled
     assert not peer.vm.monitor.bus.config
     assert not log.records
-    await guest_side.show(peer, guest, log)
+    await firmware.show(peer, guest, log)
     peer.side = Side.DESTINATION
-    await guest_side.observe(peer, guest, log)
+    await firmware.observe(peer, guest, log)
     assert {record.name for record in log.records} == {"guest_config"}
 
 
@@ -134,5 +135,21 @@ async def test_source_is_looked_at_when_it_has_stopped_for_good(peer, status, is
     log = Log()
     peer.events = [Record(1, Side.SOURCE, Kind.QMP, "MIGRATION", {"status": status})]
     peer.vm.is_stuck = is_stuck
-    await guest_side.observe(peer, SCENARIO, log)
+    await firmware.observe(peer, SCENARIO, log)
     assert [record.name for record in log.records] == ["guest_config"] * seen
+
+
+QUICK = Scenario(name="quick", guest=Guest(kind=GuestKind.FIRMWARE, memory_kib=64))
+
+
+def test_guest_of_a_few_pages_is_its_own_firmware(monkeypatch):
+    monkeypatch.setattr(guest_image, "firmware", lambda kib: b"guest of %d KiB" % kib)
+    assert firmware.image(QUICK) == b"guest of 64 KiB"
+
+
+LINUX = Scenario(name="linux", guest=Guest(), ram_mib=LINUX_RAM_MIB)
+
+
+@pytest.mark.parametrize("scenario", [LINUX, Scenario(name="plain")])
+def test_where_no_firmware_is_the_guest_it_halts(scenario):
+    assert firmware.image(scenario) == command_line.firmware()
