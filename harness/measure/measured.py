@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, device, plain, process
+from harness.history.by_type import ByType
 from harness.history.rundir import History
 from harness.measure.timeline import timeline
 
@@ -56,7 +57,8 @@ def measured(history: History) -> Measured:
             for part in down.parts
             if part.end_ns is not None
         }
-    sent = [r.args["bytes"] for r in history.records if r.name == "sent" and r.side is Side.SOURCE]
+    of = ByType(history.records).of
+    sent = [record.args.bytes for record in of(device.Sent, Side.SOURCE)]
     return Measured(
         downtime_ms=downtime,
         qemu_downtime_ms=migrated.get("downtime"),
@@ -79,8 +81,9 @@ def _answer(records: Iterable[Record]) -> dict[str, Any]:
     for record in records:
         if record.kind is not Kind.QMP or record.name != "return":
             continue
-        if record.side is Side.SOURCE and record.args.get("command") == "query-migrate":
-            value = record.args.get("value")
+        args = plain(record)
+        if record.side is Side.SOURCE and args.get("command") == "query-migrate":
+            value = args.get("value")
             if isinstance(value, dict) and value.get("status") == "completed":
                 found = value
     return found
@@ -91,13 +94,8 @@ def _throughput(history: History, size: int) -> float | None:
     devices = history.scenario.devices
     if any(device.precopy_size for device in devices):
         return None
-    begun = [
-        record.t_ns
-        for record in history.records
-        if record.name == "arc"
-        and record.side is Side.SOURCE
-        and "STOP_COPY" in record.args.get("path", ())
-    ]
+    arcs = ByType(history.records).of(device.Arc, Side.SOURCE)
+    begun = [record.t_ns for record in arcs if "STOP_COPY" in record.args.path]
     loaded = [
         record.t_ns
         for record in history.records
@@ -111,7 +109,6 @@ def _throughput(history: History, size: int) -> float | None:
 def _memory(records: Iterable[Record]) -> dict[str, int]:
     found: dict[str, int] = {}
     for record in records:
-        if record.kind is Kind.PROCESS and record.name == "memory":
-            highest = int(record.args["hwm_kib"])
-            found[str(record.side)] = max(highest, found.get(str(record.side), 0))
+        if isinstance(record.args, process.Memory):
+            found[str(record.side)] = max(record.args.hwm_kib, found.get(str(record.side), 0))
     return found

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from harness.history import Kind, Record, Side, plain
+from harness.history import Kind, Record, Side, plain, process, wire
+from harness.history.device import Arc
 from harness.history.rundir import History
 
 _BUFFER: Final = "vfio_load_state_device_buffer_"
@@ -172,8 +173,8 @@ def timeline(history: History) -> Timeline:
 def _device(device: str, records: list[Record]) -> DeviceStory:
     buffers: dict[int, Buffer] = {}
     for record in records:
-        idx = record.args.get("idx")
-        if isinstance(idx, int):
+        idx = _idx(record)
+        if idx is not None:
             _fill(buffers.setdefault(idx, Buffer(idx)), record)
     loading = [r for r in records if r.kind is Kind.TRACE and r.side is Side.DESTINATION]
     story = DeviceStory(
@@ -205,31 +206,44 @@ def _was_seen(buffer: Buffer) -> bool:
     return not (buffer.came_ns is None and buffer.sent_ns is None and buffer.load_ns is None)
 
 
+def _idx(record: Record) -> int | None:
+    """Index of the packet that it is about.  None if it is about none."""
+    match record.args:
+        case wire.Packet(idx=idx) | wire.Fault(idx=idx):
+            return idx
+        case dict(args):
+            idx = args.get("idx")
+            return idx if isinstance(idx, int) else None
+    return None
+
+
 def _fill(buffer: Buffer, record: Record) -> None:
-    args = plain(record)
-    match record.kind, record.name:
-        case Kind.WIRE, "packet_in" if buffer.sent_ns is None:
-            buffer.sent_ns, buffer.size = record.t_ns, args.get("size")
-            buffer.is_config = bool(args.get("state_flags", 0) & 1)
+    match record.args:
+        case wire.PacketIn(size=size, state_flags=flags) if buffer.sent_ns is None:
+            buffer.sent_ns, buffer.size, buffer.is_config = record.t_ns, size, bool(flags & 1)
             if buffer.came_ns is None:
                 buffer.channel = record.channel
-        case Kind.WIRE, "packet_out" if buffer.passed_ns is None:
-            buffer.passed_ns, buffer.size = record.t_ns, args.get("size")
-            buffer.is_config = bool(args.get("state_flags", 0) & 1)
+        case wire.PacketOut(size=size, state_flags=flags) if buffer.passed_ns is None:
+            buffer.passed_ns, buffer.size, buffer.is_config = record.t_ns, size, bool(flags & 1)
             if buffer.arrived_ns is None:
                 buffer.channel = record.channel
-        case Kind.WIRE, "fault":
-            buffer.faults.append(str(args.get("what", "")))
-        case Kind.TRACE, name if name == f"{_BUFFER}incoming":
-            if buffer.arrived_ns is not None:
-                buffer.repeats += 1
-                return
+        case wire.Fault(what=what):
+            buffer.faults.append(what)
+    if record.kind is Kind.TRACE:
+        _fill_from_trace(buffer, record)
+
+
+def _fill_from_trace(buffer: Buffer, record: Record) -> None:
+    match record.name.removeprefix(_BUFFER):
+        case "incoming" if buffer.arrived_ns is not None:
+            buffer.repeats += 1
+        case "incoming":
             buffer.arrived_ns = record.t_ns
             if record.channel >= 0:
                 buffer.channel = record.channel
-        case Kind.TRACE, name if name == f"{_BUFFER}load_start" and buffer.load_ns is None:
+        case "load_start" if buffer.load_ns is None:
             buffer.load_ns = record.t_ns
-        case Kind.TRACE, name if name == f"{_BUFFER}load_end" and buffer.loaded_ns is None:
+        case "load_end" if buffer.loaded_ns is None:
             buffer.loaded_ns = record.t_ns
 
 
@@ -238,7 +252,7 @@ def _waits(records: Iterable[Record], buffers: dict[int, Buffer]) -> Iterator[Wa
     idx = begin_ns = -1
     for record in records:
         if record.name == f"{_BUFFER}starved":
-            awaited = int(record.args["idx"])
+            awaited = int(plain(record)["idx"])
             if awaited != idx:
                 if idx >= 0:
                     yield _wait(buffers[idx], begin_ns, record.t_ns)
@@ -275,10 +289,10 @@ def _states(records: Iterable[Record]) -> dict[Side, list[Span]]:
     """The states of the device, from its own arcs; it starts in RUNNING."""
     found: dict[Side, list[tuple[int, str]]] = {}
     for record in records:
-        if record.kind is Kind.DEVICE and record.name == "arc":
+        if isinstance(record.args, Arc):
             steps = found.setdefault(record.side, [(0, "RUNNING")])
-            if walked := record.args.get("path"):
-                steps.append((record.t_ns, str(walked[-1])))
+            if record.args.path:
+                steps.append((record.t_ns, record.args.path[-1]))
     return {side: list(_spans(steps)) for side, steps in found.items()}
 
 
@@ -297,17 +311,17 @@ def _statuses(records: Iterable[Record]) -> dict[Side, list[Span]]:
     found: dict[Side, list[tuple[int, str]]] = {}
     for record in records:
         if record.kind is Kind.QMP and record.name == "MIGRATION":
-            status = str(record.args.get("status", ""))
+            status = str(plain(record).get("status", ""))
             found.setdefault(record.side, []).append((record.t_ns, status))
     return {side: list(_spans(steps)) for side, steps in found.items()}
 
 
 def _memory(records: Iterable[Record]) -> Iterator[Memory]:
     for record in records:
-        if record.kind is Kind.PROCESS and record.name == "memory":
-            args = record.args
-            if "rss_kib" in args:  # runs of the first harness have the high-water mark only
-                yield Memory(record.t_ns, record.side, args["rss_kib"], args["hwm_kib"])
+        match record.args:
+            # Runs of the first harness have the high-water mark only.
+            case process.Memory(rss_kib=int(resident_kib), hwm_kib=highest_kib):
+                yield Memory(record.t_ns, record.side, resident_kib, highest_kib)
 
 
 def _downtime(records: Iterable[Record], devices: Iterable[DeviceStory]) -> Downtime | None:

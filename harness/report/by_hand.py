@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, plain, process
 from harness.history.rundir import History
 from harness.scenario import Scenario
 
@@ -100,8 +100,8 @@ def _meanwhile(scenario: Scenario) -> Iterator[str]:
 
 def _argv(records: Sequence[Record], side: Side) -> list[str]:
     for record in records:
-        if record.side is side and record.kind is Kind.PROCESS and record.name == "launched":
-            return [str(argument) for argument in record.args.get("argv", ())]
+        if record.side is side and isinstance(record.args, process.Launched):
+            return record.args.argv
     return []
 
 
@@ -172,10 +172,10 @@ def _steps(history: History) -> list[_Step]:
     steps: list[_Step] = []
     begun = False
     where: dict[str, Any] = next(
-        (r.args["arguments"] for r in sent if r.args["command"] == "migrate"), {}
+        (plain(r)["arguments"] for r in sent if plain(r)["command"] == "migrate"), {}
     )
     for number, record in enumerate(sent):
-        command = record.args["command"]
+        command = plain(record)["command"]
         begun = begun or command in ("migrate", "migrate-incoming")
         pending[record.side].append(_command(record, where, history.scenario.has_relay))
         if not begun:
@@ -193,7 +193,7 @@ def _steps(history: History) -> list[_Step]:
 def _is_command(record: Record) -> bool:
     if record.kind is not Kind.QMP or record.name != "execute":
         return False
-    command = str(record.args.get("command", ""))
+    command = str(plain(record).get("command", ""))
     return command != "quit" and not command.startswith(_ASKING)
 
 
@@ -203,14 +203,15 @@ def _has_ended(records: Sequence[Record], after_ns: int, before_ns: int) -> bool
         record.name == "MIGRATION"
         and record.side is Side.SOURCE
         and after_ns < record.t_ns < before_ns
-        and record.args.get("status") in _ENDED
+        and plain(record).get("status") in _ENDED
         for record in records
     )
 
 
 def _command(record: Record, where: dict[str, Any], has_relay: bool) -> dict[str, Any]:
     """The command as the script sends it; ``where``: arguments of the source's ``migrate``."""
-    name, arguments = record.args["command"], record.args.get("arguments", {})
+    args = plain(record)
+    name, arguments = args["command"], args.get("arguments", {})
     if name == "object-add" and "dir" in arguments:
         arguments = {**arguments, "dir": f"{_WORK}/tls/{record.side}"}
     if name in ("migrate", "migrate-incoming"):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.check.verdict import Outcome
-from harness.history import Kind, Record
+from harness.history import Kind, Record, plain
 from harness.history.builds import BuildFacts
 
 WORDS = {
@@ -36,7 +36,7 @@ def record_words(record: Record) -> str:
         where.append(f"channel {record.channel}")
     if record.tid:
         where.append(f"thread {record.tid}")
-    name, args = record.name, dict(record.args)
+    name, args = record.name, dict(plain(record))
     if record.kind is Kind.QMP and name in ("execute", "return", "error"):
         name = f"{args.pop('command', '')} {name}".strip()
     elif record.kind is Kind.TRACE and record.device:

@@ -18,7 +18,8 @@ import jinja2
 
 import harness
 from harness.check.verdict import Finding, Outcome
-from harness.history import Kind, Record, Side, rundir
+from harness.history import Kind, Record, Side, plain, process, rundir, session
+from harness.history.by_type import ByType
 from harness.history.rundir import History, Manifest
 from harness.measure.measured import measured
 from harness.measure.timeline import Downtime, Timeline, Wait, timeline
@@ -326,16 +327,16 @@ def _highest(times: Timeline) -> Iterator[str]:
 
 def _faults(history: History) -> Iterator[str]:
     """The faults of the plan, each with how often it fired."""
-    found = [record for record in history.records if record.name == "faults"]
-    fired = found[-1].args.get("fired", []) if found else []
+    found = ByType(history.records).of(session.Faults)
+    fired = found[-1].args.fired if found else []
     for number, fault in enumerate(history.scenario.faults):
         count = f" (fired: {fired[number]})" if number < len(fired) else ""
         yield f"{number + 1}. {fault.describe()}{count}"
 
 
 def _actions(history: History) -> Iterator[str]:
-    found = [record for record in history.records if record.name == "actions"]
-    done = found[-1].args.get("done", []) if found else []
+    found = ByType(history.records).of(session.Actions)
+    done = found[-1].args.done if found else []
     for number, action in enumerate(history.scenario.actions):
         word = ("done" if done[number] else "not done") if number < len(done) else ""
         yield f"{number + 1}. {action.describe()}{f' ({word})' if word else ''}"
@@ -344,9 +345,9 @@ def _actions(history: History) -> Iterator[str]:
 def _launched(records: Iterable[Record]) -> Iterator[tuple[Side, str]]:
     """Each QEMU's command line, an option and its value on one line."""
     for record in records:
-        if record.kind is Kind.PROCESS and record.name == "launched":
+        if isinstance(record.args, process.Launched):
             text = ""
-            for word in map(str, record.args.get("argv", ())):
+            for word in record.args.argv:
                 text += (" \\\n  " if word.startswith("-") else " ") + shlex.quote(word)
             yield record.side, text.strip()
 
@@ -358,11 +359,12 @@ def _commands(records: Iterable[Record]) -> Iterator[str]:
         for record in records
         if record.kind is Kind.QMP
         and record.name == "execute"
-        and not str(record.args.get("command", "")).startswith(_ASKING)
+        and not str(plain(record).get("command", "")).startswith(_ASKING)
     ]
     for record in sent[:_MOST_COMMANDS]:
-        command = {"execute": record.args.get("command")}
-        if arguments := record.args.get("arguments"):
+        args = plain(record)
+        command = {"execute": args.get("command")}
+        if arguments := args.get("arguments"):
             command["arguments"] = arguments
         yield f"{record.side}: {json.dumps(command)}"
     if len(sent) > _MOST_COMMANDS:

@@ -126,14 +126,14 @@ class _Trace:
             self._instant(record, pid, self._row(pid, about))
 
     def _add_command(self, pid: int, record: Record) -> None:
-        command = str(record.args.get("command", ""))
+        command = str(plain(record).get("command", ""))
         pending = self._pending.setdefault((record.side, command), [])
         if record.name == "execute":
             self._commands += 1
             pending.append((record, f"command {self._commands}"))
         elif pending:
             sent, key = pending.pop(0)
-            args = {**sent.args, **record.args}
+            args = {**plain(sent), **plain(record)}
             self._pair(pid, "QMP commands", key, sent.t_ns, record.t_ns, args, label=command)
         else:
             self._instant(record, pid, self._row(pid, str(record.kind)))
@@ -226,7 +226,9 @@ class _Trace:
 
     def _instant(self, record: Record, pid: int, tid: int) -> None:
         event = {"ph": "i", "s": "t", "name": record.name, "cat": str(record.kind)}
-        args = {**record.args, "device": record.device} if record.device else record.args
+        args = plain(record)
+        if record.device:
+            args = {**args, "device": record.device}
         at = {"pid": pid, "tid": tid, "ts": self._at(record.t_ns)}
         self.events.append({**event, **at, "args": args})
 

@@ -6,7 +6,8 @@ way.  For each QEMU: whether it still responds, and the last status of the migra
 
 from collections.abc import Iterable, Iterator
 
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, plain, process, session, wire
+from harness.history.by_type import ByType
 from harness.history.rundir import History
 
 _BEFORE_LOAD = "vfio_load_state_device_buffer_"
@@ -16,7 +17,8 @@ _CONFIG_START = "vfio_load_device_config_state_start"
 def describe(history: History) -> tuple[str, ...]:
     """A sentence each.  Empty if the migration ended by itself."""
     records = history.records
-    if not any(record.name == "deadline" and record.kind is Kind.SESSION for record in records):
+    of = ByType(records).of
+    if not of(session.Deadline):
         return ()
     plan = history.scenario.faults
     faults = [f"fault {n + 1} ({fault.describe()})" for n, fault in enumerate(plan)]
@@ -26,7 +28,7 @@ def describe(history: History) -> tuple[str, ...]:
         if idx is not None:
             way = _way(_about(records, device.id), idx, faults, history.scenario.has_relay)
             found.append(f"{device.id} waits for packet {idx}: {way}")
-    found += [_answers(record) for record in records if record.name == "hung"]
+    found += [_answers(record.side, record.args) for record in of(process.Hung)]
     found += _statuses(records)
     return tuple(found)
 
@@ -42,7 +44,7 @@ def _awaited(records: list[Record]) -> int | None:
         if record.kind is not Kind.TRACE or record.side is not Side.DESTINATION:
             continue
         if record.name == f"{_BEFORE_LOAD}starved":
-            awaited = int(record.args["idx"])
+            awaited = int(plain(record)["idx"])
         elif record.name in (f"{_BEFORE_LOAD}load_start", _CONFIG_START):
             awaited = None
     return awaited
@@ -50,17 +52,17 @@ def _awaited(records: list[Record]) -> int | None:
 
 def _way(records: list[Record], idx: int, faults: list[str], has_relay: bool) -> str:
     """What happened to packet ``idx`` between source and destination."""
-    wire = [r for r in records if r.kind is Kind.WIRE and r.args.get("idx") == idx]
     if not has_relay:
         return "without a relay its way is not known"
-    came = [record for record in wire if record.name == "packet_in"]
-    went = [record for record in wire if record.name == "packet_out"]
+    of = ByType(records).of
+    came = [record for record in of(wire.PacketIn) if record.args.idx == idx]
+    went = [record for record in of(wire.PacketOut) if record.args.idx == idx]
     steps = [f"received by the relay on channel {came[-1].channel}" if came
              else "never received by the relay"]  # fmt: skip
     steps += [
-        f"{faults[record.args['position']]}: {record.args['what']}"
-        for record in wire
-        if record.name == "fault"
+        f"{faults[record.args.position]}: {record.args.what}"
+        for record in of(wire.Fault)
+        if record.args.idx == idx
     ]
     steps.append(
         f"sent to the destination on channel {went[-1].channel}"
@@ -70,10 +72,16 @@ def _way(records: list[Record], idx: int, faults: list[str], has_relay: bool) ->
     return "; ".join(steps)
 
 
-def _answers(record: Record) -> str:
-    loop = "responds" if record.args.get("main_loop_alive") else "does not respond"
-    monitor = "responds" if record.args.get("monitor_alive") else "does not respond"
-    return f"{record.side}: the main loop {loop}, the monitor {monitor} out-of-band"
+def _answers(side: Side, hung: process.Hung) -> str:
+    parts = [
+        f"the {what} {'responds' if is_alive else 'does not respond'}{how}"
+        for what, is_alive, how in (
+            ("main loop", hung.main_loop_alive, ""),
+            ("monitor", hung.monitor_alive, " out-of-band"),
+        )
+        if is_alive is not None
+    ]
+    return f"{side}: {', '.join(parts) or 'it is not known whether it responds'}"
 
 
 def _statuses(records: Iterable[Record]) -> Iterator[str]:
@@ -81,13 +89,17 @@ def _statuses(records: Iterable[Record]) -> Iterator[str]:
     last: dict[Side, str] = {}
     is_given_up = False
     for record in records:
-        is_given_up |= record.name == "deadline" and record.kind is Kind.SESSION
-        if is_given_up and record.name == "execute" and record.args["command"] == "quit":
+        if isinstance(record.args, session.Deadline):
+            is_given_up = True
+        if record.kind is not Kind.QMP:
+            continue
+        args = plain(record)
+        if is_given_up and record.name == "execute" and args["command"] == "quit":
             break
-        value = record.args.get("value")
+        value = args.get("value")
         if record.name == "MIGRATION":
-            last[record.side] = str(record.args["status"])
-        elif record.args.get("command") == "query-migrate" and isinstance(value, dict):
+            last[record.side] = str(args["status"])
+        elif args.get("command") == "query-migrate" and isinstance(value, dict):
             last[record.side] = str(value.get("status", last.get(record.side, "nothing")))
     for side, status in last.items():
         yield f"{side}: the last migration status is {status}"

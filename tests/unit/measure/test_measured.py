@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.history import Kind, Side, rundir
+from harness.history import Side, rundir
+from harness.history.device import Sent
 from harness.measure.measured import measured
-from tests.unit.report.moments import CONFIG, arc, at, buffer, memory, qmp, run
+from tests.unit.report.moments import CONFIG, arc, at, buffer, memory, of, qmp, run
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
 GOOD = Path(__file__).parents[2] / "data" / "good"
@@ -17,7 +18,7 @@ def answer(ms, side=SRC, **value):
 
 
 def sent(size, device="vfio0"):
-    return at(90, "sent", Kind.DEVICE, SRC, device, bytes=size, digest="")
+    return of(90, SRC, Sent(bytes=size, digest=""), device)
 
 
 def test_downtime_is_from_stop_to_resume_with_its_parts():

@@ -11,11 +11,13 @@ from tests.unit.report.moments import (
     arc,
     at,
     buffer,
+    fault,
     loaded,
     memory,
+    packet_in,
+    packet_out,
     qmp,
     run,
-    wire,
 )
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
@@ -36,8 +38,8 @@ def depths(story):
 
 def test_packet_has_its_way_from_the_source_to_the_device():
     (packet,) = device(
-        wire(1, "packet_in", 0, channel=2, size=4096, state_flags=0),
-        wire(2, "packet_out", 0, channel=3, size=4096, state_flags=0),
+        packet_in(1, 0, channel=2, size=4096),
+        packet_out(2, 0, channel=3, size=4096),
         buffer(3, "incoming", 0, channel=3),
         buffer(4, "load_start", 0),
         buffer(5, "load_end", 0),
@@ -48,9 +50,7 @@ def test_packet_has_its_way_from_the_source_to_the_device():
 
 
 def test_channel_is_known_from_the_relay_where_the_trace_has_none():
-    (packet,) = device(
-        wire(1, "packet_in", 0, channel=2), wire(2, "packet_out", 0, channel=1)
-    ).buffers
+    (packet,) = device(packet_in(1, 0, channel=2), packet_out(2, 0, channel=1)).buffers
     assert (packet.channel, packet.came_ns) == (1, ns(2))
 
 
@@ -62,9 +62,7 @@ def test_packet_that_came_twice_is_the_first_and_says_so():
 
 
 def test_what_a_fault_did_to_a_packet_is_kept():
-    (packet,) = device(
-        wire(1, "packet_in", 3), wire(1, "fault", 3, what="dropped", position=0)
-    ).buffers
+    (packet,) = device(packet_in(1, 3), fault(1, 3, "dropped")).buffers
     assert (packet.faults, packet.came_ns) == (["dropped"], None)
 
 
@@ -79,7 +77,7 @@ def test_wait_that_was_told_often_is_one_and_names_the_channel_that_ended_it():
 
 
 def test_wait_for_what_never_came_has_neither_end_nor_channel():
-    waits = device(wire(1, "packet_in", 3, channel=2), buffer(2, "starved", 3)).waits
+    waits = device(packet_in(1, 3, channel=2), buffer(2, "starved", 3)).waits
     assert waits == [Wait(3, ns(2), None, -1)]
 
 
@@ -181,9 +179,7 @@ def test_what_waits_for_ever_does_not_stretch_the_time_that_is_shown():
 
 
 def test_memory_without_a_resident_set_is_left_out():
-    found = timeline(
-        run(memory(1, hwm_kib=5, at="ended"), memory(2, hwm_kib=9, rss_kib=8, at="ended"))
-    )
+    found = timeline(run(memory(1, hwm_kib=5), memory(2, hwm_kib=9, rss_kib=8)))
     assert [(m.resident_kib, m.highest_kib) for m in found.memory] == [(8, 9)]
 
 

@@ -1,8 +1,11 @@
-"""Histories of a few records with times in ms, for tests of what draws them."""
+"""Histories of a few records with times in ms, for tests of figures and drawings."""
 
-from harness.history import Kind, Record, Side
+from harness.history import Body, Kind, Record, Side
 from harness.history.builds import BuildFacts
+from harness.history.device import Arc
+from harness.history.process import Memory
 from harness.history.rundir import History, Manifest
+from harness.history.wire import Fault, PacketIn, PacketOut
 from harness.scenario import EmulatedDevice, Scenario
 
 MS = 10**6
@@ -13,19 +16,40 @@ CONFIG = "vfio_load_device_config_state_"
 
 
 def at(ms, name, kind=Kind.TRACE, side=Side.DESTINATION, device="", channel=-1, **args):
-    """Something that was seen so many ms after the run's start."""
+    """A trace or QMP record, so many ms after the start of the run."""
     tid = 7 if kind is Kind.TRACE else 0
     return Record(START + int(ms * MS), side, kind, name, args, device, tid, channel)
 
 
+def of(ms, side, body: Body, device="", channel=-1):
+    """A record that holds ``body``, so many ms after the start of the run."""
+    return Record.of(START + int(ms * MS), side, body, device, channel)
+
+
 def buffer(ms, event, idx, channel=-1, device="vfio0"):
-    """What the destination's trace tells of packet ``idx``."""
+    """A trace event of the destination about packet ``idx``."""
     return at(ms, f"{BUFFER}{event}", device=device, channel=channel, idx=idx)
 
 
-def wire(ms, name, idx, channel=0, **args):
-    """What the relay tells of packet ``idx``."""
-    return at(ms, name, Kind.WIRE, Side.SOURCE, "vfio0", channel, idx=idx, **args)
+def _packet(kind, ms, idx, channel, size, state_flags):
+    body = kind(idx=idx, state_flags=state_flags, instance_id=0, size=size, digest="")
+    return of(ms, Side.HARNESS, body, "vfio0", channel)
+
+
+def packet_in(ms, idx, channel=0, size=0, state_flags=0):
+    """The relay has received packet ``idx`` from the source."""
+    return _packet(PacketIn, ms, idx, channel, size, state_flags)
+
+
+def packet_out(ms, idx, channel=0, size=0, state_flags=0):
+    """The relay has sent packet ``idx`` to the destination."""
+    return _packet(PacketOut, ms, idx, channel, size, state_flags)
+
+
+def fault(ms, idx, what, fault="drop", channel=0):
+    """The first fault of the plan has changed packet ``idx``."""
+    body = Fault(fault=fault, position=0, what=what, idx=idx)
+    return of(ms, Side.HARNESS, body, "vfio0", channel)
 
 
 def qmp(ms, side, name, **args):
@@ -33,11 +57,11 @@ def qmp(ms, side, name, **args):
 
 
 def arc(ms, side, *path):
-    return at(ms, "arc", Kind.DEVICE, side, "vfio0", state=path[-1], path=list(path), errno=0)
+    return of(ms, side, Arc(state=path[-1], path=list(path), errno=0), "vfio0")
 
 
-def memory(ms, side=Side.DESTINATION, **args):
-    return at(ms, "memory", Kind.PROCESS, side, **args)
+def memory(ms, side=Side.DESTINATION, *, hwm_kib, rss_kib=None):
+    return of(ms, side, Memory(hwm_kib=hwm_kib, rss_kib=rss_kib))
 
 
 def run(*records, devices=("vfio0",), ended_ms=1000, **scenario):
@@ -53,7 +77,7 @@ def run(*records, devices=("vfio0",), ended_ms=1000, **scenario):
 
 
 def loaded(count, *, step_ms=0.1, channels=4):
-    """A run in which so many packets came, one after the other, and each was waited for."""
+    """A run with ``count`` packets in turn; the load thread waited for each."""
     records = []
     for idx in range(count):
         ms = idx * step_ms

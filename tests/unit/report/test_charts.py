@@ -5,7 +5,19 @@ import pytest
 from harness.history import Side
 from harness.measure.timeline import timeline
 from harness.report.charts import charts, span_words
-from tests.unit.report.moments import MS, START, arc, buffer, loaded, memory, qmp, run, wire
+from tests.unit.report.moments import (
+    MS,
+    START,
+    arc,
+    buffer,
+    fault,
+    loaded,
+    memory,
+    packet_in,
+    packet_out,
+    qmp,
+    run,
+)
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
 
@@ -27,7 +39,7 @@ def test_everything_lies_within_the_width():
         qmp(1, SRC, "STOP"),
         arc(1, SRC, "STOP_COPY"),
         buffer(2, "starved", 0),
-        wire(2, "packet_in", 0, channel=1),
+        packet_in(2, 0, channel=1),
         buffer(4, "incoming", 0, channel=1),
         buffer(5, "load_start", 0),
         buffer(6, "load_end", 0),
@@ -61,9 +73,9 @@ def test_wait_for_what_never_came_lasts_to_the_edge_and_says_so():
 
 def test_row_of_a_packet_shows_relay_queue_load_and_fault():
     history = run(
-        wire(1, "packet_in", 0, channel=1),
-        wire(1, "fault", 0, what="held", position=0),
-        wire(3, "packet_out", 0, channel=1),
+        packet_in(1, 0, channel=1),
+        fault(1, 0, "held", "hold"),
+        packet_out(3, 0, channel=1),
         buffer(4, "incoming", 0, channel=1),
         buffer(6, "load_start", 0),
         buffer(9, "load_end", 0),
@@ -78,7 +90,7 @@ def test_row_of_a_packet_shows_relay_queue_load_and_fault():
 
 
 def test_packet_that_never_came_is_on_its_way_to_the_end():
-    history = run(wire(1, "packet_in", 3), wire(9, "packet_in", 4), wire(9, "packet_out", 4))
+    history = run(packet_in(1, 3), packet_in(9, 4), packet_out(9, 4))
     bars = lanes(of_device(history))["packets 3 (top) to 4"].bars
     assert bars[0].title == "packet 3 left the source and never arrived: to the end"
     assert bars[0].x + bars[0].width == 100

@@ -10,13 +10,15 @@ import msgspec
 import pytest
 
 from harness.check.verdict import Outcome
-from harness.history import Kind, Side
+from harness.history import Side
+from harness.history.process import Launched
 from harness.history.rundir import History
+from harness.history.session import Actions, Faults
 from harness.report import html
 from harness.report.summary import Entry
 from harness.scenario.action_plan import Execute, Target, status
 from harness.scenario.fault_plan import Drop, Select
-from tests.unit.report.moments import START, at, buffer, loaded, qmp, run
+from tests.unit.report.moments import START, buffer, loaded, of, qmp, run
 from tests.unit.report.test_ci_points import KNOWN, known
 from tests.unit.saved_runs import (
     entry,
@@ -190,8 +192,8 @@ def test_what_others_wrote_cannot_become_markup():
 
 def test_faults_actions_and_what_came_of_them_are_a_line_each():
     history = run(
-        at(9, "faults", Kind.SESSION, Side.HARNESS, fired=[2]),
-        at(9, "actions", Kind.SESSION, Side.HARNESS, done=[False]),
+        of(9, Side.HARNESS, Faults(fired=[2])),
+        of(9, Side.HARNESS, Actions(done=[False])),
         faults=(Drop(select=Select(idx=(3,))),),
         actions=(
             Execute(
@@ -242,9 +244,7 @@ def test_downtime_has_its_parts():
 
 def test_command_lines_and_commands_can_be_copied():
     history = run(
-        at(
-            0, "launched", Kind.PROCESS, Side.SOURCE, argv=["/q", "-m", "64", "-name", "a b"], pid=1
-        ),
+        of(0, Side.SOURCE, Launched(argv=["/q", "-m", "64", "-name", "a b"], pid=1)),
         qmp(1, Side.SOURCE, "execute", command="query-status", arguments={}),
         qmp(2, Side.SOURCE, "execute", command="migrate", arguments={"uri": "x<y"}),
     )

@@ -7,10 +7,20 @@ from collections import Counter
 import pytest
 
 from harness.history import Kind, Side
+from harness.history.wire import MainEnd
 from harness.report import perfetto
 from tests.unit.check.histories import completed, device, scenario
 from tests.unit.check.relayed import missing_packet, with_relay
-from tests.unit.report.moments import arc, at, buffer, memory, qmp, run, wire
+from tests.unit.report.moments import (
+    arc,
+    buffer,
+    memory,
+    of,
+    packet_in,
+    packet_out,
+    qmp,
+    run,
+)
 from tests.unit.saved_runs import valid_run
 
 HISTORIES = {
@@ -108,8 +118,8 @@ def test_every_row_is_named_and_no_row_is_a_thread_of_another(name):
 def test_packet_is_a_slice_in_the_relay_in_the_queue_and_while_it_is_loaded():
     found = events(
         run(
-            wire(1, "packet_in", 0, channel=2, size=10),
-            wire(2, "packet_out", 0, channel=2, size=10),
+            packet_in(1, 0, channel=2, size=10),
+            packet_out(2, 0, channel=2, size=10),
             buffer(3, "starved", 0),
             buffer(4, "incoming", 0, channel=2),
             buffer(6, "load_start", 0),
@@ -166,8 +176,8 @@ def test_commands_are_paired_in_their_order_and_one_without_answer_lasts_to_the_
 def test_wire_is_a_row_for_each_channel_and_a_thread_is_named_by_its_channel():
     found = events(
         run(
-            wire(1, "packet_in", 0, channel=5),
-            at(1, "main_end", Kind.WIRE, Side.SOURCE, offset=9),
+            packet_in(1, 0, channel=5),
+            of(1, Side.HARNESS, MainEnd(offset=9)),
             buffer(2, "incoming", 0, channel=5),
         )
     )

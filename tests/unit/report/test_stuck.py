@@ -4,7 +4,10 @@ import pytest
 
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
+from harness.history.process import Hung
 from harness.history.rundir import History, Manifest
+from harness.history.session import Deadline
+from harness.history.wire import Fault, PacketIn, PacketOut
 from harness.report.stuck import describe
 from harness.scenario import Scenario
 from harness.scenario.fault_plan import Drop, Select
@@ -18,16 +21,17 @@ def trace(event, idx, device="vfio0"):
     return Record(1, Side.DESTINATION, Kind.TRACE, name, {"idx": idx}, device)
 
 
-def wire(name, idx, channel=2, **args):
-    return Record(1, Side.HARNESS, Kind.WIRE, name, {"idx": idx, **args}, "vfio0", channel=channel)
+def packet(kind, idx, channel=2):
+    body = kind(idx=idx, state_flags=0, instance_id=0, size=0, digest="")
+    return Record.of(1, Side.HARNESS, body, "vfio0", channel)
 
 
-DEADLINE = Record(1, Side.HARNESS, Kind.SESSION, "deadline", {"deadline_s": 2})
+DEADLINE = Record.of(1, Side.HARNESS, Deadline(waiting_for="the end", deadline_s=2))
 
 
 def hung(side, loop, monitor):
-    args = {"main_loop_alive": loop, "monitor_alive": monitor, "backtrace": ""}
-    return Record(1, side, Kind.PROCESS, "hung", args)
+    body = Hung(waiting_for="the end", backtrace="", main_loop_alive=loop, monitor_alive=monitor)
+    return Record.of(1, side, body)
 
 
 def told(*records, **scenario):
@@ -44,8 +48,10 @@ def test_migration_that_ended_has_nothing_to_tell():
 
 def test_packet_that_a_fault_took_is_told_with_its_channel_and_the_fault():
     (line,) = told(
-        wire("packet_in", 3),
-        wire("fault", 3, fault="drop", position=0, what="dropped"),
+        packet(PacketIn, 3),
+        Record.of(
+            1, Side.HARNESS, Fault(fault="drop", position=0, what="dropped", idx=3), "vfio0", 2
+        ),
         trace("starved", 3),
         DEADLINE,
         faults=(DROP,),
@@ -61,7 +67,7 @@ def test_packet_that_a_fault_took_is_told_with_its_channel_and_the_fault():
     [
         ([], "never received by the relay; never sent to the destination"),
         (
-            [wire("packet_in", 3), wire("packet_out", 3, channel=1), wire("packet_out", 4)],
+            [packet(PacketIn, 3), packet(PacketOut, 3, channel=1), packet(PacketOut, 4)],
             "received by the relay on channel 2; sent to the destination on channel 1",
         ),
     ],
@@ -104,6 +110,14 @@ def test_what_each_side_still_answers_and_said_last():
         "destination: the main loop does not respond, the monitor responds out-of-band",
         "source: the last migration status is device",
         "destination: the last migration status is active",
+    )
+
+
+def test_what_was_not_asked_is_not_reported():
+    """Wrong if a monitor that was not queried is reported as one that does not respond."""
+    assert told(DEADLINE, hung(Side.SOURCE, True, None), hung(Side.DESTINATION, None, None)) == (
+        "source: the main loop responds",
+        "destination: it is not known whether it responds",
     )
 
 
