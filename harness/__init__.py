@@ -7,3 +7,6 @@ verdict) each have their own module or package.
 """
 
 __version__ = "0.1.0"
+
+PROGRAM = "vfio-multifd"
+"""Name of the command line, as in messages and reports."""

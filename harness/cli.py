@@ -10,22 +10,43 @@ from collections.abc import Sequence
 
 from harness import interrupt
 
+COMMANDS = {
+    "run": "run the main job, or scenarios, and judge them",
+    "check": "check whether scenarios can be run; migrate nothing",
+    "replay": "replay a captured stream into a destination QEMU",
+    "repro": "show findings in QEMU again",
+    "recheck": "judge saved runs again, without QEMU",
+    "compare": "compare saved runs of two builds",
+    "measure": "measure downtime, series against series",
+    "show": "list a capture's contents",
+    "export": "convert a run to a trace for ui.perfetto.dev",
+    "serve": "run a QEMU command line with emulated devices",
+    "relay": "relay a migration between two QEMUs, with faults",
+    "qmp": "send QMP commands to a QEMU",
+    "credentials": "create TLS credentials for a scenario",
+    "rig": "run commands in a virtual machine with the kernel's own VFIO",
+    "qemu": "list, fetch and build QEMU builds to test",
+    "bisect": "take one step of git bisect run in a QEMU tree",
+    "doctor": "check this machine's prerequisites",
+}
+"""Name and help of each command; ``harness.commands.NAME`` is imported when it is called."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv``; the exit status.
 
-    :param argv: None: this is the program, which ends with this call
+    :param argv: None if this is the program, which ends with this call
     """
     interrupt.install()
     is_program = argv is None
     try:
-        from harness.commands import program  # noqa: PLC0415
+        from harness.commands import program  # noqa: PLC0415 - takes signals before
 
         if is_program:
             from harness.commands import output  # noqa: PLC0415
 
             output.take_over()
-        status = program.run(sys.argv[1:] if argv is None else argv)
+        status = program.run(sys.argv[1:] if argv is None else argv, COMMANDS)
     except KeyboardInterrupt:
         status = interrupt.status()
     finally:

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -14,13 +13,6 @@ from harness.scenario.ranges import Deadline
 from harness.scenario.sizes import size_of
 
 RUNS = Path("runs")
-
-
-class Commands(Protocol):
-    """What ``add`` of each file adds its commands to."""
-
-    def add_parser(self, name: str, /, *, help: str) -> argparse.ArgumentParser:
-        """The parser of the new command ``name``."""
 
 
 def size(text: str) -> int:
@@ -42,28 +34,31 @@ def seconds(text: str) -> float:
 
 def add_qemus(parser: argparse.ArgumentParser) -> None:
     """``--qemu`` and ``--qemu-dst``."""
-    parser.add_argument("--qemu", default="", metavar="NAME|PATH", help="the source's QEMU")
+    parser.add_argument("--qemu", default="", metavar="NAME|PATH",
+                        help="source QEMU: a binary, a build tree, or a name in "
+                        "`qemu list` (default: the one marked there)")  # fmt: skip
     parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
-                        help="the destination's QEMU (default: as the source's)")  # fmt: skip
+                        help="destination QEMU (default: the source QEMU)")  # fmt: skip
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     """``--report``."""
     parser.add_argument("--report", action="append", default=[], type=Path, metavar="FILE",
-                        help="write the report there too, and may be given again: "
-                        ".html, .json, .tap, .xml (JUnit)")  # fmt: skip
+                        help="also write the report to FILE: .html, .json, .tap or .xml "
+                        "(JUnit) (repeatable)")  # fmt: skip
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+    parser.add_argument("--json", action="store_true",
+                        help="print one JSON document instead of text")  # fmt: skip
 
 
 def add_fault(parser: argparse.ArgumentParser) -> None:
     """``--fault``, JSON of ``fault_plan``."""
     parser.add_argument("--fault", action="append", default=[], metavar="JSON",
-                        help="done to packets on their way, and may be given again; like "
-                        """'{"fault": "drop", "select": {"idx": [3]}}'""")  # fmt: skip
+                        help="fault to inject, like "
+                        """'{"fault": "drop", "select": {"idx": [3]}}' (repeatable)""")  # fmt: skip
 
 
 def faults(texts: Sequence[str]) -> FaultPlan:
@@ -83,32 +78,39 @@ def faults(texts: Sequence[str]) -> FaultPlan:
 def add_trace_events(parser: argparse.ArgumentParser) -> None:
     """``--trace-events``."""
     parser.add_argument("--trace-events", default="", metavar="PATH",
-                        help="trace-events-all (default: beside the binary)")  # fmt: skip
+                        help="trace-events-all of the QEMU builds (default: the one next to "
+                        "each binary)")  # fmt: skip
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """``--trace-events`` and ``--runs``."""
-    add_trace_events(parser)
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """``--runs``."""
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR",
-                        help="where run directories go (default: runs/)")  # fmt: skip
+                        help="folder for run directories (default: runs/)")  # fmt: skip
 
 
-def add_how_to_run(parser: argparse.ArgumentParser) -> None:
-    """All that ``job.run`` takes beside the scenarios."""
-    add_fault(parser)
-    add_where(parser)
+def add_no_progress(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--no-progress``; ``what`` is then not printed."""
     parser.add_argument("--no-progress", dest="progress", action="store_false",
-                        help="print only the report at the end")  # fmt: skip
+                        help=f"do not print {what}, only the report at the end")  # fmt: skip
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """What a job of migrations takes besides its scenarios."""
+    add_fault(parser)
+    add_trace_events(parser)
+    add_runs(parser)
+    add_no_progress(parser, "a line when a run ends")
     parser.add_argument("--steps", action="store_true",
-                        help="print each step of each run, for the log of a hang")  # fmt: skip
+                        help="print each step of each run as it begins, for the log of a hang; "
+                        "also with --no-progress, and on standard error with --json")  # fmt: skip
     add_report(parser)
     add_json(parser)
 
 
 def command_of(options: argparse.Namespace, example: str) -> list[str]:
-    """The command line behind ``--``.
+    """The command line after ``--``.
 
-    :raise UsageError: there is none; ``example`` says how it is given
+    :raise UsageError: there is none; ``example`` is a right one
     """
     argv: list[str] = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
     if not argv:

@@ -1,34 +1,37 @@
-"""The command that says whether scenarios can be run: check."""
+"""``vfio-multifd check``: check whether scenarios can be run; migrate nothing."""
 
 import argparse
 from pathlib import Path
 
-from harness.commands.arguments import Commands, add_qemus, add_trace_events
+from harness import scenario
+from harness.commands.arguments import add_qemus, add_trace_events
 from harness.commands.output import say
 from harness.errors import USAGE, PrerequisiteMissing, UsageError, in_words
+from harness.history import rundir
+from harness.job import job, scenario_checks
+from harness.vm import fits
 
 
-def add(commands: Commands) -> None:
-    """Add it."""
-    parser = commands.add_parser("check", help="say whether scenarios can be run")
-    parser.set_defaults(call=_check)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
     parser.description = (
-        "Prints one line for each SCENARIO: ok, or all that is wrong with it.  Nothing is "
+        "Prints one line for each SCENARIO: ok, or everything that is wrong with it.  Nothing is "
         "migrated; the builds are asked for their machine types, trace events and QMP events.  "
         "Exit status: 0 all can be run, 4 one cannot."
     )
     parser.add_argument("scenario", nargs="+", type=Path, metavar="SCENARIO.json",
-                        help="a scenario, or a run directory that has one")  # fmt: skip
+                        help="scenario, or a run directory that contains one")  # fmt: skip
     add_qemus(parser)
     add_trace_events(parser)
 
 
-def _check(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run it; the exit status."""
     status = 0
     for path in options.scenario:
         try:
             words, is_right = _words(path, options)
-        except OSError as error:  # a name that is too long; the others are checked all the same
+        except OSError as error:  # a name that is too long; the others are still checked
             words, is_right = error.strerror or in_words(error), False
         say(f"{path}: {' '.join(words.split())}")
         status = status if is_right else USAGE
@@ -36,12 +39,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _words(path: Path, options: argparse.Namespace) -> tuple[str, bool]:
-    """What is to be said of the scenario at ``path``, and whether it can be run."""
-    from harness import scenario  # noqa: PLC0415
-    from harness.history import rundir  # noqa: PLC0415
-    from harness.job import job, scenario_checks  # noqa: PLC0415
-    from harness.vm import fits  # noqa: PLC0415
-
+    """What is wrong with the scenario at ``path``, or ok, and whether it can be run."""
     file = path / rundir.SCENARIO if path.is_dir() else path
     try:
         wanted = scenario.load(file)

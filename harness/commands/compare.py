@@ -1,30 +1,28 @@
-"""The command that compares saved runs: compare."""
+"""``vfio-multifd compare``: compare saved runs of two builds."""
 
 import argparse
 from pathlib import Path
 
-from harness.commands.arguments import Commands, add_json
+from harness.commands.arguments import add_json
 from harness.commands.output import complain
+from harness.job import job
 
 
-def add(commands: Commands) -> None:
-    """Add it."""
-    parser = commands.add_parser("compare", help="what changed between saved runs of two builds")
-    parser.set_defaults(call=_compare)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
     parser.description = (
         "Judges the saved runs BEFORE and AFTER by today's rules, matches them by scenario, and "
-        "tells what changed: verdicts by requirement, downtime and its parts, throughput, spread "
-        "over channels, memory.  Numbers are told, not judged.  Needs no QEMU.  Exit status: "
-        "0 no verdict got worse, 1 something is violated that was not, 2 something that was "
-        "valid is not judged now, 3 a run was lost or nothing can be compared."
+        "reports what changed: verdicts by requirement, downtime and its parts, throughput, "
+        "spread over channels, memory.  Measurements are reported, not judged.  Needs no QEMU.  "
+        "Exit status: 0 no verdict got worse, 1 something is violated that was not, 2 something "
+        "that was valid could not be judged, 3 a run was lost or nothing can be compared."
     )
-    parser.add_argument("before", type=Path, metavar="BEFORE",
-                        help="a run directory, or a folder of them")  # fmt: skip
-    parser.add_argument("after", type=Path, metavar="AFTER", help="likewise")
+    for name in ("before", "after"):
+        parser.add_argument(name, type=Path, metavar=name.upper(),
+                            help="run directory, or a folder of them")  # fmt: skip
     add_json(parser)
 
 
-def _compare(options: argparse.Namespace) -> int:
-    from harness.job import job  # noqa: PLC0415
-
+def run(options: argparse.Namespace) -> int:
+    """Run it; the exit status."""
     return job.compare(options.before, options.after, is_json=options.json, complain=complain)

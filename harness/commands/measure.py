@@ -1,19 +1,27 @@
-"""The command that measures downtime: measure."""
+"""``vfio-multifd measure``: measure downtime, series against series."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from harness.commands.arguments import Commands, add_json, add_qemus, add_where, size
+from harness import scenario
+from harness.commands.arguments import (
+    add_json,
+    add_no_progress,
+    add_qemus,
+    add_runs,
+    add_trace_events,
+    size,
+)
 from harness.commands.output import complain, say
+from harness.job import job, measure
+from harness.report import measurement_text
 
 
-def add(commands: Commands) -> None:
-    """Add it."""
-    parser = commands.add_parser("measure", help="downtime with statistics, series against series")
-    parser.set_defaults(call=_measure)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
     parser.description = (
-        "Runs several series in turn, at least 20 runs of each, and tells for each the median, "
+        "Runs several series in turn, at least 20 runs of each, and reports for each the median, "
         "quartiles and a confidence interval of downtime and its parts, throughput, memory, and "
         "whether it differs from the first series.  Runs that fail are counted and left out.  "
         "Exit status: 0 measured, 1 a run was violated, 2 too few runs count, 3 a run was lost."
@@ -30,24 +38,21 @@ def add(commands: Commands) -> None:
     parser.add_argument("--rounds", type=int, metavar="N",
                         help="runs of each series (default: 25, at least 20)")  # fmt: skip
     parser.add_argument("--scenario", type=Path, metavar="FILE",
-                        help="what all series run "
+                        help="scenario of all series "
                         "(default: one device of 16 MiB, 4 channels)")  # fmt: skip
     add_qemus(parser)
     parser.add_argument("--channels", type=int, metavar="N", help="multifd channels of all series")
     parser.add_argument("--devices", type=int, metavar="N", help="devices of all series")
     parser.add_argument("--size", type=size, metavar="BYTES",
-                        help="state of each device, like 64M")  # fmt: skip
-    add_where(parser)
-    parser.add_argument("--no-progress", dest="progress", action="store_false",
-                        help="print only the report at the end")  # fmt: skip
+                        help="state size of each device, like 64M")  # fmt: skip
+    add_trace_events(parser)
+    add_runs(parser)
+    add_no_progress(parser, "a line when a round ends")
     add_json(parser)
 
 
-def _measure(options: argparse.Namespace) -> int:
-    from harness import scenario  # noqa: PLC0415
-    from harness.job import job, measure  # noqa: PLC0415
-    from harness.report import measurement_text  # noqa: PLC0415
-
+def run(options: argparse.Namespace) -> int:
+    """Run it; the exit status."""
     rounds = measure.ROUNDS if options.rounds is None else options.rounds
     measure.check_rounds(rounds)
     settings = job.Settings(

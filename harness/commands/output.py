@@ -1,8 +1,8 @@
-"""What the commands say for themselves, and where it goes.
+"""Standard output and standard error of a command.
 
-A standard stream that cannot be written (closed, on a full disk) is written no more, and the
-command goes on: what it makes is not lost with what it prints.  Where the reader of a pipe has
-gone, the program ends as by SIGPIPE.
+When a standard stream cannot be written (closed, on a full disk), it is written no more, and
+the command goes on, so that run directories are not lost with the output.  When the reader of
+a pipe has gone, the program ends as by SIGPIPE.
 """
 
 import contextlib
@@ -12,12 +12,11 @@ import signal
 import sys
 from typing import Any, TextIO
 
-from harness import interrupt
-from harness.report.summary import PROGRAM
+from harness import PROGRAM, interrupt
 
 
 class _Stream(io.FileIO):
-    """A standard stream that keeps its first failure, and swallows what comes then."""
+    """A standard stream that keeps its first failure, and drops what is written after it."""
 
     def __init__(self, number: int, *, has_reader: bool) -> None:
         super().__init__(number, "w", closefd=False)
@@ -39,7 +38,7 @@ _streams: dict[int, _Stream] = {}
 
 
 def take_over() -> None:
-    """Replace the program's standard streams; those that are closed refuse to be written."""
+    """Replace the program's standard streams; one that is closed cannot be written."""
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
@@ -62,18 +61,18 @@ def _text(before: TextIO | None, number: int, *, has_reader: bool) -> TextIO:
 
 
 def failure() -> OSError | None:
-    """Why standard output could not be written; None: it could."""
+    """Why standard output could not be written; None if it could."""
     return _streams[1].failure if 1 in _streams else None
 
 
 def say(line: str) -> None:
-    """One line on standard output, seen at once."""
+    """Print one line on standard output, flushed at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def complain(words: str) -> None:
-    """One line on standard error, if that can be written."""
+    """Print one line on standard error, if that can be written."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"{PROGRAM}: error: {' '.join(words.split())}\n")
         sys.stderr.flush()

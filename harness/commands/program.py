@@ -1,26 +1,16 @@
-"""The program: reads the command line, calls the command, and says what went wrong."""
+"""The program: parses the command line, calls the command, and reports what went wrong."""
 
 import argparse
 import contextlib
+import importlib
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import harness
-from harness import interrupt
-from harness.commands import (
-    bisect,
-    by_hand,
-    check,
-    compare,
-    evidence,
-    machine,
-    measure,
-    output,
-    qemu,
-    runs,
-)
+from harness import PROGRAM, interrupt
+from harness.commands import output
 from harness.commands.output import complain
 from harness.errors import (
     LOST,
@@ -31,42 +21,42 @@ from harness.errors import (
     in_words,
     of_the_system,
 )
-from harness.report.summary import PROGRAM
 
 _EPILOG = (
-    "Exit status: 0 valid, 1 violated, 2 unknown, 3 harness or machine lost, 4 usage: trying "
-    "again does not help."
+    "Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost, 4 usage "
+    "(trying again does not help).  `vfio-multifd COMMAND --help` describes a command."
 )
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str], commands: Mapping[str, str]) -> int:
     """Run the command line ``argv``; the exit status.
 
-    :raise KeyboardInterrupt: a signal ended it, and that is said
+    :param commands: name and help of each command
+    :raise KeyboardInterrupt: a signal ended it, which was reported
     """
     status = LOST
     try:
-        status = _called(argv)
+        status = _called(argv, commands)
         sys.stdout.flush()
     except KeyboardInterrupt:
         if words := interrupt.words():
             complain(words)
         raise
-    except Exception:  # noqa: BLE001 - a bug of the harness: all of it is told
+    except Exception:  # noqa: BLE001 - a bug of the harness is printed in full
         traceback.print_exc()
     if interrupt.came():
-        raise KeyboardInterrupt  # it was reported by the command
+        raise KeyboardInterrupt  # the command has reported it
     refused = output.failure()
     if refused is not None:
-        complain(f"standard output: cannot be written: {in_words(refused)}; what was made is kept")
+        complain(f"standard output: cannot write: {in_words(refused)}; run directories are kept")
         return status or LOST
     return status
 
 
-def _called(argv: Sequence[str]) -> int:
+def _called(argv: Sequence[str], commands: Mapping[str, str]) -> int:
     options = argparse.Namespace()
     try:
-        _parser().parse_args(argv, options)
+        _parser(argv, commands).parse_args(argv, options)
         status: int = options.call(options)
     except HarnessError as error:
         return _failed(error, options)
@@ -79,32 +69,48 @@ def _called(argv: Sequence[str]) -> int:
 
 def _failed(error: HarnessError, options: argparse.Namespace) -> int:
     if getattr(options, "json", False):
-        from harness.report import json_report  # noqa: PLC0415
+        from harness.report import json_report  # noqa: PLC0415 - only here
 
         missing = isinstance(error, PrerequisiteMissing)
-        told = json_report.failure(str(error), missing=missing, exit_status=error.exit_status)
+        document = json_report.failure(str(error), missing=missing, exit_status=error.exit_status)
         with contextlib.suppress(OSError):
-            sys.stdout.write(told.decode())
+            sys.stdout.write(document.decode())
     complain(str(error))
     return error.exit_status
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Has room for the longest name of a command in front of its help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line, with an exit status that means usage."""
+    """Options are not abbreviated; an error is one line, with the exit status of usage."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **settings)
 
     def error(self, message: str) -> NoReturn:
-        complain(f"{message} ({self.prog} --help tells more)")
+        complain(f"{message} (see {self.prog} --help)")
         sys.exit(USAGE)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str], commands: Mapping[str, str]) -> argparse.ArgumentParser:
+    """A parser of all commands; only the one that ``argv`` calls is imported."""
     parser = _Parser(
         prog=PROGRAM,
         description="Migrate a VFIO device's state over multifd between two QEMUs, and judge it.",
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {harness.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (runs, check, compare, measure, evidence, machine, qemu, bisect, by_hand):
-        group.add(commands)
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    called = next((word for word in argv if not word.startswith("-")), None)
+    for name, summary in commands.items():
+        command = parsers.add_parser(name, help=summary)
+        if name == called:
+            module = importlib.import_module(f"harness.commands.{name}")
+            command.set_defaults(call=module.run)
+            module.add(command)
     return parser

@@ -9,11 +9,11 @@ from rich.style import Style
 from rich.text import Text
 
 import harness
+from harness import PROGRAM
 from harness.doctor import kernel_vfio, machine, passthrough, qemu, sandbox
 from harness.doctor.check import Check, State
 from harness.errors import LOST
 from harness.report import terminal
-from harness.report.summary import PROGRAM
 
 _STYLES = {
     State.OK: Style(color="green"),

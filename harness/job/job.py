@@ -82,7 +82,7 @@ class RunOptions:
     has_progress: bool = True
     """Whether each run is reported when it ends."""
     has_steps: bool = False
-    """Whether each step of each run is reported."""
+    """Whether each step of each run is printed as it begins, also without progress."""
     is_json: bool = False
     reports: Sequence[Path] = ()
     """Files that the report is written to as well (``report.files``)."""
@@ -295,6 +295,7 @@ def run(
     is_live = sys.stdout.isatty() and "CI" not in os.environ and not options.is_json
     out = terminal.console(is_plain=not sys.stdout.isatty())
     is_silent = options.is_json or not options.has_progress
+    steps = sys.stderr if options.is_json else sys.stdout
     entries: list[Entry] = []
     interrupted = ""
     told: set[str] = set()
@@ -303,7 +304,7 @@ def run(
         sum(len(each.migrations()) for each in wanted),
         is_live=is_live,
         is_silent=is_silent,
-        has_steps=options.has_steps,
+        steps=steps if options.has_steps else None,
     ) as progress:
         places: list[Path] = []
         done = 0

@@ -25,8 +25,9 @@ from collections.abc import Iterable, Iterator
 
 import junitparser
 
+from harness import PROGRAM
 from harness.report.ci_points import Kind, Point, points
-from harness.report.summary import PROGRAM, Report
+from harness.report.summary import Report
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot represent."""

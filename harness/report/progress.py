@@ -1,7 +1,7 @@
 """Progress: one live line on a terminal, else one line for each run."""
 
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.status import Status
@@ -14,22 +14,28 @@ class Progress:
     """Prints the progress of ``total`` runs.
 
     :param is_live: print the current step on one line that is overwritten
-    :param has_steps: print each step on a line of its own, for the log of a run that hangs
-    :param is_silent: print nothing
+    :param is_silent: do not print a line when a run ends
+    :param steps: print each step there, on a line of its own, for the log of a run that hangs
     """
 
     def __init__(
-        self, out: Console, total: int, *, is_live: bool, is_silent: bool, has_steps: bool = False
+        self,
+        out: Console,
+        total: int,
+        *,
+        is_live: bool,
+        is_silent: bool,
+        steps: TextIO | None = None,
     ) -> None:
         self._out = out
         self._total = total
         self._number = 1
         self._name = ""
         self._is_silent = is_silent
-        self._has_steps = has_steps and not is_silent
+        self._steps = steps
         self._status = (
             Status("", console=out, spinner="line")
-            if is_live and not is_silent and not has_steps
+            if is_live and not is_silent and steps is None
             else None
         )
 
@@ -54,9 +60,9 @@ class Progress:
 
     def step(self, what: str) -> None:
         """The current run does ``what``."""
-        if self._has_steps:
-            self._out.print(f"     {self._name}: {what}", soft_wrap=True)
-            self._out.file.flush()
+        if self._steps is not None:
+            self._steps.write(f"     {self._name}: {what}\n")
+            self._steps.flush()
         elif self._status is not None:
             self._status.update(f"{self._number} of {self._total}  {self._name}: {what}")
 

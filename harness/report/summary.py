@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness import PROGRAM
 from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import INTERRUPTED, LOST, USAGE, CannotRunHere, PrerequisiteMissing
@@ -11,8 +12,6 @@ from harness.history.rundir import SCENARIO, Manifest
 from harness.measure.measured import Measured
 from harness.report.format import ranges
 from harness.scenario import Scenario
-
-PROGRAM = "vfio-multifd"
 
 _WORST_FIRST = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID)
 

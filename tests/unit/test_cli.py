@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from harness import commands
+from harness.cli import COMMANDS
 from harness.errors import VMError
 from harness.job import job
 from tests.unit.called import one_line
@@ -30,11 +33,44 @@ def test_wrong_command_line_is_one_line_and_exit_4(call, argv):
     assert "--help" in one_line(err)
 
 
-@pytest.mark.parametrize("command", ["run", "recheck", "doctor", "serve", "qmp"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(call, command):
     status, out, _ = call(command, "--help")
     assert status == 0
-    assert f"vfio-multifd {command}" in out
+    assert f"usage: vfio-multifd {command}" in out
+    assert f"\n    {command}" in call("--help")[1]
+
+
+def test_each_command_is_a_file_and_each_file_a_command_or_shared():
+    folder = Path(commands.__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert files - set(COMMANDS) == {"arguments", "device_argument", "output", "program"}
+    assert set(COMMANDS) <= files
+
+
+@pytest.mark.parametrize("argv", [("run", "--chan=4"), ("qemu", "list", "--js"), ("--vers",)])
+def test_options_are_not_abbreviated(call, argv):
+    status, out, err = call(*argv)
+    assert (status, out) == (4, "")
+    assert "--help" in one_line(err)
+
+
+def test_help_imports_no_command_and_none_of_the_libraries():
+    """Else it would not be there in a tenth of a second."""
+    program = (
+        "import sys\n"
+        "from harness import cli\n"
+        "status = cli.main(['--help'])\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('harness.commands.')))\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True
+    )
+    *_, ours, all_of_them = done.stdout.splitlines()
+    assert ours.split() == ["harness.commands.output", "harness.commands.program"]
+    heavy = {"asyncio", "cryptography", "jinja2", "junitparser", "msgspec", "rich", "xxhash"}
+    assert not heavy & set(all_of_them.split())
 
 
 @pytest.fixture

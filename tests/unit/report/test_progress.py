@@ -2,16 +2,17 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from harness.report.progress import Progress
 from tests.unit.saved_runs import entry, valid_run
 
 
-def told(*, is_live: bool, is_silent: bool = False) -> str:
+def told(*, is_live: bool, is_silent: bool = False, steps: io.StringIO | None = None) -> str:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=is_live)
-    with Progress(console, 2, is_live=is_live, is_silent=is_silent) as progress:
+    with Progress(console, 2, is_live=is_live, is_silent=is_silent, steps=steps) as progress:
         progress.begin("first")
         progress.step("migrate")
         progress.end(entry(valid_run()))
@@ -33,3 +34,12 @@ def test_live_progress_names_the_run_and_its_step():
 def test_silent_progress_says_nothing():
     assert told(is_live=False, is_silent=True) == ""
     assert told(is_live=True, is_silent=True) == ""
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_steps_are_lines_where_they_are_wanted_also_without_a_line_for_each_run(is_live, is_silent):
+    steps = io.StringIO()
+    text = told(is_live=is_live, is_silent=is_silent, steps=steps)
+    assert steps.getvalue() == "     first: start\n     first: migrate\n"
+    assert ("valid" in text) is not is_silent

@@ -1,4 +1,4 @@
-"""Commands that show what was kept."""
+"""``export``: a run as a trace."""
 
 import json
 
@@ -16,10 +16,3 @@ def test_export_to_where_it_cannot_write_is_one_line(call, tmp_path):
     status, _, err = call("export", save(valid_run(), tmp_path), "-o", tmp_path / "no" / "x.json")
     assert status == 4
     assert "no/x.json: cannot write: No such file" in one_line(err)
-
-
-def test_what_is_no_capture_is_one_line(call, tmp_path):
-    (tmp_path / "x").write_bytes(b"nonsense")
-    status, _, err = call("show", tmp_path / "x")
-    assert status == 3
-    assert str(tmp_path / "x") in one_line(err)

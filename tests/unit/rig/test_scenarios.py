@@ -5,9 +5,8 @@ import sys
 import msgspec
 import pytest
 
-from harness import in_rig
 from harness.errors import LostVM, PrerequisiteMissing
-from harness.rig import image, rig
+from harness.rig import image, rig, scenarios
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario, load
 from tests.unit.devices.mdev_sysfs import FakeKernel
 
@@ -29,16 +28,16 @@ def without(tmp_path):
 def test_only_mdev_devices_on_a_machine_without_any_type_need_it(tmp_path, without, monkeypatch):
     monkeypatch.delenv(rig.INSIDE, raising=False)
     monkeypatch.setattr("harness.devices.mdev.MdevBus", lambda: without)
-    assert in_rig.is_needed([EMULATED, MDEV])
-    assert not in_rig.is_needed([EMULATED])
+    assert scenarios.is_needed([EMULATED, MDEV])
+    assert not scenarios.is_needed([EMULATED])
     monkeypatch.setattr("harness.devices.mdev.MdevBus", lambda: FakeKernel(tmp_path).bus)
-    assert not in_rig.is_needed([MDEV])
+    assert not scenarios.is_needed([MDEV])
 
 
 def test_inside_there_is_no_second_one(without, monkeypatch):
     monkeypatch.setenv(rig.INSIDE, "1")
     monkeypatch.setattr("harness.devices.mdev.MdevBus", lambda: without)
-    assert not in_rig.is_needed([MDEV])
+    assert not scenarios.is_needed([MDEV])
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def rigged(monkeypatch):
 def test_the_same_scenarios_run_there_and_the_status_comes_back(rigged, tmp_path, capfdbinary):
     runs, more = tmp_path / "runs", tmp_path / "more"
     rigged["end"] = 1
-    assert in_rig.run([MDEV, EMULATED], runs, ["--json"], writable=[more]) == 1
+    assert scenarios.run([MDEV, EMULATED], runs, ["--json"], writable=[more]) == 1
     assert rigged["scenarios"] == [MDEV, EMULATED]
     command = rigged["command"]
     assert command[:4] == [sys.executable, "-m", "harness.cli", "run"]
@@ -76,7 +75,7 @@ def test_the_same_scenarios_run_there_and_the_status_comes_back(rigged, tmp_path
 @pytest.mark.parametrize(("status", "stays"), [(0, False), (1, True), (2, True), (3, True)])
 def test_the_rigs_own_folder_stays_unless_all_was_valid(rigged, tmp_path, status, stays):
     rigged["end"] = status
-    in_rig.run([MDEV], tmp_path, [])
+    scenarios.run([MDEV], tmp_path, [])
     assert (tmp_path / "rig-0001" / "console.log").exists() is stays
     assert bool(list(tmp_path.iterdir())) is stays
 
@@ -84,22 +83,22 @@ def test_the_rigs_own_folder_stays_unless_all_was_valid(rigged, tmp_path, status
 def test_console_of_a_lost_rig_stays(rigged, tmp_path):
     rigged["end"] = LostVM("lost")
     with pytest.raises(LostVM):
-        in_rig.run([MDEV], tmp_path, [])
+        scenarios.run([MDEV], tmp_path, [])
     assert (tmp_path / "rig-0001" / "console.log").exists()
 
 
 def test_rig_that_was_not_even_started_leaves_nothing(rigged, tmp_path):
     rigged["end"] = PrerequisiteMissing("no QEMU")
     with pytest.raises(PrerequisiteMissing):
-        in_rig.run([MDEV], tmp_path, [])
+        scenarios.run([MDEV], tmp_path, [])
     assert not list(tmp_path.iterdir())
 
 
 def test_time_is_given_for_each_migration(rigged, tmp_path):
-    in_rig.run([MDEV], tmp_path, [])
+    scenarios.run([MDEV], tmp_path, [])
     one = rigged["deadline_s"]
     then = msgspec.structs.replace(MDEV, then=(MDEV,))
-    in_rig.run([then, MDEV], tmp_path, [])
+    scenarios.run([then, MDEV], tmp_path, [])
     assert rigged["deadline_s"] >= one + 4 * MDEV.deadline_s
 
 
@@ -109,5 +108,5 @@ def test_no_rig_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(image, "find", find)
     with pytest.raises(PrerequisiteMissing, match="no mdev devices, and the rig is not"):
-        in_rig.run([MDEV], tmp_path / "runs", [])
+        scenarios.run([MDEV], tmp_path / "runs", [])
     assert not (tmp_path / "runs").exists()

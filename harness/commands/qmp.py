@@ -1,126 +1,66 @@
-"""Work **by hand**: any QEMU with a scenario's devices attached, and a plain QMP line client.
+"""``vfio-multifd qmp``: send QMP commands to a QEMU, and print what it answers."""
 
-What ``by-hand.sh`` of a run directory calls; also of use alone, under gdb or perf.
-"""
-
+import argparse
 import asyncio
 import contextlib
-import functools
 import json
-import shutil
+import re
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 
 from harness import interrupt
-from harness.devices.attachments import Attachments
-from harness.errors import LostVM, PrerequisiteMissing, QmpError, UsageError, in_words, of_a_part
+from harness.commands.arguments import seconds
+from harness.errors import LostVM, QmpError, UsageError, in_words
 from harness.history import Record, Side
 from harness.proxy.address import within_reach
-from harness.scenario import Scenario
 from harness.vm.activity import Activity
-from harness.vm.process import GUARD
 from harness.vm.qmp import Monitor
 
-DEVICES = "@devices@"
-"""Argument of a QEMU command line that the devices' options are put in place of."""
-
-_GRACE_S = 0.7  # of a QEMU that is to end by SIGTERM; a signal ends us within 2 s
 _APPEAR_TIMEOUT_S = 5.0
 _LISTEN_TIMEOUT_S = 0.5
 _CONNECT_PAUSE_S = 0.05
 
 
-# -- serve -------------------------------------------------------------------------------
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.description = (
+        "Sends QMP commands from standard input, one a line, as JSON or as a name alone, and "
+        "prints replies and events.  Exit status: 1 if QEMU refused a command."
+    )
+    parser.add_argument("socket", type=Path, metavar="SOCKET",
+                        help="path in QEMU's -qmp unix:SOCKET,server=on")  # fmt: skip
+    parser.add_argument("--until", type=_event, action="append", default=[],
+                        metavar="EVENT[=STATUS]",
+                        help="event to wait for at the end, like MIGRATION=completed; any one if "
+                        "several are given (repeatable)")  # fmt: skip
+    parser.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS",
+                        help="time limit of each command and of the wait "
+                        "(default: 60)")  # fmt: skip
 
 
-def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> int:
-    """Run the QEMU command line ``argv`` in the foreground, and tell what its devices did.
-
-    The status is QEMU's own; 128 and the number for a signal.
-
-    :raise UsageError: ``argv`` has no place for the devices
-    :raise PrerequisiteMissing: it, or setpriv, cannot be executed
-    """
-    if DEVICES not in argv:
-        raise UsageError(f"serve: {DEVICES} is not among QEMU's arguments: the devices go there")
-    if shutil.which(argv[0]) is None:
-        raise PrerequisiteMissing(f"{argv[0]}: there is no such program")
-    records: list[Record] = []
-    devices = Attachments(side, scenario.devices, records.append, ram_mib=scenario.ram_mib)
-    with contextlib.closing(devices):
-        if side is Side.SOURCE:
-            devices.fill_contents()
-        at = argv.index(DEVICES)
-        command = [*GUARD, *argv[:at], *devices.options(), *argv[at + 1 :]]
-        status = _run(functools.partial(devices.launch, command, stdin=None, is_foreground=True))
-        devices.report()
-    if devices.failure is not None:
-        raise of_a_part("the supervisor", devices.failure) from devices.failure
-    for device in scenario.emulated:  # nobody sees into the others
-        for line in _story(device.id, side, records):
-            out.write(f"{line}\n")
-    return status if status >= 0 else 128 - status
+def _event(text: str) -> str:
+    if re.fullmatch(r"[^\s=]+(=[^\s=]+)?", text) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not like MIGRATION or MIGRATION=completed")
+    return text
 
 
-def _run(launch: Callable[[], subprocess.Popen[bytes]]) -> int:
-    """Run QEMU to its end; its status as of ``subprocess``.
-
-    A signal ends QEMU, by SIGTERM if it heeds that, and we stay to report what was done.  The
-    terminal sends Ctrl-C to QEMU too.
-    """
-    process: subprocess.Popen[bytes] | None = None
-    try:
-        with interrupt.held():
-            process = launch()
-        return process.wait()
-    except FileNotFoundError as error:
-        raise PrerequisiteMissing("setpriv is not there: install util-linux") from error
-    except KeyboardInterrupt:
-        if process is None:
-            raise
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_GRACE_S)
-        process.kill()
-        return process.wait()
-    finally:
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def _story(device: str, side: Side, records: Iterable[Record]) -> list[str]:
-    """What one device did: its arcs, and what it sent or received."""
-    ours = [record for record in records if record.device == device]
-    arcs = [
-        record.args["state"] + (f" (errno {record.args['errno']})" if record.args["errno"] else "")
-        for record in ours
-        if record.name == "arc"
-    ]
-    lines = [f"{side} {device}: states: {' -> '.join(['RUNNING', *arcs])}"]
-    for record in ours:
-        if record.name in ("sent", "received"):
-            size, digest = record.args["bytes"], record.args["digest"]
-            lines.append(f"{side} {device}: {record.name} {size} bytes, digest {digest}")
-    return lines
-
-
-# -- qmp ---------------------------------------------------------------------------------
+def run(options: argparse.Namespace) -> int:
+    """Run it; the exit status."""
+    return converse(options.socket, sys.stdin, options.until, options.timeout)
 
 
 def converse(path: Path, commands: TextIO, untils: Sequence[str], timeout_s: float) -> int:
-    """Send the QMP commands of ``commands``, one a line, and print all that QEMU says.
+    """Send the QMP commands of ``commands``, one a line, and print all that QEMU sends.
 
     Then wait until one of ``untils`` (``EVENT`` or ``EVENT=STATUS``) was seen, unless a
-    command was refused.  0: all went well; 1: a command was refused.
+    command was refused.  Exit status 0, or 1 if a command was refused.
 
     :raise LostVM: there is no QEMU at ``path``, or it went away
     :raise UsageError: a line is not a command
@@ -142,7 +82,7 @@ async def _converse(path: Path, commands: TextIO, untils: Sequence[str], timeout
 
 
 class _Conversation:
-    """One connection; what QEMU says is printed as it comes."""
+    """One connection; what QEMU sends is printed as it comes."""
 
     def __init__(self, timeout_s: float) -> None:
         self._activity = Activity()
@@ -169,18 +109,18 @@ class _Conversation:
 
     async def wait(self, untils: Sequence[str]) -> None:
         """Wait for one of the events; a status of MIGRATION may be reached already."""
-        told: set[str] = set()
+        found: set[str] = set()
         if any(until.startswith("MIGRATION=") for until in untils):
             self._is_silent = True
             answer = await self.monitor.execute("query-migrate", {}, self._timeout_s)
             self._is_silent = False
-            told.add(f"MIGRATION={answer.get('status')}")
+            found.add(f"MIGRATION={answer.get('status')}")
         gone = False
 
         def seen() -> bool | None:
             for event in self.monitor.events:
-                told.update((event.name, f"{event.name}={event.args.get('status')}"))
-            return True if gone or told & set(untils) else None
+                found.update((event.name, f"{event.name}={event.args.get('status')}"))
+            return True if gone or found & set(untils) else None
 
         async def watch() -> None:
             nonlocal gone
@@ -193,7 +133,7 @@ class _Conversation:
             with contextlib.suppress(TimeoutError):
                 await self._activity.until(seen, self._timeout_s)
             watcher.cancel()
-        if not told & set(untils):
+        if not found & set(untils):
             what = "QEMU went away" if gone else f"{self._timeout_s:g} s passed"
             raise LostVM(f"{what} before {' or '.join(untils)} came")
 
@@ -205,12 +145,12 @@ class _Conversation:
             case "return" if self._is_silent:
                 return
             case "return":
-                said: dict[str, Any] = {"return": record.args["value"]}
+                reply: dict[str, Any] = {"return": record.args["value"]}
             case "error":
-                said = {"error": {key: record.args[key] for key in ("class", "desc")}}
+                reply = {"error": {key: record.args[key] for key in ("class", "desc")}}
             case event:
-                said = {"event": event, "data": record.args}
-        sys.stdout.write(f"{json.dumps(said)}\n")
+                reply = {"event": event, "data": record.args}
+        sys.stdout.write(f"{json.dumps(reply)}\n")
         sys.stdout.flush()
 
 
@@ -232,7 +172,7 @@ async def _connect(path: Path) -> socket.socket:
         else:
             return sock
         await asyncio.sleep(_CONNECT_PAUSE_S)
-    raise LostVM(f"{path}: no monitor is there: did QEMU end?")
+    raise LostVM(f"{path}: no monitor listens there: did QEMU end?")
 
 
 def _lines(commands: TextIO) -> asyncio.Queue[str | Exception | None]:
@@ -267,7 +207,7 @@ def _command(line: str, number: int) -> tuple[str, dict[str, Any]]:
     try:
         found = msgspec.json.decode(text)
     except RecursionError as error:
-        raise UsageError(f"line {number}: not JSON that can be read: nested too deeply") from error
+        raise UsageError(f"line {number}: JSON is nested too deeply") from error
     except msgspec.DecodeError as error:
         raise UsageError(f"line {number}: not JSON: {error}") from error
     command, arguments = found.get("execute"), found.get("arguments", {})

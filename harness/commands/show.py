@@ -1,5 +1,7 @@
-"""What a capture holds, in words: sections of the main channel, packets of the others."""
+"""``vfio-multifd show``: list a capture's contents."""
 
+import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +21,26 @@ from harness.wire.packets import DeviceStatePacket, MultiFDInit, RamPacket
 from harness.wire.reader import Need
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.description = (
+        "Lists the sections of a capture's main channel and the packets of its multifd channels."
+    )
+    parser.add_argument("capture", type=Path, metavar="CAPTURE",
+                        help="migration.capture of a run directory")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it; the exit status."""
+    sys.stdout.writelines(f"{line}\n" for line in lines(options.capture))
+    return 0
+
+
 def lines(path: Path) -> Iterator[str]:
-    """The capture ``path``, a line for each thing in it.
+    """The contents of the capture ``path``, one line each.
 
     :raise HistoryError: it cannot be read, is no capture, cut off or damaged
-    :raise WireError: a channel does not hold what its kind should
+    :raise WireError: a channel's bytes are not what they must be
     """
     capture = Capture.load(path)
     made, there = capture.scenario, capture.manifest
@@ -39,7 +56,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def _main(capture: Capture) -> Iterator[str]:
-    """Sections of RAM come by the dozen, so parts in a row are one line."""
+    """Parts of one section in a row are one line: RAM has dozens."""
     reader = MainChannelReader(f"{capture.path}, main channel")
     reader.feed(bytes(capture.streams[MAIN]))
     parts: list[Section] = []

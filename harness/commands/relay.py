@@ -1,13 +1,21 @@
-"""The relay **by hand**: between any two QEMUs, also on two machines with real devices."""
+"""``vfio-multifd relay``: relay a migration between two QEMUs, with faults.
 
+Any two QEMUs, also on two machines with real devices.
+"""
+
+import argparse
 import re
+import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 
+from harness import scenario
+from harness.commands.arguments import add_fault, faults
 from harness.errors import UsageError, in_words, of_a_part
 from harness.history import wire
 from harness.proxy.address import Address, TcpAddress, UnixAddress
@@ -16,6 +24,7 @@ from harness.proxy.events import MAIN
 from harness.proxy.recorder import Seen
 from harness.proxy.relay import Relay
 from harness.scenario.fault_plan import FaultPlan
+from harness.session.link import idstrs_of
 
 _LOOK_S = 1.0  # between two looks whether a fault has failed
 
@@ -24,10 +33,44 @@ _PORT = re.compile(r"[0-9]{1,5}")
 ADDRESSES = "unix:PATH, or tcp:HOST:PORT, which every user of the machine can connect to"
 
 
-def address(text: str) -> Address:
-    """The address that ``text`` means.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its arguments."""
+    parser.description = (
+        "Relays a migration between any two QEMUs, also on two machines with real devices: the "
+        "source migrates to --listen, the destination listens at --to.  Prints what it sees and "
+        "does, one JSON document a line, until it is interrupted.  An ADDRESS is unix:PATH, "
+        "which only its owner can connect to, or tcp:HOST:PORT, which everybody can connect to "
+        "who reaches the port (on loopback: every user of the machine)."
+    )
+    parser.add_argument("--listen", required=True, metavar="ADDRESS",
+                        help="address for the source to migrate to")  # fmt: skip
+    parser.add_argument("--to", required=True, metavar="ADDRESS",
+                        help="address that the destination listens at")  # fmt: skip
+    parser.add_argument("--scenario", type=Path, metavar="FILE",
+                        help="scenario to take faults, seed and the devices' ids from")  # fmt: skip
+    add_fault(parser)
+    parser.add_argument("--seed", type=int, metavar="N",
+                        help="seed of faults (default: the scenario's, or 0)")  # fmt: skip
 
-    :raise UsageError: it means none
+
+def run(options: argparse.Namespace) -> int:
+    """Run it; the exit status."""
+    wanted = scenario.load(options.scenario) if options.scenario else None
+    seed = wanted.seed if wanted else 0
+    return serve(
+        address(options.listen),
+        address(options.to),
+        faults(options.fault) or (wanted.faults if wanted else ()),
+        seed if options.seed is None else options.seed,
+        idstrs_of(wanted) if wanted else {},
+        sys.stdout,
+    )
+
+
+def address(text: str) -> Address:
+    """The address that ``text`` names.
+
+    :raise UsageError: it names none
     """
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest.startswith("@"):
@@ -41,7 +84,7 @@ def address(text: str) -> Address:
 
 
 def text_of(address: Address) -> str:
-    """What :func:`address` means by it."""
+    """The text that :func:`address` reads."""
     if isinstance(address, UnixAddress):
         return f"unix:{address.folder / address.path}"
     return f"tcp:{address.host}:{address.port}"
@@ -50,12 +93,12 @@ def text_of(address: Address) -> str:
 def serve(
     listen: Address,
     onward: Address,
-    faults: FaultPlan,
+    plan: FaultPlan,
     seed: int,
     idstrs: Mapping[str, str],
     out: TextIO,
 ) -> int:
-    """Relay until the user interrupts it; what is seen goes to ``out``, a line of JSON each.
+    """Relay until it is interrupted; what it sees goes to ``out``, one JSON document a line.
 
     :param idstrs: id of each device -> its idstr, so that faults can name it
     :raise UsageError: the address cannot be listened at, or is both, or a fault names no device
@@ -67,8 +110,8 @@ def serve(
     def write(seen: Seen) -> None:
         line = {"t_ns": seen.t_ns, "name": seen.body.NAME, "channel": seen.channel}
         line |= {"device": seen.device} if seen.device else {}
-        if isinstance(seen.body, wire.ChannelOpened) and seen.body.kind == "tls" and faults:
-            line["warning"] = "TLS passes unread: faults about packets do nothing here"
+        if isinstance(seen.body, wire.ChannelOpened) and seen.body.kind == "tls" and plan:
+            line["warning"] = "TLS cannot be read: faults about packets have no effect here"
         write_line(line | msgspec.to_builtins(seen.body))
 
     def write_line(line: dict[str, Any]) -> None:
@@ -79,21 +122,21 @@ def serve(
     def write_own(name: str, **args: Any) -> None:
         write_line({"t_ns": time.time_ns(), "name": name, "channel": MAIN, **args})
 
-    chain = build(faults, seed, idstrs)
+    chain = build(plan, seed, idstrs)
     if listen == onward:
         raise UsageError(f"{text_of(listen)}: the relay would connect to itself")
     try:
         relay = Relay(listen, onward, chain, write, reads_main=True)
     except OSError as error:
         where = text_of(listen)
-        raise UsageError(f"{where}: cannot listen there: {in_words(error)}") from error
+        raise UsageError(f"{where}: cannot listen: {in_words(error)}") from error
     try:
         relay.start()
         write_own("listening", at=text_of(relay.address))
         while relay.failure is None and not never.wait(_LOOK_S):
             pass
     except KeyboardInterrupt:
-        pass  # so it ends: what was seen is told
+        pass  # this is how it ends
     finally:
         relay.close()
     if relay.failure is not None:

@@ -1,12 +1,9 @@
-"""Work by hand: any program under the supervisor, and QMP one line at a time."""
+"""``qmp``: commands one line at a time."""
 
 import errno
 import io
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,112 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-from harness import by_hand
-from harness.errors import LostVM, PrerequisiteMissing, UsageError
-from harness.history import Side
+from harness.commands import qmp
+from harness.errors import LostVM, UsageError
 from harness.proxy.address import within_reach
-from harness.scenario import EmulatedDevice, Scenario
-
-SCENARIO = Scenario(name="x", devices=(EmulatedDevice(id="vfio0", size=4096),))
-RESET = 0x3B << 8 | 111  # VFIO_DEVICE_RESET
-
-
-def serve(*argv: str, side: Side = Side.SOURCE) -> tuple[int, str]:
-    out = io.StringIO()
-    return by_hand.serve(SCENARIO, side, argv, out), out.getvalue()
-
-
-# -- serve -------------------------------------------------------------------------------
-
-
-def test_devices_take_the_place_of_their_mark(capfd):
-    status, told = serve("echo", "before", by_hand.DEVICES, "after")
-    words = capfd.readouterr().out.split()
-    assert status == 0
-    assert (words[0], words[-1]) == ("before", "after")
-    assert [word.partition(",")[0] for word in words[1:-1]] == [
-        "-object", "iommufd", "-device", "vfio-pci",
-    ]  # fmt: skip
-    assert told == "source vfio0: states: RUNNING\n"
-
-
-def test_program_gets_the_answers_of_the_device():
-    program = (
-        "import fcntl, re, sys; "
-        "fd = int(re.search(r'vfio-pci.*?,fd=(\\d+)', ' '.join(sys.argv))[1]); "
-        f"fcntl.ioctl(fd, {RESET})"
-    )
-    assert serve(sys.executable, "-c", program, by_hand.DEVICES)[0] == 0
-
-
-def test_exit_status_is_the_programs():
-    assert serve("sh", "-c", "exit 7", by_hand.DEVICES)[0] == 7
-
-
-def test_monitor_and_what_else_it_makes_are_the_users_alone(tmp_path):
-    """To connect to a socket one must be allowed to write to it (unix(7))."""
-    program = (
-        "import os, socket, sys; os.chdir(sys.argv[1]); open('trace', 'w'); "
-        "socket.socket(socket.AF_UNIX).bind('monitor')"
-    )
-    before = os.umask(0)
-    try:
-        assert serve(sys.executable, "-c", program, str(tmp_path), by_hand.DEVICES)[0] == 0
-    finally:
-        os.umask(before)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
-    assert modes == {"trace": 0o600, "monitor": 0o700}
-
-
-def test_signal_that_ended_it_is_told_as_a_shell_does():
-    assert serve("sh", "-c", "kill -9 $$", by_hand.DEVICES)[0] == 128 + 9
-
-
-SERVE = """
-import io, sys
-from harness import by_hand, interrupt
-from harness.history import Side
-from harness.scenario import EmulatedDevice, Scenario
-interrupt.install()
-scenario = Scenario(name="x", devices=(EmulatedDevice(id="vfio0", size=4096),))
-out = io.StringIO()
-status = by_hand.serve(scenario, Side.SOURCE, sys.argv[1:], out)
-print(out.getvalue(), end="")
-sys.exit(status)
-"""
-
-
-@pytest.mark.parametrize(("trap", "number"), [("", 15), ("trap '' TERM;", 9)])
-def test_sigterm_ends_the_program_even_one_that_hangs(trap, number):
-    # Each of the two has a pipe of its own: in one, their lines may come mixed.
-    script = f"{trap} echo up >&2; while :; do sleep 0.1; done"
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVE, "sh", "-c", script, by_hand.DEVICES],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as serving:
-        try:
-            assert serving.stderr.readline() == "up\n"
-            serving.terminate()
-            told, _ = serving.communicate(timeout=30)
-        finally:
-            serving.kill()  # its program dies with it
-    assert serving.returncode == 128 + number
-    assert told == "source vfio0: states: RUNNING\n"
-
-
-def test_command_line_without_a_place_for_devices_is_refused():
-    with pytest.raises(UsageError, match="@devices@"):
-        serve("true")
-
-
-def test_program_that_is_not_there_is_named():
-    with pytest.raises(PrerequisiteMissing, match="/no/such/qemu"):
-        serve("/no/such/qemu", by_hand.DEVICES)
-
-
-# -- qmp ---------------------------------------------------------------------------------
+from tests.unit.called import one_line
 
 VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}
 GREETING: dict[str, object] = {"QMP": {"version": VERSION, "capabilities": []}}
@@ -183,7 +78,7 @@ class Asked(NamedTuple):
 def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Asked]:
     def ask(commands: str, *untils: str, timeout_s: float = 5.0, **answers) -> Asked:
         qemu = Qemu(tmp_path, **answers)
-        status = by_hand.converse(qemu.path, io.StringIO(commands), untils, timeout_s)
+        status = qmp.converse(qemu.path, io.StringIO(commands), untils, timeout_s)
         said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         return Asked(status, qemu.heard, said)
 
@@ -269,7 +164,7 @@ def test_input_that_cannot_be_read_is_told_and_not_waited_for(tmp_path, error, w
             raise error
 
     with pytest.raises(UsageError, match=f"cannot be read after line 0: {why}"):
-        by_hand.converse(Qemu(tmp_path).path, Broken(), (), 5.0)
+        qmp.converse(Qemu(tmp_path).path, Broken(), (), 5.0)
 
 
 def test_path_of_any_length_is_a_monitors(tmp_path):
@@ -278,7 +173,7 @@ def test_path_of_any_length_is_a_monitors(tmp_path):
     folder.mkdir()
     with within_reach(folder / "qmp") as name:
         qemu = Qemu(folder, name)
-    assert by_hand.converse(folder / "qmp", io.StringIO("query-status\n"), (), 5.0) == 0
+    assert qmp.converse(folder / "qmp", io.StringIO("query-status\n"), (), 5.0) == 0
     assert [message["execute"] for message in qemu.heard] == ["query-status"]
 
 
@@ -287,5 +182,18 @@ def test_socket_that_nobody_listens_at_is_one_line(tmp_path):
     gone = socket.socket(socket.AF_UNIX)
     gone.bind(str(path))
     gone.close()
-    with pytest.raises(LostVM, match="no monitor is there"):
-        by_hand.converse(path, io.StringIO(""), (), 1.0)
+    with pytest.raises(LostVM, match="no monitor listens there"):
+        qmp.converse(path, io.StringIO(""), (), 1.0)
+
+
+def test_monitor_that_is_not_there_is_one_line(call, tmp_path):
+    status, _, err = call("qmp", tmp_path / "gone")
+    assert status == 3
+    assert str(tmp_path / "gone") in one_line(err)
+
+
+@pytest.mark.parametrize("text", ["", "=completed", "MIGRATION=", "a b"])
+def test_what_names_no_event_is_refused(call, text):
+    status, _, err = call("qmp", "nowhere", f"--until={text}")
+    assert status == 4
+    assert f"'{text}' is not like MIGRATION or MIGRATION=completed" in one_line(err)

@@ -1,4 +1,4 @@
-"""Scenarios that need the kernel's own devices, on a machine without them: in the rig."""
+"""Scenarios that need the kernel's own devices run in the rig if this machine has none."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from harness.rig import by_command, image, rig
 from harness.scenario import Scenario, to_json
 
 _BOOT_S = 120.0
-_SPARE_S = 60.0  # of a migration, beside its deadline
+_SPARE_S = 60.0  # of a migration, besides its deadline
 
 
 def is_needed(wanted: Sequence[Scenario]) -> bool:
@@ -38,7 +38,7 @@ def run(
     Run directories come out in ``runs_dir``.  The rig's own folder stays there, with its
     console, unless all was valid.
 
-    :param options: those of ``run`` that are about all scenarios
+    :param options: those of ``run`` that are not part of the scenarios
     :param writable: more folders that it writes to
     :raise PrerequisiteMissing: there is no rig
     :raise LostVM: the rig was lost
