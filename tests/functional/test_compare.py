@@ -5,7 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.job import job, measure
+from harness.commands import measure
+from harness.job import job
 from harness.job.job import Settings
 from harness.job.run import run_scenario
 from harness.report import measurement_text
