@@ -36,7 +36,7 @@ from harness.job.run import Run, run_in
 from harness.measure.measured import measured
 from harness.measure.measurement import Measurement, Sample, Series
 from harness.measure.statistics import FEWEST
-from harness.report import measurement_text, plot
+from harness.report import measurement_text
 from harness.report.format import build_words
 from harness.scenario import OnOffAuto, Scenario
 from harness.scenario.sizes import size_of
@@ -244,6 +244,8 @@ def measure(
         is_interrupted=is_interrupted,
     )
     (folder / "measure.json").write_bytes(measurement_text.document(found))
+    from harness.report import plot  # noqa: PLC0415 - it needs jinja2
+
     (folder / "measure.svg").write_text(plot.render(found))
     return found
 

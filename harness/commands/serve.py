@@ -18,6 +18,7 @@ from harness.commands.arguments import command_of
 from harness.devices.attachments import Attachments
 from harness.errors import PrerequisiteMissing, UsageError, of_a_part
 from harness.history import Record, Side
+from harness.history.device import Arc, Received, Sent
 from harness.scenario import Scenario
 from harness.vm.process import GUARD
 
@@ -109,15 +110,11 @@ def _run_qemu(launch: Callable[[], subprocess.Popen[bytes]]) -> int:
 
 def _story(device: str, side: Side, records: Iterable[Record]) -> list[str]:
     """What one device did: its arcs, and what it sent or received."""
-    ours = [record for record in records if record.device == device]
-    arcs = [
-        record.args["state"] + (f" (errno {record.args['errno']})" if record.args["errno"] else "")
-        for record in ours
-        if record.name == "arc"
-    ]
-    lines = [f"{side} {device}: states: {' -> '.join(['RUNNING', *arcs])}"]
-    for record in ours:
-        if record.name in ("sent", "received"):
-            size, digest = record.args["bytes"], record.args["digest"]
-            lines.append(f"{side} {device}: {record.name} {size} bytes, digest {digest}")
-    return lines
+    states, ends = ["RUNNING"], []
+    for record in records:
+        match record.args if record.device == device else None:
+            case Arc(state=state, errno=errno):
+                states.append(f"{state} (errno {errno})" if errno else state)
+            case Sent(bytes=size, digest=digest) | Received(bytes=size, digest=digest):
+                ends.append(f"{side} {device}: {record.name} {size} bytes, digest {digest}")
+    return [f"{side} {device}: states: {' -> '.join(states)}", *ends]

@@ -1,4 +1,7 @@
-"""Reports as files.  The suffix of the name selects the type."""
+"""Reports as files.  The suffix of the name selects the type.
+
+A type is imported when a report of it is written: HTML and JUnit need libraries.
+"""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,7 +10,7 @@ from pathlib import Path
 from harness.errors import UsageError, refusal
 from harness.history import rundir
 from harness.history.rundir import History
-from harness.report import html, json_report, junit, tap
+from harness.report import json_report, tap
 from harness.report.summary import Report
 
 KINDS = (".html", ".json", ".tap", ".xml")
@@ -67,8 +70,12 @@ def _rendered(path: Path, report: Report) -> bytes:
         case ".tap":
             return tap.render(report).encode()
         case ".xml":
+            from harness.report import junit  # noqa: PLC0415 - see above
+
             return junit.render(report)
         case ".json":
             return json_report.document(report)
+    from harness.report import html  # noqa: PLC0415 - see above
+
     judged = [entry.path for entry in report.entries if entry.path and entry.verdict]
     return html.render(report, _Histories(judged), folder=path.parent.resolve()).encode()

@@ -9,7 +9,8 @@ import pytest
 
 from harness.commands import serve as command
 from harness.errors import PrerequisiteMissing, UsageError
-from harness.history import Side
+from harness.history import Record, Side
+from harness.history.device import Arc, Sent
 from harness.scenario import EmulatedDevice, Scenario
 from tests.unit.called import one_line
 
@@ -69,7 +70,8 @@ SERVE = """
 import io, sys
 from harness import interrupt
 from harness.commands import serve
-from harness.history import Side
+from harness.history import Record, Side
+from harness.history.device import Arc, Sent
 from harness.scenario import EmulatedDevice, Scenario
 interrupt.install()
 scenario = Scenario(name="x", devices=(EmulatedDevice(id="vfio0", size=4096),))
@@ -114,3 +116,16 @@ def test_side_that_is_none_is_refused_with_those_that_are(call, tmp_path):
     status, _, err = call("serve", "--scenario", tmp_path, "--side", "up", "--", "x")
     assert status == 4
     assert "(choose from 'source', 'destination')" in one_line(err)
+
+
+def test_report_has_the_states_and_what_was_sent():
+    records = [
+        Record.of(1, Side.SOURCE, Arc(state="PRE_COPY", path=["PRE_COPY"], errno=0), "a"),
+        Record.of(2, Side.SOURCE, Arc(state="STOP_COPY", path=["STOP"], errno=5), "a"),
+        Record.of(3, Side.SOURCE, Sent(bytes=3, digest="ab"), "a"),
+        Record.of(4, Side.SOURCE, Sent(bytes=9, digest="cd"), "b"),
+    ]
+    assert command._story("a", Side.SOURCE, records) == [
+        "source a: states: RUNNING -> PRE_COPY -> STOP_COPY (errno 5)",
+        "source a: sent 3 bytes, digest ab",
+    ]
