@@ -41,7 +41,7 @@ def test_largest_that_is_not_needed_goes_first(runs):
     assert limit(runs, 60 * KIB) == [runs / "main/a-1/source.trace"]
 
 
-def test_whole_runs_go_from_the_last_when_that_is_not_enough(runs):
+def test_complete_runs_go_from_the_last_when_that_is_not_enough(runs):
     limit(runs, 30 * KIB)
     assert left(runs) == {"main/a-1/history.jsonl", "main/a-1/manifest.json"}
     assert not (runs / "rig").exists()
@@ -54,7 +54,7 @@ def test_empty_folders_go(runs):
     assert (runs / "main/a-1").is_dir()
 
 
-def test_what_went_is_told(runs, capsys):
+def test_what_was_removed_is_reported(runs, capsys):
     main(runs, 0)
     assert left(runs) == {NOT_KEPT}
     assert (runs / NOT_KEPT).read_text().split() == [

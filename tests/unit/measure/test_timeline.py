@@ -66,7 +66,7 @@ def test_what_a_fault_did_to_a_packet_is_kept():
     assert (packet.faults, packet.came_ns) == (["dropped"], None)
 
 
-def test_wait_that_was_told_often_is_one_and_names_the_channel_that_ended_it():
+def test_repeated_wait_events_are_one_wait_with_the_channel_that_ended_it():
     waits = device(
         buffer(1, "starved", 0),
         buffer(2, "starved", 0),
@@ -82,7 +82,7 @@ def test_wait_for_what_never_came_has_neither_end_nor_channel():
 
 
 def test_wait_for_the_next_packet_ends_the_one_before():
-    """An empty packet is not told to be loaded."""
+    """An empty packet has no load event."""
     waits = device(
         buffer(1, "starved", 0), buffer(2, "incoming", 0, channel=1), buffer(3, "starved", 1)
     ).waits
@@ -133,7 +133,7 @@ def test_states_begin_with_running_and_follow_the_path_that_was_walked():
     }
 
 
-def test_parts_of_the_downtime_follow_each_other_and_make_up_the_whole():
+def test_parts_of_the_downtime_follow_each_other_and_add_up_to_it():
     downtime = timeline(
         run(
             qmp(1, SRC, "STOP"),

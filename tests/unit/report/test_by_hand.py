@@ -133,7 +133,7 @@ def test_run_of_a_harness_that_used_abstract_sockets_still_makes_a_script():
     assert "abstract" not in script.text
 
 
-def test_sockets_are_in_a_folder_that_nobody_else_enters(socket_run):
+def test_sockets_are_in_a_folder_that_only_its_owner_enters(socket_run):
     text = socket_run.text
     assert text.index("\numask 077") < text.index("mkdir")
     begun = text[text.index("work=") : text.index("declare")]
@@ -143,7 +143,7 @@ def test_sockets_are_in_a_folder_that_nobody_else_enters(socket_run):
     assert 'rm -rf -- "$work/tls" "$work/sockets"' in text[text.index("clean_up()") :]
 
 
-def test_destination_takes_the_port_that_the_source_was_told():
+def test_destination_listens_on_the_port_of_the_source():
     script = Script()
     script.sends(DST, "migrate-incoming", **to({**INET, "port": "0"}))
     script.sends(SRC, "migrate", **to({**INET, "port": "4711"})).ends()
@@ -185,7 +185,7 @@ def test_run_without_any_process_makes_a_script_that_says_so_by_being_empty():
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 
 
-def test_head_tells_how_to_use_a_real_device(socket_run):
+def test_head_shows_how_to_use_a_real_device(socket_run):
     head = socket_run.text[: socket_run.text.index("set -u")]
     assert "-device vfio-pci,host=" in head
     assert "gdb --args" in head

@@ -102,7 +102,7 @@ def test_packet_that_came_again_is_marked():
     assert [bar.title for bar in bars if bar.style == "fault"] == ["packet 0: arrived again"]
 
 
-def test_channels_tell_how_many_packets_came():
+def test_channels_show_how_many_packets_came():
     history = loaded(10, channels=3)
     names = [lane.name for lane in drawn(history)["Packets arriving on each channel"].lanes]
     assert names == ["channel 0: 4 packets", "channel 1: 3 packets", "channel 2: 3 packets"]
@@ -140,7 +140,7 @@ def test_queue_shows_its_highest_step_however_short():
     assert "V4" in lane.paths[0].d  # 96 of 100 up
 
 
-def test_states_and_downtime_are_told_by_side():
+def test_states_and_downtime_are_reported_by_side():
     history = run(
         qmp(0, SRC, "MIGRATION", status="active"),
         arc(1, SRC, "STOP_COPY"),

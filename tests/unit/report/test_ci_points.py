@@ -1,4 +1,4 @@
-"""Points of a report: one for each requirement in each run that asks, and none is lost."""
+"""Test points of a report: one for each requirement in each run, and none is lost."""
 
 import dataclasses
 from pathlib import Path
@@ -27,7 +27,7 @@ def known(run):
     return dataclasses.replace(run, known=KNOWN)
 
 
-def test_each_requirement_has_a_point_in_each_run_that_asks_and_one_where_none_does():
+def test_each_requirement_has_a_point_in_each_run_and_one_if_it_is_applicable_to_none():
     run = judged(finding("ORD-1", Outcome.VALID), finding("ORD-2", Outcome.UNKNOWN), REF_1="no")
     found = of(run, judged(finding("ORD-1", Outcome.VIOLATED), name="other", REF_1="no"))
     told = [(point.requirement, point.run, point.kind) for point in found]
@@ -40,7 +40,7 @@ def test_each_requirement_has_a_point_in_each_run_that_asks_and_one_where_none_d
     assert [point.sentence for point in found if point.requirement == "REF-1"] == ["no"]
 
 
-def test_nothing_bad_is_told_exactly_if_the_exit_status_is_0():
+def test_nothing_bad_is_reported_exactly_if_the_exit_status_is_0():
     valid, violated = entry(valid_run()), entry(violated_run())
     for entries, fields in (
         ((valid,), {}),
@@ -79,12 +79,12 @@ def test_lost_run_has_its_error_and_is_no_requirement_of_qemu():
     assert (point.kind, point.requirement, point.sentence) == (Kind.LOST, "harness", "no disk")
 
 
-def test_runs_of_one_name_are_told_apart():
+def test_runs_of_one_name_are_distinguished():
     names = {point.run for point in of(entry(valid_run()), entry(valid_run()), lost())}
     assert names == {"", "valid (run 1)", "valid (run 2)", "gone"}
 
 
-def test_time_of_a_run_is_told_once():
+def test_time_of_a_run_is_reported_once():
     found = of(entry(valid_run()), entry(violated_run()), lost())
     assert sum(point.seconds for point in found) == 0.25 + 0.25 + 1.0
 
@@ -102,8 +102,8 @@ def test_violated_point_has_records_stuck_and_how_to_repeat_it():
     assert "stuck" not in found[Kind.VALID].details
 
 
-def test_requirement_that_only_met_a_known_deviation_was_asked_and_not_judged():
-    """Wrong if it counts as not asked, or as judged once another run has judged it."""
+def test_requirement_that_only_met_a_known_deviation_is_not_judged():
+    """Wrong if it counts as not applicable, or as judged once another run has judged it."""
     (point,) = [p for p in of(known(entry(violated_run()))) if p.requirement == "ORD-1"]
     assert point.kind is Kind.NOT_JUDGED
     assert point.sentence == "met the known deviation set-4-it-competes in run 1"

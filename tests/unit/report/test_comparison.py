@@ -75,7 +75,7 @@ def test_runs_of_one_scenario_count_together_as_their_worst():
     assert len(found.pairs[0].after) == 0  # nothing was measured in these
 
 
-def test_known_deviation_is_told_and_makes_nothing_worse():
+def test_known_deviation_is_reported_and_makes_nothing_worse():
     known = Deviation(requirement="ORD-1", case="a", cause="b", versions="", shape="x")
     found = compare([of(ORD_1=VALID)], [of(ORD_1=VIOLATED, known=known)])
     assert changes(found) == [("ORD-1", "plain", State.VALID, State.KNOWN)]
@@ -104,7 +104,7 @@ def test_violation_of_the_same_shape_is_no_change_though_its_words_differ():
     assert compare(shaped("a", "b"), shaped("b")).changes == ()
 
 
-def test_lost_run_is_told_and_the_others_are_compared():
+def test_lost_run_is_reported_and_the_others_are_compared():
     found = compare([of(ORD_1=VALID)], [of(ORD_1=VIOLATED), lost("gone")])
     assert (found.lost, found.exit_status) == (("gone",), 3)
     assert changes(found)
@@ -119,7 +119,7 @@ def test_nothing_in_common_is_no_comparison():
     assert (found.pairs, found.exit_status) == ((), 3)
 
 
-def test_settings_that_differ_are_told_but_not_the_builds():
+def test_settings_that_differ_are_reported_but_not_the_builds():
     old = Scenario(name="s", devices=(EmulatedDevice(id="vfio0"),), qemu="/a")
     device = EmulatedDevice(id="vfio0", size=1)
     new = msgspec.structs.replace(old, channels=8, qemu="/b", devices=(device,))

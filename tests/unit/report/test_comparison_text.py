@@ -20,7 +20,7 @@ def text(before, after):
     return "\n".join(comparison_text.lines(compare(before, after)))
 
 
-def test_what_got_worse_stands_first_with_what_was_seen():
+def test_what_got_worse_comes_first_with_what_was_seen():
     told = text([of("a"), of("b")], [of("a", VIOLATED, "a byte is wrong"), of("b", VIOLATED)])
     assert "Worse:\n  ORD-1  valid -> VIOLATED  in a, b\n         a: a byte is wrong" in told
     assert told.endswith(
@@ -28,7 +28,7 @@ def test_what_got_worse_stands_first_with_what_was_seen():
     )
 
 
-def test_both_builds_are_told():
+def test_both_builds_are_reported():
     assert text([of()], [of()]).startswith("before: QEMU ")
 
 
@@ -39,14 +39,14 @@ def test_what_got_better_is_not_worse():
     assert "Nothing got worse; 1 verdicts" in told
 
 
-def test_numbers_of_single_runs_are_told_without_a_judgement():
+def test_numbers_of_single_runs_are_reported_without_a_judgement():
     told = text([of(downtime_ms=10.0)], [of(downtime_ms=1000.0)])
     assert "one run each (not judged" in told
     assert "10.0  1000.0" in told
     assert "Nothing got worse" in told
 
 
-def test_parts_stand_in_their_order_also_where_one_run_lacks_some():
+def test_parts_are_in_their_order_also_where_one_run_lacks_some():
     told = text([of(parts_ms={"b": 2.0})], [of(parts_ms={"a": 1.0, "b": 3.0})])
     assert told.index("    a  ") < told.index("    b  ")
 
@@ -60,7 +60,7 @@ def test_of_many_scenarios_each_has_a_row_and_several_runs_their_median():
     assert "- -> 2: 3-5" in told
 
 
-def test_lost_runs_are_told():
+def test_lost_runs_are_reported():
     told = text([of()], [of(), lost("source: gone")])
     assert "LOST: source: gone" in told
     assert "runs were lost" in told

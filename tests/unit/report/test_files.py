@@ -1,4 +1,4 @@
-"""A report file is of the kind that its name tells."""
+"""The suffix of a report file selects its type."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_each_kind_is_written(tmp_path, told, kind):
 
 
 @pytest.mark.parametrize("name", ["report", "report.pdf", "report.HTM"])
-def test_name_that_tells_no_kind_is_refused(tmp_path, name):
+def test_name_with_an_unknown_suffix_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match=r"must end in \.html, \.json, \.tap, \.xml"):
         files.check(tmp_path / name)
 
@@ -50,7 +50,7 @@ def test_folder_that_is_not_there_is_made_when_it_is_written_unless_a_file_is_in
         files.check(tmp_path / "file" / "report.tap")
 
 
-def test_folder_that_is_made_can_be_read_by_whom_the_umask_lets(tmp_path, told):
+def test_folder_that_is_made_can_be_read_by_those_that_the_umask_allows(tmp_path, told):
     """A report is meant to be shared; a folder of it that only its owner enters hides it."""
     old = os.umask(0o022)
     try:
@@ -61,7 +61,7 @@ def test_folder_that_is_made_can_be_read_by_whom_the_umask_lets(tmp_path, told):
     assert [path.stat().st_mode & 0o777 for path in made] == [0o755, 0o755, 0o644]
 
 
-def test_file_that_cannot_be_written_is_told(tmp_path, told):
+def test_file_that_cannot_be_written_is_reported(tmp_path, told):
     (tmp_path / "report.tap").mkdir()
     with pytest.raises(UsageError, match="cannot write the report"):
         files.write(tmp_path / "report.tap", told)

@@ -1,4 +1,4 @@
-"""Records and numbers in words: nothing that tells where to look is left out."""
+"""Records and figures as text: nothing that locates a record is left out."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_moment_before_the_start_is_negative():
     assert moment(record(t_ns=START - 1000), START) == "-0.000001 s"
 
 
-def test_record_tells_side_device_channel_and_thread():
+def test_record_shows_side_device_channel_and_thread():
     told = record_words(
         record(
             "vfio_load_state_device_buffer_incoming",
@@ -41,7 +41,7 @@ def test_qmp_record_is_named_by_its_command():
     assert told == "source: qmp migrate error: class X, desc no"
 
 
-def test_list_is_told_as_its_words():
+def test_list_is_reported_as_its_words():
     assert record_words(record(args={"path": ["STOP", "RESUMING"]})).endswith("path STOP RESUMING")
 
 
@@ -70,7 +70,7 @@ def test_backtrace_keeps_its_first_lines_as_lines():
         ({"is_queue_seen": False}, "is queue seen no"),
     ],
 )
-def test_numbers_are_told_with_their_names_and_units(numbers, told):
+def test_numbers_are_reported_with_their_names_and_units(numbers, told):
     assert numbers_words(numbers) == told
 
 
@@ -78,9 +78,9 @@ def test_numbers_are_told_with_their_names_and_units(numbers, told):
     ("numbers", "told"),
     [([], ""), ([4], "4"), ([1, 2], "1-2"), ([7, 1, 2, 3], "1-3, 7"), ([1, 3, 5], "1, 3, 5")],
 )
-def test_runs_of_numbers_are_told_as_ranges(numbers, told):
+def test_runs_of_numbers_are_reported_as_ranges(numbers, told):
     assert ranges(numbers) == told
 
 
-def test_build_is_told_with_version_and_path():
+def test_build_is_reported_with_version_and_path():
     assert build_words(FACTS) == "QEMU 10.0.2 Debian, /usr/bin/qemu-system-x86_64"

@@ -178,7 +178,7 @@ def test_known_deviation_is_neither_valid_nor_violated_in_the_matrix():
     assert "Violated" not in text
 
 
-def test_requirement_that_nobody_asks_about_says_why():
+def test_requirement_that_is_not_applicable_has_the_reason():
     text = page(judged(finding("ORD-1", Outcome.VALID), REF_1="no faults are on the way")).text
     assert "no faults are on the way" in text[text.index("Not applicable") : text.index("Runs\n")]
 
@@ -297,7 +297,7 @@ def test_run_of_100_000_records_makes_a_small_file():
     assert len(Page(source).tags) < 10_000
 
 
-def test_once_the_file_is_full_valid_runs_are_told_in_words_alone(monkeypatch):
+def test_once_the_file_is_full_valid_runs_have_no_charts(monkeypatch):
     good = dataclasses.replace(judged(finding("ORD-1", Outcome.VALID)), path=Path("/runs/1"))
     bad = dataclasses.replace(judged(finding("ORD-1", Outcome.VIOLATED)), path=Path("/runs/2"))
     histories = {Path("/runs/1"): loaded(50), Path("/runs/2"): loaded(60)}
@@ -310,7 +310,7 @@ def test_once_the_file_is_full_valid_runs_are_told_in_words_alone(monkeypatch):
     assert text.count("The timeline is left out") == 1
 
 
-def test_each_history_is_asked_for_once():
+def test_each_history_is_loaded_once():
     class Asked(dict[Path, History]):
         paths: list[Path]
 
@@ -324,7 +324,7 @@ def test_each_history_is_asked_for_once():
     assert asked.paths == [Path("/runs/1")]
 
 
-def test_run_without_manifest_or_path_is_told():
+def test_run_without_manifest_or_path_is_reported():
     text = page(Entry(name="gone", error="no machine", known=None)).text
     assert "1. gone" in text
     assert "no machine" in text

@@ -35,7 +35,7 @@ def test_verdict_is_as_in_the_run_directory():
     assert run["source"]["version"] == "10.0.2 Debian"
 
 
-def test_requirement_tells_the_numbers_of_the_runs_that_judged_it():
+def test_requirement_shows_the_numbers_of_the_runs_that_judged_it():
     found = document(entry(valid_run()), entry(violated_run()), entry(valid_run()))
     ord_1 = next(row for row in found["requirements"] if row["id"] == "ORD-1")
     assert ord_1["outcome"] == "violated"
@@ -67,7 +67,7 @@ def test_run_that_was_left_out_says_why():
     assert (told["outcome"], told["left_out"]) == ("left out", "/qemu: this build has no TLS")
 
 
-def test_requirement_that_met_a_known_deviation_is_asked_and_not_judged():
+def test_requirement_that_met_a_known_deviation_is_not_judged():
     found = document(known(entry(violated_run())))
     ord_1 = next(row for row in found["requirements"] if row["id"] == "ORD-1")
     assert (ord_1["outcome"], ord_1["met_known"]) == ("not judged", [1])

@@ -83,7 +83,7 @@ def test_what_xml_cannot_hold_is_replaced():
     )
 
 
-def test_nothing_stands_where_the_schemas_of_jenkins_and_surefire_have_it_not():
+def test_document_fits_the_schemas_of_jenkins_and_surefire():
     """junit-10.xsd of Jenkins' xunit plugin, and surefire-test-report.xsd for each suite."""
     allowed = {
         "testsuites": {"name", "time", "tests", "failures", "errors"},

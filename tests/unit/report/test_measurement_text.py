@@ -13,7 +13,7 @@ def text(found):
     return "\n".join(measurement_text.lines(found))
 
 
-def test_median_quartiles_and_interval_of_each_series_are_told():
+def test_median_quartiles_and_interval_of_each_series_are_reported():
     told = text(made(series("transfer=off", LOW), series("transfer=on", HIGH)))
     assert "transfer=off  20   10.95  10.47 to 11.43               10.50 to 11.40" in told
     assert "transfer=on minus transfer=off, in 20 rounds: median +10.00" in told
@@ -43,12 +43,12 @@ def test_too_few_runs_are_no_statistics():
     assert "Too few runs of a series count" in text(found)
 
 
-def test_where_nothing_counts_nothing_is_told_as_measured():
+def test_where_nothing_counts_nothing_is_reported_as_measured():
     told = text(made(series("a=1", [], run(None, "so", "unknown"))))
     assert "No run counts: nothing was measured." in told
 
 
-def test_interrupted_measurement_tells_what_it_has():
+def test_interrupted_measurement_shows_what_it_has():
     found = made(series("a=1", LOW), is_interrupted=True)
     assert found.exit_status == 130
     assert text(found).startswith("INTERRUPTED after 20 rounds.")

@@ -42,11 +42,11 @@ def told(*records, **scenario):
     return describe(History(Scenario(name="s", **scenario), manifest, records))
 
 
-def test_migration_that_ended_has_nothing_to_tell():
+def test_migration_that_ended_has_nothing_to_report():
     assert told(trace("starved", 3)) == ()
 
 
-def test_packet_that_a_fault_took_is_told_with_its_channel_and_the_fault():
+def test_packet_that_a_fault_took_is_reported_with_its_channel_and_the_fault():
     (line,) = told(
         packet(PacketIn, 3),
         Record.of(
@@ -113,7 +113,7 @@ def test_what_each_side_still_answers_and_said_last():
     )
 
 
-def test_what_was_not_asked_is_not_reported():
+def test_state_that_is_not_known_is_not_reported():
     """Wrong if a monitor that was not queried is reported as one that does not respond."""
     assert told(DEADLINE, hung(Side.SOURCE, True, None), hung(Side.DESTINATION, None, None)) == (
         "source: the main loop responds",

@@ -44,13 +44,13 @@ def test_requirement_has_the_worst_outcome_of_the_runs_that_ask():
     assert found.runs(Outcome.VALID) == [1, 4]
 
 
-def test_requirement_that_no_run_asks_about_tells_why_not():
+def test_requirement_that_is_applicable_to_no_run_has_the_reason():
     found = row("SET-3", judged(finding("ORD-1", Outcome.VALID), SET_3="too new"), VALID)
     assert found.outcome is None
     assert found.why_not == "too new"
 
 
-def test_requirement_that_one_run_asks_about_does_not_tell_why_another_does_not():
+def test_requirement_that_is_applicable_to_one_run_has_no_reason():
     silent = judged(finding("ORD-1", Outcome.VALID), SET_3="too new")
     found = row("SET-3", silent, judged(finding("SET-3", Outcome.VALID)))
     assert found.outcome is Outcome.VALID
@@ -126,8 +126,8 @@ def test_run_that_was_left_out_is_counted():
     )
 
 
-def test_requirement_whose_only_run_met_a_known_deviation_was_asked_and_is_not_counted():
-    """Wrong if it is listed as not asked, or "all" counts it; or if one is listed that another
+def test_requirement_whose_only_run_met_a_known_deviation_is_not_counted():
+    """Wrong if it is listed as not applicable, or "all" counts it; or if one is listed that another
     run has judged."""
     other = judged(finding("SET-3", Outcome.VALID), ORD_1="not here")
     found = report(KNOWN, other, KNOWN)

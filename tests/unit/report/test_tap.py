@@ -29,7 +29,7 @@ def test_plan_comes_first_and_the_points_are_numbered():
     assert [int(re.search(r"ok (\d+) - ", line)[1]) for line in told] == [*range(1, len(told) + 1)]
 
 
-def test_directives_say_what_is_known_and_what_was_not_asked():
+def test_directives_say_what_is_known_and_what_is_not_applicable():
     found = results(lines(known(entry(violated_run())), judged(REF_1="no faults are on the way")))
     (todo,) = [line for line in found if "# TODO" in line]
     assert re.fullmatch(

@@ -99,7 +99,7 @@ def test_colour_adds_nothing_but_colour():
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured).split() == told(found).split()
 
 
-def test_no_colour_is_asked_for_by_the_environment(monkeypatch):
+def test_environment_can_switch_colours_off(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     assert terminal.console().no_color
 
@@ -112,7 +112,7 @@ def test_plain_console_writes_no_control_sequences_even_if_colour_is_forced(monk
     assert "\x1b" not in console.file.getvalue()
 
 
-def test_series_tells_in_which_runs_each_requirement_was_judged():
+def test_series_shows_in_which_runs_each_requirement_was_judged():
     both = report(entry(valid_run()), entry(violated_run()), entry(valid_run()))
     text = told(both)
     at = text.splitlines().index(next(x for x in text.splitlines() if x.startswith("ORD-1 ")))
@@ -120,13 +120,13 @@ def test_series_tells_in_which_runs_each_requirement_was_judged():
     assert text.splitlines()[at + 1].endswith("valid: 1, 3")
 
 
-def test_what_no_run_asks_about_is_told_with_why():
+def test_what_is_not_applicable_is_reported_with_the_reason():
     text = flat(told(report(judged(finding("ORD-1", Outcome.VALID), SET_3="it is too new"))))
     assert "Not applicable:" in text
     assert "SET-3 (it is too new)" in text
 
 
-def test_unknowns_with_one_reason_are_told_together():
+def test_unknowns_with_one_reason_are_reported_together():
     why = "there is no trace"
     text = flat(
         told(
@@ -141,14 +141,14 @@ def test_unknowns_with_one_reason_are_told_together():
     assert "Unknown: ORD-1, ORD-2." in text
 
 
-def test_lost_runs_with_one_error_are_told_together():
+def test_lost_runs_with_one_error_are_reported_together():
     text = flat(told(report(entry(valid_run()), lost("no disk"), lost("no disk"))))
     assert text.count("no disk") == 1
     assert "LOST in runs 2-3" in text
     assert "2 of 3 runs LOST" in text
 
 
-def test_violation_is_told_before_a_loss_and_both_are():
+def test_violation_is_reported_before_a_loss_and_both_are():
     text = flat(told(report(entry(violated_run()), lost("no disk"))))
     assert "VIOLATED: ORD-1. 1 of 2 runs LOST: their results are unknown." in text
 
@@ -158,12 +158,12 @@ def test_interruption_is_the_last_word():
     assert flat(text).endswith("INTERRUPTED: run 2 of 3, slow. 1 run was judged before: 1 valid.")
 
 
-def test_builds_are_told_once_where_all_runs_used_the_same():
+def test_builds_are_reported_once_where_all_runs_used_the_same():
     text = told(report(entry(valid_run()), entry(violated_run())))
     assert text.count("QEMU 10.0.2 Debian, /usr/bin/qemu-system-x86_64") == 1
 
 
-def test_runs_that_were_told_as_they_ended_are_not_told_again():
+def test_runs_that_were_reported_as_they_ended_are_not_repeated():
     found = report(entry(valid_run(), PATH))
     assert "0.25 s" in told(found)
     assert "0.25 s" not in told(found, runs_printed=True)
@@ -225,7 +225,7 @@ def test_commit_that_fixed_a_known_deviation_is_named():
 
 
 def test_requirement_whose_only_run_met_a_known_deviation_is_listed_as_not_judged():
-    """Wrong if it stands under "not applicable", or is counted among all that were judged."""
+    """Wrong if it is listed under "not applicable", or is counted among all that were judged."""
     known = Deviation(
         requirement="SET-4", case="a race", versions=">=10.0", shape="x", cause="it forgets"
     )
@@ -238,14 +238,14 @@ def test_requirement_whose_only_run_met_a_known_deviation_is_listed_as_not_judge
     assert "Valid: all 1 judged requirement, in 2 runs." in text
 
 
-def test_requirements_that_are_not_asked_for_one_reason_stand_together():
+def test_requirements_that_are_not_applicable_for_one_reason_are_listed_together():
     text = flat(told(report(entry(valid_run()))))
     assert re.search(r"Not applicable: .*SET-2 \(", text)
     reasons = re.findall(r"\(([^()]*)\)", text[text.index("Not applicable: ") :])
     assert len(reasons) == len(set(reasons))
 
 
-def test_where_a_run_stands_that_did_not_end_is_told_behind_its_findings():
+def test_where_a_run_is_stuck_is_reported_after_its_findings():
     waits = replace(entry(violated_run(), PATH), stuck=("vfio0 waits for packet 3: it never came",))
     text = told(report(waits))
     assert "    vfio0 waits for packet 3: it never came\n" in text
