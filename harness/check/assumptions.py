@@ -1,4 +1,4 @@
-"""What has to hold before a requirement can be judged.  Checked first, told by name."""
+"""What has to hold before a requirement can be judged; checked first, and reported by name."""
 
 import enum
 from fnmatch import fnmatchcase
@@ -42,7 +42,7 @@ class Assumption(enum.Enum):
     SOURCE_TRACE = "the source's trace is there"
     DESTINATION_TRACE = "the destination's trace is there"
     ENDINGS_KNOWN = "the end of both processes was seen"
-    ENDED_WELL = "the migration completed, and neither QEMU ended before it was told to"
+    ENDED_WELL = "the migration completed, and neither QEMU ended before it was asked to"
 
 
 def check(seen: Seen) -> dict[Assumption, str]:
@@ -80,7 +80,7 @@ def _ended_well(seen: Seen) -> str:
     for side in PEERS:
         status = seen.endings.status(side)
         if status != "completed":
-            return f"the migration did not complete: the {side} says {status or 'nothing'}"
+            return f"the migration did not complete: the {side}'s status is {status or 'not known'}"
     return ""
 
 

@@ -1,8 +1,8 @@
 """Known deviations: what a QEMU version is known to do against a requirement.
 
-The requirement is never bent to it.  A deviation is strict both ways: it excuses exactly
-the violation that it describes, and where that does not happen any more, that is an
-error too.
+The requirement is never adapted to it.  A deviation is strict both ways: it excuses exactly
+the violation that it describes, and if that does not happen any more, this is an
+error, too.
 
 A violation is recognised by its requirement, by what QEMU did (``Finding.shape``) and by
 QEMU's own words; never by a sentence of the harness, which may be improved.
@@ -40,12 +40,12 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
     side: str = "either"
     """Whose version it is: source, destination or either."""
     shape: str = ""
-    """The finding's; "": any."""
+    """The finding's; empty if any."""
     qemu_says: str = ""
-    """Regular expression found in QEMU's words among the evidence; "": any words or none."""
+    """Regular expression found in QEMU's words among the evidence; empty if any words or none."""
     cause: str
     fixed_by: str = ""
-    """The upstream commit that fixed it; "": none is known."""
+    """The upstream commit that fixed it; empty if none is known."""
     also: tuple[str, ...] = ()
     """Requirements that the same run breaks as a consequence."""
     intermittent: bool = False
@@ -64,7 +64,7 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
         return any(_is_in(build.version, self.versions) for build in builds)
 
     def describes(self, finding: Finding) -> bool:
-        """Whether ``finding``, of whatever requirement, is what this deviation says is seen."""
+        """Whether ``finding``, of whatever requirement, is what this deviation describes."""
         if self.shape not in ("", finding.shape):
             return False
         words = qemu_words(finding.evidence)
@@ -73,7 +73,7 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
     def may_break(self, requirement: str) -> bool:
         """Whether a violation of ``requirement`` may be this one: its own, or in RUN's words.
 
-        One that breaks in whatever runs, and is known by QEMU's words or by who waits for what,
+        One that can break any run, and is known by QEMU's words or by what waits for what,
         shows in the requirements of those runs.
         """
         is_anywhere = self.intermittent and (bool(self.qemu_says) or self.shape in hang.SHAPES)

@@ -57,7 +57,7 @@ _OF_MIGRATION = frozenset(
         "object-add",
     }
 )
-"""Commands whose refusal is about the migration; others are the scenario's actions, or ask."""
+"""Commands whose refusal is about the migration; others are the scenario's actions, or query."""
 _ANSWERS = ("execute", "return", "error")
 _DOINGS = ("arc", "read", "write", "reset")
 
@@ -77,7 +77,7 @@ class Reception:
 
     @property
     def highest(self) -> int:
-        """Highest index that came in; -1: none did."""
+        """Highest index that came in; -1 if none did."""
         return max(self.incoming, default=-1)
 
 
@@ -104,7 +104,7 @@ class Seen:
     # -- records ---------------------------------------------------------------------
 
     def sequence(self, kind: Kind, side: Side, device: str = "") -> Sequence[Record]:
-        """All records of one kind about one device, in order; "": about none."""
+        """All records of one kind about one device, in order; if it is empty, about none."""
         return self._groups.get((kind, side, device), ())
 
     def named(self, kind: Kind, side: Side, name: str, device: str = "") -> Sequence[Record]:
@@ -129,7 +129,7 @@ class Seen:
         return [key[2] for key in keys if self.named(kind, side, name, key[2])]
 
     def trace(self, side: Side, name: str, device: str = "") -> Sequence[Record]:
-        """Records of the trace event ``name`` about one device; "": about none."""
+        """Records of the trace event ``name`` about one device; if it is empty, about none."""
         return self.named(Kind.TRACE, side, name, device)
 
     def seen(self, device: str, name: str, side: Side) -> Sequence[Record]:
@@ -163,7 +163,7 @@ class Seen:
         return self._receptions[device]
 
     def config_idx(self, device: str) -> int:
-        """Index of the device's configuration: the last that is needed; -1: not known.
+        """Index of the device's configuration: the last that is needed; -1 if it is not known.
 
         On the wire it is flagged; without a relay it is the highest that came in.
         """
@@ -178,7 +178,7 @@ class Seen:
     def was_awake(self, since_ns: int, until_ns: int) -> bool:
         """Whether anything at all was recorded in between.
 
-        If not, the whole machine may have stood still.
+        If not, the machine may have been suspended.
         """
         at = bisect_right(self._records, since_ns, key=lambda record: record.t_ns)
         return at < len(self._records) and self._records[at].t_ns < until_ns
@@ -232,7 +232,7 @@ class Endings:
             for side in PEERS
         }
         self.statuses = {side: tuple(_statuses(self._own_qmp[side])) for side in PEERS}
-        """Each status with the record that told it."""
+        """Each status with the record that reported it."""
         self.launched = {side: _first(seen.named(Kind.PROCESS, side, "launched")) for side in PEERS}
         self.exited = {side: _end(seen, side) for side in PEERS}
         """The end of each process, or that it runs on into the next migration."""
@@ -244,7 +244,7 @@ class Endings:
         self._stderr = {side: _lines(seen, side) for side in PEERS}
 
     def status(self, side: Side) -> str:
-        """The last status that ``side`` told; "": none."""
+        """The last status that ``side`` reported; empty if none."""
         told = self.statuses[side]
         last = told[-1][0] if told else ""
         if side is Side.DESTINATION and self._resumed is not None and last not in OVER:
@@ -252,7 +252,7 @@ class Endings:
         return last
 
     def last_status(self, side: Side) -> Record | None:
-        """The record that told it."""
+        """The record that reported it."""
         told = self.statuses[side]
         if told and (told[-1][0] in OVER or side is Side.SOURCE):
             return told[-1][1]
@@ -264,21 +264,21 @@ class Endings:
 
     @property
     def is_completed(self) -> bool:
-        """Whether both sides say so."""
+        """Whether both sides report it."""
         return all(self.status(side) == "completed" for side in PEERS)
 
     def crash(self, side: Side) -> Record | None:
-        """The process's end, if it was not the one that the harness had asked for, or that the
+        """The process's end, if it was not the one that the harness had requested, or that the
         scenario wanted.
 
-        Asked for are status 0 and the signals that the harness itself sends.  An end after the
+        Requested are status 0 and the signals that the harness itself sends.  An end after the
         deadline is none of its own: ``died_quitting``.
         """
         record = self._unexpected_end(side)
         return record if record is not None and self._is_before_deadline(record) else None
 
     def died_quitting(self, side: Side) -> Record | None:
-        """The process's end by a signal that nobody sent, after the harness had given up."""
+        """The process's end by a signal that was not sent to it, after the harness had given up."""
         record = self._unexpected_end(side)
         is_own = record is None or self._is_before_deadline(record) or not record.args["signal"]
         return None if is_own else record
@@ -324,12 +324,12 @@ class Endings:
         return [record for record in errors if id(record) not in self._of_actions]
 
     def quit_ns(self, side: Side) -> int | None:
-        """When the harness told ``side`` to quit; None: it did not."""
+        """When the harness asked ``side`` to quit; None if it did not."""
         told = self.commands(side, "quit")
         return told[0].t_ns if told else None
 
     def texts(self, side: Side | None) -> list[tuple[Record, str]]:
-        """Errors that ``side`` (None: both) reported in this migration: QMP's answers to its
+        """Errors that ``side`` (both if None) reported in this migration: QMP's answers to its
         commands, error-desc, and the lines of stderr that are no warnings.
         """
         found = []
@@ -343,7 +343,7 @@ class Endings:
         return [pair for pair in self._stderr[side] if words.is_warning(pair[1])]
 
     def errors_since(self, side: Side, since_ns: int) -> words.Errors:
-        """What ``side`` said of a failure that came at ``since_ns``: neither what it said
+        """What ``side`` reported of a failure that came at ``since_ns``: neither what it reported
         before, nor its warnings.
         """
         found, latest_ns = words.Errors([], []), 0

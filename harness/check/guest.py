@@ -1,6 +1,6 @@
-"""What the guest said of its memory and its devices, on either side's console.
+"""What the guest reported of its memory and its devices, on either side's console.
 
-It checks both after each round and fills them anew, so that each damage is told once.
+It checks both after each round and then fills them anew, so each damage is reported once.
 """
 
 from harness.check.evidence import PEERS, Evidence
@@ -9,11 +9,11 @@ from harness.history.records import Kind, Record, Side
 _GOOD = "good"
 
 Damage = tuple[str, Record]
-"""The guest's words, and the round in which it said them."""
+"""The guest's words, and the round in which it reported them."""
 
 
 def rounds(evidence: Evidence, side: Side) -> list[Record]:
-    """Each round that the guest told on the console of ``side``."""
+    """Each round that the guest reported on the console of ``side``."""
     return list(evidence.named(Kind.GUEST, side, "round"))
 
 
@@ -35,17 +35,17 @@ def damaged_device(evidence: Evidence, device: str, side: Side) -> Damage | None
 
 
 def tells_of(evidence: Evidence, device: str) -> bool:
-    """Whether it has said anything of the device at the destination."""
+    """Whether it has reported the device at the destination."""
     return any(device in record.args["devices"] for record in rounds(evidence, Side.DESTINATION))
 
 
 def found_whole(evidence: Evidence, device: str) -> bool:
-    """Whether it has told of the device at the destination, and nothing but good."""
+    """Whether it has reported the device at the destination, and each time as good."""
     return tells_of(evidence, device) and damaged_device(evidence, device, Side.DESTINATION) is None
 
 
 def went_back(evidence: Evidence) -> tuple[Record, Record] | None:
-    """A round of the source, and one that is no later though told at the destination.
+    """A round of the source, and one that is no later though reported at the destination.
 
     Not where either side was reset: the guest began anew then.
     """
@@ -58,5 +58,5 @@ def went_back(evidence: Evidence) -> tuple[Record, Record] | None:
 
 
 def gave_up(evidence: Evidence) -> Record | None:
-    """The guest's word that it cannot go on."""
+    """The guest's report that it cannot go on."""
     return next((r for side in PEERS for r in evidence.named(Kind.GUEST, side, "gave_up")), None)

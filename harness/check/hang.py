@@ -1,7 +1,7 @@
-"""Why a migration hangs, as far as the trace tells.
+"""Why a migration hangs, as far as the trace shows it.
 
-Names a known shape, and says it in words, so that a hang is a finding somebody can act on, and
-a known deviation is distinguished from a hang that is new.
+Recognises known hangs and describes them, so that a hang is a finding to act on, and
+a known deviation is distinguished from a new hang.
 """
 
 from typing import NamedTuple
@@ -41,7 +41,7 @@ SHAPES = frozenset(
 
 
 class Cause(NamedTuple):
-    """Who waits for what: in words, the records that show it, and ``Finding.shape``."""
+    """What waits for what: in words, the records that show it, and ``Finding.shape``."""
 
     words: str
     records: list[Record]
@@ -54,7 +54,7 @@ def side_of(found: Cause) -> Side:
 
 
 def cause(evidence: Evidence, deadline: Record) -> Cause | None:
-    """Who waits for what at ``deadline``; None: it is no known shape."""
+    """What waits for what at ``deadline``; None if it is no known shape."""
     return (
         _source_waits_for_ended(evidence, deadline)
         or _source_waits_for_channels(evidence, deadline)
@@ -64,7 +64,7 @@ def cause(evidence: Evidence, deadline: Record) -> Cause | None:
 
 
 def goes_on(evidence: Evidence, deadline: Record) -> str:
-    """What says that state was still moved when the time was over; empty if none was.
+    """Why state was still moved when the time was over, in words; empty if none was.
 
     That migration is slow, or its ``deadline_s`` short: nothing shows that it hangs.
     """

@@ -156,7 +156,7 @@ def _came_paused(evidence: Evidence) -> bool:
 
 
 def status_at(evidence: Evidence, side: Side, t_ns: int) -> str:
-    """The migration's status that ``side`` had told by then; "": none."""
+    """The migration's status that ``side`` had reported by then; empty if none."""
     told = [
         status
         for status, record in evidence.endings.statuses[side]
@@ -166,20 +166,20 @@ def status_at(evidence: Evidence, side: Side, t_ns: int) -> str:
 
 
 def continued_after(evidence: Evidence) -> str:
-    """Status with which the migration before this one ended; "": there was none."""
+    """Status with which the migration before this one ended; empty if there was none."""
     records = evidence.named(Kind.SESSION, Side.HARNESS, "continued")
     return str(records[0].args["after"]) if records else ""
 
 
 def running(evidence: Evidence, side: Side) -> Record | None:
-    """The last answer of ``side`` to query-status; None: it was not asked."""
+    """The last answer of ``side`` to query-status; None if there was no query."""
     answers = evidence.endings.commands(side, "query-status", "return")
     return answers[-1] if answers else None
 
 
 def silent(evidence: Evidence, side: Side) -> list[Record]:
-    """Records that tell that ``side`` left query-status unanswered; none: it answered each, or
-    was ended by the scenario, and its end may be seen after it was asked.
+    """Records that show that ``side`` left query-status unanswered; none if it answered each, or
+    was ended by the scenario, whose end may be seen after the query.
     """
     if any(
         isinstance(action, Execute | Kill) and ends_a_side(action) and action.target == side.value
@@ -201,10 +201,10 @@ def is_running(answer: Record) -> bool:
 
 
 def lost(evidence: Evidence) -> tuple[str, list[Record]] | None:
-    """Why the source's guest does not run on with its devices, and the records that tell so.
+    """Why the source's guest does not run on with its devices, and the records that show it.
 
-    None: it runs, as far as was seen, or is to be paused.  What its devices do after it was told
-    to quit is the quitting's.
+    None if it runs, as far as was seen, or is to be paused.  What its devices do after it was asked
+    to quit belongs to its end.
     """
     if is_paused(evidence):
         return None
@@ -226,7 +226,7 @@ def lost(evidence: Evidence) -> tuple[str, list[Record]] | None:
 
 
 def damaged(evidence: Evidence) -> tuple[str, list[Record]] | None:
-    """Which destination device does not hold the source's bytes; None: all do."""
+    """Which destination device does not hold the source's bytes; None if all do."""
     for device in evidence.devices:
         if not serial_ports.is_open(evidence, device.id):
             if damage := guest.damaged_device(evidence, device.id, Side.DESTINATION):
@@ -235,14 +235,14 @@ def damaged(evidence: Evidence) -> tuple[str, list[Record]] | None:
                 serial_ports.ports_compared(evidence, device.id)
                 or guest.tells_of(evidence, device.id)
             ):
-                return f"{device.id} did not show what it got", []
+                return f"what {device.id} got was not seen", []
             differs = serial_ports.difference(evidence, device.id)
             if differs is not None:
                 return differs.sentence, list(differs[1:])
             continue
         received = evidence.seen(device.id, "received", Side.DESTINATION)
         if not received:
-            return f"{device.id} did not tell what it got", []
+            return f"what {device.id} got is not known", []
         args = received[-1].args
         if args["first_difference"] != -1 or args["bytes"] != args["expected_bytes"]:
             words = f"{device.id} holds {args['bytes']} of {args['expected_bytes']} bytes"

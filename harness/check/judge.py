@@ -1,4 +1,4 @@
-"""Judges a history: assumptions first, then every rule that scenario and run ask about."""
+"""Judges a history: assumptions first, then every rule that applies to scenario and run."""
 
 import msgspec
 
@@ -93,7 +93,7 @@ RULES: tuple[Rule, ...] = (
     sta_3.RULE,
     pre_5.RULE,
 )
-"""All rules, in the order in which findings are told."""
+"""All rules, in the order in which findings are reported."""
 
 TITLES = {rule.id: rule.title for rule in RULES}
 
@@ -104,7 +104,7 @@ def judge(history: History) -> Verdict:
     The records must be as their names promise (``history.contract``).  An exception of a rule
     is a bug of that rule and goes up as it is.
 
-    :raise HistoryError: what the kernel told of a device cannot be read
+    :raise HistoryError: the kernel's report of a device cannot be read
     """
     evidence = gather(history)
     broken = check(evidence)
@@ -127,7 +127,7 @@ def gather(history: History) -> Evidence:
     """What the rules judge: the records, and what must follow from the scenario, from what faults
     have delivered, and from what has stopped the migration.
 
-    :raise HistoryError: what the kernel told of a device cannot be read
+    :raise HistoryError: the kernel's report of a device cannot be read
     """
     seen, manifest = Seen(history), history.manifest
     asked = expect(history.scenario, manifest.source, manifest.destination, _abilities(history))
@@ -136,7 +136,7 @@ def gather(history: History) -> Evidence:
 
 
 def _abilities(history: History) -> dict[str, Abilities]:
-    """What the kernel told of its devices (``abilities``)."""
+    """What the kernel reported of its devices (``abilities``)."""
     try:
         return {
             record.device: msgspec.convert(record.args, Abilities)

@@ -1,10 +1,10 @@
-"""How many data packets a device's state must make, by the best evidence there is.
+"""How many data packets a device's state must make, by the best evidence that there is.
 
-1. the scenario alone, where pre-copy takes no share (``model.buffers``): an oracle;
-2. the device's own ``read`` records, where every call was answered by the harness: each
-   read that gave bytes made one packet, but for those that the main channel carried,
-   which the source's vfio_save_block records count;
-3. what the main channel left over, in buffers of the size that vfio_save_setup told.
+1. the scenario alone, if pre-copy takes no share (``model.buffers``): an oracle;
+2. the device's own ``read`` records, if every call was answered by the harness: each
+   read that gave bytes made one packet, except those that the main channel carried,
+   which are counted by the source's vfio_save_block records;
+3. what the main channel left over, in buffers of the size in vfio_save_setup.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from harness.history.records import Side
 
 
 class Prediction(NamedTuple):
-    """Data packets; -1: cannot be told.  ``source``: how it is known."""
+    """Data packets; -1 if not known.  ``source``: how it is known."""
 
     packets: int
     source: str
@@ -26,7 +26,7 @@ def predict(evidence: Evidence, device: str) -> Prediction:
     if expected.data_packets is not None:
         return Prediction(expected.data_packets, "the scenario")
     if expected.total_bytes is None:
-        return Prediction(-1, "only the device knows how much state it has")
+        return Prediction(-1, "how much state the device has is not known")
     if not evidence.has_trace(Side.SOURCE):
         return Prediction(-1, "pre-copy takes a share, and the source has no trace")
     reads = given_reads(evidence, device)
@@ -42,7 +42,7 @@ def predict(evidence: Evidence, device: str) -> Prediction:
 
 
 def given_reads(evidence: Evidence, device: str) -> int:
-    """Reads of the source device that gave bytes; -1: they were not recorded."""
+    """Reads of the source device that gave bytes; -1 if they were not recorded."""
     reads = evidence.seen(device, "read", Side.SOURCE)
     if not reads:
         return -1
@@ -50,7 +50,7 @@ def given_reads(evidence: Evidence, device: str) -> int:
 
 
 def main_bytes(evidence: Evidence, device: str) -> int:
-    """Bytes of ``device``'s state that the main channel carried, as the source tells."""
+    """Bytes of ``device``'s state that the main channel carried, by the source's trace."""
     return sum(
         record.args["data_size"] for record in evidence.trace(Side.SOURCE, SAVE_BLOCK, device)
     )

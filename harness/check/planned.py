@@ -1,9 +1,9 @@
 """Whether what the scenario plans was seen to happen: actions, lies, errors, faults, ``then``.
 
-A run whose plan did not happen is not the one that was asked for: RUN is UNKNOWN then, and says
-what did not.  It could be wrong in two ways.  It could miss something: an action without its
+A run whose plan did not happen is not the one that was requested: RUN is UNKNOWN then, and names
+what did not.  This could be wrong in two ways.  It could miss something: an action without its
 record ``action_ended`` (histories that are older than that) counts as done once its moment had
-come.  It could name what is no loss: a fault that still holds a packet when a refusal has ended
+come.  It could report what is no loss: a fault that still holds a packet when a refusal has ended
 the run, or for a time that is longer than the run, has done what it was planned for.
 """
 
@@ -25,7 +25,7 @@ _REACHES_DEVICES = (
     Ending.STOPPED,
     Ending.NOT_CONVERGED,
 )
-"""Endings of a migration that gets to its devices; of one that a device ends LIF-5 says more."""
+"""Endings of a migration that gets to its devices; see LIF-5 for one that a device ends."""
 
 
 def done(seen: Seen) -> list[tuple[Action, Record]]:
@@ -72,15 +72,15 @@ def _named(*kinds: tuple[str, Iterable[str]]) -> str:
 def excuse(evidence: Evidence) -> str:
     """Why a migration that did not end by the deadline is nothing against QEMU; "" if it is.
 
-    What the relay keeps back, QEMU waits for.  State that still moves is slow, and does not hang.
-    And where an action was to bring the end, and was
-    not done, only a QEMU that is known to be stuck is to blame.
+    QEMU waits for what the relay holds back.  State that still moves is slow, and does not hang.
+    And if an action was to bring the end, and was not done, only a QEMU that is known to be stuck
+    is to blame.
     """
     deadline = evidence.endings.deadline
     if deadline is None:
         return ""
     if kept := kept_back(evidence):
-        return f"the relay still kept something back: {'; '.join(kept)}"
+        return f"the relay still held something back: {'; '.join(kept)}"
     if moved := hang.goes_on(evidence, deadline):
         return moved
     is_stuck = hang.cause(evidence, deadline) is not None or any(
@@ -142,7 +142,7 @@ def _wrong(evidence: Evidence, action: Action, begun: Record) -> str:
     if how == "refused":
         if wanted is not None and re.search(wanted, words):
             return ""
-        other = "" if wanted is None else " with other words than planned"
+        other = "" if wanted is None else " with another error than planned"
         return f"QEMU refused it{other}: {words}"
     if how == "unanswered":
         return "QEMU did not answer"
@@ -209,16 +209,16 @@ def _idle_faults(evidence: Evidence) -> list[str]:
 
 
 def kept_back(evidence: Evidence) -> list[str]:
-    """Faults that still kept something from the destination when the migration was given up.
+    """Faults that still held something back from the destination when the migration was given up.
 
     The destination waits for that, or for the end of a channel behind it: why it did not end
-    cannot be said.
+    is not known.
     """
     return [fault.describe() for fault in _holding(evidence)]
 
 
 def _holds(evidence: Evidence) -> list[str]:
-    """Faults that kept something back until an event which never came."""
+    """Faults that held something back until an event that never came."""
     if evidence.expectation.ending not in _WAITED_FOR:
         return []
     return [fault.describe() for fault in _holding(evidence) if not _waits_for_time(fault)]
@@ -235,6 +235,6 @@ def _holding(evidence: Evidence) -> list[fault_plan.Fault]:
 
 
 def _waits_for_time(fault: fault_plan.Fault) -> bool:
-    """Whether it keeps something back for a time, or until all has come; not until an event."""
+    """Whether it holds something back for a time, or until all has come; not until an event."""
     until: fault_plan.Until | None = getattr(fault, "until", None)
     return until is None or bool(until.delay_s)

@@ -1,11 +1,11 @@
 """From a run's wire records to what the model must predict of it.
 
-Only a relay whose faults did something changes what is owed: without a ``fault`` record the
-scenario alone tells how the run must end.  What was seen on the wire is taken as it was
-delivered; a packet that could not be delivered because the destination had closed its
+Only a relay whose faults did something changes what must follow: without a ``fault`` record the
+scenario alone determines how the run must end.  What the relay recorded is taken as delivered; a
+packet that could not be delivered because the destination had closed its
 channel counts as delivered, since the destination itself is the cause.
 
-May not be used to judge several migrations in one run: their packets are not told apart.
+May not be used to judge several migrations in one run: it cannot distinguish their packets.
 """
 
 from collections import Counter, defaultdict
@@ -32,7 +32,7 @@ from harness.scenario.fault_plan import Fault
 LIMIT = "x-migration-max-queued-buffers-size"
 """Property of vfio-pci from QEMU 10.1, bytes."""
 EXCEEDED = "would exceed the size max"
-"""What the destination says of it (vfio_load_state_buffer_insert())."""
+"""The destination's error (vfio_load_state_buffer_insert())."""
 _HEADER = 12
 _MOST_CONFIG = 64 * 1024
 KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Fault)}
@@ -59,14 +59,14 @@ def predicted(seen: Seen, expectation: Expectation) -> Predicted:
     if not seen.wire("fault"):
         return _limited(seen, expectation)
     if seen.scenario.has_tls:
-        return Predicted(expectation)  # what was delivered cannot be seen; such faults keep it
+        return Predicted(expectation)  # it cannot be seen, and such faults do not change it
     delivered = _delivered(seen)
     prediction = predict(delivery(seen, expectation, delivered))
     return Predicted(_refined(seen, expectation, prediction), prediction, delivered)
 
 
 def _limited(seen: Seen, expectation: Expectation) -> Predicted:
-    """A refusal is allowed where the destination says that a device had more bytes queued
+    """A refusal is allowed if the destination reports that a device had more bytes queued
     than its limit, and it may have had: how many are queued depends on how slow it is.
     """
     if not any(EXCEEDED in text for _, text in seen.endings.texts(Side.DESTINATION)):
@@ -110,7 +110,7 @@ def may_exceed(seen: Seen, expected: DeviceExpectation, limit: int) -> bool:
 
 
 def seen_end(seen: Seen) -> Outcome | None:
-    """How the destination ended; None: nothing tells.
+    """How the destination ended; None if there is no record of it.
 
     A destination that fails only after the deadline was waiting: the harness then ends both.
     """
@@ -223,9 +223,9 @@ def _sent(seen: Seen, device: str) -> Sent:
 
 
 def _read(seen: Seen, devices: Sequence[str], delivered: Sequence[Record]) -> set[int]:
-    """Numbers of packets that the destination told of before its last configuration's load.
+    """Numbers of packets that the destination had traced before its last configuration's load.
 
-    A channel is read in order: what came in on it tells the same of all before it.
+    A channel is read in order: what came in on it shows that all before it did.
     """
     loads = [
         record

@@ -1,13 +1,13 @@
-"""How a **refusal** is judged: shared by the rules that say what must be refused.
+"""How a **refusal** is judged; shared by the rules about what must be refused.
 
 Refused means: the destination fails the migration with an error, answers its monitor or
-exits with status 1, does not die of a signal, does not wait for ever, does not report
+exits with status 1, is not ended by a signal, does not wait for ever, does not report
 success; and the source's VM is not lost.  That the error names the device is REF-11's, that
 the source does not report success is LIF-9's.
 
-Which requirement a run asks about follows from what was delivered (``Evidence.prediction``),
-not from the plan of its faults.  Where several things may be refused, the error's text
-tells which was.  Texts are a hint only: a text that nobody knows is a refusal too, and
+Which requirements apply to a run follows from what was delivered (``Evidence.prediction``),
+not from the plan of its faults.  If several things may be refused, the error's text
+shows which was.  Texts are a hint only: an unknown text is a refusal too, and
 only one that is known to be about something else is none.  On a damaged channel any bytes
 may be taken for a packet, and any text may be right.
 """
@@ -133,14 +133,14 @@ def judge(evidence: Evidence, rule: Rule) -> Finding:
         cause = hang.cause(evidence, endings.deadline) if endings.deadline else None
         return rule.violated(
             f"{what}: it must be refused, but the destination had not failed by the deadline: "
-            f"{cause.words if cause else 'nothing tells why'}",
+            f"{cause.words if cause else 'the reason is not known'}",
             packet,
             endings.deadline,
             *(cause.records if cause else ()),
             shape=cause.shape if cause else f"not-refused-{damage}",
         )
     if seen is None:
-        return rule.unknown("nothing tells how the destination ended")
+        return rule.unknown("there is no record of how the destination ended")
     return _refused(evidence, rule, what, packet)
 
 
@@ -159,7 +159,7 @@ def _refused(evidence: Evidence, rule: Rule, what: str, packet: Record | None) -
         )
     said = errors(evidence).certain
     if not said:
-        return rule.unknown(f"{what}: the destination failed, and no error tells why")
+        return rule.unknown(f"{what}: the destination failed without an error")
     told = _told(evidence)
     possible = (
         {reason.requirement for reason in evidence.prediction.reasons}
@@ -178,7 +178,7 @@ def _refused(evidence: Evidence, rule: Rule, what: str, packet: Record | None) -
 
 
 def errors(evidence: Evidence) -> words.Errors:
-    """What the destination said of its failure: known texts, else all of its words."""
+    """What the destination reported of its failure: known texts, else all of its errors."""
     said = evidence.endings.errors_since(Side.DESTINATION, _came_ns(evidence))
     return words.Errors(*(
         [(record, text) for record, text in each if _about(text)] or each for each in said
@@ -237,7 +237,7 @@ def _may_exit(end: Record) -> bool:
 
 
 def lost(evidence: Evidence) -> Record | None:
-    """The answer that tells that the failed source's VM cannot run on."""
+    """The answer that shows that the failed source's VM cannot run on."""
     if evidence.endings.status(Side.SOURCE) not in ("failed", "cancelled"):
         return None
     answers = evidence.endings.commands(Side.SOURCE, "query-status", "return")

@@ -57,7 +57,7 @@ class Rule:
     """Whether it applies where the model does not know a setting: what it calls VIOLATED then
     is wrong whatever the settings are."""
     about: str = ""
-    """Text of its page, if its file is about several rules; "": the file's docstring."""
+    """Text of its page, if its file is about several rules; if empty, the file's docstring."""
 
     # -- its functions ---------------------------------------------------------------
 

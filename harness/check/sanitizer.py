@@ -5,13 +5,13 @@ LeakSanitizer), ``FILE:LINE:COLUMN: runtime error: ...`` of the undefined-behavi
 ``WARNING: ThreadSanitizer: ...``.  QEMU's own words cannot be taken for one: they start with
 a time or with the program's name.
 
-How this could be wrong, and what stands against it:
+How this could be wrong, and what prevents it:
 
 - A QEMU is blamed for memory that it had in use.  A leak is what is left at the exit, so it
-  counts only for one that was told to quit with its migration over, and that ended by itself;
+  counts only for one that was asked to quit with its migration over, and that ended by itself;
   one that was killed, that exits on its error, or whose migration still went on has memory in
   use.  Such reports are counted, not judged.
-- A report is not seen, because the QEMU ended well.  The exit status is not asked.
+- A report is not seen, because the QEMU ended well.  The exit status does not matter.
 - The sanitizer's own trouble is taken for QEMU's: only the lines above are a report, so
   neither ``WARNING: AddressSanitizer failed to allocate`` nor ``LeakSanitizer has encountered
   a fatal error`` is.
@@ -38,7 +38,7 @@ _CHANGING = re.compile(r" \(pid=\d+\)| on (?:unknown )?address .*")
 """Numbers that are others in each run."""
 _ALLOCATOR = re.compile(r"__interceptor_|__asan|_*(malloc|calloc|realloc|vasprintf|g_)")
 _LINES = 16
-"""So many lines of a report are evidence: what it says, and the innermost functions."""
+"""Lines of a report that are evidence: its text, and the innermost functions."""
 _OVER = ("", "completed", "failed", "cancelled")
 """Statuses of a migration that has ended, or was not begun."""
 
@@ -111,7 +111,7 @@ def _stacks(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _has_quit(evidence: Evidence, side: Side) -> bool:
-    """Whether it was told to quit with its migration over, and then ended by itself."""
+    """Whether it was asked to quit with its migration over, and then ended by itself."""
     exited, endings = evidence.endings.exited[side], evidence.endings
     return (
         exited is not None

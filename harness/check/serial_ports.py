@@ -1,4 +1,4 @@
-"""What a kernel's device shows a guest, for nobody can see into it.
+"""The serial ports of a kernel's device, as a guest reads them: the harness cannot see the rest.
 
 Each serial port's registers were recorded at the source when it had got its contents, and
 at the destination once that had completed (``guest_serial``; ``port`` names the port).
@@ -42,7 +42,7 @@ def why_not_compared(evidence: Evidence) -> str:
             for record in evidence.seen(device.id, "not_compared", side):
                 what = "received" if side is Side.DESTINATION else "gave"
                 return f"what {device.id} {what} was not compared: {record.args['why']}"
-    return "not every destination device told what it received"
+    return "what every destination device received is not known"
 
 
 def ports_compared(evidence: Evidence, device: str) -> int:
@@ -52,7 +52,7 @@ def ports_compared(evidence: Evidence, device: str) -> int:
 
 
 def difference(evidence: Evidence, device: str) -> Difference | None:
-    """The first register that differs; None: none does, as far as they were read."""
+    """The first register that differs; None if none does, as far as they were read."""
     theirs = _ports(evidence, device, Side.DESTINATION)
     for port, ours in _ports(evidence, device, Side.SOURCE).items():
         if port not in theirs:
@@ -66,7 +66,7 @@ def difference(evidence: Evidence, device: str) -> Difference | None:
 
 def foreign(evidence: Evidence, device: str) -> tuple[Record, Record] | None:
     """Records of another device's port at the source, and of one of ``device``'s at the
-    destination that shows the same bytes and not its own; None: there are none.
+    destination that shows the same bytes and not its own; None if there are none.
     """
     ours = _ports(evidence, device, Side.SOURCE)
     others = [

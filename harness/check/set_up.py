@@ -1,6 +1,6 @@
 """What QEMU refused before anything was sent, and at which command.
 
-A refusal is evidence of one requirement only: the one that its words are about
+A refusal is evidence of one requirement only: the one that its error is about
 (``Expectation.is_reason``).
 """
 
@@ -15,7 +15,7 @@ _BEGUN = ("migrate-incoming", "migrate")
 
 
 def refused(evidence: Evidence, side: Side, *commands: str) -> Record | None:
-    """The first refusal of one of ``commands`` before the migration; None: all were accepted.
+    """The first refusal of one of ``commands`` before the migration; None if all were accepted.
 
     After it they are a scenario's actions.
     """
@@ -52,7 +52,7 @@ def refusal(evidence: Evidence) -> Record | None:
 
 
 def words(refused: Record) -> str:
-    """In words: who refused which command, and what QEMU said."""
+    """In words: which side refused which command, and QEMU's error."""
     desc = refused.args.get("desc", "")
     return f'the {refused.side} refused {refused.args["command"]}: "{desc}"'
 

@@ -1,7 +1,7 @@
-"""On which path each device's state travelled, or with which words it was refused.
+"""How the path of the device state is judged: over multifd, over the main channel, or refused.
 
-Shared by the rules about settings, which differ only in when they are asked.  Each path
-has trace events that the other never writes (vfio_save_complete_precopy() and
+Shared by the rules about settings, which differ only in the scenarios to which they apply.  Each
+path has trace events that the other never writes (vfio_save_complete_precopy() and
 vfio_multifd_save_complete_precopy_thread() return at once on the other's path; the load
 thread is started on the multifd path only).
 """
@@ -92,7 +92,7 @@ def _travelled(evidence: Evidence, rule: Rule) -> Finding:
                 shape=f"went-over-{wrong}",
             )
         if over[device.path] is None:
-            return rule.unknown(f"{device.id}: nothing tells how its state travelled")
+            return rule.unknown(f"{device.id}: how its state travelled is not known")
         paths[device.id] = device.path
     return rule.valid("each device's state took the path that the settings ask for", paths=paths)
 
@@ -121,7 +121,7 @@ def _refused(evidence: Evidence, rule: Rule) -> Finding:
     others = [text for record, text in endings.texts(None) if text and record.kind == "qmp"]
     if others:
         return rule.unknown(
-            f'the migration was refused, but with words about something else: "{others[-1]}"'
+            f'the migration was refused, but with an error about something else: "{others[-1]}"'
         )
     return rule.unknown("there is no record of why the migration was refused")
 

@@ -10,7 +10,7 @@ from harness.history.records import Record
 
 
 class Outcome(enum.StrEnum):
-    """Three of them: what could not be judged is neither kept nor broken."""
+    """Three of them: what could not be judged is neither valid nor violated."""
 
     VALID = "valid"
     VIOLATED = "violated"
@@ -43,11 +43,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     overall: Outcome
     findings: tuple[Finding, ...]
     not_asked: dict[str, str]
-    """Requirements that this scenario does not ask about: id -> why not."""
+    """Requirements that do not apply to this scenario or run: id -> why not."""
 
     @classmethod
     def of(cls, findings: Iterable[Finding], not_asked: dict[str, str]) -> "Verdict":
-        """VIOLATED if any is; else VALID if all asked are, and one at least was asked."""
+        """VIOLATED if any is; else VALID if all that apply are, and one at least does."""
         found = tuple(findings)
         outcomes = {finding.outcome for finding in found}
         if Outcome.VIOLATED in outcomes:
@@ -62,7 +62,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return _EXIT_STATUS[self.overall]
 
     def finding(self, requirement: str) -> Finding | None:
-        """The finding about ``requirement``; None: it was not asked."""
+        """The finding about ``requirement``; None if it does not apply."""
         return next((f for f in self.findings if f.requirement == requirement), None)
 
     def with_outcome(self, outcome: Outcome) -> tuple[str, ...]:

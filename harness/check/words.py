@@ -1,9 +1,9 @@
-"""What a line of a QEMU's standard error is: a warning or an error, said when, about whom.
+"""Lines of a QEMU's standard error: whether one is a warning, when it was written, whom it names.
 
 Such lines are recorded when the process has ended.  Their time is the stamp that QEMU puts
 in front of them (``-msg timestamp=on``; vreport() of util/error-report.c).  A line without a
 stamp is of something else: GLib, an assertion, the rest of a longer message, an option in
-front of -msg.  It came after the lines before it, and nobody knows how long after.
+front of -msg.  It came after the lines before it; how long after is not known.
 """
 
 import re
@@ -23,15 +23,15 @@ class Errors(NamedTuple):
     """Errors since a moment, each with its record."""
 
     certain: list[tuple[Record, str]]
-    """Said since then."""
+    """Reported since then."""
     possible: list[tuple[Record, str]]
-    """Perhaps said since then: lines without a stamp."""
+    """Perhaps reported since then: lines without a stamp."""
 
 
 def is_warning(line: str) -> bool:
     """Whether QEMU marks the line as a warning or an information, which is no error.
 
-    The mark stands behind the program's name and the option that it is about.
+    The mark follows the program's name and the option that it is about.
     """
     return _WARNING.match(line) is not None
 
@@ -49,7 +49,7 @@ def stamp_ns(line: str) -> int | None:
 
 
 def is_named(text: str, names: set[str]) -> bool:
-    """Whether one of ``names`` stands in ``text`` as a word of its own.
+    """Whether one of ``names`` is in ``text`` as a word of its own.
 
     ``vfio1`` is not in ``vfio10``, nor ``vfio`` in ``0000:00:02.0/vfio``.
     """

@@ -176,7 +176,7 @@ UNDONE = {
     "missed": (on_source("stop", status(DESTINATION, "setup")), "its moment did not come"),
     "other words": (
         Execute(when=ACTIVE, target=SOURCE, **DEVICE_DEL, refused_with="busy"),
-        "QEMU refused it with other words than planned: GenericError: Bus",
+        "QEMU refused it with another error than planned: GenericError: Bus",
     ),
     "not refused": (on_source("query-status", refused_with=""), "QEMU accepted it"),
     "storm": (
@@ -294,7 +294,7 @@ async def test_cancel_over_a_stuck_network_says_what_was_seen(judged, kept) -> N
     run = await judged(scenario(cancel, devices=(SLOW,), faults=(hold,)))
     kept(run, "RUN", "LIF-4")
     assert sentence(run, "LIF-4") == (
-        "the source cancelled and runs on; the destination waits for what the relay keeps back: "
+        "the source cancelled and runs on; the destination waits for what the relay holds back: "
         "hold every packet for 60 s"
     )
     (deadline,) = [r for r in run.history.records if r.name == "deadline"]

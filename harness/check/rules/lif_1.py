@@ -1,10 +1,10 @@
-"""LIF-1: Where a packet is missing, the destination waits for it and answers its monitor;
-when the packet comes late, the migration completes.
+"""LIF-1: The destination waits for a missing packet and meanwhile answers its monitor.  When the
+packet comes late, the migration completes.
 
-That it waits for the right one is told by the last "starved" trace event of each device's
-load thread.  Whether it answers is told when the harness gives up: ``hung`` has both the
-main loop's answer and the monitor's own thread's.  A packet is late if its load thread has
-starved for it before it was delivered.
+Which packet it waits for is in the last "starved" trace event of each device's load thread.
+Whether it answers is recorded when the harness gives up: ``hung`` has the answers of the main
+loop and of the monitor's own thread.  A packet is late if its load thread has starved for it
+before it was delivered.
 """
 
 from harness.check.assumptions import Assumption
@@ -18,7 +18,7 @@ from harness.model.prediction import Outcome
 
 RULE = Rule(
     id="LIF-1",
-    title="The destination waits for a missing packet, answers, and takes it late",
+    title="The destination waits for a missing packet, answers meanwhile, and accepts it late",
     skip_reason=with_faults,
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
@@ -46,7 +46,7 @@ def judge(evidence: Evidence) -> Finding:
         waited = (out.t_ns - starved.t_ns) / 1e9
         return RULE.valid(f"{what}, and the migration completed", waited_s=round(waited, 3))
     if seen is None:
-        return RULE.unknown(f"{what}, and nothing tells how the migration ended")
+        return RULE.unknown(f"{what}, and there is no record of how the migration ended")
     end = evidence.endings.deadline or evidence.endings.last_status(Side.DESTINATION)
     return RULE.violated(
         f"{what}, and the migration did not complete",
@@ -90,7 +90,7 @@ def _missing(evidence: Evidence) -> Finding:
         if name in record.args
     }
     if not asked or not answers:
-        return RULE.unknown("nobody asked the destination whether it answers")
+        return RULE.unknown("whether the destination answers was not checked")
     if not all(answers.values()):
         dead = " and ".join(name.removesuffix("_alive") for name, is_ok in answers.items()
                             if not is_ok)  # fmt: skip
@@ -102,7 +102,7 @@ def _missing(evidence: Evidence) -> Finding:
             **answers,
         )
     if not all(evidence.trace(Side.DESTINATION, STARVED, device) for device in waits_for):
-        return RULE.unknown("the trace does not tell what the load thread waits for")
+        return RULE.unknown("the trace does not show what the load thread waits for")
     return RULE.valid(f"the destination waits for {missing}, and answers", **answers)
 
 

@@ -1,13 +1,14 @@
 """LIF-3: When one QEMU is killed, the other one ends its migration, or runs on.
 
-A source that survives fails the migration and runs its guest on, with its devices RUNNING;
-or it had completed, which with a return path needs the destination's word.  A destination
-that survives fails, or runs the guest where it had all of it, or still listens where nobody
-had come to it.  A guest that the scenario has paused stays paused on either side.
+A source that survives fails the migration and runs its guest, with its devices RUNNING; or it
+had already completed (with a return path only after the destination's acknowledgement).  A
+destination that survives fails, or runs the guest if it had received all of it, or is still
+listening if no source had connected.  A guest that the scenario has paused stays paused on either
+side.
 
-A QEMU that quits because the scenario wants it leaves the other one as a kill does.  What the relay
-keeps back from the destination, the end of a channel included, the destination waits for: that
-it does not end is nothing against it.  Nor is it against a source that waits in pre-switchover for
+A QEMU that quits because the scenario wants it affects the other one as a kill does.  If the relay
+holds something back from the destination, the end of a channel included, the destination waits
+for it, and is not blamed for that.  Nor is a source that waits in pre-switchover for
 ``migrate-continue``.
 """
 
@@ -43,7 +44,7 @@ def judge(evidence: Evidence) -> Finding:
     if not killed:
         return RULE.unknown("no QEMU was killed, though it was planned")
     if len(killed) > 1:
-        return RULE.unknown("both QEMUs were killed: nobody is left to judge")
+        return RULE.unknown("both QEMUs were killed: none is left to judge")
     ((target, (how, kill)),) = killed.items()
     survivor = Side.DESTINATION if target is Target.SOURCE else Side.SOURCE
     end = evidence.endings.crash(survivor)
@@ -80,16 +81,18 @@ def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
     if told not in ("failed", "cancelled"):
         hung = interruption.stuck(evidence, Side.SOURCE)
         if not hung:
-            return RULE.unknown(f"the source did not tell its end: {told or 'nothing'}", at=at)
+            return RULE.unknown(
+                f"the source did not end; its status is {told or 'not known'}", at=at
+            )
         is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
         if told == "pre-switchover" and is_answering and not _was_continued(evidence):
             return RULE.unknown(
-                f"{what}; the source waits in pre-switchover for migrate-continue, which nobody "
-                "sent, and notices it then",
+                f"{what}; the source waits in pre-switchover for migrate-continue, which was "
+                "not sent, and notices it then",
                 at=at,
             )
         return RULE.violated(
-            f"{what}, and the source did not end: it says {told}",
+            f"{what}, and the source did not end: its status is {told}",
             kill,
             *hung,
             shape="source-did-not-end",
@@ -97,7 +100,7 @@ def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
     silent = interruption.silent(evidence, Side.SOURCE)
     if silent:
         return RULE.violated(
-            f"{what}; the source says {told}, and does not answer",
+            f"{what}; the source's status is {told}, and it does not answer",
             kill,
             *silent,
             shape="source-silent",
@@ -106,7 +109,7 @@ def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
     if gone is not None:
         return RULE.violated(f"{what}, and {gone[0]}", kill, end, *gone[1], shape="source-lost")
     if interruption.running(evidence, Side.SOURCE) is None:
-        return RULE.unknown("whether the source runs on was not asked", at=at)
+        return RULE.unknown("whether the source runs on was not checked", at=at)
     stays = (
         "has its guest, paused" if interruption.is_seen_paused(evidence, Side.SOURCE) else "runs on"
     )
@@ -134,7 +137,7 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
         if wrong is None:
             is_seen_paused = interruption.is_seen_paused(evidence, Side.DESTINATION)
             runs = "has it, paused" if is_seen_paused else "runs it"
-            return RULE.valid(f"the destination had all of the guest, and {runs}", at=at)
+            return RULE.valid(f"the destination had received all of the guest, and {runs}", at=at)
         if not wrong[1]:
             return RULE.unknown(wrong[0], at=at)
         return RULE.violated(
@@ -146,16 +149,18 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
         )
     is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
     if told in ("", "setup") and hung and is_answering:
-        return RULE.valid("nobody had come to the destination: it still listens", at=at)
+        return RULE.valid(
+            "no source had connected to the destination: it is still listening", at=at
+        )
     if hung and (kept := planned.kept_back(evidence)):
         return RULE.unknown(
-            "the destination did not end; the relay still kept something back: " + "; ".join(kept),
+            "the destination did not end; the relay still held something back: " + "; ".join(kept),
             at=at,
         )
     if hung:
         still = "" if is_answering else ", and its main loop is blocked"
         return RULE.violated(
-            f"{what}, and the destination did not end: it says {told}{still}",
+            f"{what}, and the destination did not end: its status is {told}{still}",
             kill,
             *hung,
             shape="destination-did-not-end" if is_answering else "main-loop-blocked-after-kill",
@@ -163,7 +168,9 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
     if exited is not None:
         return RULE.valid("the destination failed and exited", at=at)
     if told != "failed":
-        return RULE.unknown(f"the destination did not tell its end: {told or 'nothing'}", at=at)
+        return RULE.unknown(
+            f"the destination did not end; its status is {told or 'not known'}", at=at
+        )
     silent = interruption.silent(evidence, Side.DESTINATION)
     if silent:
         return RULE.violated(
@@ -173,5 +180,5 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
             shape="destination-silent",
         )
     if interruption.running(evidence, Side.DESTINATION) is None:
-        return RULE.unknown("whether the failed destination answers was not asked", at=at)
+        return RULE.unknown("whether the failed destination answers was not checked", at=at)
     return RULE.valid("the destination failed, and answers", at=at)

@@ -1,15 +1,14 @@
 """LIF-4: After a cancel the source has its guest back, and may migrate it again.
 
 ``migrate_cancel`` ends a migration that is under way with the status ``cancelled``: the
-source's guest runs, its devices are RUNNING, and nobody else runs that guest.  A guest that the
-scenario has paused stays paused.  A cancel that comes when both sides have completed, or the
-migration has failed, changes nothing.  The migration after it
-(``Scenario.then``) must complete with the whole state; where there is none, nothing is said of
-it.
+source's guest runs, its devices are RUNNING, and that guest runs nowhere else.  A guest that the
+scenario has paused stays paused.  A cancel has no effect if both sides have completed, or if the
+migration has failed; the verdict says so.  The migration after it (``Scenario.then``), if there
+is one, must complete with all of the state.
 
-The destination ends too, or still listens where nobody had come to it, or waits for what the
-relay keeps back.  A slow device may keep it busy for longer than the harness waits: one that did
-not end is UNKNOWN.
+The destination ends too, or is still listening if no source had connected, or waits for what the
+relay holds back.  A slow device may keep it busy for longer than the harness waits: if it did not
+end, this is UNKNOWN.
 """
 
 from harness.check import hang, interruption, planned
@@ -33,7 +32,7 @@ def skip_reason_of(evidence: Evidence) -> str:
         or interruption.continued_after(evidence) == "cancelled"
     ):
         return ""
-    return "nobody cancelled the migration"
+    return "the migration was not cancelled"
 
 
 @RULE.judges
@@ -80,24 +79,28 @@ def _ended(evidence: Evidence, cancel: Record) -> Finding:
             shape="failed-instead-of-cancelled",
         )
     if told != "cancelled" and not has_failed:
-        return RULE.unknown(f"the source was cancelled, and says {told or 'nothing'}", at=at)
+        return RULE.unknown(
+            f"the source was cancelled, and its status is {told or 'not known'}", at=at
+        )
     silent = interruption.silent(evidence, Side.SOURCE)
     if silent:
         return RULE.violated(
-            f"the source says {told}, and does not answer",
+            f"the source's status is {told}, and it does not answer",
             cancel,
             *silent,
             shape="source-silent-after-cancel",
         )
     answer = interruption.running(evidence, Side.SOURCE)
     if answer is None:
-        return RULE.unknown("whether the source runs on was not asked", at=at)
+        return RULE.unknown("whether the source runs on was not checked", at=at)
     if is_over_there and interruption.is_paused(evidence):
-        return RULE.unknown(f"the source says {told}, and the destination has the paused guest")
+        return RULE.unknown(
+            f"the source's status is {told}, and the destination has the paused guest"
+        )
     if is_over_there:
         return RULE.violated(
-            f"the source says {told} and runs on, but the destination completed: the guest "
-            "runs twice",
+            f"the source's status is {told} and it runs on, but the destination completed: the "
+            "guest runs twice",
             cancel,
             end,
             endings.last_status(Side.DESTINATION),
@@ -119,23 +122,25 @@ def _ended(evidence: Evidence, cancel: Record) -> Finding:
 
 
 def _there(evidence: Evidence) -> tuple[str, bool]:
-    """What became of the destination, in words, and whether it is right."""
+    """What became of the destination, in words, and whether that is right."""
     hung = interruption.stuck(evidence, Side.DESTINATION)
     if not hung or evidence.endings.crash(Side.DESTINATION) is not None:
         return "", True
     is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
     if evidence.endings.status(Side.DESTINATION) in ("", "setup") and is_answering:
-        return "; nobody had come to the destination, which still listens", True
+        return "; no source had connected to the destination, which is still listening", True
     if kept := planned.kept_back(evidence):
-        return f"; the destination waits for what the relay keeps back: {'; '.join(kept)}", True
+        return f"; the destination waits for what the relay holds back: {'; '.join(kept)}", True
     shape = hang.cause(evidence, hung[0])
-    return f"the destination did not end: {shape.words if shape else 'nothing says why'}", False
+    why = shape.words if shape else "the reason is not known"
+    return f"the destination did not end: {why}", False
 
 
 def _hold(evidence: Evidence) -> str:
     told = evidence.endings.status(Side.SOURCE)
     alive = _is_alive(evidence)
-    return f"it says {told or 'nothing'}" + ("" if alive else ", and its main loop is blocked")
+    blocked = "" if alive else ", and its main loop is blocked"
+    return f"its status is {told or 'not known'}{blocked}"
 
 
 def _blocked(evidence: Evidence) -> str:
@@ -169,9 +174,9 @@ def _again(evidence: Evidence) -> Finding:
         if excuse := planned.excuse(evidence):
             return RULE.unknown(f"the migration after a cancelled one did not end: {excuse}")
         return RULE.violated(
-            "the migration after a cancelled one did not complete: the source says "
-            f"{ends[Side.SOURCE] or 'nothing'}, the destination "
-            f"{ends[Side.DESTINATION] or 'nothing'}",
+            "the migration after a cancelled one did not complete: the source's status is "
+            f"{ends[Side.SOURCE] or 'not known'}, the destination's "
+            f"{ends[Side.DESTINATION] or 'not known'}",
             *(endings.last_status(side) for side in ends),
             endings.deadline,
             shape="next-migration-did-not-complete",

@@ -1,14 +1,14 @@
 """LIF-5: A device that fails a read or a write fails the migration on both sides.
 
-Asked when the scenario's device fails at a byte that is reached.  The side whose device it is
-names it in its error, by its id, by its name in the trace, or by the name of its section
-in the stream; the source's guest runs on with its devices RUNNING.  Without a return path the
-source does not learn that the destination's device failed, and may complete.
+It applies when the scenario's device fails at a byte that is reached.  The side with the device
+names it in its error: by its id, by its name in the trace, or by the name of its section in the
+stream.  The source's guest runs, with its devices RUNNING.  Without a return path the source does
+not learn that the destination's device failed, and may complete.
 
-Only an error that was said after the device had failed counts: QEMU names its devices in
+Only an error that was reported after the device had failed counts: QEMU names its devices in
 warnings at start-up, too.  ENOMSG is no failure: it ends a device's pre-copy (``vfio.h``).
 ENODEV is none either: the device has left the data_fd, by a reset or an arc.
-Where a fault had changed something before, the error may be about that.
+If a fault had changed something before, the error may be about that.
 """
 
 import errno
@@ -25,12 +25,12 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="LIF-5",
-    title="A device that fails a read or a write fails the migration, and is named",
+    title="A device that fails a read or a write fails the migration, and the error names it",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
 _NO_FAILURE = (0, errno.ENOMSG, errno.ENODEV)
 _END_OF_STREAM = re.compile(r"end-of-file|Connection reset")
-"""Of io/channel.c and errno: what a destination says whose source has closed the stream."""
+"""Of io/channel.c and errno: the error of a destination whose source has closed the stream."""
 _FIRST_SLOT = 2
 """PCI slot of the scenario's first device; the others follow it (devices.emulated)."""
 
@@ -69,7 +69,7 @@ def judge(evidence: Evidence) -> Finding:
             )
         has_exited = peer is Side.DESTINATION and endings.crash(peer) is not None
         if told not in ("failed", "completed") and not has_exited:
-            return RULE.unknown(f"{what}; the {peer} says {told or 'nothing'}")
+            return RULE.unknown(f"{what}; the {peer}'s status is {told or 'not known'}")
     said = endings.errors_since(side, failed.t_ns)
     names = _names(evidence, side)
     naming = [text for _, text in said.certain if words.is_named(text, names)]
@@ -90,7 +90,7 @@ def judge(evidence: Evidence) -> Finding:
     if gone is not None:
         return RULE.violated(f"{what}, and {gone[0]}", failed, *gone[1], shape="source-lost")
     if interruption.running(evidence, Side.SOURCE) is None:
-        return RULE.unknown(f"{what}; whether the source runs on was not asked")
+        return RULE.unknown(f"{what}; whether the source runs on was not checked")
     return RULE.valid(f"{what}: both sides failed, and the source runs on", said=naming[-1])
 
 
@@ -125,19 +125,19 @@ def _is_blind(evidence: Evidence, side: Side) -> bool:
 
 
 def _unnamed(evidence: Evidence, what: str, failed: Record, said: words.Errors) -> Finding:
-    """No error that was said after the failure names the device."""
+    """No error that was reported after the failure names the device."""
     side, names = failed.side, _names(evidence, failed.side)
     if not said.certain:
-        return RULE.unknown(f"{what}, and the {side} did not say why it failed")
+        return RULE.unknown(f"{what}, and the {side} reported no reason for its failure")
     if any(words.is_named(text, names) for _, text in said.possible):
-        return RULE.unknown(f"{what}; nothing tells when the {side} named it")
+        return RULE.unknown(f"{what}; when the {side} named it is not known")
     if not _traced_names(evidence, side, failed.device):
-        return RULE.unknown(f"{what}; by which name the {side} knows it was not seen")
+        return RULE.unknown(f"{what}; the name that the {side} has for it was not seen")
     if any(record.t_ns < failed.t_ns for record in evidence.wire("fault")):
         return RULE.unknown(f"{what}; the {side}'s error may be about the fault before it")
     record, text = said.certain[-1]
     if _is_blind(evidence, side) and _END_OF_STREAM.search(text):
-        # The source ends without the destination's word, and the stream with it.
+        # The source ends without the destination's acknowledgement, and the stream with it.
         return RULE.unknown(f'{what}; "{text}" may be about the end of the stream')
     return RULE.violated(
         f'{what}, and the {side}\'s error does not name it: "{text}"',

@@ -1,10 +1,10 @@
-"""LIF-6: A storm of QMP commands while state is loaded deadlocks nothing.
+"""LIF-6: A storm of QMP commands while state is loaded causes no deadlock.
 
-Each command that was sent is answered, by a return or an error; one that is not answered
-within the monitor's time limit leaves no record of an answer.  The migration completes.
-A storm of which QEMU refuses each command meets no lock.  A migration that the scenario ends
-otherwise need not complete.  Commands sent before the last configuration was loaded are those that
-met the load.
+Each command is answered, with a return or an error; a command that is not answered within the
+monitor's time limit leaves no record of an answer.  The migration completes, unless the scenario
+ends it otherwise.  If QEMU refuses every command of the storm, no lock was contended and nothing
+was tested.  Only commands sent before the last configuration was loaded count as sent during the
+load.
 """
 
 from harness.check import hang, interruption, planned
@@ -18,7 +18,7 @@ from harness.scenario.action_plan import Storm, Target
 
 RULE = Rule(
     id="LIF-6",
-    title="A storm of commands while state is loaded deadlocks nothing",
+    title="A storm of commands during the load causes no deadlock",
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
@@ -34,7 +34,7 @@ def skip_reason_of(evidence: Evidence) -> str:
 def judge(evidence: Evidence) -> Finding:
     storms = [(a, record) for a, record in planned.done(evidence) if isinstance(a, Storm)]
     if not storms:
-        return RULE.unknown("the moment of the storm did not come")
+        return RULE.unknown("the moment for the storm did not come")
     deadline = evidence.endings.deadline
     shape = hang.cause(evidence, deadline) if deadline is not None else None
     if shape is not None:
@@ -42,14 +42,14 @@ def judge(evidence: Evidence) -> Finding:
     if excuse := planned.excuse(evidence):
         return RULE.unknown(f"it did not end for another reason: {excuse}")
     if not any(planned.was_taken(evidence, storm, record) for storm, record in storms):
-        return RULE.unknown("QEMU has refused each command of the storm")
+        return RULE.unknown("QEMU refused every command of the storm")
     sent = met = 0
     for storm, began in storms:
         side = Side.SOURCE if storm.target is Target.SOURCE else Side.DESTINATION
         hung = interruption.stuck(evidence, side)
         if hung:
             return RULE.violated(
-                f"the {side} stood still in a storm of commands",
+                f"the {side} was blocked in a storm of commands",
                 began,
                 *hung,
                 shape=f"{side}-hung-in-storm",

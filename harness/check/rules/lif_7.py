@@ -1,8 +1,8 @@
-"""LIF-7: Forth and back and forth again: the state stays whole, nothing is left over.
+"""LIF-7: Repeated migrations there and back keep the state intact and leave nothing over.
 
-Asked of a migration whose source was the destination of the one before.  Both sides
+It applies to a migration whose source was the destination of the one before.  Both sides
 complete, each device holds the source's bytes, each index comes in once, and the counter
-of transferred bytes begins anew (migrate_init() in migration/migration.c).
+of transferred bytes starts again at 0 (migrate_init() in migration/migration.c).
 """
 
 from harness.check import hang, interruption, planned
@@ -14,7 +14,7 @@ from harness.history.records import Record, Side
 
 RULE = Rule(
     id="LIF-7",
-    title="Forth and back and forth again: the state stays whole",
+    title="Repeated migrations there and back keep the state intact",
     skip_reason=completed,
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
@@ -39,7 +39,7 @@ def judge(evidence: Evidence) -> Finding:
             shape = hang.cause(evidence, endings.deadline) if endings.deadline else None
             return RULE.violated(
                 "the migration after a completed one did not complete: the "
-                f"{side} says {endings.status(side) or 'nothing'}"
+                f"{side}'s status is {endings.status(side) or 'not known'}"
                 + (f"; {shape[0]}" if shape else ""),
                 endings.last_status(side),
                 endings.deadline,
@@ -66,12 +66,12 @@ def judge(evidence: Evidence) -> Finding:
         transferred = counted.args["value"]["vfio"]["transferred"]
         if transferred > total + _ROOM:
             return RULE.violated(
-                f"vfio.transferred is {transferred} after {total} bytes of state: it counts "
+                f"vfio.transferred is {transferred} after {total} bytes of state: it includes "
                 "an earlier migration",
                 counted,
                 shape="counter-not-reset",
             )
-    return RULE.valid("the state is whole, and nothing is left of the migration before")
+    return RULE.valid("the state is intact, and nothing is left of the migration before")
 
 
 def _counted(evidence: Evidence) -> Record | None:

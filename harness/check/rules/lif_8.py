@@ -1,20 +1,21 @@
-"""LIF-8: The destination's memory stays near what is queued, and a large state is given back.
+"""LIF-8: The destination's memory stays near what is queued, and a large state is freed.
 
-Judged by the resident set of the process before the migration, at its highest, and after it.
-What is queued at most is known where a relay saw the packets and the device each write: what
-was delivered and not yet written.  Elsewhere it is at most the whole state.  Each channel
+The measure is the resident set of the process: before the migration, at its maximum, and after it.
+The maximum that is queued is known if a relay saw the packets and the device each write: what
+was delivered and not yet written.  Otherwise it is at most all of the state.  Each channel
 holds one more buffer, which it is receiving (multifd_recv_thread() of
-migration/multifd.c).  SLACK_KIB is for what is no device state: pages of the guest, threads.
+migration/multifd.c).  32 MiB (SLACK_KIB) are allowed for other memory: guest pages, threads.
 
-What stays behind is not all leaked: the allocator keeps some of what is freed, in an arena for
-each channel's thread (M_TRIM_THRESHOLD and M_ARENA_MAX of mallopt(3)).  On QEMU 10.0.13 and
-11.1.3 up to 4 MiB were seen to stay with one channel, 9 with 4, 19 with 16, whatever the size
-(4 to 256 MiB).  So a leak shows only where a state is large: of RETURN_FACTOR times what may
-be kept.  Of one as large, most must be gone; if most is left, the buffers were not freed.
-In between nothing can be said, nor about a leak of a few buffers.
+Memory that remains is not necessarily leaked: the allocator keeps some of what is freed, in an
+arena for each channel's thread (M_TRIM_THRESHOLD and M_ARENA_MAX of mallopt(3)).  With QEMU
+10.0.13 and 11.1.3 up to 4 MiB remained with one channel, 9 with 4, 19 with 16, whatever the size
+(4 to 256 MiB).  So the allocator may keep 8 MiB, and 2 MiB for each channel (KEPT_KIB,
+KEPT_PER_CHANNEL_KIB).  A leak shows only if the state is at least twice that (RETURN_FACTOR): if
+more than three quarters of it remain (MOST_LEFT), the buffers were not freed.  In between, and
+for a leak of a few buffers, nothing can be concluded.
 
-Not asked where a guest runs: its memory comes in, too; nor of a build with a sanitizer, which
-keeps freed memory back to see who still uses it.
+It does not apply if a guest runs, since its memory comes in, too; nor to a build with a sanitizer,
+which holds freed memory back to detect later uses.
 """
 
 from typing import Any
@@ -28,14 +29,14 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="LIF-8",
-    title="The destination's memory stays near what is queued; a large state is given back",
+    title="The destination's memory stays near what is queued, and a large state is freed",
 )
 SLACK_KIB = 32 * 1024
 KEPT_KIB, KEPT_PER_CHANNEL_KIB = 8 * 1024, 2 * 1024
 """What the allocator may keep: twice what was seen."""
 RETURN_FACTOR = 2
 MOST_LEFT = 0.75
-"""Share of a state; more than that left behind is a leak."""
+"""Share of a state; if more than that remains, it is a leak."""
 _KIB = 1024
 
 
@@ -44,14 +45,14 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     unknown = [d.id for d in expectation.multifd_devices if d.total_bytes is None]
     reason = over_multifd(scenario, expectation)
     if scenario.guest is not None:
-        reason = reason or "the guest's own memory fills the destination's, too"
-    return reason or (f"how much {unknown[0]} may queue, only it knows" if unknown else "")
+        reason = reason or "the guest's own memory comes to the destination, too"
+    return reason or (f"how much {unknown[0]} may queue is not known" if unknown else "")
 
 
 @RULE.skips_run
 def skip_reason_of(evidence: Evidence) -> str:
     if evidence.manifest.destination.sanitizers:
-        return "a sanitizer of the destination's build keeps what is freed"
+        return "a sanitizer of the destination's build holds back what is freed"
     return "" if len(_memory(evidence)) > 1 else "the destination's memory was not measured twice"
 
 
@@ -85,15 +86,15 @@ def judge(evidence: Evidence) -> Finding:
 def _left(
     evidence: Evidence, left: int, proof: tuple[Record, Record], numbers: dict[str, Any]
 ) -> Finding:
-    """What stayed behind, where it can be told from what the allocator keeps."""
+    """What remained, if it can be distinguished from what the allocator keeps."""
     ids = evidence.multifd_devices
     passed = sum(spec.size for spec in evidence.scenario.emulated if spec.id in ids) // _KIB
     kept = KEPT_KIB + evidence.scenario.channels * KEPT_PER_CHANNEL_KIB
-    stayed = f"{left} KiB stayed behind, of {passed} KiB"
+    stayed = f"{left} KiB of {passed} KiB remained"
     near = "its memory stayed near what was queued"
     if passed < RETURN_FACTOR * kept:
-        sentence = f"{near}; {stayed}: too few to tell a leak from what the allocator keeps"
-        return RULE.valid(sentence, returned="cannot be told", **numbers)
+        sentence = f"{near}; {stayed}: too few to distinguish a leak from what the allocator keeps"
+        return RULE.valid(sentence, returned="cannot be determined", **numbers)
     if left > MOST_LEFT * passed:
         return RULE.violated(
             f"the destination did not free what was queued: {stayed}, where the allocator keeps "
@@ -103,8 +104,8 @@ def _left(
             **numbers,
         )
     if left > kept:
-        return RULE.unknown(f"{near}; {stayed}: perhaps the allocator keeps them", **numbers)
-    return RULE.valid(f"{near}, and was given back", returned="yes", **numbers)
+        return RULE.unknown(f"{near}; {stayed}: the allocator may keep them", **numbers)
+    return RULE.valid(f"{near}, and was freed", returned="yes", **numbers)
 
 
 def _memory(evidence: Evidence) -> list[Record]:

@@ -1,7 +1,7 @@
 """LIF-9: If the destination fails to load, the source does not report the migration completed.
 
-Asked where the destination refused what it was given.  The source learns of it on the
-return path, without which it cannot know.
+It applies if the destination refused what it was given.  The source learns of it on the
+return path; without one it cannot.
 """
 
 from harness.check import interruption
@@ -17,7 +17,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="LIF-9",
-    title="The source does not report completed what the destination failed to load",
+    title="The source does not report completed if the destination failed to load",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
 
@@ -25,7 +25,7 @@ RULE = Rule(
 @RULE.skips
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not scenario.return_path:
-        return "there is no return path to tell the source"
+        return "there is no return path, so that the source cannot learn of it"
     return with_faults(scenario, expectation)
 
 
@@ -54,5 +54,7 @@ def judge(evidence: Evidence) -> Finding:
             shape="source-completed",
         )
     if told not in ("failed", "cancelled"):
-        return RULE.unknown(f"the source has not ended the migration: {told or 'no status'}")
+        return RULE.unknown(
+            f"the source has not ended the migration; its status is {told or 'not known'}"
+        )
     return RULE.valid(f"the destination failed to load, and the source reports {told}")

@@ -1,21 +1,21 @@
 """ORD-1: Whatever the order of arrival, buffers are loaded in index order, each exactly
 once, and the destination device gets the source device's bytes.
 
-The load thread's own trace events are in the order in which it wrote them, because they
-come from one thread.  Packets arrive on other threads, and stamps have microseconds, so
-an arrival and a load with one stamp are taken for arrival first.  Arrival is stamped
-before the packet is queued: a load that is stamped before its packet's arrival is a
-contradiction in any case.
+The load thread's trace events are in the order in which it wrote to the device, because they
+come from one thread.  Packets arrive on other threads, and time stamps have microseconds: of an
+arrival and a load with the same stamp, the arrival is taken to be first.  Arrival is stamped
+before the packet is queued, so a load that is stamped before its packet's arrival is always a
+contradiction.
 
-A buffer that a source QEMU sends is never empty (a read of nothing ends the state), so
-each data packet must show its load; one that a fault has emptied has none.  The
+A buffer that a source QEMU sends is never empty (a read that returns nothing ends the state), so
+each data packet must show its load.  A packet that a fault has emptied has none.  The
 configuration has no load events of this kind (ORD-4).
 
-What a kernel's device got, only it knows: its registers must be those of the source
-(``check.serial_ports``).  A guest, where one runs, must find what it wrote to BAR 0 there again.
+The harness cannot see what a kernel's device received: its registers must be those of the source
+(``check.serial_ports``).  If a guest runs, it must find in BAR 0 what it wrote there.
 
-Where a fault changed data, the device must have what was delivered (``prediction_input``).  Its
-bytes begin with what the main channel carried in pre-copy, which no digest covers then.
+If a fault changed data, the device must have what was delivered (the record ``delivered``).  Its
+bytes begin with what the main channel carried in pre-copy, which that digest does not cover.
 """
 
 from harness.check import guest, serial_ports
@@ -31,7 +31,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="ORD-1",
-    title="Buffers are loaded in index order, each once; the bytes arrive whole",
+    title="Buffers are loaded in index order, each once, and all bytes arrive unchanged",
     stands_alone=True,
 )
 

@@ -2,15 +2,15 @@
 load thread.
 
 Buffer k is next once it has arrived, the load of k - 1 has ended and the load thread
-runs.  From then on nothing else is owed to it.  A lost wake-up shows in two ways:
+runs.  From then on there is nothing to wait for.  A lost wake-up shows in two ways:
 
 - the run stalls: buffer k is next, and is not loaded in all the time until the harness
   gives up (a buffer that is left out by a run that goes on is ORD-1's);
 - k is loaded late, and just when another packet came in: that one woke the thread.
 
-How long "as soon as" may take is the scheduler's affair: below GRACE_NS nothing is a
-contradiction, nor is a wait in which nothing at all was recorded, on either side: the
-machine may have stood still.
+How long "as soon as" may take depends on the scheduler: less than 1 s (GRACE_NS) is never a
+contradiction.  Nor is a wait in which nothing at all was recorded, on either side: the
+machine may have been suspended.
 """
 
 from bisect import bisect_right

@@ -1,22 +1,21 @@
 """ORD-3: While it waits the load thread sleeps; while it writes to a slow device, later
-packets are received all the same.
+packets are received.
 
-Waiting.  The thread says once for each wake-up that it is starved, and each packet that
-is queued wakes it once.  So for one index there are at most as many starved records as
-packets came in meanwhile, and a few more: the first, one for each channel whose packet
-was stamped before the wait and queued in it, and spurious wake-ups.  A busy loop writes
-thousands.
+Waiting.  The thread traces "starved" once for each wake-up, and each packet that is queued wakes
+it once.  So for one index there are at most as many starved records as packets came in
+meanwhile, and a few more: the first, one for each channel whose packet was stamped before the
+wait and queued in it, and 32 spurious wake-ups (SLACK).  A busy loop writes thousands.
 
-Writing (asked of devices whose writes take SLOW_S or more).  The incoming record is
+Writing (of devices whose writes take 20 ms or more, SLOW_S).  The incoming record is
 written before the queue's lock is taken.  A QEMU that holds the lock while it writes to
 the device lets each channel show one packet, and then blocks it until the write is over.
 So a channel that shows two packets between the start and the end of one load proves that
 packets are received meanwhile.
 
-A slow source may bring few packets too.  So it counts as held up only what shows it: more
-packets outstanding than channels, at most one of each channel and none in the second half
-of the load, and the next one right after its end; that in nearly all of many long loads,
-and no proof of the contrary in any.
+A slow source may bring few packets, too.  So receiving counts as blocked only if all of this was
+seen: more packets outstanding than channels, at most one of each channel and none in the second
+half of the load, and the next one right after its end.  It must be so in nearly all of many long
+loads, without proof of the contrary in any.
 """
 
 from bisect import bisect_left, bisect_right
@@ -31,7 +30,7 @@ from harness.scenario import EmulatedDevice
 
 RULE = Rule(
     id="ORD-3",
-    title="The load thread sleeps while it waits, and does not hold up receiving",
+    title="The load thread sleeps while it waits, and does not block receiving",
     skip_reason=over_multifd,
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
 )
@@ -39,7 +38,7 @@ SLACK = 32
 SLOW_S = 0.02
 ENOUGH_LOADS, ENOUGH_NS, CAP_NS = 4, 1_000_000_000, 250_000_000
 """So many loads, and so long in all; of each at most CAP_NS count, as the machine may have
-stood still in one."""
+been suspended in one."""
 
 
 @RULE.judges
@@ -60,7 +59,7 @@ def judge(evidence: Evidence) -> Finding:
     numbers = {"starved": waits, "slow_devices": asked, "received_while_writing": proofs}
     if asked and not proofs:
         return RULE.unknown(
-            "no load took long enough, with more packets outstanding than channels, to tell "
+            "no load took long enough, with more packets outstanding than channels, to show "
             "whether packets are received meanwhile",
             **numbers,
         )

@@ -2,16 +2,15 @@
 the config space.
 
 vfio_load_device_config_state_start and _end bracket its load on either path
-(vfio_load_device_config_state() in hw/vfio/migration.c).  The trace does not tell which
-packet carries the flag; that it is the last one shows in its index being above that of
-every loaded buffer.  The load takes QEMU's big lock, so nothing is said about how soon.
+(vfio_load_device_config_state() in hw/vfio/migration.c).  The trace does not show which
+packet carries the flag.  That it is the last one follows from its index, which is above that of
+every loaded buffer.  The load takes QEMU's big lock, so there is no limit on how soon it begins.
 
-Restored are the device's own command register, which QEMU writes back, and the registers
-as a guest reads them (QEMU saves its copy of the config space), when the source had stopped.
-What was read before counts only where nothing can have written to them since: no guest, no
-reset, no action.  The device's scratch
-registers are part of its own state: ORD-1 has them.  Where a fault changed the
-configuration on its way, there is nothing that they must be.
+What is restored: the device's own command register, which QEMU writes back, and the registers
+as read by the guest (QEMU saves its copy of the config space) when the source had stopped.
+Values that were read before count only if nothing can have written to the registers since: no
+guest, no reset, no action.  The device's scratch registers are part of its own state (ORD-1).  If
+a fault changed the configuration on its way, nothing is required of them.
 """
 
 from collections.abc import Sequence
@@ -116,7 +115,7 @@ def _last(evidence: Evidence, device: str) -> Finding | None:
     if starts and device in evidence.multifd_devices and last in reception.starts:
         return RULE.violated(
             f"{device}: packet {last}, the last, was loaded as data, and the "
-            "configuration came from nowhere",
+            "configuration came in no packet",
             reception.starts[last],
             starts[0],
             shape="configuration-loaded-as-data",
@@ -152,7 +151,7 @@ def _guest(evidence: Evidence, device: str) -> list[Pair]:
     before, after = ours.args["registers"], theirs.args["registers"]
     return [
         (
-            f"register {offset} in the guest's eyes",
+            f"register {offset} as read by the guest",
             f"guest-register-{offset}-differs",
             before[offset],
             after[offset],
@@ -174,7 +173,7 @@ def _is_reset_after(evidence: Evidence) -> bool:
 
 
 def _stopped_ns(evidence: Evidence) -> int | None:
-    """When the source had stopped for good; None if nothing tells."""
+    """When the source had stopped for good; None if there is no record of it."""
     stops = evidence.named(Kind.QMP, Side.SOURCE, "STOP")
     told = evidence.endings.statuses[Side.SOURCE]
     ends = stops[-1:] or [record for status, record in told if status == "completed"]
@@ -192,7 +191,7 @@ def _may_be_old(evidence: Evidence, ours: Record) -> bool:
 
 
 def _before_quit(evidence: Evidence, records: Sequence[Record], side: Side) -> Record | None:
-    """The last of ``records`` before the QEMU was told to quit."""
+    """The last of ``records`` before the QEMU was asked to quit."""
     quit_ns = evidence.endings.quit_ns(side)
     fitting = [record for record in records if quit_ns is None or record.t_ns < quit_ns]
     return fitting[-1] if fitting else None

@@ -1,9 +1,9 @@
-"""ORD-5: Sizes.  The packets that come in are exactly those into which the state is cut.
+"""ORD-5: The packets that come in are exactly those into which the state is split.
 
-n data packets have the indices 0 to n - 1, and the configuration has n; no data at all
-makes the configuration packet 0.  How n is known: ``check.packet_count``.  That each index
-comes in once is STA-3's, that short reads make whole bytes is ORD-1's.  Where there is a
-relay, what came out of the source is counted: faults may cut it anew behind that.
+n data packets have the indices 0 to n - 1, and the configuration has n.  With no data at all
+the configuration is packet 0.  How n is known: ``check.packet_count``.  That each index
+comes in once is STA-3's, that short reads add up to all bytes is ORD-1's.  With a relay, the
+packets that came out of the source are counted: faults may split them anew after that.
 """
 
 from harness.check.assumptions import Assumption
@@ -17,7 +17,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="ORD-5",
-    title="The state is cut into the right packets, whatever its size",
+    title="The state is split into the right packets, whatever its size",
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
 )
 
@@ -26,7 +26,7 @@ RULE = Rule(
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     known = [d for d in expectation.multifd_devices if d.total_bytes is not None]
     reason = over_multifd(scenario, expectation)
-    return reason or ("" if known else "how much state there is, only the devices know")
+    return reason or ("" if known else "how much state the devices have is not known")
 
 
 @RULE.judges
@@ -64,11 +64,11 @@ def judge(evidence: Evidence) -> Finding:
         packets[device] = len(came)
     if unpredicted:
         return RULE.unknown("; ".join(unpredicted), packets=packets)
-    return RULE.valid("the packets are those into which the state is cut", packets=packets)
+    return RULE.valid("the packets are those into which the state is split", packets=packets)
 
 
 def _came(evidence: Evidence, device: str) -> dict[int, Record]:
-    """The packets by their indices: from the source, or as the destination tells."""
+    """The packets by their indices: from the source, or as the destination traced them."""
     if wire := evidence.wire("packet_in", device):
         return {record.args["idx"]: record for record in wire}
     return evidence.reception(device).incoming

@@ -1,9 +1,9 @@
-"""ORD-6: Several devices at once.  Each has its own indices, load thread and bytes.
+"""ORD-6: Several devices at once: each has its own indices, load thread and bytes.
 
-A device's own bytes are told apart by the seeds of the states, those of a kernel's device by
-what was written into its serial ports, by the harness or by a guest, whose pattern is another
-in each device.  QEMU's load threads come from a pool, so one thread may serve two devices one
-after the other; it may not serve two at the same time, and all loads of a device come from
+The bytes of emulated devices differ by the seeds of their states; those of a kernel's device by
+what was written into its serial ports, by the harness or by a guest, which uses another pattern
+for each device.  QEMU's load threads come from a pool, so one thread may serve two devices one
+after the other.  It may not serve two at the same time, and all loads of a device come from
 the thread that was started for it.
 """
 
@@ -18,7 +18,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="ORD-6",
-    title="Several devices at once do not touch each other",
+    title="Several devices at once do not interfere with each other",
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
 )
 

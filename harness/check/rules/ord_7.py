@@ -1,10 +1,10 @@
-"""ORD-7: Device state spreads over the channels when there are several.
+"""ORD-7: Device state is spread over the channels if there are several.
 
 QEMU gives each packet to the next channel that is idle (multifd_send() in
 migration/multifd.c), so a state of many packets reaches the destination on more than one.
-The others may be busy with RAM for a while: only of many packets, CERTAIN and four for
-each channel, it is certain that not all go to one.  How evenly is told, not judged.  A
-record's channel is known by its thread, or on the wire, as the source sent it.
+The others may be busy with RAM for a while: one channel only is a violation from 16 packets
+(CERTAIN) and 4 for each channel on.  The distribution is reported, not judged.  A record's
+channel is known by its thread, or on the wire, as the source sent it.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="ORD-7",
-    title="Device state spreads over the channels",
+    title="Device state is spread over the channels",
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
 )
 CERTAIN = 16
@@ -56,7 +56,7 @@ def judge(evidence: Evidence) -> Finding:
         if len(channels) == 1 and len(incoming) < max(CERTAIN, 2 * many):
             return RULE.unknown(
                 f"{device.id}: all {len(incoming)} packets came in on one channel, too few to "
-                "tell that the others were idle"
+                "show that the others were idle"
             )
         if len(channels) == 1:
             return RULE.violated(

@@ -1,6 +1,6 @@
 """ORD-8: A device that accepts only part of a write gets the rest.
 
-Asked when the scenario cuts writes short.  The device's own ``write`` records are judged:
+It applies if the scenario cuts writes short.  The device's own ``write`` records are judged:
 after a write of which it took less than was offered, the next one offers the rest, from
 where the device left off (vfio_load_state_buffer_write() in hw/vfio/migration-multifd.c,
 qemu_file_get_to_fd() in migration/qemu-file.c for the main channel).

@@ -1,11 +1,11 @@
-"""PRE-5: pre-copy that does not converge is reported as such, and the source stays healthy.
+"""PRE-5: Pre-copy that does not converge is reported as such, and the source stays healthy.
 
-It is no hang: the source goes on with its passes, and more is pending than it may leave for
-the switchover.  Its monitor answers, its guest runs, and the migration can be cancelled; the
-harness does that when the time is over, and of what follows only the cancel's own end counts.
+It is not a hang: the source goes on with its passes, and more is pending than it may leave for
+the switchover.  Its monitor answers, its guest runs, and the migration can be cancelled.  The
+harness cancels it when the time is over; of what follows only the end of the cancel counts.
 
-A source that has less pending than allowed, pass after pass, must switch over.  Where
-switchover-ack is on it waits for the destination's word first: that is PRE-1's.
+A source with less pending than allowed, pass after pass, must switch over.  With
+switchover-ack it first waits for the destination's acknowledgement, which is PRE-1's.
 """
 
 from harness.check import convergence, interruption
@@ -34,7 +34,7 @@ def skip_reason_of(evidence: Evidence) -> str:
 def judge(evidence: Evidence) -> Finding:
     over = convergence.not_converged(evidence)
     if over is None:
-        return RULE.unknown("nothing tells that the source was in pre-copy")
+        return RULE.unknown("there is no record that the source was in pre-copy")
     within = "pre-copy did not converge"
     if "deadline_s" in over.args:
         within += f" within {over.args['deadline_s']:g} s"
@@ -48,7 +48,7 @@ def judge(evidence: Evidence) -> Finding:
         return RULE.violated(f"{within}, and {wrong[0]}", over, *wrong[1], shape="unhealthy")
     standing = convergence.standing(evidence, over)
     if standing is None:
-        return RULE.unknown(f"{within}; nothing tells how much was pending, and how much allowed")
+        return RULE.unknown(f"{within}; how much was pending, and how much allowed, is not known")
     numbers = {"pending": standing.pending, "allowed": standing.allowed}
     sentence = f"{within}: {standing.words}"
     if standing.should_have_switched:
@@ -69,7 +69,7 @@ def judge(evidence: Evidence) -> Finding:
     if told not in ("cancelled", "failed") or not was_cancelled:
         return RULE.unknown(f"{sentence}; whether it can be cancelled was not seen", **numbers)
     if interruption.running(evidence, Side.SOURCE) is None:
-        return RULE.unknown(f"{sentence}; whether the guest runs was not asked", **numbers)
+        return RULE.unknown(f"{sentence}; whether the guest runs was not checked", **numbers)
     return RULE.valid(f"{sentence}; the source was healthy, and could be cancelled", **numbers)
 
 

@@ -3,7 +3,7 @@
 The device's name is the one of its trace events (vbasedev->name), or its id.  A damaged
 channel and an unknown idstr concern no device.
 
-Only an error that was said after the refused packet had come counts: QEMU names its devices
+Only an error that was reported after the refused packet had come counts: QEMU names its devices
 in warnings at start-up, too.
 """
 
@@ -44,14 +44,14 @@ def judge(evidence: Evidence) -> Finding:
     names = {name for device in devices for name in _names(evidence, device)}
     said = refusal.errors(evidence)
     if not said.certain:
-        return RULE.unknown("the destination failed, and no error tells why")
+        return RULE.unknown("the destination failed without an error")
     for _, text in said.certain:
         if words.is_named(text, names):
             return RULE.valid("the error names the device", said=text)
     if any(words.is_named(text, names) for _, text in said.possible):
-        return RULE.unknown("nothing tells when the destination named the device")
+        return RULE.unknown("when the destination named the device is not known")
     if not any(_traced(evidence, device) for device in devices):
-        return RULE.unknown("by which name the destination knows the device was not seen")
+        return RULE.unknown("the name that the destination has for the device was not seen")
     record, text = said.certain[-1]
     return RULE.violated(
         f'the error must name {" or ".join(devices)}: "{text}"',

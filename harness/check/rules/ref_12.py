@@ -1,8 +1,8 @@
 """REF-12: x-migration-max-queued-buffers-size limits the bytes that a device has queued.
 
 From QEMU 10.1.  More than that is refused, less has no effect.  How many are queued at a
-time depends on the order of arrival and on the device's speed: only where more, or less,
-are queued in any case does the run ask, or where the destination says that it was more.
+time depends on the order of arrival and on the device's speed.  So it applies only if more, or
+less, are queued in any case, or if the destination reports that the limit was exceeded.
 """
 
 from harness.check import refusal
@@ -18,7 +18,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="REF-12",
-    title="The limit of queued bytes is kept, and below it has no effect",
+    title="The limit of queued bytes is enforced, and has no effect below it",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
 
@@ -46,7 +46,7 @@ def judge(evidence: Evidence) -> Finding:
     said = _exceeded(evidence)
     if said is not None:
         return RULE.violated(
-            "no device can have more bytes queued than its limit, but the destination says so",
+            "no device can have more bytes queued than its limit, but the destination reports it",
             said,
             shape="refused-below-limit",
         )

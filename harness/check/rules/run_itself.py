@@ -1,16 +1,16 @@
-"""RUN: The run itself ended as a right QEMU ends it, without a crash or a hang.
+"""RUN: The run itself ends as a right QEMU ends it, without a crash or a hang.
 
 Not a requirement of the list: it catches what breaks all of them at once.  A migration
 that must not complete is judged by the rules of its refusal; here it only must have
-failed, without a QEMU dying of a signal and without the source being lost.  One that waits
-for a packet must not end by itself; whether it answers meanwhile is LIF-1's.
+failed, without a QEMU ending by a signal and without the source being lost.  A migration that
+waits for a packet must not end by itself; whether the destination answers meanwhile is LIF-1's.
 
-Where a guest runs, it must go on from where it was with its memory whole; what it says of a
+If a guest runs, it must go on from where it was, with its memory intact.  What it finds in a
 device at the destination is ORD-1's.
 
-What was planned and did not happen makes the run UNKNOWN (``check.planned``): it is not the one
-that was asked for.  So does a setting that the model does not know; then nothing but a QEMU that
-dies of a signal, or damaged memory of a guest, is a violation.
+If something was planned and did not happen, the run is UNKNOWN (``check.planned``): it is not the
+one that was requested.  So is a run with a setting that the model does not know; then only a QEMU
+that is ended by a signal, or damaged memory of a guest, is a violation.
 """
 
 from typing import Any
@@ -87,7 +87,7 @@ def _seen(evidence: Evidence) -> str:
     late = endings.deadline or next(iter(endings.hung), None)
     if late is not None:
         return f"{late.args.get('waiting_for', 'the end')} did not come"
-    told = [f"the {side} says {endings.status(side) or 'nothing'}" for side in PEERS]
+    told = [f"the {side}'s status is {endings.status(side) or 'not known'}" for side in PEERS]
     said = next((cause for side in PEERS[::-1] if (cause := _cause(evidence, side))), None)
     has_failed = not endings.is_completed and said is not None
     return ", ".join(told) + (f': "{said[1]}"' if has_failed and said else "")
@@ -126,10 +126,10 @@ def _not_converged(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
 def _after_reset(
     evidence: Evidence, what: str, records: list[Record], numbers: dict[str, Any]
 ) -> Finding:
-    """The rest of the state cannot be had any more: the migration fails, the source runs on."""
+    """The rest of the state cannot be read any more: the migration fails, the source runs on."""
     told = evidence.endings.status(Side.SOURCE)
     if told not in ("failed", "cancelled"):
-        return RULE.unknown(f"{what}, and the source says {told or 'nothing'}", **numbers)
+        return RULE.unknown(f"{what}, and the source's status is {told or 'not known'}", **numbers)
     lost = interruption.lost(evidence)
     if lost is not None:
         return RULE.violated(
@@ -137,14 +137,14 @@ def _after_reset(
         )
     if evidence.endings.status(Side.DESTINATION) == "completed":
         return RULE.violated(
-            f"{what}, and the source says {told}, but the destination completed",
+            f"{what}, and the source's status is {told}, but the destination completed",
             *records,
             evidence.endings.last_status(Side.DESTINATION),
             shape="completed-after-reset",
             **numbers,
         )
     if interruption.running(evidence, Side.SOURCE) is None:
-        return RULE.unknown(f"{what}; whether the source runs on was not asked", **numbers)
+        return RULE.unknown(f"{what}; whether the source runs on was not checked", **numbers)
     if len(records) < _NOTICED:
         return RULE.unknown(
             f"{what}; whether the migration {told} for that was not seen", **numbers
@@ -157,7 +157,7 @@ def _waiting(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     """The destination must wait; or (OPEN) must not end in the way that it did."""
     seen = seen_end(evidence)
     if seen is None:
-        return RULE.unknown("nothing tells how the destination ended", **numbers)
+        return RULE.unknown("there is no record of how the destination ended", **numbers)
     if seen is Outcome.WAITING:
         return RULE.valid("the destination waited for what was not delivered", **numbers)
     must = " or ".join(sorted(evidence.prediction.allowed)) if evidence.prediction else ""
@@ -199,10 +199,10 @@ def _completed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
         if status in ("failed", "cancelled") or refusal is not None:
             cause, other = _cause(evidence, side), _other_cause(evidence, side)
             why = f": {cause[1]}" if cause else ""
-            why += f"; the destination says: {other[1]}" if other else ""
+            why += f"; the destination reports: {other[1]}" if other else ""
             return RULE.violated(
-                f"the migration must complete, but the {side} says "
-                f"{status or 'that it refuses'}{why}",
+                f"the migration must complete, but the {side} "
+                f"{f'reports {status}' if status else 'refuses it'}{why}",
                 record,
                 refusal,
                 cause[0] if cause else None,
@@ -218,13 +218,13 @@ def _completed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     if evidence.scenario.guest is not None and not (
         is_paused or guest.rounds(evidence, Side.DESTINATION)
     ):
-        return RULE.unknown("the guest said nothing at the destination", **numbers)
+        return RULE.unknown("the guest reported nothing at the destination", **numbers)
     paused = "; the guest arrived paused" if is_paused else ""
-    return RULE.valid(f"both sides completed, and both QEMUs ended when told to{paused}", **numbers)
+    return RULE.valid(f"both sides completed, and both QEMUs quit when asked to{paused}", **numbers)
 
 
 def _cause(evidence: Evidence, side: Side) -> tuple[Record, str] | None:
-    """The words that tell best why ``side`` failed: its own, its monitor's before stderr."""
+    """The error that explains best why ``side`` failed: its own, its monitor's before stderr."""
     own, all_said = evidence.endings.texts(side), evidence.endings.texts(None)
     for said in ([(r, t) for r, t in own if r.kind is Kind.QMP], own, all_said):
         if words := [(record, text) for record, text in said if text]:
@@ -233,12 +233,12 @@ def _cause(evidence: Evidence, side: Side) -> tuple[Record, str] | None:
 
 
 def _other_cause(evidence: Evidence, side: Side) -> tuple[Record, str] | None:
-    """What the destination's monitor says, where the source failed too: perhaps for that."""
+    """The error of the destination's monitor, if the source failed too: perhaps for that."""
     if side is Side.DESTINATION:
         return None
     own = evidence.endings.texts(Side.DESTINATION)
     words = [(record, text) for record, text in own if text and record.kind is Kind.QMP]
-    # "load of migration failed" says no more than the status.
+    # "load of migration failed" adds nothing to the status.
     return words[-1] if words and not words[-1][1].startswith("load of ") else None
 
 
@@ -246,7 +246,7 @@ def _failed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     endings, must = evidence.endings, evidence.expectation.ending
     if endings.status(Side.DESTINATION) == "completed":
         return RULE.violated(
-            f"the migration must not complete ({must}), but the destination says that it did",
+            f"the migration must not complete ({must}), but the destination reports that it did",
             endings.last_status(Side.DESTINATION),
             shape="completed",
             **numbers,
@@ -257,7 +257,8 @@ def _failed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     failed = [side for side in PEERS if endings.status(side) in ("failed", "cancelled")]
     if not said and not failed:
         return RULE.unknown(
-            f"the migration must not complete ({must}), and nothing tells how it ended", **numbers
+            f"the migration must not complete ({must}), and there is no record of how it ended",
+            **numbers,
         )
     return RULE.valid("the migration did not complete, and neither QEMU was lost", **numbers)
 
@@ -269,10 +270,12 @@ def _refused(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
         return RULE.valid(f"{must.ending}, with its reason", said=said[1], **numbers)
     cause = next((cause for side in PEERS if (cause := _cause(evidence, side))), None)
     if cause is None:
-        return RULE.unknown(f"it must be refused ({must.reason}), and nothing tells how it ended",
-                             **numbers)  # fmt: skip
+        return RULE.unknown(
+            f"it must be refused ({must.reason}), and there is no record of how it ended",
+            **numbers,
+        )
     return RULE.unknown(
-        f'it must be refused ({must.reason}), and was with other words: "{cause[1]}"', **numbers
+        f'it must be refused ({must.reason}), and was with another error: "{cause[1]}"', **numbers
     )
 
 
@@ -284,12 +287,14 @@ def _not_launched(evidence: Evidence) -> Finding:
         return RULE.unknown("there is no record of a QEMU that refused to start")
     if set_up.reason(evidence) is None:
         said = [text for _, text in evidence.endings.texts(None) if text]
-        return RULE.unknown(f"QEMU refused to start, with other words: {said[-1] if said else ''}")
+        return RULE.unknown(
+            f"QEMU refused to start, with another error: {said[-1] if said else ''}"
+        )
     return RULE.valid("QEMU refused to start", status=refused.args["status"])
 
 
 def _crashed(evidence: Evidence) -> tuple[object, ...] | None:
-    """An end that nobody asked for; a destination may exit once its load has failed.
+    """An end that was not requested; a destination may exit once its load has failed.
 
     Here and below: sentence, shape, and the records that show it.
     """
@@ -391,7 +396,7 @@ def _waited(deadline: Record) -> str:
 
 
 def _not_resumed(evidence: Evidence) -> tuple[object, ...] | None:
-    """The destination has completed, and does not run a guest that nobody has paused."""
+    """The destination has completed, and does not run a guest that was not paused."""
     answer = interruption.running(evidence, Side.DESTINATION)
     if (
         not evidence.endings.is_completed
@@ -415,9 +420,9 @@ def _source_hung(evidence: Evidence) -> tuple[object, ...] | None:
 
 
 def _killed(evidence: Evidence) -> tuple[object, ...] | None:
-    """Told to quit by its monitor, and ended by SIGKILL only.
+    """Asked to quit by its monitor, and ended by SIGKILL only.
 
-    One that the scenario has killed before may be told so all the same: its end is seen late.
+    One that the scenario has killed before may be asked all the same: its end is seen late.
     """
     is_waiting = evidence.expectation.ending is Ending.WAITING  # its monitor is LIF-1's
     for side in PEERS[:1] if is_waiting else PEERS:
@@ -430,7 +435,7 @@ def _killed(evidence: Evidence) -> tuple[object, ...] | None:
             and record.args.get("signal", 0) == _KILLED
             and not any(signal.t_ns < asked[0].t_ns for signal in signals)
         ):
-            what = f"the {side} QEMU did not quit when told to; SIGKILL ended it"
+            what = f"the {side} QEMU did not quit when asked to; SIGKILL ended it"
             stuck = [each for each in evidence.endings.hung if each.side is side]
             cause = hang.cause(evidence, stuck[0]) if stuck else None
             if cause is not None and hang.side_of(cause) is side:

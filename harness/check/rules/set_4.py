@@ -1,8 +1,8 @@
 """SET-4: Any number of channels and devices.
 
-All channels that were asked for take part: each has a receiving thread at the
-destination, which tells its number (multifd_recv_thread_start).  All devices arrive:
-each one's configuration is loaded, which is the last that is loaded of a device.
+All requested channels take part: each has a receiving thread at the destination, whose trace
+event has its number (multifd_recv_thread_start).  All devices arrive: the configuration of each is
+loaded, which is the last that is loaded of a device.
 """
 
 from harness.check.assumptions import Assumption
@@ -41,7 +41,7 @@ def judge(evidence: Evidence) -> Finding:
     if channels != list(range(evidence.scenario.channels)) or len(threads) != len(channels):
         return RULE.violated(
             f"{len(threads)} receiving threads for channels {_listed(channels)}, where "
-            f"{evidence.scenario.channels} channels were asked for",
+            f"{evidence.scenario.channels} channels were requested",
             threads[-1],
             end,
             shape="other-channels",

@@ -1,18 +1,18 @@
 """SET-5: TLS, with keys or with certificates, on all channels.
 
-Two witnesses.  A relay on the way tells how each connection began, with a TLS handshake or in
-plain text.  The trace of each QEMU tells over what it made each channel: with TLS twice, first
-the socket and then the TLS session over it (``migration_set_incoming_channel``,
-``migration_set_outgoing_channel``, ``multifd_set_outgoing_channel``).  That the state arrived
-whole is for other rules.
+There are two sources of evidence.  A relay on the way records how each connection began, with a
+TLS handshake or in plain text.  The trace of each QEMU shows the type of each channel: with TLS
+two of them, first the socket and then the TLS session over it (``migration_set_incoming_channel``,
+``migration_set_outgoing_channel``, ``multifd_set_outgoing_channel``).  Whether the state arrived
+is for other rules.
 
 A source that has sent everything also ends each TLS session with a close_notify
-(``multifd_send_shutdown()`` in migration/multifd.c), so that the destination can tell the end
-from a cut.  It must come to that: no warning in a migration that completed.
+(``multifd_send_shutdown()`` in migration/multifd.c), so that the destination can distinguish the
+end from a cut.  A migration that completed must have done so without a warning.
 
-What does not fit together must be refused: the source fails and keeps its VM, and nothing is
+Mismatched credentials must be refused: the source fails and keeps its VM, and nothing is
 loaded.  The destination may fail too, or wait for another source, as QEMU does
-(migration/tls.c): whoever can connect could else end it.
+(migration/tls.c): otherwise anyone who can connect could end it.
 """
 
 import re
@@ -28,7 +28,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="SET-5",
-    title="TLS secures every channel, and refuses what does not fit",
+    title="TLS secures every channel, and mismatched credentials are refused",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
 INCOMING_CHANNEL = "migration_set_incoming_channel"
@@ -40,8 +40,8 @@ _BYE_FAILED = "qio_channel_tls_bye_fail"
 _NOT_TERMINATED = re.compile(r"Failed to (?:gracefully )?terminate TLS connection.*")
 """The warning of QEMU 10.0, and that of 10.2 and newer."""
 _ABOUT_TLS = ("tls", "certificate")
-"""In what either side says of a refusal, of crypto/tls*.c and io/channel-tls.c.  The other one
-may say no more than that its connection was reset."""
+"""In the error of the side that refuses, of crypto/tls*.c and io/channel-tls.c.  The other one
+may report no more than that its connection was reset."""
 
 
 @RULE.skips
@@ -105,7 +105,7 @@ def _on_all_channels(evidence: Evidence) -> Finding:
         "not_terminated": len(evidence.trace(Side.SOURCE, _BYE_FAILED)),
     }
     if not whole:
-        return RULE.unknown("neither relay nor trace tells of all channels", **numbers)
+        return RULE.unknown("neither the relay nor a trace shows all channels", **numbers)
     return RULE.valid("every channel was TLS", **numbers)
 
 
@@ -129,8 +129,8 @@ def _refused(evidence: Evidence) -> Finding:
         )
     texts = [text for _, text in endings.texts(None) if text]
     if endings.status(Side.SOURCE) != "failed" or not texts:
-        return RULE.unknown(f"{what}: nothing tells that the source failed, and why")
+        return RULE.unknown(f"{what}: there is no record that the source failed, and why")
     said = [text for text in texts if any(word in text.lower() for word in _ABOUT_TLS)]
     if not said:
-        return RULE.unknown(f'{what}: it failed, with words about something else: "{texts[-1]}"')
+        return RULE.unknown(f'{what}: it failed, with an error about something else: "{texts[-1]}"')
     return RULE.valid(f"{what}: it was refused, and the source kept its VM", said=said[-1])

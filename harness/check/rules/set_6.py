@@ -1,7 +1,7 @@
 """SET-6: Source and destination of different versions, with a machine type that both know.
 
-Both sides complete, and each device holds the source's bytes (where faults were on the
-way, ORD-1 knows which bytes it must hold).  Asked of a run whose
+Both sides complete, and each device holds the source's bytes (if faults were on the
+way, ORD-1 knows which bytes it must hold).  It applies to a run whose
 builds are of different versions and had the same versioned machine type: ``q35`` and
 ``pc`` are another one in each version (hw/i386/pc_q35.c), and do not migrate.
 """
@@ -16,7 +16,7 @@ from harness.history.records import Record, Side
 
 RULE = Rule(
     id="SET-6",
-    title="Versions that differ migrate to each other, both ways",
+    title="Different versions migrate to each other, in both directions",
     skip_reason=completed,
 )
 
@@ -58,7 +58,7 @@ def judge(evidence: Evidence) -> Finding:
         return RULE.violated(
             f"after the migration {pair} {wrong[0]}", *wrong[1], shape="bytes-differ", **numbers
         )
-    return RULE.valid(f"the migration {pair} completed, and the state is whole", **numbers)
+    return RULE.valid(f"the migration {pair} completed, and the state is intact", **numbers)
 
 
 def _version(version: Sequence[int]) -> str:
@@ -66,7 +66,7 @@ def _version(version: Sequence[int]) -> str:
 
 
 def _reason(evidence: Evidence) -> tuple[str, list[Record]]:
-    """What was said about it first: the destination's word where it has one."""
+    """The first error about it: the destination's if it has one."""
     for side in (Side.DESTINATION, Side.SOURCE):
         for record, text in evidence.endings.texts(side):
             return f": {text}", [record]

@@ -1,11 +1,11 @@
 """SET-7: With x-migration-load-config-after-iter the configuration waits for the main channel.
 
-With it, a device's configuration is loaded only once the state that other devices send while
-the guest runs has been loaded from the main channel; without it, as soon as it is next.  Both
-show where the main channel's stream is stalled while the packets go on: the load must end
-after the stall, or before it.  That it waited where it must not is said only of one that was
-next for SOON_NS and more before the stall's end: on a busy machine the data may come late, or
-the load thread wake late.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
+If it is on, a device's configuration is loaded only once the state that other devices send while
+the guest runs has been loaded from the main channel; if it is off, as soon as it is next.  Both
+show when the main channel is stalled while the packets go on: the load must end
+after the stall, or before it.  A configuration that waited though it must not is a violation only
+if it was next for 200 ms (SOON_NS) or more before the stall's end: on a busy machine the data may
+come late, or the load thread wake late.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
 """
 
 from harness.check.assumptions import Assumption
@@ -18,7 +18,7 @@ from harness.scenario import Device, Scenario
 
 RULE = Rule(
     id="SET-7",
-    title="With x-migration-load-config-after-iter the configuration waits",
+    title="With x-migration-load-config-after-iter the configuration waits for the main channel",
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
 )
 SOON_NS = 200_000_000
@@ -28,7 +28,7 @@ PROPERTY = "x-migration-load-config-after-iter"
 @RULE.skips
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not any(PROPERTY in device.properties for device in scenario.devices):
-        return f"{PROPERTY} is not given"
+        return f"{PROPERTY} is not set"
     return over_multifd(scenario, expectation)
 
 
@@ -48,7 +48,7 @@ def judge(evidence: Evidence) -> Finding:
         begun = evidence.trace(Side.DESTINATION, THREAD_START, device.id)
         loaded = evidence.trace(Side.DESTINATION, CONFIG_START, device.id)
         if not begun or begun[0].t_ns > resumed.t_ns or not loaded:
-            return RULE.unknown(f"{device.id} was not loaded while the main channel stood still")
+            return RULE.unknown(f"{device.id} was not loaded while the main channel was stalled")
         waited[device.id] = loaded[0].t_ns > resumed.t_ns
         must = must_wait(device)
         if waited[device.id] and not must:

@@ -2,8 +2,8 @@
 is sent; the source's VM runs on.
 
 With enable-migration=on QEMU does not even start with such a device
-(vfio_block_migration() in hw/vfio/migration.c); otherwise ``migrate`` is refused.  Words
-other than those that the model expects may be about something else: they are unknown.
+(vfio_block_migration() in hw/vfio/migration.c); otherwise ``migrate`` is refused.  An error
+that the model does not expect may be about something else: then this is UNKNOWN.
 """
 
 from harness.check import interruption, set_up
@@ -60,14 +60,14 @@ def judge(evidence: Evidence) -> Finding:
     if not said:
         return RULE.violated("migrate was refused without a reason", refusals[0], shape="no-reason")
     if not evidence.expectation.is_reason(said):
-        return RULE.unknown(f'migrate was refused with words about something else: "{said}"')
+        return RULE.unknown(f'migrate was refused with an error about something else: "{said}"')
     stopped = _stopped(evidence, refusals[0])
     if stopped is not None:
         return RULE.violated(
             "migrate was refused, but the source's VM stopped", *stopped, shape="source-stopped"
         )
     if not evidence.endings.commands(Side.SOURCE, "query-status", "return"):
-        return RULE.unknown("migrate was refused; whether the source runs on was not asked")
+        return RULE.unknown("migrate was refused; whether the source runs on was not checked")
     return RULE.valid("migrate was refused with a reason, and nothing was sent", said=said)
 
 
@@ -100,7 +100,9 @@ def _not_launched(evidence: Evidence) -> Finding:
         return RULE.violated(
             "QEMU refused to start, but named no reason", *refused, shape="no-reason"
         )
-    return RULE.unknown(f'QEMU refused to start, with words about something else: "{others[-1]}"')
+    return RULE.unknown(
+        f'QEMU refused to start, with an error about something else: "{others[-1]}"'
+    )
 
 
 def _begun(evidence: Evidence) -> Record | None:
@@ -114,7 +116,7 @@ def _begun(evidence: Evidence) -> Record | None:
 
 
 def _stopped(evidence: Evidence, refused: Record) -> tuple[Record, Record] | None:
-    """The source's VM stopped after the refusal, and before the harness told it to quit.
+    """The source's VM stopped after the refusal, and before the harness asked it to quit.
 
     One that the scenario has paused was stopped all the time.
     """

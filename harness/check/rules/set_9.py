@@ -1,6 +1,6 @@
 """SET-9: switchover-ack and return-path, on and off.
 
-Without a return path the source cannot learn how the destination fares; what it sends must
+Without a return path the source cannot learn the state of the destination; what it sends must
 arrive all the same.  With switchover-ack the source's guest is not stopped before the
 destination has loaded the initial bytes that a device gives in pre-copy
 (VFIO_PRECOPY_INFO, docs/devel/migration/vfio.rst).
@@ -17,7 +17,7 @@ from harness.scenario import Scenario
 
 RULE = Rule(
     id="SET-9",
-    title="switchover-ack and return-path, on and off",
+    title="switchover-ack and return-path work, on and off",
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
@@ -27,7 +27,7 @@ ACK = "switchover-ack"
 @RULE.skips
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if scenario.return_path and ACK not in scenario.capabilities:
-        return f"return-path is on, and {ACK} is not given"
+        return f"return-path is on, and {ACK} is not set"
     return completed(scenario, expectation)
 
 
@@ -39,7 +39,7 @@ def judge(evidence: Evidence) -> Finding:
         path = "with" if evidence.scenario.return_path else "without"
         return RULE.violated(
             f"{path} a return path the source completed, but not all state arrived: the "
-            f"destination says {destination or 'nothing'}",
+            f"destination's status is {destination or 'not known'}",
             endings.last_status(Side.SOURCE),
             endings.last_status(Side.DESTINATION),
             *(record for record, text in endings.texts(Side.DESTINATION)[-1:] if text),

@@ -1,15 +1,14 @@
-"""STA-1: vfio.transferred of query-migrate equals the bytes of device state that were seen.
+"""STA-1: vfio.transferred of query-migrate equals the bytes of device state that were observed.
 
 QEMU counts what it queues (vfio_mig_add_bytes_transferred()): on the main channel the
 bytes of each block, without its header and without the configuration; over multifd each
 packet with its 12-byte header, the configuration's included.  The counter starts at 0
 with each migration (migrate_init() in migration/migration.c).  It is read from the last
-answer of the source that says ``completed``.
+answer of the source with the status ``completed``.
 
-A relay has seen each packet's size; what a kernel's device gave is seen by it alone.  Without
-one, what the configuration weighs is in no
-trace: it is more than its two 64-bit marks, and below CONFIG_MOST (a PCI function's config
-space of 4 KiB and some registers of QEMU's).
+A relay sees each packet's size; for kernel devices only a relay does.  Without a relay the
+configuration's size is not traced: it lies between 16 and 8192 bytes (CONFIG_LEAST, CONFIG_MOST:
+its two 64-bit marks; a PCI function's config space of 4 KiB and some registers of QEMU's).
 """
 
 from harness.check import serial_ports
@@ -23,7 +22,7 @@ from harness.model.expectation import TransferPath
 
 RULE = Rule(
     id="STA-1",
-    title="vfio.transferred equals the bytes of device state that were seen",
+    title="vfio.transferred equals the bytes of device state that were observed",
     skip_reason=completed,
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.SOURCE_TRACE),
 )
@@ -35,7 +34,7 @@ CONFIG_LEAST, CONFIG_MOST = 16, 8192
 def judge(evidence: Evidence) -> Finding:
     answer = _answer(evidence)
     if answer is None:
-        return RULE.unknown("the source was not asked for its statistics once completed")
+        return RULE.unknown("the source's statistics were not queried once it had completed")
     told = answer.args["value"].get("vfio", {}).get("transferred")
     if told is None:
         return RULE.violated(
@@ -61,7 +60,7 @@ def judge(evidence: Evidence) -> Finding:
                 if serial_ports.is_open(evidence, device.id)
                 else ": only a relay sees it (relay: true)"
             )
-            return RULE.unknown(f"{device.id} did not tell what it gave{how}", transferred=told)
+            return RULE.unknown(f"what {device.id} gave is not known{how}", transferred=told)
         packets = len(evidence.reception(device.id).incoming)
         if not packets:
             return RULE.unknown(f"{device.id}: no packet came in", transferred=told)
@@ -71,14 +70,14 @@ def judge(evidence: Evidence) -> Finding:
     numbers = {"transferred": told, "seen_without_configurations": seen, "configurations": rest}
     is_right = CONFIG_LEAST * configs < rest < CONFIG_MOST * configs if configs else rest == 0
     if is_right:
-        return RULE.valid("vfio.transferred is what was seen", **numbers)
+        return RULE.valid("vfio.transferred is what was observed", **numbers)
     may_be = (
         f"{CONFIG_LEAST * configs + 1} to {CONFIG_MOST * configs - 1} bytes of configuration"
         if configs
         else "nothing"
     )
     return RULE.violated(
-        f"vfio.transferred is {told}; {seen} bytes were seen, to which {may_be} may be added",
+        f"vfio.transferred is {told}; {seen} bytes were observed, to which {may_be} may be added",
         answer,
         *proof[:3],
         shape="counted-more" if rest >= CONFIG_MOST * configs else "counted-less",
@@ -93,10 +92,10 @@ def _against_wire(evidence: Evidence, answer: Record, told: int) -> Finding:
     main = sum(main_bytes(evidence, device.id) for device in evidence.scenario.devices)
     numbers = {"transferred": told, "on_the_wire": over_wire, "on_the_main_channel": main}
     if told == over_wire + main:
-        return RULE.valid("vfio.transferred is what was seen", **numbers)
+        return RULE.valid("vfio.transferred is what was observed", **numbers)
     return RULE.violated(
-        f"vfio.transferred is {told}; {over_wire} bytes were seen on the wire and {main} on the "
-        "main channel",
+        f"vfio.transferred is {told}; {over_wire} bytes were observed on the wire and {main} on "
+        "the main channel",
         answer,
         *packets[-1:],
         shape="counted-more" if told > over_wire + main else "counted-less",
@@ -105,7 +104,7 @@ def _against_wire(evidence: Evidence, answer: Record, told: int) -> Finding:
 
 
 def _answer(evidence: Evidence) -> Record | None:
-    """The source's last answer to query-migrate that says completed."""
+    """The source's last answer to query-migrate with the status completed."""
     answers = evidence.endings.commands(Side.SOURCE, "query-migrate", "return")
     done = [
         record

@@ -2,20 +2,20 @@
 
 QEMU sends one event (qapi/vfio.json, from 9.1) whenever it has set a device's state, or
 has reset the device because that failed (vfio_migration_set_state() in
-hw/vfio/migration.c): so the events of a side's device are the changes that the device
-itself saw done, in order, and each is one that the state machine has
+hw/vfio/migration.c).  So the events of a side's device are the changes that the device
+itself has recorded as done, in order, and each is one that the state machine has
 (``model.device_states``).
 
-What a kernel's device sees, nobody else does: there the changes are those that QEMU's trace
-tells of, and its state machine is that of its abilities.
+The harness cannot see into a kernel's device: there the changes are those in QEMU's trace,
+and the state machine is that of the device's abilities.
 
 QEMU 11.1 announces PRE_COPY_P2P before it sets it (``pre-copy-p2p-prepare``); the next
 event must then be that state's.
 
-Before the monitor has been negotiated with, QEMU has nobody to tell: changes from before
-the first command are told or not.  The last events may still be under way when the
-monitor is closed.  An event is missed for good once a later one came, or once a command
-given after the change was answered.
+Before the capabilities of the monitor have been negotiated, QEMU cannot send events: changes from
+before the first command may be reported or not.  The last events may still be on their way when
+the monitor is closed.  An event is missing for certain once a later one came, or once a command
+that was sent after the change was answered.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def judge(evidence: Evidence) -> Finding:
             if not count:
                 return RULE.unknown(f"no change of {device.id}'s state was seen at the {side}")
             told[f"{device.id} {side}"] = count
-    return RULE.valid("each change of state was told, and each is legal", events=told)
+    return RULE.valid("each change of state was reported, and each is legal", events=told)
 
 
 def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | None, int]:
@@ -76,7 +76,7 @@ def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | Non
         told = str(event.args["device-state"])
         if announced is not None and announced.args["device-state"] != told + ANNOUNCED:
             return _wrong(
-                f"{told} was told after another state was announced",
+                f"{told} was reported after another state was announced",
                 "event-not-as-announced",
                 announced,
                 event,
@@ -117,7 +117,7 @@ def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | Non
         if answered is not None:
             what = missed.args.get("state", "RUNNING by a reset")
             return _wrong(
-                f"no event told that the state became {what}",
+                f"no event reported that the state became {what}",
                 "change-without-event",
                 missed,
                 answered,

@@ -1,13 +1,13 @@
-"""STA-3: The trace tells one incoming packet for each packet, with its name and index.
+"""STA-3: The trace has one incoming packet for each packet, with its name and index.
 
-Three tallies stand beside the incoming records: the packets that the state makes (from
-the device's own reads where they were recorded), the indices, of which none may repeat,
-and what each channel counted itself.  A channel counts all packets
-(multifd_recv_thread_end, packets), and tells each RAM packet (multifd_recv_unfill); the
+The incoming records are compared with three other counts: the packets that the state makes (from
+the device's own reads if they were recorded), the indices, of which none may repeat,
+and each channel's own count.  A channel counts all packets
+(multifd_recv_thread_end, packets), and traces each RAM packet (multifd_recv_unfill); the
 rest were device state (multifd_recv_unfill_packet() in migration/multifd.c).
 
-Where there is a relay, its packets are compared one by one instead of what the state
-makes: by device, channel and index.
+With a relay, its packets are compared one by one, by device, channel and index, instead of
+what the state makes.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from harness.history.records import Kind, Record, Side
 
 RULE = Rule(
     id="STA-3",
-    title="The trace tells one incoming packet for each packet sent",
+    title="The trace has one incoming packet for each packet sent",
     skip_reason=over_multifd,
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.DESTINATION_TRACE),
 )
@@ -70,11 +70,11 @@ def judge(evidence: Evidence) -> Finding:
         return RULE.unknown("no packet came in", **numbers)
     if not tallies:
         return RULE.unknown("there is nothing to compare the incoming packets with", **numbers)
-    return RULE.valid("one incoming packet was told for each that was sent", **numbers)
+    return RULE.valid("the trace has one incoming packet for each that was sent", **numbers)
 
 
 def _against_wire(evidence: Evidence, device: str) -> Finding | None:
-    """A packet that only one of wire and trace tells of."""
+    """A packet that is only in one of wire and trace."""
     incoming = evidence.trace(Side.DESTINATION, INCOMING, device)
     by_channel = all(record.channel >= 0 for record in incoming)
 

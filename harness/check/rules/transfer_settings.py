@@ -11,7 +11,7 @@ from harness.scenario import Scenario
 
 SET_1 = rule(
     "SET-1",
-    "x-migration-multifd-transfer on, off and auto do what they say",
+    "x-migration-multifd-transfer on, off and auto have their documented effect",
     """Each with multifd on and off.
 
     On without support is refused with its reason; off, and auto without support, carry the

@@ -75,9 +75,9 @@ def test_end_that_was_not_asked_for(fields, words):
 
 def test_migration_that_did_not_complete():
     assert broken(good("refused")) == {
-        A.ENDED_WELL: "the migration did not complete: the source says failed"
+        A.ENDED_WELL: "the migration did not complete: the source's status is failed"
     }
-    assert "says nothing" in broken(good("blocked"))[A.ENDED_WELL]
+    assert "status is not known" in broken(good("blocked"))[A.ENDED_WELL]
 
 
 @pytest.mark.parametrize(("side", "which"), [(SRC, A.SOURCE_TRACE), (DST, A.DESTINATION_TRACE)])

@@ -120,7 +120,7 @@ def test_guest_that_says_nothing_is_not_taken_for_whole(plain):
     silent = [r for r in run.records if not (r.kind is Kind.GUEST and r.side is DST)]
     finding = find(changed(run, silent), "RUN")
     assert finding.outcome is Outcome.UNKNOWN
-    assert finding.sentence == "the guest said nothing at the destination"
+    assert finding.sentence == "the guest reported nothing at the destination"
 
 
 def test_run_without_a_guest_does_not_ask_for_one():

@@ -62,7 +62,7 @@ def expects(words: str | None) -> Execute:
         (expects("NotFound"), NOT_FOUND, ""),
         (expects(""), NOT_FOUND, ""),
         (expects("x was .* found"), NOT_FOUND, ""),
-        (expects("busy"), NOT_FOUND, "QEMU refused it with other words than planned: Command"),
+        (expects("busy"), NOT_FOUND, "QEMU refused it with another error than planned: Command"),
         (expects(""), {"how": "done"}, "QEMU accepted it"),
     ],
 )
@@ -308,7 +308,7 @@ def test_run_that_did_not_end_blames_qemu_only_where_the_plan_happened(fields, o
     assert finding.outcome is outcome
     assert "did not come within 15 s" in finding.sentence
     if outcome is Outcome.UNKNOWN:
-        why = "the relay still kept something back: hold every packet for 60 s"
+        why = "the relay still held something back: hold every packet for 60 s"
         assert (why if fields.get("holds") else "QEMU refused it") in finding.sentence
 
 

@@ -134,7 +134,7 @@ def test_deadline_is_no_refusal():
     story.deliver(*DUPLICATE)
     finding = find(story.waits(), "REF-1")
     assert finding.outcome is Outcome.VIOLATED
-    assert finding.sentence.endswith("had not failed by the deadline: nothing tells why")
+    assert finding.sentence.endswith("had not failed by the deadline: the reason is not known")
 
 
 def test_deadline_tells_who_waits():
@@ -198,7 +198,7 @@ def test_failure_without_a_word_is_unknown():
 def test_end_that_nobody_saw_is_unknown():
     run = without(good("duplicate"), "MIGRATION", "return", "stderr")
     finding = find(run, "REF-1")
-    assert finding.sentence == "nothing tells how the destination ended"
+    assert finding.sentence == "there is no record of how the destination ended"
 
 
 def test_without_the_ends_of_the_processes_it_is_never_valid():

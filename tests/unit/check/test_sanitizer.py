@@ -153,5 +153,5 @@ def test_memory_of_a_sanitizers_build_is_not_asked_about():
     assert "LIF-8" in judge(with_manifest(run, destination=sanitized)).not_asked
     source_only = judge(with_manifest(run, source=sanitized))
     assert source_only.not_asked.get("LIF-8", "") != (
-        "a sanitizer of the destination's build keeps what is freed"
+        "a sanitizer of the destination's build holds back what is freed"
     )

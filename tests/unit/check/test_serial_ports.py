@@ -116,7 +116,7 @@ def test_whole_after_a_migration_is_what_shows_so():
     assert interruption.damaged(checked(run)) is None
     assert find(continued(run, "completed"), "LIF-7").outcome is Outcome.VALID
     assert interruption.damaged(checked(without(run, "guest_serial"))) == (
-        "vfio0 did not show what it got",
+        "what vfio0 got was not seen",
         [],
     )
     port = one(run.records, "guest_serial", side=DST)

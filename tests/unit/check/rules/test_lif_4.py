@@ -27,7 +27,7 @@ def test_cancelled_source_that_runs_on():
 
 
 def test_without_a_cancel_it_is_not_asked():
-    assert judge(completed(scenario())).not_asked["LIF-4"] == "nobody cancelled the migration"
+    assert judge(completed(scenario())).not_asked["LIF-4"] == "the migration was not cancelled"
 
 
 def test_cancel_whose_moment_did_not_come_is_unknown():
@@ -110,7 +110,7 @@ def test_source_that_does_not_end(alive, words):
     life.hangs(SRC, main_loop_alive=alive)
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
-    assert f"did not end: it says cancelling{words}" in finding.sentence
+    assert f"did not end: its status is cancelling{words}" in finding.sentence
     assert finding.evidence[-1].name == "hung"
 
 
@@ -122,7 +122,7 @@ def test_what_a_source_says_after_the_deadline_comes_too_late():
     life.status(SRC, "cancelled")
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
-    assert "did not end: it says cancelling" in finding.sentence
+    assert "did not end: its status is cancelling" in finding.sentence
 
 
 def test_source_that_dies():
@@ -137,7 +137,7 @@ def test_source_that_dies():
 def test_source_that_nobody_asked_is_unknown():
     finding = verdict(cancelled())
     assert finding.outcome is Outcome.UNKNOWN
-    assert "was not asked" in finding.sentence
+    assert "was not checked" in finding.sentence
 
 
 def test_source_that_does_not_answer():
@@ -145,7 +145,7 @@ def test_source_that_does_not_answer():
     life.silent(SRC)
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
-    assert finding.sentence == "the source says cancelled, and does not answer"
+    assert finding.sentence == "the source's status is cancelled, and it does not answer"
 
 
 def test_source_that_told_no_end_is_unknown():
@@ -170,7 +170,7 @@ def test_second_migration_that_fails():
     life.quit(DST)
     finding = find(continued(life.history(), "cancelled"), "LIF-4")
     assert finding.outcome is Outcome.VIOLATED
-    assert "the source says failed, the destination failed" in finding.sentence
+    assert "the source's status is failed, the destination's failed" in finding.sentence
 
 
 def test_second_migration_that_loses_bytes():
@@ -235,10 +235,20 @@ def there(status: str, *, holds: bool = False, main_loop_alive: bool = True):
 @pytest.mark.parametrize(
     ("status", "fields", "outcome", "words"),
     [
-        ("active", {"holds": True}, Outcome.VALID, "waits for what the relay keeps back: hold"),
-        ("active", {}, Outcome.UNKNOWN, "the destination did not end: nothing says why"),
-        ("setup", {}, Outcome.VALID, "nobody had come to the destination, which still listens"),
-        ("", {}, Outcome.VALID, "nobody had come to the destination, which still listens"),
+        ("active", {"holds": True}, Outcome.VALID, "waits for what the relay holds back: hold"),
+        ("active", {}, Outcome.UNKNOWN, "the destination did not end: the reason is not known"),
+        (
+            "setup",
+            {},
+            Outcome.VALID,
+            "no source had connected to the destination, which is still listening",
+        ),
+        (
+            "",
+            {},
+            Outcome.VALID,
+            "no source had connected to the destination, which is still listening",
+        ),
         ("setup", {"main_loop_alive": False}, Outcome.UNKNOWN, "the destination did not end"),
     ],
 )

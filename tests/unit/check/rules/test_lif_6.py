@@ -26,7 +26,7 @@ def test_without_a_storm_it_is_not_asked():
 
 
 def test_storm_whose_moment_did_not_come_is_unknown():
-    assert find(completed(STORMY), "LIF-6").sentence == "the moment of the storm did not come"
+    assert find(completed(STORMY), "LIF-6").sentence == "the moment for the storm did not come"
 
 
 def test_storm_after_the_load_met_nothing():
@@ -110,7 +110,7 @@ def test_side_that_stands_still():
     life.quit(DST)
     finding = find(life.history(), "LIF-6")
     assert finding.outcome is Outcome.VIOLATED
-    assert "stood still" in finding.sentence
+    assert "was blocked" in finding.sentence
 
 
 def test_migration_that_does_not_complete():

@@ -31,7 +31,7 @@ def test_migration_that_fails():
     life.quit(DST)
     finding = find(continued(life.history(), "completed"), "LIF-7")
     assert finding.outcome is Outcome.VIOLATED
-    assert "the source says failed" in finding.sentence
+    assert "the source's status is failed" in finding.sentence
 
 
 def test_migration_that_hangs_says_where():
@@ -42,7 +42,9 @@ def test_migration_that_hangs_says_where():
     life.quit(SRC)
     finding = find(continued(life.history(), "completed"), "LIF-7")
     assert finding.outcome is Outcome.VIOLATED
-    assert "the source says active; the source's migration thread waits in" in finding.sentence
+    assert (
+        "the source's status is active; the source's migration thread waits in" in finding.sentence
+    )
 
 
 def test_state_that_is_not_whole():
@@ -74,7 +76,7 @@ def test_counter_that_was_not_reset():
     twice = replaced(run, told, args={**told.args, "value": value})
     finding = find(continued(twice, "completed"), "LIF-7")
     assert finding.outcome is Outcome.VIOLATED
-    assert "it counts an earlier migration" in finding.sentence
+    assert "it includes an earlier migration" in finding.sentence
 
 
 def test_statistics_are_not_needed():

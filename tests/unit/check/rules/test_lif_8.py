@@ -55,7 +55,7 @@ def test_large_state_is_given_back(left, outcome):
     """64 MiB over 4 channels, of which the allocator may keep 16."""
     finding = find(measured(completed(STATE), 30_000, left), "LIF-8")
     assert finding.outcome is outcome
-    assert ("and was given back" in finding.sentence) is (outcome is Outcome.VALID)
+    assert ("and was freed" in finding.sentence) is (outcome is Outcome.VALID)
     assert ("did not free" in finding.sentence) is (outcome is Outcome.VIOLATED)
 
 
@@ -65,8 +65,8 @@ def test_of_a_small_state_nothing_is_claimed(left):
     run = completed(scenario(device(size=16 * MIB)))
     finding = find(measured(run, 20_000, left), "LIF-8")
     assert finding.outcome is Outcome.VALID
-    assert finding.numbers["returned"] == "cannot be told"
-    assert "too few to tell a leak" in finding.sentence
+    assert finding.numbers["returned"] == "cannot be determined"
+    assert "too few to distinguish a leak" in finding.sentence
     assert "given back" not in finding.sentence
 
 
@@ -80,7 +80,7 @@ def test_channels_have_an_arena_each(channels, is_told):
 def test_bytes_of_pre_copy_were_never_queued():
     spec = device(size=16 * MIB, pre_copy=True, precopy_initial_bytes=64 * MIB)
     finding = find(measured(completed(scenario(spec)), 20_000, 0), "LIF-8")
-    assert finding.numbers["returned"] == "cannot be told"
+    assert finding.numbers["returned"] == "cannot be determined"
 
 
 def written_at_once(run):

@@ -98,7 +98,7 @@ def test_register_in_the_guests_eyes():
     view = only(run, "guest_config", side=DST, device="vfio1")
     registers = {**view[0].args["registers"], "0x10": 0}
     finding = find(changed(run, swap(list(run.records), view, registers=registers)), "ORD-4")
-    assert "register 0x10 in the guest's eyes was 3221225472" in finding.sentence
+    assert "register 0x10 as read by the guest was 3221225472" in finding.sentence
 
 
 def test_registers_that_only_one_side_read_are_not_compared():

@@ -1,4 +1,4 @@
-"""ORD-5: the packets are those into which the state is cut."""
+"""ORD-5: the packets are those into which the state is split."""
 
 import pytest
 

@@ -70,7 +70,7 @@ def test_few_packets_on_one_channel_prove_nothing():
     run = completed(scenario(device(size=8 * MIB)))
     finding = find(changed(run, swap(list(run.records), only(run, INCOMING), channel=2)), "ORD-7")
     assert finding.outcome is Outcome.UNKNOWN
-    assert "too few to tell" in finding.sentence
+    assert "too few to show" in finding.sentence
 
 
 def test_small_device_beside_a_large_one_is_not_judged():

@@ -109,7 +109,7 @@ def test_numbers_that_nobody_saw_are_unknown():
         names = (name,) if name == ALLOWED else (name, "migrate_pending_estimate")
         finding = find(without(good("not converging"), *names), "PRE-5")
         assert finding.outcome is Outcome.UNKNOWN
-        assert "nothing tells how much" in finding.sentence
+        assert "how much was pending" in finding.sentence
 
 
 # -- the source's health -----------------------------------------------------------------

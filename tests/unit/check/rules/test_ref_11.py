@@ -97,7 +97,7 @@ def test_line_that_may_be_older_is_unknown():
     line = "vfio0: state buffer 3 already filled"
     finding = find(unnamed(line).refused("state buffer 3 already filled"), "REF-11")
     assert finding.outcome is Outcome.UNKNOWN
-    assert "nothing tells when" in finding.sentence
+    assert "named the device is not known" in finding.sentence
 
 
 def test_name_that_the_trace_never_had_leaves_it_unknown():

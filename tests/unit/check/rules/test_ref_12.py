@@ -89,7 +89,7 @@ def test_refusal_that_the_destination_did_not_tell_of_is_no_evidence():
 def test_destinations_reason_is_shown_beside_the_sources():
     finding = find(slow(64 * MIB), "RUN")
     assert finding.outcome is Outcome.VIOLATED
-    assert "the source says failed: Broken pipe; the destination says: vfio0: queuing" in (
+    assert "the source reports failed: Broken pipe; the destination reports: vfio0: queuing" in (
         finding.sentence
     )
 

@@ -153,7 +153,7 @@ def test_deadline_shows_who_hung():
 
 def test_kill_that_was_needed_to_end_it():
     finding = find(ending(good("multifd"), DST, signal=9, status=-1), "RUN")
-    assert "did not quit when told to; SIGKILL ended it" in finding.sentence
+    assert "did not quit when asked to; SIGKILL ended it" in finding.sentence
 
 
 def test_end_by_sigterm_is_polite():
@@ -191,7 +191,7 @@ def test_migration_that_failed_tells_why():
     finding = find(refused(scenario(), "VFIO_FD9: state buffer 3 already filled"), "RUN")
     assert finding.outcome is Outcome.VIOLATED
     assert finding.sentence == (
-        "the migration must complete, but the source says failed: "
+        "the migration must complete, but the source reports failed: "
         "VFIO_FD9: state buffer 3 already filled"
     )
 
@@ -203,7 +203,7 @@ def test_source_that_completed_and_destination_that_failed():
     answers = pick(kept, "return", side=DST, command="query-migrate")
     failed = swap(swap(kept, told, status="failed"), answers, value={"status": "failed"})
     finding = find(changed(run, failed), "RUN")
-    assert finding.sentence == "the migration must complete, but the destination says failed"
+    assert finding.sentence == "the migration must complete, but the destination reports failed"
 
 
 @pytest.mark.parametrize(("side", "command"), [(SRC, "migrate"), (DST, "migrate-incoming")])
@@ -214,7 +214,7 @@ def test_command_that_was_refused(side, command):
     story.end("inmigrate")
     finding = find(history(scenario(), story.records), "RUN")
     assert finding.outcome is Outcome.VIOLATED
-    assert f"the {side} says that it refuses: Guest is waiting" in finding.sentence
+    assert f"the {side} refuses it: Guest is waiting" in finding.sentence
 
 
 def test_migration_that_nobody_saw_end_is_unknown():
@@ -240,7 +240,7 @@ def test_device_error_must_fail_the_migration(spec):
     assert find(refused(scenario(spec), "Input/output error"), "RUN").outcome is Outcome.VALID
     finding = find(completed(scenario(spec)), "RUN")
     assert finding.outcome is Outcome.VIOLATED
-    assert "must not complete (device error), but the destination says that it did" in (
+    assert "must not complete (device error), but the destination reports that it did" in (
         finding.sentence
     )
 
@@ -378,7 +378,7 @@ def test_source_that_hangs_while_the_destination_waits():
 
 def test_wait_that_nobody_saw_is_unknown():
     run = without(dropped().waits(), "deadline")
-    assert find(run, "RUN").sentence == "nothing tells how the destination ended"
+    assert find(run, "RUN").sentence == "there is no record of how the destination ended"
 
 
 def test_completion_where_only_refusal_and_waiting_are_open():
@@ -440,7 +440,7 @@ def test_run_with_an_unknown_setting_is_unknown_however_it_ends(name):
 
 def test_unknown_setting_is_told_with_what_was_seen():
     assert find(unjudged(good("multifd")), "RUN").sentence.endswith(
-        "the source says completed, the destination says completed"
+        "the source's status is completed, the destination's status is completed"
     )
     assert 'the source refused migrate: "' in find(unjudged(good("blocked")), "RUN").sentence
     late = {"waiting_for": "the end of source", "deadline_s": 15.0}

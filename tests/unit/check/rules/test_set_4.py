@@ -48,7 +48,7 @@ def test_channel_that_is_missing():
     thread = only(run, STARTED)[1]
     finding = find(changed(run, [r for r in run.records if r is not thread]), "SET-4")
     assert finding.sentence == (
-        "3 receiving threads for channels 0, 2, 3, where 4 channels were asked for"
+        "3 receiving threads for channels 0, 2, 3, where 4 channels were requested"
     )
 
 

@@ -1,4 +1,4 @@
-"""SET-5: TLS secures every channel, and refuses what does not fit."""
+"""SET-5: TLS secures every channel, and mismatched credentials are refused."""
 
 import pytest
 

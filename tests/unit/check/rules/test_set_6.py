@@ -128,7 +128,7 @@ def test_bytes_that_a_fault_changed_are_not_the_versions_fault():
 def test_device_that_told_nothing_is_unknown():
     finding = find(without(good("two versions"), "received"), "SET-6")
     assert finding.outcome is Outcome.UNKNOWN
-    assert "did not tell what it got" in finding.sentence
+    assert "got is not known" in finding.sentence
 
 
 def test_end_that_was_not_seen_is_unknown():

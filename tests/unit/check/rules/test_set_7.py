@@ -71,7 +71,7 @@ def test_data_that_comes_after_the_stall_tells_nothing_of_the_configuration():
 
 
 def test_without_the_property_it_is_not_asked():
-    assert judge(completed(scenario())).not_asked["SET-7"] == f"{PROPERTY} is not given"
+    assert judge(completed(scenario())).not_asked["SET-7"] == f"{PROPERTY} is not set"
 
 
 def test_without_a_stall_it_is_not_asked():

@@ -132,7 +132,7 @@ def test_source_that_nobody_asked_about_is_unknown():
     asked = one(run.records, "return", side=SRC, command="query-status")
     finding = find(changed(run, [r for r in run.records if r is not asked]), "SET-8")
     assert finding.outcome is Outcome.UNKNOWN
-    assert "whether the source runs on was not asked" in finding.sentence
+    assert "whether the source runs on was not checked" in finding.sentence
 
 
 def test_no_answer_to_migrate_is_unknown():

@@ -1,4 +1,4 @@
-"""STA-1: vfio.transferred is what was seen."""
+"""STA-1: vfio.transferred is what was observed."""
 
 from typing import Any
 
@@ -145,4 +145,4 @@ def test_relay_tells_to_the_byte(by):
     value = {"status": "completed", "vfio": {"transferred": finding.numbers["transferred"] + by}}
     wrong = find(changed(run, swap(list(run.records), [answer], value=value)), "STA-1")
     assert wrong.outcome is Outcome.VIOLATED
-    assert "bytes were seen on the wire and 0 on the main channel" in wrong.sentence
+    assert "bytes were observed on the wire and 0 on the main channel" in wrong.sentence

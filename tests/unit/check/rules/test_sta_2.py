@@ -58,7 +58,7 @@ def test_last_event_that_is_missing_though_a_command_was_answered_since():
     run = good("multifd")
     finding = find(without_record(run, events(run, DST)[-1]), "STA-2")
     assert finding.sentence == (
-        "vfio0 at the destination: no event told that the state became RUNNING"
+        "vfio0 at the destination: no event reported that the state became RUNNING"
     )
     assert [record.name for record in finding.evidence] == ["arc", "return"]
 
@@ -172,7 +172,7 @@ def test_state_that_was_announced():
 
 
 def test_announcement_of_another_state():
-    assert "pre-copy-p2p was told after another state was announced" in (
+    assert "pre-copy-p2p was reported after another state was announced" in (
         verdict(announced("running-p2p"))
     )
 
@@ -195,5 +195,5 @@ def test_qemu_without_the_events():
 
 def test_all_events_missing_is_a_violation():
     run = without(good("multifd"), EVENT)
-    assert "no event told that the state became" in verdict(run)
+    assert "no event reported that the state became" in verdict(run)
     assert pick(run.records, "arc")
