@@ -2,7 +2,7 @@
 
     .venv/bin/python ci/requirement_pages.py [FOLDER]
 
-A test compares what stands there with what this would write.
+A test compares the pages with what this would write.
 """
 
 import inspect
@@ -24,12 +24,12 @@ SAVED = ROOT / "tests" / "data" / "violated"
 NEW = (99, 0, 0)
 """A version that has every scenario of the main job."""
 MOST = 8
-"""Names of scenarios that are told."""
+"""Names of scenarios on a page, at most."""
 BUILD = BuildFacts(path="", version=NEW, version_text="")
 
 
 def pages() -> dict[str, str]:
-    """Name of each file -> what stands in it."""
+    """Name of each file -> its text."""
     jobs = [
         (scenario.name, migration)
         for scenario in main_job.scenarios(NEW)
@@ -42,10 +42,10 @@ def pages() -> dict[str, str]:
 def _index() -> Iterator[str]:
     yield "# Requirements"
     yield ""
-    yield "What a right QEMU does, and how each requirement is judged.  These pages are made from"
-    yield "the rules in `harness/check/rules/` by `ci/requirement_pages.py`."
+    yield "What a correct QEMU does, and how each requirement is judged.  These pages are generated"
+    yield "from the rules in `harness/check/rules/` by `ci/requirement_pages.py`."
     yield ""
-    yield "| id | what a right QEMU does | known deviations |"
+    yield "| id | what a correct QEMU does | known deviations |"
     yield "|---|---|---|"
     for rule in RULES:
         yield f"| [{rule.id}]({rule.id}.md) | {rule.title} | {len(_known(rule)) or ''} |"
@@ -57,10 +57,10 @@ def _page(rule: Rule, jobs: list[tuple[str, Scenario]]) -> Iterator[str]:
     yield from _documented(rule)
     yield "## When it is judged"
     yield ""
-    yield _asking(rule, jobs)
+    yield _where(rule, jobs)
     yield ""
-    yield from _conditions("UNKNOWN, unless", rule.needs)
-    yield from _conditions("Never VALID, unless", rule.trusts)
+    yield from _conditions("UNKNOWN unless", rule.needs)
+    yield from _conditions("Never VALID unless", rule.trusts)
     yield "## Known deviations"
     yield ""
     yield from _deviations(rule)
@@ -74,19 +74,19 @@ def _page(rule: Rule, jobs: list[tuple[str, Scenario]]) -> Iterator[str]:
     yield "[All requirements](README.md)"
 
 
-def _asking(rule: Rule, jobs: list[tuple[str, Scenario]]) -> str:
+def _where(rule: Rule, jobs: list[tuple[str, Scenario]]) -> str:
     if rule.skip_reason_of is not always_applies:
-        return "Of each run in which it came up; a report names those runs."
-    asking = {
+        return "In every run where it applies."
+    applies = {
         name
         for name, scenario in jobs
         if not rule.skip_reason(scenario, expect(scenario, BUILD, BUILD))
     }
-    names = [name for name in dict.fromkeys(name for name, _ in jobs) if name in asking]
+    names = [name for name in dict.fromkeys(name for name, _ in jobs) if name in applies]
     if not names:
-        return "No scenario of the main job asks: it takes one of your own, or a test's."
+        return "In no scenario of the main job: it needs a scenario of your own."
     more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
-    return f"The main job (`vfio-multifd run`) asks in {', '.join(names[:MOST])}{more}."
+    return f"In the main job (`vfio-multifd run`): {', '.join(names[:MOST])}{more}."
 
 
 def _documented(rule: Rule) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _docstring(path: Path) -> str:
 
 def _conditions(words: str, assumptions: tuple[object, ...]) -> Iterator[str]:
     if assumptions:
-        yield f"{words} {'; '.join(str(getattr(one, 'value', one)) for one in assumptions)}."
+        yield f"{words}: {'; '.join(str(getattr(one, 'value', one)) for one in assumptions)}."
         yield ""
 
 
@@ -120,7 +120,7 @@ def _deviations(rule: Rule) -> Iterator[str]:
     yield "| case | QEMU | cause | `vfio-multifd repro` |"
     yield "|---|---|---|---|"
     for deviation in known:
-        often = ", now and then" if deviation.intermittent else ""
+        often = ", intermittent" if deviation.intermittent else ""
         yield (
             f"| {deviation.case} | {deviation.versions}{often} | {deviation.cause} "
             f"| `{deviation.name}` |"

@@ -37,11 +37,11 @@ _READ = {
 class Assumption(enum.Enum):
     """Something that a rule relies on."""
 
-    COMPLETE = "the history has all that was seen"
-    LAUNCHED = "both QEMUs were started"
-    SOURCE_TRACE = "the source's trace is there"
-    DESTINATION_TRACE = "the destination's trace is there"
-    ENDINGS_KNOWN = "the end of both processes was seen"
+    COMPLETE = "the history is complete"
+    LAUNCHED = "both QEMUs started"
+    SOURCE_TRACE = "the source's trace is present"
+    DESTINATION_TRACE = "the destination's trace is present"
+    ENDINGS_KNOWN = "the end of both processes was recorded"
     ENDED_WELL = "the migration completed, and neither QEMU ended before it was asked to"
 
 

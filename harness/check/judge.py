@@ -109,7 +109,7 @@ def judge(history: History) -> Verdict:
     evidence = gather(history)
     broken = check(evidence)
     findings: list[Finding] = []
-    not_asked: dict[str, str] = {}
+    not_applicable: dict[str, str] = {}
     for rule in RULES:
         why_not = (
             ("" if rule.stands_alone else not_judged(evidence.expectation))
@@ -117,10 +117,10 @@ def judge(history: History) -> Verdict:
             or rule.skip_reason_of(evidence)
         )
         if why_not:
-            not_asked[rule.id] = why_not
+            not_applicable[rule.id] = why_not
         else:
             findings.append(_find(rule, evidence, broken))
-    return Verdict.of(findings, not_asked)
+    return Verdict.of(findings, not_applicable)
 
 
 def gather(history: History) -> Evidence:

@@ -42,11 +42,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     overall: Outcome
     findings: tuple[Finding, ...]
-    not_asked: dict[str, str]
+    not_applicable: dict[str, str]
     """Requirements that do not apply to this scenario or run: id -> why not."""
 
     @classmethod
-    def of(cls, findings: Iterable[Finding], not_asked: dict[str, str]) -> "Verdict":
+    def of(cls, findings: Iterable[Finding], not_applicable: dict[str, str]) -> "Verdict":
         """VIOLATED if any is; else VALID if all that apply are, and one at least does."""
         found = tuple(findings)
         outcomes = {finding.outcome for finding in found}
@@ -54,7 +54,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             overall = Outcome.VIOLATED
         else:
             overall = Outcome.VALID if outcomes == {Outcome.VALID} else Outcome.UNKNOWN
-        return cls(overall=overall, findings=found, not_asked=not_asked)
+        return cls(overall=overall, findings=found, not_applicable=not_applicable)
 
     @property
     def exit_status(self) -> int:

@@ -369,7 +369,7 @@ def answer_of(step: Step, run: Run) -> tuple[Answer | None, str]:
         if shown is not None:
             return Answer.BAD, f"shown: {shown.sentence}"
     if finding is None:
-        return None, run.verdict.not_asked.get(step.requirement, "")
+        return None, run.verdict.not_applicable.get(step.requirement, "")
     if finding.outcome is Outcome.UNKNOWN:
         return Answer.SKIP, f"unknown: {finding.sentence}"
     if step.finding is not None:

@@ -193,7 +193,9 @@ def kept(request: pytest.FixtureRequest) -> Kept:
                 expected.append(known)
                 continue
             finding = run.verdict.finding(requirement)
-            assert finding is not None, f"{requirement}: {run.verdict.not_asked.get(requirement)}"
+            assert finding is not None, (
+                f"{requirement}: {run.verdict.not_applicable.get(requirement)}"
+            )
             assert finding.outcome is Outcome.VALID, _words(run)
         if not expected:
             assert not violated, _words(run)

@@ -135,7 +135,7 @@ class _Group:
     def why_not(self, requirement: str) -> str:
         """Why it is not applicable to the first run."""
         verdict = self.entries[0].verdict if self.entries else None
-        return verdict.not_asked.get(requirement, "") if verdict else ""
+        return verdict.not_applicable.get(requirement, "") if verdict else ""
 
 
 def compare(before: Sequence[Entry], after: Sequence[Entry]) -> Comparison:

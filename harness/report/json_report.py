@@ -8,7 +8,7 @@
       "exit_status": 0,
       "runs": [{"name", "path", "outcome", "known", "deviations", "seconds", "error", "missing",
                 "left_out", "source", "destination", "stuck": [...],
-                "verdict": {"overall", "findings": [...], "not_asked": {...}},
+                "verdict": {"overall", "findings": [...], "not_applicable": {...}},
                 "measured": {"downtime_ms", ...},
                 "repeat": [...], "recheck": [...]}],
       "requirements": [{"id", "title", "outcome", "valid", "violated", "unknown", "met_known",

@@ -256,7 +256,7 @@ class Report:
                 elif found is not None:
                     findings[number] = found
                 else:
-                    why_not = why_not or entry.verdict.not_asked.get(requirement, "")
+                    why_not = why_not or entry.verdict.not_applicable.get(requirement, "")
             outcomes = {found.outcome for found in findings.values()}
             yield Row(
                 requirement=requirement,

@@ -59,7 +59,7 @@ def scenario(*actions: Any, **fields: Any) -> Scenario:
 
 def sentence(run: Run, requirement: str = "RUN", outcome: Outcome = Outcome.VALID) -> str:
     finding = run.verdict.finding(requirement)
-    assert finding is not None, run.verdict.not_asked.get(requirement)
+    assert finding is not None, run.verdict.not_applicable.get(requirement)
     assert finding.outcome is outcome, f"{finding.sentence}; see {run.rundir}"
     return str(finding.sentence)
 

@@ -94,7 +94,7 @@ def _assert_valid(run: Run, *requirements: str, but_for: tuple[str, ...] = ()) -
     words = [f"{x.requirement} {x.outcome}: {x.sentence}" for x in run.verdict.findings]
     for requirement in requirements:
         finding = run.verdict.finding(requirement)
-        assert finding is not None, (requirement, run.verdict.not_asked.get(requirement))
+        assert finding is not None, (requirement, run.verdict.not_applicable.get(requirement))
         assert finding.outcome is Outcome.VALID, (run.rundir, words)
     assert set(run.verdict.with_outcome(Outcome.VIOLATED)) <= set(but_for), (run.rundir, words)
 

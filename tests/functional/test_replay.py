@@ -122,7 +122,7 @@ async def test_source_of_a_replay_is_the_captured_one(captured, replayed) -> Non
     assert run.history.manifest.source == capture.manifest.source
     sent = named(run, "sent", Side.SOURCE)
     assert sent[0].args["digest"] == capture.manifest.devices[0].digest
-    assert "LIF-9" in run.verdict.not_asked
+    assert "LIF-9" in run.verdict.not_applicable
 
 
 @pytest.mark.parametrize(

@@ -50,5 +50,5 @@ async def test_build_with_a_shadow_comes_up_and_its_memory_is_not_judged(
 ) -> None:
     run = await judged(Scenario(name="sanitized", qemu=str(sanitized), devices=SMALL))
     assert run.history.manifest.destination.sanitizers
-    assert "LIF-8" in run.verdict.not_asked
+    assert "LIF-8" in run.verdict.not_applicable
     kept(run, "RUN", "ORD-1")

@@ -56,9 +56,9 @@ def finding(requirement: str, outcome: Outcome, sentence: str = "so it was", **f
     return Finding(requirement=requirement, outcome=outcome, sentence=sentence, **fields)
 
 
-def judged(*findings: Finding, name: str = "made", **not_asked: str) -> Entry:
+def judged(*findings: Finding, name: str = "made", **not_applicable: str) -> Entry:
     """A run with just these findings."""
-    ids = {key.replace("_", "-"): why for key, why in not_asked.items()}
+    ids = {key.replace("_", "-"): why for key, why in not_applicable.items()}
     manifest = valid_run().manifest
     return Entry(name=name, manifest=manifest, verdict=Verdict.of(findings, ids))
 

@@ -92,8 +92,8 @@ def test_each_rule_is_either_judged_or_told_why_not():
     for name in GOOD:
         verdict = judge(good(name))
         asked = [finding.requirement for finding in verdict.findings]
-        assert sorted([*asked, *verdict.not_asked]) == sorted(TITLES)
-        assert all(verdict.not_asked.values())
+        assert sorted([*asked, *verdict.not_applicable]) == sorted(TITLES)
+        assert all(verdict.not_applicable.values())
 
 
 def test_findings_come_in_the_order_of_the_rules():
@@ -119,7 +119,7 @@ def test_refused_run_asks_nothing_about_order_or_statistics():
     verdict = judge(good("refused"))
     asked = {finding.requirement for finding in verdict.findings}
     assert asked == {"RUN", "SET-1"}
-    assert "must not complete: refused at setup" in verdict.not_asked["ORD-1"]
+    assert "must not complete: refused at setup" in verdict.not_applicable["ORD-1"]
 
 
 def test_missing_trace_is_told_as_the_reason():

@@ -14,24 +14,24 @@ from tests.unit.check.story import DST, SRC, scenario
 DUPLICATE = [*whole()[:4], *whole()[3:]]
 
 
-def not_asked(run, requirement):
-    return judge(run).not_asked.get(requirement, "it was asked")
+def not_applicable(run, requirement):
+    return judge(run).not_applicable.get(requirement, "it was asked")
 
 
 # -- when it is asked --------------------------------------------------------------------
 
 
 def test_run_without_faults_asks_for_no_refusal():
-    assert not_asked(good("multifd"), "REF-1") == "no faults are on the way"
+    assert not_applicable(good("multifd"), "REF-1") == "no faults are on the way"
 
 
 def test_faults_that_changed_nothing_ask_for_no_refusal():
     run = without(good("duplicate"), "fault")
-    assert not_asked(run, "REF-1") == "no fault changed what was delivered"
+    assert not_applicable(run, "REF-1") == "no fault changed what was delivered"
 
 
 def test_kind_that_was_not_delivered_is_not_asked():
-    assert not_asked(good("duplicate"), "REF-4") == "nothing of the kind was delivered"
+    assert not_applicable(good("duplicate"), "REF-4") == "nothing of the kind was delivered"
 
 
 def late_duplicate():
@@ -44,7 +44,7 @@ def late_duplicate():
 
 def test_packet_that_came_when_all_was_there_is_asked_only_where_it_was_refused():
     run = late_duplicate().completed()
-    assert "could matter no more" in not_asked(run, "REF-1")
+    assert "could matter no more" in not_applicable(run, "REF-1")
     assert find(late_duplicate().refused(FILLED), "REF-1").outcome is Outcome.VALID
 
 
@@ -52,7 +52,7 @@ def test_of_two_things_that_are_wrong_the_one_that_was_told_is_asked():
     packets = whole(packet(2, state_version=3, instance_id=5))
     run = refused(packets, "vfio0: packet has unknown version 3")
     assert find(run, "REF-4").outcome is Outcome.VALID
-    assert not_asked(run, "REF-9") == "the destination refused something else: REF-4"
+    assert not_applicable(run, "REF-9") == "the destination refused something else: REF-4"
 
 
 def test_text_that_nobody_knows_leaves_all_of_them_asked():

@@ -150,8 +150,8 @@ def test_long_report_is_cut():
 def test_memory_of_a_sanitizers_build_is_not_asked_about():
     run = completed(scenario())
     sanitized = msgspec.structs.replace(FACTS, sanitizers=("address",))
-    assert "LIF-8" in judge(with_manifest(run, destination=sanitized)).not_asked
+    assert "LIF-8" in judge(with_manifest(run, destination=sanitized)).not_applicable
     source_only = judge(with_manifest(run, source=sanitized))
-    assert source_only.not_asked.get("LIF-8", "") != (
+    assert source_only.not_applicable.get("LIF-8", "") != (
         "a sanitizer of the destination's build holds back what is freed"
     )

@@ -101,7 +101,7 @@ def test_late_packet_that_is_not_taken():
 
 def test_held_packet_that_nobody_waited_for_is_not_asked():
     run = held(is_waited_for=False).completed()
-    assert judge(run).not_asked["LIF-1"] == "no packet that was held back was waited for"
+    assert judge(run).not_applicable["LIF-1"] == "no packet that was held back was waited for"
 
 
 @pytest.mark.parametrize(
@@ -112,4 +112,4 @@ def test_held_packet_that_nobody_waited_for_is_not_asked():
     ],
 )
 def test_it_is_not_asked(name, why_not):
-    assert judge(good(name)).not_asked["LIF-1"] == why_not
+    assert judge(good(name)).not_applicable["LIF-1"] == why_not

@@ -74,7 +74,7 @@ def test_destination_to_which_nobody_came_listens():
 
 
 def test_without_a_kill_it_is_not_asked():
-    assert judge(completed(scenario())).not_asked["LIF-3"] == "no QEMU was killed"
+    assert judge(completed(scenario())).not_applicable["LIF-3"] == "no QEMU was killed"
 
 
 def test_kill_whose_moment_did_not_come_is_unknown():

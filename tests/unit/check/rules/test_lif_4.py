@@ -27,7 +27,7 @@ def test_cancelled_source_that_runs_on():
 
 
 def test_without_a_cancel_it_is_not_asked():
-    assert judge(completed(scenario())).not_asked["LIF-4"] == "the migration was not cancelled"
+    assert judge(completed(scenario())).not_applicable["LIF-4"] == "the migration was not cancelled"
 
 
 def test_cancel_whose_moment_did_not_come_is_unknown():

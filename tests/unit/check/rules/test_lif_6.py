@@ -22,7 +22,7 @@ def test_every_command_is_answered():
 
 
 def test_without_a_storm_it_is_not_asked():
-    assert judge(completed(scenario())).not_asked["LIF-6"] == "there was no storm of commands"
+    assert judge(completed(scenario())).not_applicable["LIF-6"] == "there was no storm of commands"
 
 
 def test_storm_whose_moment_did_not_come_is_unknown():

@@ -120,7 +120,7 @@ def test_memory_that_was_not_measured_twice_is_not_asked(keep):
     run = measured(completed(STATE), 0)
     kept = [r for r in run.records if r.name == "memory"][:keep]
     run = changed(run, [*without(run, "memory").records, *kept])
-    assert "not measured" in judge(run).not_asked["LIF-8"]
+    assert "not measured" in judge(run).not_applicable["LIF-8"]
 
 
 def test_the_source_s_memory_does_not_count():

@@ -38,19 +38,19 @@ def test_source_that_goes_on_is_unknown():
 
 
 def test_it_is_not_asked_where_nothing_failed_or_nobody_can_tell():
-    assert judge(good("missing packet")).not_asked["LIF-9"] == "the destination did not fail"
-    assert judge(good("multifd")).not_asked["LIF-9"] == "no faults are on the way"
+    assert judge(good("missing packet")).not_applicable["LIF-9"] == "the destination did not fail"
+    assert judge(good("multifd")).not_applicable["LIF-9"] == "no faults are on the way"
     story = Relayed(scenario(return_path=False))
     story.send()
     story.fault("drop")
-    assert "no return path" in judge(story.completed()).not_asked["LIF-9"]
+    assert "no return path" in judge(story.completed()).not_applicable["LIF-9"]
 
 
 def test_source_of_a_replay_is_not_asked():
     run = source_says("completed")
     told = Record(run.records[0].t_ns, "harness", Kind.SESSION, "replayed", {"capture": "x"})
     verdict = judge(changed(run, [*run.records, told]))
-    assert verdict.not_asked["LIF-9"] == "the source is a capture, which notices nothing"
+    assert verdict.not_applicable["LIF-9"] == "the source is a capture, which notices nothing"
 
 
 def test_source_that_the_scenario_has_ended_owes_no_word():
@@ -60,4 +60,4 @@ def test_source_that_the_scenario_has_ended_owes_no_word():
                    {"action": "", "position": 0})  # fmt: skip
     killed = msgspec.structs.replace(run.scenario, actions=(kill,))
     verdict = judge(History(killed, run.manifest, [*run.records, acted]))
-    assert verdict.not_asked["LIF-9"].startswith("the source was ended by the scenario")
+    assert verdict.not_applicable["LIF-9"].startswith("the source was ended by the scenario")

@@ -35,7 +35,7 @@ def shared(run, tid: int = 300):
 
 
 def test_one_device_is_not_asked():
-    assert judge(completed(scenario())).not_asked["ORD-6"] == "one device only"
+    assert judge(completed(scenario())).not_applicable["ORD-6"] == "one device only"
 
 
 def test_good_run_counts_threads():

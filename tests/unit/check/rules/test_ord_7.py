@@ -41,7 +41,7 @@ def all_on_one_channel(records: list[Record]) -> list[Record]:
     ],
 )
 def test_not_asked(run, why):
-    assert judge(run).not_asked["ORD-7"] == why
+    assert judge(run).not_applicable["ORD-7"] == why
 
 
 def test_spread_is_told():

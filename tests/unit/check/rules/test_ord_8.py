@@ -31,7 +31,7 @@ def edited(at: int, **fields):
 
 
 def test_device_that_takes_all_is_not_asked():
-    assert judge(completed(scenario())).not_asked["ORD-8"] == (
+    assert judge(completed(scenario())).not_applicable["ORD-8"] == (
         "no destination device cuts a write short"
     )
 

@@ -51,7 +51,7 @@ def test_status_with_which_a_cancel_ends_it_is_another_requirement():
 
 
 def test_migration_that_ended_does_not_ask():
-    assert "no migration was still in pre-copy" in judge(good("multifd")).not_asked["PRE-5"]
+    assert "no migration was still in pre-copy" in judge(good("multifd")).not_applicable["PRE-5"]
 
 
 # -- what the source should have done ----------------------------------------------------

@@ -54,7 +54,7 @@ def test_failure_without_a_word_is_unknown():
     ],
 )
 def test_it_is_not_asked(name, why_not):
-    assert judge(good(name)).not_asked["REF-11"] == why_not
+    assert judge(good(name)).not_applicable["REF-11"] == why_not
 
 
 def test_failure_of_what_need_not_be_refused_is_not_asked():
@@ -63,7 +63,7 @@ def test_failure_of_what_need_not_be_refused_is_not_asked():
     story.fault("delay")
     story.deliver(*whole())
     verdict = judge(story.refused("vfio0: no"))
-    assert verdict.not_asked["REF-11"] == "nothing was delivered that must be refused"
+    assert verdict.not_applicable["REF-11"] == "nothing was delivered that must be refused"
     assert "RUN" in verdict.with_outcome(Outcome.VIOLATED)
 
 

@@ -34,7 +34,7 @@ def test_limit_that_is_ignored_while_a_packet_is_missing():
 
 def test_limit_that_may_have_been_reached_is_not_asked_where_it_completes():
     run = limited(2 * MIB, *whole()).completed()
-    assert "could matter no more, or may be taken" in judge(run).not_asked["REF-12"]
+    assert "could matter no more, or may be taken" in judge(run).not_applicable["REF-12"]
 
 
 def test_limit_that_cannot_be_reached_has_no_effect():
@@ -52,7 +52,9 @@ def test_failure_for_another_reason_is_unknown():
 
 
 def test_device_without_a_limit_is_not_asked():
-    assert judge(good("duplicate")).not_asked["REF-12"] == "no device has a limit of queued bytes"
+    assert (
+        judge(good("duplicate")).not_applicable["REF-12"] == "no device has a limit of queued bytes"
+    )
 
 
 # -- a slow device, and no fault on the way -----------------------------------------------
@@ -83,7 +85,7 @@ def test_limit_that_a_slow_device_meets_is_a_right_refusal():
 def test_refusal_that_the_destination_did_not_tell_of_is_no_evidence():
     verdict = judge(slow(2 * MIB, "Input/output error"))
     assert verdict.finding("RUN").outcome is Outcome.VIOLATED
-    assert "is not known" in verdict.not_asked["REF-12"]
+    assert "is not known" in verdict.not_applicable["REF-12"]
 
 
 def test_destinations_reason_is_shown_beside_the_sources():
@@ -112,7 +114,7 @@ def test_state_that_is_smaller_than_the_limit_is_seen_to_pass():
 
 def test_state_that_is_larger_and_completes_tells_nothing():
     run = completed(scenario(device(properties={LIMIT: 2 * MIB})))
-    assert "is not known" in judge(run).not_asked["REF-12"]
+    assert "is not known" in judge(run).not_applicable["REF-12"]
 
 
 def test_slow_device_that_meets_it_and_hangs():
@@ -129,4 +131,4 @@ def test_slow_device_that_meets_it_and_hangs():
 
 def test_migration_that_fails_for_what_its_device_does_is_not_asked():
     spec = device(properties={LIMIT: 64 * MIB}, load=LoadBehaviour(error_at=0))
-    assert "device error" in judge(completed(scenario(spec))).not_asked["REF-12"]
+    assert "device error" in judge(completed(scenario(spec))).not_applicable["REF-12"]

@@ -55,4 +55,4 @@ def test_memory_that_was_not_measured_is_unknown():
 
 def test_near_index_is_not_asked():
     run = with_memory(far(5000), 300_000).completed()
-    assert "no index far beyond" in judge(run).not_asked["REF-6"]
+    assert "no index far beyond" in judge(run).not_applicable["REF-6"]

@@ -257,7 +257,7 @@ def test_wrong_instance_that_is_refused():
     text = "Unknown idstr 0000:00:02.0/vfio or instance id 7 for load state buffer"
     run = refused(whole(packet(1, instance_id=7)), text)
     assert find(run, "REF-9").outcome is Outcome.VALID
-    assert "concern no device" in judge(run).not_asked["REF-11"]
+    assert "concern no device" in judge(run).not_applicable["REF-11"]
 
 
 # -- REF-10 -----------------------------------------------------------------------------

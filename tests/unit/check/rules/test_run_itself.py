@@ -55,7 +55,7 @@ def test_good_ends(name):
 
 
 def test_it_is_always_asked():
-    assert "RUN" not in judge(history(scenario(), [])).not_asked
+    assert "RUN" not in judge(history(scenario(), [])).not_applicable
 
 
 # -- crashes -----------------------------------------------------------------------------

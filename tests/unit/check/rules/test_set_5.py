@@ -99,7 +99,7 @@ def test_failed_migration_is_unknown():
 
 
 def test_without_tls_it_is_not_asked():
-    assert judge(completed(scenario())).not_asked["SET-5"] == "no TLS"
+    assert judge(completed(scenario())).not_applicable["SET-5"] == "no TLS"
 
 
 def test_cancelled_migration_does_not_ask():
@@ -107,7 +107,7 @@ def test_cancelled_migration_does_not_ask():
     life.act()
     life.cancelled()
     life.end("inmigrate")
-    assert "need not complete" in judge(life.history()).not_asked["SET-5"]
+    assert "need not complete" in judge(life.history()).not_applicable["SET-5"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.unit.check.histories import (
 
 
 def asked(run) -> str:
-    return judge(run).not_asked.get("SET-6", "")
+    return judge(run).not_applicable.get("SET-6", "")
 
 
 DATA = Path(__file__).parents[3] / "data"

@@ -71,12 +71,12 @@ def test_data_that_comes_after_the_stall_tells_nothing_of_the_configuration():
 
 
 def test_without_the_property_it_is_not_asked():
-    assert judge(completed(scenario())).not_asked["SET-7"] == f"{PROPERTY} is not set"
+    assert judge(completed(scenario())).not_applicable["SET-7"] == f"{PROPERTY} is not set"
 
 
 def test_without_a_stall_it_is_not_asked():
     run = completed(scenario(device(properties={PROPERTY: "on"})))
-    assert "was not stalled" in judge(run).not_asked["SET-7"]
+    assert "was not stalled" in judge(run).not_applicable["SET-7"]
 
 
 @pytest.mark.parametrize("missing", [THREAD_START, CONFIG_START])

@@ -36,7 +36,7 @@ def test_ack_without_precopy_asks_for_nothing(is_on):
 
 
 def test_default_is_not_asked():
-    assert "is not set" in judge(completed(scenario())).not_asked["SET-9"]
+    assert "is not set" in judge(completed(scenario())).not_applicable["SET-9"]
 
 
 def test_source_that_stops_once_the_initial_bytes_are_loaded():

@@ -71,7 +71,7 @@ def test_on_without_multifd_must_not_complete():
 
 
 def test_devices_that_do_not_get_that_far_are_not_asked():
-    why = judge(good("blocked")).not_asked["SET-1"]
+    why = judge(good("blocked")).not_applicable["SET-1"]
     assert why == "the devices do not get that far: blocked"
 
 
@@ -79,7 +79,7 @@ def test_refusal_of_postcopy_says_nothing_about_the_transfer():
     of = scenario(device(multifd_transfer=AUTO), capabilities={"postcopy-ram": True})
     run = blocked(of, "VFIO_FD7: VFIO migration is not supported with postcopy migration")
     verdict = judge(run)
-    assert verdict.not_asked["SET-1"] == "it must be refused for another reason: postcopy"
+    assert verdict.not_applicable["SET-1"] == "it must be refused for another reason: postcopy"
     assert verdict.overall is Outcome.VALID
 
 
@@ -140,20 +140,20 @@ def test_on_is_refused(fields):
     ],
 )
 def test_not_asked(run, why):
-    assert judge(run).not_asked["SET-2"] == why
+    assert judge(run).not_applicable["SET-2"] == why
 
 
 @pytest.mark.parametrize("transport", [Transport.UNIX, Transport.TCP])
 def test_refused_transport_says_nothing_about_the_transfer(transport):
     fields = {"capabilities": {"mapped-ram": True}, "transport": transport}
     run = refused(scenario(**fields), "Migration requires seekable transport (e.g. file)")
-    assert "another reason" in judge(run).not_asked["SET-2"]
+    assert "another reason" in judge(run).not_applicable["SET-2"]
 
 
 def test_blocked_device_does_not_get_that_far():
     run = scenario(device(enable_migration=OnOffAuto.OFF), **MAPPED)
     verdict = judge(refused(run, "disabled"))
-    assert verdict.not_asked["SET-2"] == "the devices do not get that far: blocked"
+    assert verdict.not_applicable["SET-2"] == "the devices do not get that far: blocked"
 
 
 # -- SET-3 ------------------------------------------------------------------------------
@@ -181,12 +181,12 @@ def test_on_is_refused_with_an_old_machine():
 @pytest.mark.parametrize("machine", ["pc-q35-10.0", "pc-q35-11.1", ""])
 def test_newer_machine_types_are_not_asked(machine):
     verdict = judge(completed(scenario(), facts=of(machine)))
-    assert verdict.not_asked["SET-3"] == "the machine type is newer than 9.2"
+    assert verdict.not_applicable["SET-3"] == "the machine type is newer than 9.2"
 
 
 def test_device_that_cannot_migrate_does_not_get_that_far():
     one = scenario(device(enable_migration=OnOffAuto.OFF))
-    assert judge(history(one, [], OLD)).not_asked["SET-3"] == (
+    assert judge(history(one, [], OLD)).not_applicable["SET-3"] == (
         "the devices do not get that far: blocked"
     )
 
@@ -194,4 +194,4 @@ def test_device_that_cannot_migrate_does_not_get_that_far():
 def test_unknown_machine_is_taken_from_the_scenario():
     one = scenario(device(multifd_transfer=None), machine="pc-q35-9.0")
     assert find(completed(one, main=("vfio0",), facts=of("")), "SET-3").outcome is Outcome.VALID
-    assert "SET-3" in judge(good("multifd")).not_asked
+    assert "SET-3" in judge(good("multifd")).not_applicable
