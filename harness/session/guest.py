@@ -39,7 +39,7 @@ async def until_up(source: Peer, scenario: Scenario, log: Log) -> bool:
         raise LostVM(f"the guest gave up before the migration: {console.why_not}")
     if not source.vm.is_running:
         return False
-    found = console.ready["devices"] if console.ready else ()
+    found = console.ready.devices if console.ready else ()
     missing = [device.id for device in scenario.devices if device.id not in found]
     if missing:
         raise LostVM(f"the guest does not find {', '.join(missing)}; see {console.path}")

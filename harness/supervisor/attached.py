@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.errors import UsageError
-from harness.history import Kind, Record, Side
+from harness.history import Body, Kind, Record, Side
+from harness.history.device import DataFd
 from harness.scenario import DataPath, EmulatedDevice, Scenario
 from harness.supervisor.memory import Memfd
 from harness.supervisor.seccomp import DATA_FD_BASE, DATA_FD_END
@@ -85,10 +86,19 @@ class AttachedDevice:
         """Whether ``fd`` is one of its descriptors in QEMU."""
         return fd in (self.fd, self.data_fd) or fd in self.disabled
 
-    def observe(self, name: str, args: dict[str, Any], t_ns: int = 0) -> None:
-        """Record that the device did something, at ``t_ns``; 0: now."""
+    def observe(
+        self, args: Body | str, untyped: dict[str, Any] | None = None, t_ns: int = 0
+    ) -> None:
+        """Record ``args`` of this device.
+
+        :param t_ns: CLOCK_REALTIME of it; 0 for now
+        """
         t_ns = t_ns or time.time_ns()
-        self._record(Record(t_ns, self.side, Kind.DEVICE, name, args, self.spec.id))
+        if isinstance(args, str):  # until harness.vfio and harness.devices record types
+            record: Record = Record(t_ns, self.side, Kind.DEVICE, args, untyped or {}, self.spec.id)
+        else:
+            record = Record.of(t_ns, self.side, args, self.spec.id)
+        self._record(record)
 
     def prepare(self, go_on: GoOn = to_the_end) -> None:
         """Generate the state ahead, so that the migration does not wait for it.
@@ -140,11 +150,10 @@ class AttachedDevice:
             if loading is not None:
                 loading.memory = memory
         self.observe(
-            "data_fd",
-            {
-                "direction": "saving" if is_saving else "resuming",
-                "mode": "memfd" if is_memfd else "supervised",
-            },
+            DataFd(
+                direction="saving" if is_saving else "resuming",
+                mode="memfd" if is_memfd else "supervised",
+            )
         )
         return memory.fd, number
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.errors import NotifError
-from harness.history import Kind, Record, Side, private
+from harness.history import Record, Side, private
+from harness.history.device import Ioctl, Read, UnknownIoctl, Write
 from harness.supervisor import seccomp
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.memory import Memfd, ProcessMemory
@@ -31,6 +32,7 @@ from harness.vfio.state_bytes import Stopped
 from harness.vfio.transfer import Loading, Saving
 from harness.vfio.uapi import Iommufd, Vfio
 
+_CALLS: Mapping[str, type[Read | Write]] = {"read": Read, "write": Write}
 _Finish = Callable[[], None]
 _JOIN_S = 5.0  # from QEMU's end to that of the thread that answers it
 
@@ -154,7 +156,7 @@ class Supervisor:
                 return  # the memory is in use
         for device in self.devices:
             for name, count in sorted(device.ioctls.items()):
-                device.observe("ioctl", {"ioctl": name, "count": count})
+                device.observe(Ioctl(ioctl=name, count=count))
             device.ioctls.clear()
             device.close()
         self.iommufd.close()
@@ -231,11 +233,9 @@ class Supervisor:
             with contextlib.suppress(OSError):  # a bad address: nobody can tell which feature
                 header = self._memory.read(address, uapi.FEATURE_HEADER.size)
                 name += f" {uapi.FEATURE_HEADER.unpack(header)[1] & uapi.FEATURE_MASK}"
-        args = {"number": name, "errno": error}
         device_id = device.spec.id if device is not None else ""
-        self._record(
-            Record(time.time_ns(), self.side, Kind.DEVICE, "unknown_ioctl", args, device_id)
-        )
+        unknown = UnknownIoctl(number=name, errno=error)
+        self._record(Record.of(time.time_ns(), self.side, unknown, device_id))
 
     def _carry_out(
         self, notification: Notification, answer: Answer, device: AttachedDevice | None
@@ -293,8 +293,9 @@ class Supervisor:
         """
         asked, t_ns = notification.args[2], time.time_ns()
         if seccomp.send(self._listener, notification.cookie, 0, errno.ENODEV):
-            args = {"offset": transfer.position, "asked": asked, "got": 0, "errno": errno.ENODEV}
-            device.observe(notification.call, args, t_ns)
+            call = _CALLS[notification.call]
+            refused = call(offset=transfer.position, asked=asked, got=0, errno=errno.ENODEV)
+            device.observe(refused, t_ns=t_ns)
 
     def _move(
         self, notification: Notification, device: AttachedDevice, transfer: Saving | Loading
@@ -323,8 +324,6 @@ class Supervisor:
                 transfer.commit(share.count)
             else:
                 transfer.commit(data)
-        device.observe(
-            notification.call,
-            {"offset": share.offset, "asked": asked, "got": share.count, "errno": share.errno},
-            t_ns,
-        )
+        call = _CALLS[notification.call]
+        done = call(offset=share.offset, asked=asked, got=share.count, errno=share.errno)
+        device.observe(done, t_ns=t_ns)

@@ -11,9 +11,9 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from harness.history import Kind, Record, Side
+from harness.history import Record, Side
+from harness.history.guest import GaveUp, Line, Ready, Round
 from harness.vm.activity import Activity
 
 _READ_SIZE = 1 << 16
@@ -28,23 +28,20 @@ _DEVICE = re.compile(r", ([0-9a-f]{4}:\S+) (good|damaged: .*?)(?=, [0-9a-f]{4}:|
 _GAVE_UP = re.compile(r"guest: gave up: (.*)")
 
 
-def parse(line: str, devices: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of the record for one line of the console.
+def parse(line: str, devices: Mapping[str, str]) -> Ready | Round | GaveUp | Line:
+    """What is recorded of one line of the console.
 
     :param devices: PCI address as Linux writes it (``0000:00:02.0``) -> id
     """
     if found := _READY.fullmatch(line):
         names = re.findall(r"BAR 0 of ([^\s,]+)", found[2])
-        return "ready", {
-            "memory_kib": int(found[1]),
-            "devices": [devices.get(name, name) for name in names],
-        }
+        return Ready(int(found[1]), [devices.get(name, name) for name in names])
     if found := _ROUND.fullmatch(line):
         told = {devices.get(name, name): words for name, words in _DEVICE.findall(found[3])}
-        return "round", {"round": int(found[1]), "memory": found[2], "devices": told}
+        return Round(int(found[1]), found[2], told)
     if found := _GAVE_UP.fullmatch(line):
-        return "gave_up", {"why": found[1]}
-    return "line", {"line": line}
+        return GaveUp(found[1])
+    return Line(line)
 
 
 class Console:
@@ -71,8 +68,8 @@ class Console:
         self._ours.setblocking(False)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._buffer = b""
-        self.ready: dict[str, Any] | None = None
-        """What the guest said when it was ready; None: it was not, or not here."""
+        self.ready: Ready | None = None
+        """None if the guest was not ready, or was so on the other side."""
         self.rounds = 0
         """How many rounds it told here."""
         self.why_not = ""
@@ -148,12 +145,13 @@ class Console:
         if not text:
             return
         # Of a round that was cut short nobody knows which devices it would have told of.
-        name, args = parse(text, self._devices) if is_whole else ("line", {"line": text})
+        said = parse(text, self._devices) if is_whole else Line(text)
         self.last_line = text
-        if name == "ready":
-            self.ready = args
-        elif name == "round":
-            self.rounds += 1
-        elif name == "gave_up":
-            self.why_not = args["why"]
-        self._record(Record(time.time_ns(), self._side, Kind.GUEST, name, args))
+        match said:
+            case Ready():
+                self.ready = said
+            case Round():
+                self.rounds += 1
+            case GaveUp(why):
+                self.why_not = why
+        self._record(Record.of(time.time_ns(), self._side, said))

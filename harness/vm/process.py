@@ -11,10 +11,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Literal, Protocol
 
 from harness.errors import LaunchError, PrerequisiteMissing
-from harness.history import Kind, Record, Side, private
+from harness.history import Body, Record, Side, private
+from harness.history.process import Exited, Launched, Memory, Signalled, Stderr
 from harness.vm import sanitizers
 from harness.vm.activity import Activity
 
@@ -148,7 +149,7 @@ class QemuProcess:
                 resource.prlimit(self.pid, resource.RLIMIT_DATA, (memory_limit_bytes,) * 2)
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_exit)
-        self._note("launched", {"argv": list(self.argv), "pid": self.pid})
+        self._note(Launched(argv=list(self.argv), pid=self.pid))
 
     async def _launch(self, launch: Callable[[], subprocess.Popen[bytes]]) -> None:
         """Call ``launch`` in a thread, to its end: it cannot be called back, so what it has
@@ -176,14 +177,13 @@ class QemuProcess:
         os.close(self._pidfd)
         self.returncode = self._popen.wait()
         for line in self.stderr().splitlines():
-            self._note("stderr", {"line": line})
+            self._note(Stderr(line))
         self._note(
-            "exited",
-            {
-                "status": max(self.returncode, -1),
-                "signal": max(-self.returncode, 0),
-                "asked": self.is_end_asked,
-            },
+            Exited(
+                status=max(self.returncode, -1),
+                signal=max(-self.returncode, 0),
+                asked=self.is_end_asked,
+            )
         )
         self._activity.notify()
 
@@ -191,10 +191,8 @@ class QemuProcess:
         """What it has written to stdout and stderr."""
         return self._stderr_path.read_text(errors="backslashreplace")
 
-    def memory(self) -> dict[str, int] | None:
-        """``hwm_kib`` and ``rss_kib``: its resident set, at its highest and now (VmHWM and
-        VmRSS of proc(5)); None: it is gone.
-        """
+    def memory(self, at: Literal["booted", "migrating", "ended"]) -> Memory | None:
+        """Its memory now, in the phase ``at``; None if it is gone."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
@@ -202,10 +200,8 @@ class QemuProcess:
         fields = dict(line.split(":", 1) for line in status.splitlines())
         if "VmHWM" not in fields:
             return None
-        return {
-            name: int(fields[key].split()[0])
-            for name, key in (("hwm_kib", "VmHWM"), ("rss_kib", "VmRSS"))
-        }
+        hwm_kib, rss_kib = (int(fields[name].split()[0]) for name in ("VmHWM", "VmRSS"))
+        return Memory(hwm_kib=hwm_kib, rss_kib=rss_kib, at=at)
 
     async def wait(self, timeout_s: float) -> bool:
         """Whether it has ended, after waiting for that at most ``timeout_s``."""
@@ -229,7 +225,7 @@ class QemuProcess:
         """Send it a signal that ends it; what follows from that is no finding."""
         if self.returncode is None and self._popen is not None:
             self.is_end_asked = True
-            self._note("signalled", {"signal": int(number)})
+            self._note(Signalled(int(number)))
             self._popen.send_signal(number)
 
     def kill_now(self) -> None:
@@ -245,5 +241,5 @@ class QemuProcess:
                 asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)
 
-    def _note(self, name: str, args: dict[str, Any]) -> None:
-        self._record(Record(time.time_ns(), self.side, Kind.PROCESS, name, args))
+    def _note(self, args: Body) -> None:
+        self._record(Record.of(time.time_ns(), self.side, args))

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from harness.errors import LaunchError, LostVM, QmpTimeout, VMError
-from harness.history import Kind, Record, Side
+from harness.history import Record, Side
+from harness.history.process import Hung
 from harness.vm.activity import Activity
 from harness.vm.backtrace import backtrace
 from harness.vm.process import Launcher, QemuProcess
@@ -101,21 +102,17 @@ class Vm:
         if self.process is None or not self.is_running:
             return
         self.is_stuck = not await self.monitor.is_answering(oob=False)
-        args: dict[str, Any] = {
-            "waiting_for": waiting_for,
-            "main_loop_alive": not self.is_stuck,
-            "monitor_alive": await self.monitor.is_answering(oob=True),
-        }
+        monitor_alive = await self.monitor.is_answering(oob=True)
         with attaching():
-            args["backtrace"] = await backtrace(self.process.pid)
-        self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "hung", args))
+            trace = await backtrace(self.process.pid)
+        hung = Hung(waiting_for, trace, not self.is_stuck, monitor_alive)
+        self._record(Record.of(time.time_ns(), self.side, hung))
 
-    def record_memory(self, at: str) -> None:
+    def record_memory(self, at: Literal["booted", "migrating", "ended"]) -> None:
         """Its memory now, if it is there; ``at`` is the phase."""
-        found = self.process.memory() if self.process else None
+        found = self.process.memory(at) if self.process else None
         if found is not None:
-            args = {**found, "at": at}
-            self._record(Record(time.time_ns(), self.side, Kind.PROCESS, "memory", args))
+            self._record(Record.of(time.time_ns(), self.side, found))
 
     def sample_memory(self) -> None:
         """Its memory while it migrates."""

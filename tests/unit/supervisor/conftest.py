@@ -7,10 +7,11 @@ import select
 import socket
 import subprocess
 import sys
+from typing import TypeVar
 
 import pytest
 
-from harness.history import Record, Side
+from harness.history import Body, Record, Side
 from harness.scenario import EmulatedDevice
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.supervisor import Supervisor
@@ -126,6 +127,9 @@ class Child:
         self.process.wait()
 
 
+B = TypeVar("B", bound=Body)
+
+
 class Bench:
     """One supervisor with devices, its program, and all records."""
 
@@ -156,9 +160,9 @@ class Bench:
     def child(self) -> Child:
         return self._child or self.launch()
 
-    def named(self, name):
-        """The arguments of all records of that name."""
-        return [record.args for record in self.records if record.name == name]
+    def of(self, body: type[B]) -> list[B]:
+        """What all records of that type hold."""
+        return [record.args for record in self.records if isinstance(record.args, body)]
 
     def close(self):
         """Let the program and then the supervisor end: now every record is there."""

@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.history import Kind, Record, Side
+from harness.history.device import DataFd
 from harness.scenario import DataPath, EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
 from harness.supervisor import attached
 from harness.supervisor.attached import AttachedDevice, uses_memfd
@@ -128,7 +129,7 @@ def test_what_happens_is_recorded_with_side_time_and_device(attach):
     (record,) = made.records
     assert (record.side, record.kind, record.name) == (Side.SOURCE, Kind.DEVICE, "arc")
     assert record.device == "vfio0"
-    assert record.args["state"] == "STOP"
+    assert record.args.state == "STOP"
     assert before <= record.t_ns <= time.time_ns()
 
 
@@ -239,7 +240,7 @@ def test_opened_data_fd_is_recorded(attach, spec, state, direction):
     made.open(state)
     mode = "supervised" if spec is SUPERVISED else "memfd"
     assert made.records[-1].name == "data_fd"
-    assert made.records[-1].args == {"direction": direction, "mode": mode}
+    assert made.records[-1].args == DataFd(direction, mode)
 
 
 def test_call_belongs_to_the_transfer_of_its_direction(attach):

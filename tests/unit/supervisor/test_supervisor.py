@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from harness.history import Kind, Side
+from harness.history.device import Ioctl, Read, UnknownIoctl, Write
 from harness.scenario import DataPath, EmulatedDevice, LoadBehaviour, SaveBehaviour
 from harness.supervisor import seccomp
 from harness.supervisor import supervisor as module
@@ -45,7 +46,7 @@ def open_data_fd(child, device, state):
 
 
 def unknown(bench):
-    return [(args["number"], args["errno"]) for args in bench.named("unknown_ioctl")]
+    return [(each.number, each.errno) for each in bench.of(UnknownIoctl)]
 
 
 # -- ioctls ---------------------------------------------------------------------------
@@ -177,9 +178,9 @@ def test_closing_writes_the_tally_of_each_device_once(bench):
         child.ioctl(bench.device.fd, number, bytes(8))
     bench.close()
     bench.close()
-    tally = {args["ioctl"]: args["count"] for args in bench.named("ioctl")}
+    tally = {each.ioctl: each.count for each in bench.of(Ioctl)}
     assert tally == {"VFIO_DEVICE_SET_IRQS": 2, "0x7f": 1}
-    assert len(bench.named("ioctl")) == 2
+    assert len(bench.of(Ioctl)) == 2
 
 
 # -- data_fds -------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def test_saved_memfd_is_read_without_the_supervisor(bench):
     assert data == device.function.saving.state.chunk(0, 10_000)
     assert child.read(data_fd, 6000) == b""
     bench.close()
-    assert bench.named("read") == []
+    assert bench.of(Read) == []
 
 
 def test_loaded_memfd_is_compared_afterwards(bench):
@@ -225,11 +226,11 @@ def test_supervised_reads_get_the_state_in_the_devices_sizes(new_bench):
     assert [len(piece) for piece in pieces] == [4500, 4000, 1500, 0]
     assert b"".join(pieces) == device.function.saving.state.chunk(0, 10_000)
     bench.close()
-    assert bench.named("read") == [
-        {"offset": 0, "asked": 4500, "got": 4500, "errno": 0},
-        {"offset": 4500, "asked": 4500, "got": 4000, "errno": 0},
-        {"offset": 8500, "asked": 4500, "got": 1500, "errno": 0},
-        {"offset": 10_000, "asked": 4500, "got": 0, "errno": 0},
+    assert bench.of(Read) == [
+        Read(offset=0, asked=4500, got=4500, errno=0),
+        Read(offset=4500, asked=4500, got=4000, errno=0),
+        Read(offset=8500, asked=4500, got=1500, errno=0),
+        Read(offset=10_000, asked=4500, got=0, errno=0),
     ]
 
 
@@ -239,7 +240,7 @@ def test_supervised_read_fails_at_its_byte(new_bench):
     assert len(bench.child.read(data_fd, 4096)) == 100
     assert bench.child.read(data_fd, 4096) == -errno.EIO
     bench.close()
-    assert bench.named("read")[-1] == {"offset": 100, "asked": 4096, "got": 0, "errno": errno.EIO}
+    assert bench.of(Read)[-1] == Read(offset=100, asked=4096, got=0, errno=errno.EIO)
 
 
 def test_supervised_writes_are_taken_in_the_devices_sizes(new_bench):
@@ -254,10 +255,10 @@ def test_supervised_writes_are_taken_in_the_devices_sizes(new_bench):
     assert set_state(child, device, S.STOP)[0] == 0
     assert device.regions.read((7 << 40) + 0x44, 60) == data[:60]
     bench.close()
-    assert bench.named("write") == [
-        {"offset": 0, "asked": 80, "got": 3, "errno": 0},
-        {"offset": 3, "asked": 77, "got": 57, "errno": 0},
-        {"offset": 60, "asked": 20, "got": 0, "errno": errno.EIO},
+    assert bench.of(Write) == [
+        Write(offset=0, asked=80, got=3, errno=0),
+        Write(offset=3, asked=77, got=57, errno=0),
+        Write(offset=60, asked=20, got=0, errno=errno.EIO),
     ]
 
 
@@ -340,7 +341,7 @@ def test_refused_call_is_recorded_with_a_time_before_its_answer(new_bench, monke
     for _ in range(2):  # once it has taken up the second call it has recorded the first
         assert bench.child.read(data_fd, 1) == -errno.EIO
     read = next(record for record in bench.records if record.name == "read")
-    assert read.args["errno"] == errno.EIO
+    assert read.args.errno == errno.EIO
     assert read.t_ns <= sent_ns[0]
 
 
@@ -484,7 +485,7 @@ def test_call_that_was_never_answered_moved_nothing(new_bench, taken):
     bench.child.kill()
     bench.supervisor.close()
     assert bench.device.function.saving.position == 0
-    assert bench.named("read") == []
+    assert bench.of(Read) == []
 
 
 def test_caller_that_is_gone_when_its_answer_comes_has_moved_nothing(new_bench, monkeypatch):
@@ -499,7 +500,7 @@ def test_caller_that_is_gone_when_its_answer_comes_has_moved_nothing(new_bench, 
     assert child.call("facts")["session"] == child.process.pid
     bench.close()
     assert bench.device.function.saving.position == 0
-    assert bench.named("read") == []
+    assert bench.of(Read) == []
 
 
 def test_caller_that_is_gone_before_its_answer_is_not_written_to(new_bench, monkeypatch):
@@ -564,7 +565,7 @@ def test_program_works_where_it_shall_and_what_it_makes_is_private(bench, tmp_pa
 
 def test_supervisor_that_launched_nothing_can_be_closed(bench):
     bench.supervisor.close()
-    assert bench.named("ioctl") == []
+    assert bench.of(Ioctl) == []
 
 
 def test_only_the_device_fds_the_iommufd_and_what_was_given_are_inherited(new_bench):

@@ -2,10 +2,11 @@
 
 import json
 import sys
+from typing import Any
 
 import pytest
 
-from harness.history import Record
+from harness.history import Body
 from harness.vm.activity import Activity
 
 # Speaks QMP on the descriptor of its -chardev, as told by BEHAVIOUR.
@@ -115,11 +116,11 @@ def record(records):
 
 @pytest.fixture
 def named(records):
-    """The arguments of all records of that name."""
+    """What all records of that type, or of QMP with that name, hold."""
 
-    def find(name: str) -> list[dict[str, object]]:
-        found: list[Record] = [record for record in records if record.name == name]
-        return [one.args for one in found]
+    def find(which: type[Body] | str) -> list[Any]:
+        name = which if isinstance(which, str) else which.NAME
+        return [record.args for record in records if record.name == name]
 
     return find
 

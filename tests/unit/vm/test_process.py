@@ -14,6 +14,7 @@ import pytest
 
 from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Kind, Side
+from harness.history.process import Exited, Launched, Signalled, Stderr
 from harness.vm import sanitizers
 from harness.vm.process import QemuProcess, launch_plain
 
@@ -72,7 +73,7 @@ async def test_start_is_recorded(start, records):
     process = await start(shell("exec sleep 1000"))
     (record,) = records
     assert (record.side, record.kind, record.name) == (Side.SOURCE, Kind.PROCESS, "launched")
-    assert record.args == {"argv": shell("exec sleep 1000"), "pid": process.pid}
+    assert record.args == Launched(shell("exec sleep 1000"), process.pid)
     assert before <= record.t_ns <= time.time_ns()
     assert process.returncode is None
 
@@ -161,7 +162,7 @@ async def test_end_of_one_after_the_other_is_seen(start, named):
     for status in (1, 2, 3):
         process = await start(shell(f"exit {status}"))
         assert await process.wait(DEADLINE_S)
-    assert [args["status"] for args in named("exited")] == [1, 2, 3]
+    assert [end.status for end in named(Exited)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("status", [0, 1, 77])
@@ -169,18 +170,18 @@ async def test_exit_status_is_seen_and_recorded_once(start, named, status):
     process = await start(shell(f"exit {status}"))
     assert await process.wait(DEADLINE_S)
     assert process.returncode == status
-    assert named("exited") == [{"status": status, "signal": 0, "asked": False}]
+    assert named(Exited) == [Exited(status=status, signal=0, asked=False)]
     await process.end(1.0)
     process.kill_now()
-    assert len(named("exited")) == 1
-    assert named("signalled") == []
+    assert len(named(Exited)) == 1
+    assert named(Signalled) == []
 
 
 async def test_signal_is_seen_and_told_apart_from_a_status(start, named):
     process = await start(shell("kill -SEGV $$"))
     assert await process.wait(DEADLINE_S)
     assert process.returncode == -signal.SIGSEGV
-    assert named("exited") == [{"status": -1, "signal": signal.SIGSEGV, "asked": False}]
+    assert named(Exited) == [Exited(status=-1, signal=signal.SIGSEGV, asked=False)]
 
 
 async def test_end_wakes_those_who_wait_for_anything(start, activity):
@@ -197,7 +198,7 @@ async def test_wait_gives_up_at_its_deadline(start):
 async def test_last_words_are_recorded_before_the_end(start, records):
     process = await start(shell(r"echo out; echo one >&2; printf 'two\377' >&2; exit 1"))
     await process.wait(DEADLINE_S)
-    words = [record.args.get("line") for record in records if record.name == "stderr"]
+    words = [record.args.line for record in records if isinstance(record.args, Stderr)]
     assert words == ["out", "one", "two\\xff"]
     assert records[-1].name == "exited"
     assert process.stderr() == "out\none\ntwo\\xff"
@@ -207,8 +208,8 @@ async def test_polite_process_ends_by_sigterm(start, named):
     process = await start(["sleep", "1000"])
     await process.end(DEADLINE_S)
     assert process.returncode == -signal.SIGTERM
-    assert named("signalled") == [{"signal": signal.SIGTERM}]
-    assert named("exited") == [{"status": -1, "signal": signal.SIGTERM, "asked": True}]
+    assert named(Signalled) == [Signalled(signal.SIGTERM)]
+    assert named(Exited) == [Exited(status=-1, signal=signal.SIGTERM, asked=True)]
 
 
 async def test_stubborn_process_ends_by_sigkill_and_it_is_said(start, named, pipe):
@@ -217,8 +218,8 @@ async def test_stubborn_process_ends_by_sigkill_and_it_is_said(start, named, pip
     assert await line_of(pipe[0]) == "ready"
     await process.end(0.05)
     assert process.returncode == -signal.SIGKILL
-    assert named("signalled") == [{"signal": signal.SIGTERM}, {"signal": signal.SIGKILL}]
-    assert named("exited") == [{"status": -1, "signal": signal.SIGKILL, "asked": True}]
+    assert named(Signalled) == [Signalled(signal.SIGTERM), Signalled(signal.SIGKILL)]
+    assert named(Exited) == [Exited(status=-1, signal=signal.SIGKILL, asked=True)]
 
 
 async def test_stopped_process_is_ended_too(start):
@@ -233,7 +234,7 @@ async def test_process_that_ended_before_it_was_told_to_was_not_asked(start, nam
     process = await start(shell("exit 5"))
     await process.wait(DEADLINE_S)
     await process.end(1.0)
-    assert named("exited")[0]["asked"] is False
+    assert named(Exited)[0].asked is False
 
 
 async def test_process_that_was_never_started_has_no_end(tmp_path, record, activity):
@@ -302,7 +303,7 @@ async def test_kill_now_in_a_loop_leaves_nothing_for_it_to_see(start, named):
     process.kill_now()
     assert process.returncode == -signal.SIGKILL
     await asyncio.sleep(0)
-    assert named("exited") == []
+    assert named(Exited) == []
     assert await process.wait(0.0)
 
 
@@ -335,15 +336,16 @@ async def test_memory_is_that_of_the_process(start, pipe):
     argv = [sys.executable, "-IS", "-c", f"{program}; import signal; signal.pause()"]
     process = await start(argv, fds=(pipe[1],))
     await line_of(pipe[0])
-    memory = process.memory()
+    memory = process.memory("ended")
     assert memory is not None
-    assert 64 << 10 <= memory["rss_kib"] <= memory["hwm_kib"] < 256 << 10
+    assert memory.at == "ended"
+    assert 64 << 10 <= memory.rss_kib <= memory.hwm_kib < 256 << 10
 
 
 async def test_process_that_is_gone_has_no_memory(start):
     process = await start(shell("exit 0"))
     await process.wait(DEADLINE_S)
-    assert process.memory() is None
+    assert process.memory("ended") is None
 
 
 # -- the death of the harness ---------------------------------------------------------

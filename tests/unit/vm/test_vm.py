@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import LaunchError, LostVM
 from harness.history import Kind, Side
+from harness.history.process import Exited, Hung, Memory, Signalled
 from harness.vm import vm as module
 from harness.vm.process import launch_plain
 from harness.vm.vm import Vm
@@ -101,7 +102,7 @@ async def test_qemu_that_ends_first_is_a_launch_error_with_its_last_words(up, na
     assert str(failure.value) == (
         "destination: QEMU ended at start with exit status 1: vfio: no such device"
     )
-    assert named("exited") == [{"status": 1, "signal": 0, "asked": False}]
+    assert named(Exited) == [Exited(status=1, signal=0, asked=False)]
 
 
 async def test_qemu_that_ends_silently_said_nothing(up):
@@ -123,7 +124,7 @@ async def test_qemu_that_says_no_greeting_is_a_launch_error(vm, up, named, monke
     await vm.shutdown()
     assert not vm.is_running
     assert named("execute") == [], "there is no monitor to say quit to"
-    assert named("signalled") == [{"signal": signal.SIGTERM}]
+    assert named(Signalled) == [Signalled(signal.SIGTERM)]
 
 
 async def test_missing_program_was_never_a_process(vm, launch, tmp_path):
@@ -140,41 +141,41 @@ async def test_qemu_is_asked_to_quit(vm, up, named):
     await up()
     await vm.shutdown()
     assert not vm.is_running
-    assert named("exited") == [{"status": 0, "signal": 0, "asked": True}]
-    assert named("signalled") == named("hung") == []
+    assert named(Exited) == [Exited(status=0, signal=0, asked=True)]
+    assert named(Signalled) == named(Hung) == []
 
 
 async def test_status_of_the_quit_is_told(vm, up, named):
     await up(quits_with=3)
     await vm.shutdown()
-    assert named("exited") == [{"status": 3, "signal": 0, "asked": True}]
+    assert named(Exited) == [Exited(status=3, signal=0, asked=True)]
 
 
 async def test_qemu_that_does_not_answer_quit_hangs_and_is_terminated(vm, up, named, monkeypatch):
     monkeypatch.setattr(module, "QUIT_TIMEOUT_S", 0.1)
     await up(deaf_to=["quit"])
     await vm.shutdown()
-    (hung,) = named("hung")
+    (hung,) = named(Hung)
     assert hung["waiting_for"] == "quit"
     assert hung["main_loop_alive"] is True
     assert str(vm.process.pid) in str(hung["backtrace"])
-    assert named("signalled") == [{"signal": signal.SIGTERM}]
-    assert named("exited") == [{"status": -1, "signal": signal.SIGTERM, "asked": True}]
+    assert named(Signalled) == [Signalled(signal.SIGTERM)]
+    assert named(Exited) == [Exited(status=-1, signal=signal.SIGTERM, asked=True)]
 
 
 async def test_qemu_that_answers_quit_and_stays_is_terminated(vm, up, named, monkeypatch):
     monkeypatch.setattr(module, "QUIT_TIMEOUT_S", 0.1)
     await up(stays=True)
     await vm.shutdown()
-    assert named("signalled") == [{"signal": signal.SIGTERM}]
-    assert named("exited") == [{"status": -1, "signal": signal.SIGTERM, "asked": True}]
+    assert named(Signalled) == [Signalled(signal.SIGTERM)]
+    assert named(Exited) == [Exited(status=-1, signal=signal.SIGTERM, asked=True)]
 
 
 async def test_qemu_that_died_of_the_quit_tells_its_signal(vm, up, named):
     await up(dies_of={"quit": 6})
     await vm.shutdown()
-    assert named("exited") == [{"status": -1, "signal": 6, "asked": True}]
-    assert named("hung") == []
+    assert named(Exited) == [Exited(status=-1, signal=6, asked=True)]
+    assert named(Hung) == []
 
 
 async def test_qemu_that_was_gone_before_was_not_asked(vm, up, named):
@@ -183,7 +184,7 @@ async def test_qemu_that_was_gone_before_was_not_asked(vm, up, named):
         await vm.monitor.execute("stop")
     assert await vm.process.wait(10.0)
     await vm.shutdown()
-    assert named("exited") == [{"status": -1, "signal": 11, "asked": False}]
+    assert named(Exited) == [Exited(status=-1, signal=11, asked=False)]
     assert "quit" not in [args["command"] for args in named("execute")]
 
 
@@ -191,7 +192,7 @@ async def test_shutdown_twice_is_one_end(vm, up, named):
     await up()
     await vm.shutdown()
     await vm.shutdown()
-    assert len(named("exited")) == 1
+    assert len(named(Exited)) == 1
 
 
 async def test_vm_that_was_never_launched_can_be_shut_down(vm, records):
@@ -225,18 +226,18 @@ async def test_hang_is_recorded_with_evidence(vm, up, records):
     await vm.record_hang("the end of the migration")
     (record,) = [record for record in records if record.name == "hung"]
     assert (record.side, record.kind) == (Side.DESTINATION, Kind.PROCESS)
-    assert record.args["waiting_for"] == "the end of the migration"
-    assert record.args["main_loop_alive"] is False
-    assert record.args["monitor_alive"] is False
-    assert record.args["backtrace"].startswith(f"{vm.process.pid} ")
+    assert record.args.waiting_for == "the end of the migration"
+    assert record.args.main_loop_alive is False
+    assert record.args.monitor_alive is False
+    assert record.args.backtrace.startswith(f"{vm.process.pid} ")
 
 
 async def test_stuck_qemu_is_not_told_to_quit_but_ended(vm, up, named):
     await up(deaf_to=["query-yank", "quit"])
     await vm.record_hang("the end of the migration")
     await vm.shutdown()
-    assert len(named("hung")) == 1
-    assert named("signalled") == [{"signal": signal.SIGTERM}]
+    assert len(named(Hung)) == 1
+    assert named(Signalled) == [Signalled(signal.SIGTERM)]
     assert not vm.is_running
 
 
@@ -245,7 +246,7 @@ async def test_qemu_that_is_gone_does_not_hang(vm, up, named):
     await up()
     await vm.shutdown()
     await vm.record_hang("anything")
-    assert named("hung") == []
+    assert named(Hung) == []
 
 
 async def test_memory_is_recorded_while_it_runs(vm, up, named):
@@ -254,6 +255,6 @@ async def test_memory_is_recorded_while_it_runs(vm, up, named):
     vm.record_memory("ended")
     await vm.shutdown()
     vm.record_memory("ended")
-    (memory,) = named("memory")
-    assert memory["hwm_kib"] >= memory["rss_kib"] > 1000
-    assert memory["at"] == "ended"
+    (memory,) = named(Memory)
+    assert memory.hwm_kib >= memory.rss_kib > 1000
+    assert memory.at == "ended"
