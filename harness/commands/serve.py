@@ -20,6 +20,7 @@ from harness.errors import PrerequisiteMissing, UsageError, of_a_part
 from harness.history import Record, Side
 from harness.history.device import Arc, Received, Sent
 from harness.scenario import Scenario
+from harness.supervisor.spawn import Spawn
 from harness.vm.process import GUARD
 
 DEVICES = "@devices@"
@@ -69,9 +70,8 @@ def serve(scenario: Scenario, side: Side, argv: Sequence[str], out: TextIO) -> i
             devices.fill_contents()
         at = argv.index(DEVICES)
         command = [*GUARD, *argv[:at], *devices.options(), *argv[at + 1 :]]
-        status = _run_qemu(
-            functools.partial(devices.launch, command, stdin=None, is_foreground=True)
-        )
+        spawn = Spawn(argv=command, stdin=None, is_foreground=True)
+        status = _run_qemu(functools.partial(devices.launch, spawn))
         devices.report()
     if devices.failure is not None:
         raise of_a_part("the supervisor", devices.failure) from devices.failure

@@ -9,8 +9,8 @@ from harness.devices.of_kind import DevicesOfKind, Target
 from harness.errors import UsageError
 from harness.history import Record, Side
 from harness.scenario import KINDS, MIB, Device
+from harness.supervisor.spawn import Launcher, Spawn
 from harness.vfio.state_bytes import GoOn, to_the_end
-from harness.vm.process import Launcher, launch_plain
 
 
 def class_of(kind: type[Device]) -> type[DevicesOfKind]:
@@ -59,7 +59,7 @@ class Attachments:
         found = [kind.launch for kind in self._kinds if kind.launch is not None]
         if len(found) > 1:
             raise UsageError("devices of two kinds, each of which must start QEMU")
-        return found[0] if found else launch_plain
+        return found[0] if found else Spawn.start
 
     @property
     def emulated(self) -> EmulatedDevices:

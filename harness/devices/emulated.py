@@ -9,9 +9,9 @@ from harness.devices.vfio_pci import device_option
 from harness.history import Side
 from harness.scenario import EmulatedDevice
 from harness.supervisor.attached import AttachedDevice
+from harness.supervisor.spawn import Launcher
 from harness.supervisor.supervisor import Supervisor
 from harness.vfio.state_bytes import GoOn, StateBytes, Stopped, to_the_end
-from harness.vm.process import Launcher
 
 
 class EmulatedDevices(DevicesOfKind):

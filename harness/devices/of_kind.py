@@ -9,8 +9,8 @@ import msgspec
 from harness.devices.vfio_pci import slot_of
 from harness.history import Record, Side
 from harness.scenario import Device
+from harness.supervisor.spawn import Launcher
 from harness.vfio.state_bytes import GoOn, to_the_end
-from harness.vm.process import Launcher
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ reason: when it or the harness dies, QEMU does.
 """
 
 import contextlib
+import dataclasses
 import errno
 import heapq
 import os
@@ -13,18 +14,17 @@ import select
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from pathlib import Path
-from typing import IO, Any
 
 from harness.errors import NotifError
-from harness.history import Record, Side, private
+from harness.history import Record, Side
 from harness.history.device import Ioctl, Read, UnknownIoctl, Write
 from harness.supervisor import seccomp
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.memory import Memfd, ProcessMemory
 from harness.supervisor.seccomp import Notification
+from harness.supervisor.spawn import Spawn
 from harness.vfio import uapi
 from harness.vfio.answer import UNKNOWN, Answer
 from harness.vfio.iommu import Iommu
@@ -91,22 +91,9 @@ class Supervisor:
 
     # -- launching -------------------------------------------------------------------
 
-    def launch(
-        self,
-        argv: Sequence[str],
-        *,
-        pass_fds: Sequence[int] = (),
-        stdin: int | IO[Any] | None = subprocess.DEVNULL,
-        stdout: int | IO[Any] | None = None,
-        stderr: int | IO[Any] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        is_foreground: bool = False,
-    ) -> subprocess.Popen[bytes]:
-        """Start ``argv`` under the filter, in a session of its own.
+    def launch(self, spawn: Spawn) -> subprocess.Popen[bytes]:
+        """Start ``spawn`` under the filter; it inherits the device fds and the iommufd, too.
 
-        :param cwd: its working directory; None: ours
-        :param is_foreground: leave it in the caller's session, with the caller's terminal
         A caller in the main thread holds signals back (``interrupt.held``): one that leaves
         earlier does not get to know what was started.
 
@@ -118,17 +105,8 @@ class Supervisor:
         def run() -> None:
             try:
                 self._listener = seccomp.install_filter()
-                process = subprocess.Popen(
-                    argv,
-                    cwd=cwd,
-                    umask=private.UMASK,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr,
-                    env=env,
-                    pass_fds=(*pass_fds, self.iommufd.fd, *(d.fd for d in self.devices)),
-                    start_new_session=not is_foreground,
-                )
+                fds = (*spawn.pass_fds, self.iommufd.fd, *(d.fd for d in self.devices))
+                process = dataclasses.replace(spawn, pass_fds=fds).start()
                 pidfd = os.pidfd_open(process.pid)  # before anybody can wait for it
             except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
                 if self._listener >= 0:

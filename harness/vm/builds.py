@@ -15,10 +15,11 @@ from harness import interrupt
 from harness.errors import LaunchError, LostVM, PrerequisiteMissing, QmpError
 from harness.history import Side
 from harness.history.builds import BuildFacts
+from harness.supervisor.spawn import Spawn
 from harness.vm import built, fetched, sanitizers
 from harness.vm.activity import Activity
 from harness.vm.memory_file import memory_file
-from harness.vm.process import QemuProcess, launch_plain
+from harness.vm.process import QemuProcess
 from harness.vm.qmp import Monitor
 
 MINIMUM = (10, 0, 0)
@@ -227,7 +228,7 @@ async def probe(binary: Path) -> Probe:
         monitor = Monitor(Side.HARNESS, lambda _record: None, activity.notify)
         try:
             with theirs:
-                await process.start(launch_plain, (theirs.fileno(), trace_fd), 4 << 30)
+                await process.start(Spawn.start, (theirs.fileno(), trace_fd), 4 << 30)
             await monitor.connect(ours, _PROBE_TIMEOUT_S)
             found = await facts(monitor, binary)
             machines = await monitor.execute("query-machines")

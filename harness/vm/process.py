@@ -9,66 +9,20 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import Literal
 
 from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Body, Record, Side, private
 from harness.history.process import Exited, Launched, Memory, Signalled, Stderr
+from harness.supervisor.spawn import Launcher, Spawn
 from harness.vm import sanitizers
 from harness.vm.activity import Activity
 
 # setpriv arms the parent-death signal before exec.  Should the harness die in the
 # moments before that, the listener is gone too, and QEMU fails at its first VFIO ioctl.
 GUARD = ("setpriv", "--pdeathsig", "KILL", "--")
-
-
-class Launcher(Protocol):
-    """What starts a process: ``subprocess.Popen``, or a supervisor under its filter."""
-
-    def __call__(
-        self,
-        argv: Sequence[str],
-        *,
-        pass_fds: Sequence[int] = (),
-        stdin: int | IO[Any] | None = subprocess.DEVNULL,
-        stdout: int | IO[Any] | None = None,
-        stderr: int | IO[Any] | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        is_foreground: bool = False,
-    ) -> subprocess.Popen[bytes]:
-        """Start ``argv``, whose files are private; raises OSError where it cannot be executed."""
-
-
-def launch_plain(
-    argv: Sequence[str],
-    *,
-    pass_fds: Sequence[int] = (),
-    stdin: int | IO[Any] | None = subprocess.DEVNULL,
-    stdout: int | IO[Any] | None = None,
-    stderr: int | IO[Any] | None = None,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    is_foreground: bool = False,
-) -> subprocess.Popen[bytes]:
-    """Start ``argv`` in a session of its own, without a filter.
-
-    :param cwd: its working directory; None: ours
-    :param is_foreground: leave it in the caller's session, with the caller's terminal
-    """
-    return subprocess.Popen(
-        argv,
-        cwd=cwd,
-        umask=private.UMASK,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        env=env,
-        pass_fds=pass_fds,
-        start_new_session=not is_foreground,
-    )
 
 
 class QemuProcess:
@@ -129,12 +83,14 @@ class QemuProcess:
                 await self._launch(
                     functools.partial(
                         launcher,
-                        (*GUARD, *self.argv),
-                        pass_fds=pass_fds,
-                        stdout=stderr,
-                        stderr=stderr,
-                        cwd=cwd,
-                        env=environment,
+                        Spawn(
+                            argv=(*GUARD, *self.argv),
+                            pass_fds=pass_fds,
+                            stdout=stderr,
+                            stderr=stderr,
+                            cwd=cwd,
+                            env=environment,
+                        ),
                     )
                 )
             except FileNotFoundError as error:

@@ -12,9 +12,10 @@ from typing import Literal
 from harness.errors import LaunchError, LostVM, QmpTimeout, VMError
 from harness.history import Record, Side
 from harness.history.process import Hung
+from harness.supervisor.spawn import Launcher
 from harness.vm.activity import Activity
 from harness.vm.backtrace import backtrace
-from harness.vm.process import Launcher, QemuProcess
+from harness.vm.process import QemuProcess
 from harness.vm.qmp import Monitor
 
 LAUNCH_TIMEOUT_S = 30.0

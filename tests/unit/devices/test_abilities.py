@@ -17,6 +17,7 @@ from harness.devices.of_kind import Target
 from harness.errors import PrerequisiteMissing
 from harness.history import Side
 from harness.scenario import Abilities, EmulatedDevice
+from harness.supervisor.spawn import Spawn
 from harness.vfio import uapi
 from harness.vfio.uapi import Container, Feature, Iommufd, MigrationFlag, Vfio
 from tests.unit.devices.pci_sysfs import CARD, FakePci
@@ -170,7 +171,9 @@ print(abilities.of_bound("device", int(sys.argv[1]), int(sys.argv[2])))
 def test_device_of_an_iommufd_is_asked_as_qemu_asks_it(spec, told):
     devices = EmulatedDevices([spec], Target(Side.SOURCE, [spec], lambda _record: None))
     fds = [str(devices.devices[0].fd), str(devices.supervisor.iommufd.fd)]
-    child = devices.supervisor.launch([sys.executable, "-c", ASK, *fds], stdout=subprocess.PIPE)
+    child = devices.supervisor.launch(
+        Spawn(argv=[sys.executable, "-c", ASK, *fds], stdout=subprocess.PIPE)
+    )
     out, _ = child.communicate(timeout=60)
     devices.close()
     assert (child.returncode, out.decode().strip()) == (0, told)

@@ -13,7 +13,7 @@ from harness.devices.pci import PciDevices
 from harness.errors import HarnessError, PrerequisiteMissing, UsageError
 from harness.history import Side
 from harness.scenario import KINDS, Abilities, EmulatedDevice, MdevDevice, PciDevice
-from harness.vm.process import launch_plain
+from harness.supervisor.spawn import Spawn
 from tests.unit.devices.mdev_sysfs import FakeKernel
 from tests.unit.devices.pci_sysfs import CARD, OTHER_CARD, FakePci
 
@@ -72,7 +72,7 @@ def test_each_kind_has_a_class_that_attaches_it(kind):
 
 
 def test_devices_that_only_a_launcher_each_of_their_own_can_serve_are_refused(monkeypatch, attach):
-    monkeypatch.setattr(MdevDevices, "launch", launch_plain)
+    monkeypatch.setattr(MdevDevices, "launch", Spawn.start)
     with pytest.raises(UsageError, match="two kinds"):
         attach(emulated("a"), mdev("b"))
 
@@ -97,7 +97,7 @@ FILTERED = "import re; print(re.search(r'Seccomp:\\s+2', open('/proc/self/status
 @pytest.mark.parametrize(("spec", "is_filtered"), [(emulated("a"), True), (mdev("a"), False)])
 def test_qemu_is_under_the_filter_only_where_it_must_be(attach, spec, is_filtered):
     argv = [sys.executable, "-c", FILTERED]
-    process = attach(spec).launch(argv, stdout=subprocess.PIPE)
+    process = attach(spec).launch(Spawn(argv=argv, stdout=subprocess.PIPE))
     said, _ = process.communicate()
     assert (b"match=" in said) is is_filtered
 

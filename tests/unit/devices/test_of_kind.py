@@ -7,7 +7,7 @@ from harness.devices.attachments import Attachments
 from harness.devices.of_kind import DevicesOfKind, Target
 from harness.history import Side
 from harness.scenario import MdevDevice
-from harness.vm.process import launch_plain
+from harness.supervisor.spawn import Spawn
 
 SPECS = [MdevDevice(id="a"), MdevDevice(id="b")]
 
@@ -37,7 +37,7 @@ def devices(monkeypatch):
 def test_least_kind_can_be_attached(devices):
     assert devices.options() == ["-device", "x,addr=2", "-device", "x,addr=3"]
     assert devices.trace_names() == {"name of a": "a", "name of b": "b", "a": "a", "b": "b"}
-    assert devices.launch is launch_plain
+    assert devices.launch is Spawn.start
     assert (devices.failure, devices.addresses) == (None, [])
     assert not attachments.is_missing_here(SPECS[0])
     devices.close()

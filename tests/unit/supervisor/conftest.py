@@ -14,6 +14,7 @@ import pytest
 from harness.history import Body, Record, Side
 from harness.scenario import EmulatedDevice
 from harness.supervisor.attached import AttachedDevice
+from harness.supervisor.spawn import Spawn
 from harness.supervisor.supervisor import Supervisor
 
 DEADLINE_S = 10.0
@@ -68,7 +69,9 @@ class Child:
         self._talk, theirs = socket.socketpair()
         with theirs:
             argv = [sys.executable, "-I", "-S", "-c", PROGRAM, str(theirs.fileno())]
-            self.process = supervisor.launch(argv, pass_fds=(theirs.fileno(),), **launch)
+            self.process = supervisor.launch(
+                Spawn(argv=argv, pass_fds=(theirs.fileno(),), **launch)
+            )
         self._talk.settimeout(DEADLINE_S)
         self._lines = self._talk.makefile("r")
         self._number = 0

@@ -18,6 +18,7 @@ from harness.supervisor import seccomp
 from harness.supervisor import supervisor as module
 from harness.supervisor.memory import Memfd
 from harness.supervisor.seccomp import DATA_FD_BASE, DATA_FD_END
+from harness.supervisor.spawn import Spawn
 from harness.supervisor.supervisor import Supervisor, ioctl_name
 from harness.vfio import uapi
 from harness.vfio.uapi import DeviceState as S
@@ -430,7 +431,7 @@ def test_program_is_started_as_it_was_asked_for(bench):
 def test_output_goes_where_it_was_asked_to(bench, tmp_path):
     with (tmp_path / "out").open("w+b") as out, (tmp_path / "err").open("w+b") as err:
         argv = ["sh", "-c", "echo out; echo err >&2"]
-        process = bench.supervisor.launch(argv, stdout=out, stderr=err)
+        process = bench.supervisor.launch(Spawn(argv=argv, stdout=out, stderr=err))
         assert process.wait(DEADLINE_S) == 0
     assert (tmp_path / "out").read_bytes() == b"out\n"
     assert (tmp_path / "err").read_bytes() == b"err\n"
@@ -533,7 +534,7 @@ def test_missing_program_is_an_os_error_and_leaves_nothing(open_fds, new_bench, 
     before = open_fds()
     bench = new_bench(SMALL)
     with pytest.raises(FileNotFoundError):
-        bench.supervisor.launch([tmp_path / "none"])
+        bench.supervisor.launch(Spawn(argv=[str(tmp_path / "none")]))
     bench.supervisor.close()
     assert open_fds() == before
 
@@ -544,21 +545,21 @@ def test_refused_filter_is_passed_on_to_the_caller(bench, monkeypatch):
 
     monkeypatch.setattr(seccomp, "install_filter", refused)
     with pytest.raises(PermissionError):
-        bench.supervisor.launch(["true"])
+        bench.supervisor.launch(Spawn(argv=["true"]))
 
 
 def test_program_that_ends_at_once_is_no_failure(new_bench):
     """However soon somebody waits for it."""
     for _ in range(20):
         bench = new_bench()
-        process = bench.supervisor.launch(["true"])
+        process = bench.supervisor.launch(Spawn(argv=["true"]))
         process.wait(DEADLINE_S)
         bench.supervisor.close()
         assert bench.supervisor.failure is None
 
 
 def test_program_works_where_it_shall_and_what_it_makes_is_private(bench, tmp_path):
-    process = bench.supervisor.launch(["sh", "-c", ": >file"], cwd=tmp_path)
+    process = bench.supervisor.launch(Spawn(argv=["sh", "-c", ": >file"], cwd=tmp_path))
     assert process.wait(DEADLINE_S) == 0
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
@@ -573,7 +574,7 @@ def test_only_the_device_fds_the_iommufd_and_what_was_given_are_inherited(new_be
     given, kept = os.memfd_create("given"), os.memfd_create("kept", 0)
     os.set_inheritable(kept, True)
     process = bench.supervisor.launch(
-        ["ls", "/proc/self/fd"], pass_fds=(given,), stdout=subprocess.PIPE
+        Spawn(argv=["ls", "/proc/self/fd"], pass_fds=(given,), stdout=subprocess.PIPE)
     )
     output, _ = process.communicate(timeout=DEADLINE_S)
     os.close(given)

@@ -15,8 +15,9 @@ import pytest
 from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Kind, Side
 from harness.history.process import Exited, Launched, Signalled, Stderr
+from harness.supervisor.spawn import Spawn
 from harness.vm import sanitizers
-from harness.vm.process import QemuProcess, launch_plain
+from harness.vm.process import QemuProcess
 
 DEADLINE_S = 10.0
 LIMIT = 1 << 30
@@ -27,7 +28,7 @@ async def start(tmp_path, record, activity):
     """Starts a process; it is gone at the end."""
     started = []
 
-    async def do(argv, *, fds=(), limit=LIMIT, launcher=launch_plain, cwd=None):
+    async def do(argv, *, fds=(), limit=LIMIT, launcher=Spawn.start, cwd=None):
         process = QemuProcess(Side.SOURCE, argv, tmp_path / "stderr", record, activity)
         started.append(process)
         await process.start(launcher, fds, limit, cwd)
@@ -122,7 +123,7 @@ async def test_missing_guard_is_a_launch_error(start, monkeypatch, tmp_path):
 
 
 async def test_other_errors_of_the_start_are_launch_errors(start):
-    def refused(argv, **_settings):
+    def refused(_spawn):
         raise PermissionError(1, "Operation not permitted")
 
     with pytest.raises(LaunchError) as failure:
@@ -253,10 +254,10 @@ class SlowLauncher:
         self.called, self.may = threading.Event(), threading.Event()
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def __call__(self, argv, **how):
+    def __call__(self, spawn):
         self.called.set()
         assert self.may.wait(DEADLINE_S)
-        self.started.append(launch_plain(argv, **how))
+        self.started.append(spawn.start())
         return self.started[-1]
 
 
@@ -281,7 +282,7 @@ async def test_cancelled_start_ends_what_its_launch_has_started_all_the_same(
 
 
 async def test_cancelled_start_whose_launch_fails_is_cancelled(tmp_path, record, activity):
-    def fail(*_args, **_how):
+    def fail(_spawn):
         called.set()
         may.wait(DEADLINE_S)
         raise OSError(2, "no such file")
@@ -356,14 +357,15 @@ from pathlib import Path
 from harness.history import Side
 from harness.supervisor.supervisor import Supervisor
 from harness.vm.activity import Activity
-from harness.vm.process import QemuProcess, launch_plain
+from harness.supervisor.spawn import Spawn
+from harness.vm.process import QemuProcess
 
 async def main(kind, folder, fd):
     nobody = lambda record: None
     supervisor = Supervisor(Side.SOURCE, nobody)
     argv = ["sh", "-c", f"echo $$ >/dev/fd/{fd}; exec sleep 1000"]
     process = QemuProcess(Side.SOURCE, argv, Path(folder, "stderr"), nobody, Activity())
-    launcher = supervisor.launch if kind == "supervised" else launch_plain
+    launcher = supervisor.launch if kind == "supervised" else Spawn.start
     await process.start(launcher, (int(fd),), 1 << 30)
     await asyncio.Event().wait()
 

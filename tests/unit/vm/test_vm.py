@@ -10,8 +10,8 @@ import pytest
 from harness.errors import LaunchError, LostVM
 from harness.history import Kind, Side
 from harness.history.process import Exited, Hung, Memory, Signalled
+from harness.supervisor.spawn import Spawn
 from harness.vm import vm as module
-from harness.vm.process import launch_plain
 from harness.vm.vm import Vm
 
 LIMIT = 4 << 30
@@ -46,7 +46,7 @@ def launch(vm):
 
     async def do(*argv, pass_fds=()):
         argv = (*map(str, argv), "-chardev", f"socket,id=qmp,fd={vm.monitor_fd}")
-        await vm.launch(argv, launch_plain, pass_fds, LIMIT)
+        await vm.launch(argv, Spawn.start, pass_fds, LIMIT)
 
     return do
 
@@ -213,7 +213,7 @@ async def test_nothing_stays_open(tmp_path, record, activity, new_qemu):
     never_launched.abandon()
     vm = Vm(Side.DESTINATION, tmp_path, record, activity, tmp_path)
     argv = [str(new_qemu()), "-chardev", f"socket,id=qmp,fd={vm.monitor_fd}"]
-    await vm.launch(argv, launch_plain, (), LIMIT)
+    await vm.launch(argv, Spawn.start, (), LIMIT)
     await vm.shutdown()
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
