@@ -1,7 +1,7 @@
 """What the harness does in place of firmware and driver before a migration, and what a guest
 would see of the devices before and after it.
 
-Where no guest runs, it is done through the monitor (``vm.guest``).  What was written and read
+Where no guest runs, it is done through the monitor (``vm.pci_config``).  What was written and read
 becomes records: ``guest_config`` and ``guest_bar`` of each emulated device, ``guest_serial`` of
 each serial card, whose state nothing else shows.  A guest that runs places and fills the devices
 itself, and reports what it sees (``guest``): then only ``guest_config`` is recorded.
@@ -16,7 +16,7 @@ from harness.history import Side
 from harness.scenario import Device, Scenario
 from harness.session.log import Log
 from harness.session.peer import Peer
-from harness.vm import command_line, guest, guest_image, migration, serial_port
+from harness.vm import command_line, guest_image, migration, pci_config, serial_port
 
 
 def image(scenario: Scenario) -> bytes:
@@ -91,22 +91,24 @@ async def _place(source: Peer, scenario: Scenario, index: int) -> None:
     spec, monitor, slot = scenario.devices[index], source.vm.monitor, slot_of(index)
     line = 0x10 + index if scenario.interrupt_line else None
     if spec.bar_size:
-        address = guest.bar_address(index, spec.bar_size)
-        await guest.set_up(monitor, slot, address, interrupt_line=line)
+        address = pci_config.bar_address(index, spec.bar_size)
+        await pci_config.set_up(monitor, slot, address, interrupt_line=line)
     elif ports := _ports(index, spec):
-        await guest.set_up_io(monitor, slot, ports)
+        await pci_config.set_up_io(monitor, slot, ports)
 
 
 def _ports(index: int, spec: Device) -> list[int]:
     """First I/O port of each of the device's serial ports."""
-    first = guest.io_address(index)
+    first = pci_config.io_address(index)
     return [first + number * serial_port.PORTS for number in range(spec.serial_ports)]
 
 
 async def _view_registers(peer: Peer, scenario: Scenario, log: Log) -> None:
     """Record ``guest_config`` of each device, as a guest reads it now."""
     slots = map(slot_of, range(len(scenario.devices)))
-    registers = await asyncio.gather(*(guest.registers(peer.vm.monitor, slot) for slot in slots))
+    registers = await asyncio.gather(
+        *(pci_config.registers(peer.vm.monitor, slot) for slot in slots)
+    )
     for spec, found in zip(scenario.devices, registers, strict=True):
         log.note("guest_config", {"registers": found}, peer.side, spec.id)
 
@@ -115,13 +117,13 @@ async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
     """All devices at once, because each answer alone is a round trip."""
     monitor = peer.vm.monitor
     seen = [
-        (spec, guest.bar_address(index, spec.bar_size))
+        (spec, pci_config.bar_address(index, spec.bar_size))
         for index, spec in enumerate(scenario.devices)
         if spec.bar_size and scenario.guest is None
     ]
     _, words = await asyncio.gather(
         _view_registers(peer, scenario, log),
-        asyncio.gather(*(guest.words(monitor, address) for _, address in seen)),
+        asyncio.gather(*(pci_config.words(monitor, address) for _, address in seen)),
     )
     for (spec, _), shown in zip(seen, words, strict=True):
         log.note("guest_bar", {"words": shown}, peer.side, spec.id)

@@ -10,7 +10,7 @@ from random import Random
 
 import msgspec
 
-from harness.vm import guest
+from harness.vm import pci_config
 from harness.vm.qmp import Monitor
 
 PORTS = 8
@@ -77,7 +77,7 @@ async def fill(monitor: Monitor, port: int, seed: str) -> Registers:
         (_DIVISOR_LOW, divisor & 0xFF),
         (_DIVISOR_HIGH, divisor >> 8),
     ]
-    await monitor.human(*(guest.write_port(port + at, value) for at, value in writes))
+    await monitor.human(*(pci_config.write_port(port + at, value) for at, value in writes))
     shown = await _read(monitor, port, _IIR, _LSR, _MSR)
     return Registers(
         divisor=divisor,
@@ -96,10 +96,10 @@ async def drain(monitor: Monitor, port: int) -> Registers:
     """All that the port shows; closes the divisor latch and empties the FIFO."""
     latched = (_DIVISOR_LOW, _DIVISOR_HIGH, _LCR, _MCR, _LSR, _MSR, _SCR, _IIR)
     shown = await _read(monitor, port, *latched)
-    await monitor.human(guest.write_port(port + _LCR, shown[_LCR] & ~_DLAB))
+    await monitor.human(pci_config.write_port(port + _LCR, shown[_LCR] & ~_DLAB))
     opened = await _read(monitor, port, _IER)
     answers = await monitor.human(
-        *(guest.read_port(port + at) for _ in range(FIFO_SIZE) for at in (_LSR, _DATA))
+        *(pci_config.read_port(port + at) for _ in range(FIFO_SIZE) for at in (_LSR, _DATA))
     )
     return Registers(
         divisor=shown[_DIVISOR_HIGH] << 8 | shown[_DIVISOR_LOW],
@@ -110,7 +110,7 @@ async def drain(monitor: Monitor, port: int) -> Registers:
         lsr=shown[_LSR],
         msr=shown[_MSR],
         scr=shown[_SCR],
-        fifo=bytes(_ready([guest.value_of(answer) for answer in answers])).hex(),
+        fifo=bytes(_ready([pci_config.value_of(answer) for answer in answers])).hex(),
     )
 
 
@@ -122,5 +122,5 @@ def _ready(values: list[int]) -> Iterator[int]:
 
 
 async def _read(monitor: Monitor, port: int, *registers: int) -> dict[int, int]:
-    answers = await monitor.human(*(guest.read_port(port + at) for at in registers))
-    return dict(zip(registers, map(guest.value_of, answers), strict=True))
+    answers = await monitor.human(*(pci_config.read_port(port + at) for at in registers))
+    return dict(zip(registers, map(pci_config.value_of, answers), strict=True))

@@ -8,7 +8,7 @@ from harness.devices.vfio_pci import slot_of
 from harness.history import Side
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario
 from harness.scenario.guest_plan import Guest
-from harness.vm import guest
+from harness.vm import pci_config
 from tests.functional.test_guest import said
 
 DEADLINE_S = 60.0
@@ -57,7 +57,7 @@ async def test_guest_notices_a_register_that_is_another(pair_booted):
     session = pair_booted
     await session.transfer()
     vm = session.destination.vm
-    bar = await guest.read_config(vm.monitor, slot_of(0), guest.BAR0 + 4)
+    bar = await pci_config.read_config(vm.monitor, slot_of(0), pci_config.BAR0 + 4)
     port = bar & ~3
 
     def rounds() -> list:
@@ -69,7 +69,7 @@ async def test_guest_notices_a_register_that_is_another(pair_booted):
     # Written between a look and the filling that comes with it, or on the very value of the
     # round, it would not be seen: once more then.
     for _ in range(5):
-        await vm.monitor.human(guest.write_port(port + SCRATCH, 0))
+        await vm.monitor.human(pci_config.write_port(port + SCRATCH, 0))
         seen = len(rounds()) + 2
         await vm.activity.until(lambda seen=seen: len(rounds()) >= seen or None, DEADLINE_S)
         if damages():

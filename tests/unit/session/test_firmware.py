@@ -11,7 +11,7 @@ from harness.session import firmware
 from harness.session.log import Log
 from harness.vm import command_line, guest_image
 from tests.unit.vm.mtty_port import Ports
-from tests.unit.vm.test_guest import Bus
+from tests.unit.vm.test_pci_config import Bus
 
 
 class Machine:

@@ -8,12 +8,13 @@ import pytest
 
 from harness.errors import LostVM
 from harness.history import Kind, Record, Side
+from harness.history.guest import Ready
 from harness.scenario import EmulatedDevice, Scenario
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
 from harness.session import guest
 from harness.session.log import Log
 from harness.vm.activity import Activity
-from tests.unit.vm.test_guest import Bus
+from tests.unit.vm.test_pci_config import Bus
 
 SCENARIO = Scenario(
     name="guest",
@@ -22,7 +23,7 @@ SCENARIO = Scenario(
     deadline_s=0.05,
     devices=(EmulatedDevice(id="a"), EmulatedDevice(id="b")),
 )
-READY = {"memory_kib": 4096, "devices": ["a", "b"]}
+READY = Ready(4096, ["a", "b"])
 FIRMWARE = Path("/run/halt.bin")
 
 
@@ -88,7 +89,7 @@ async def test_qemu_that_ends_meanwhile_is_left_to_the_verdict(peer, console):
         ),
         ({"ready": None, "last_line": ""}, "its last words: none; see"),
         ({"why_not": "BAR 0: no"}, "the guest gave up before the migration: BAR 0: no"),
-        ({"ready": {"devices": ["b"]}}, "the guest does not find a; see"),
+        ({"ready": Ready(4096, ["b"])}, "the guest does not find a; see"),
     ],
 )
 async def test_guest_that_does_not_come_up_is_one_line(peer, console, said, words):

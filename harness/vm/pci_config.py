@@ -1,8 +1,8 @@
-"""What a guest would do and see, through the human monitor: PCI configuration by ports.
+"""PCI configuration space and I/O ports, accessed through the human monitor.
 
-No guest runs, so the harness programs a device the way firmware does, on the source only;
-the destination must show the same registers after the migration.  Ports 0xCF8 and 0xCFC
-are configuration mechanism #1 of the PCI Local Bus Specification.
+Without a guest, the harness programs a device as firmware does, on the source only; the
+destination must show the same registers after the migration.  Ports 0xCF8 and 0xCFC are
+configuration mechanism #1 of the PCI Local Bus Specification.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ _IO_WINDOW, _IO_STRIDE = 0xC000, 0x100  # I/O ports that no device of q35 or pc 
 
 
 def bar_address(index: int, bar_size: int) -> int:
-    """Where BAR 0 of the device that is ``index``-th of all goes: apart from the others'."""
+    """Address of BAR 0 of the ``index``-th device; those of all devices are apart."""
     return _BAR_WINDOW + index * max(_BAR_STRIDE, bar_size)
 
 
 def io_address(index: int) -> int:
-    """First I/O port of the device that is ``index``-th of all."""
+    """First I/O port of the ``index``-th device."""
     return _IO_WINDOW + index * _IO_STRIDE
 
 
@@ -47,7 +47,7 @@ async def read_config(monitor: Monitor, slot: int, offset: int) -> int:
 async def set_up(
     monitor: Monitor, slot: int, bar_address: int, *, interrupt_line: int | None = None
 ) -> None:
-    """Place BAR 0 at ``bar_address``, let the device decode memory and master the bus.
+    """Place BAR 0 at ``bar_address`` and enable memory decoding and bus mastering.
 
     :param interrupt_line: also write this to PCI_INTERRUPT_LINE
     """
@@ -58,31 +58,31 @@ async def set_up(
 
 
 async def set_up_io(monitor: Monitor, slot: int, addresses: Sequence[int]) -> None:
-    """Place I/O BARs, from BAR 0 on, at ``addresses``, and let the device decode them."""
+    """Place I/O BARs, from BAR 0 on, at ``addresses`` and enable I/O decoding."""
     for number, address in enumerate(addresses):
         await write_config(monitor, slot, BAR0 + 4 * number, address)
     await write_config(monitor, slot, COMMAND, COMMAND_IO)
 
 
 async def registers(monitor: Monitor, slot: int) -> dict[str, int]:
-    """The registers that :func:`set_up` can write, by their offset in hex."""
+    """The registers that :func:`set_up` writes: offset in hex -> value."""
     offsets = (COMMAND, BAR0, INTERRUPT_LINE)
     values = await asyncio.gather(*(read_config(monitor, slot, offset) for offset in offsets))
     return {f"{offset:#04x}": value for offset, value in zip(offsets, values, strict=True)}
 
 
 def write_port(port: int, value: int) -> str:
-    """The human monitor's line that writes the byte ``value`` to an I/O port."""
+    """Command of the human monitor that writes the byte ``value`` to an I/O port."""
     return f"o/b {port:#x} {value:#x}"
 
 
 def read_port(port: int) -> str:
-    """The human monitor's line that reads a byte from an I/O port."""
+    """Command of the human monitor that reads a byte from an I/O port."""
     return f"i/b {port:#x}"
 
 
 def value_of(answer: str) -> int:
-    """What a line that reads a port was answered."""
+    """The value in the monitor's answer to :func:`read_port`."""
     return int(answer.rsplit("=", 1)[1], 16)
 
 

@@ -1,11 +1,11 @@
-"""What a guest does, through a human monitor that has a PCI bus behind it."""
+"""PCI configuration space through a human monitor that has a PCI bus behind it."""
 
 import itertools
 import re
 
 import pytest
 
-from harness.vm import guest
+from harness.vm import pci_config
 
 ADDRESS_PORT, DATA_PORT = 0xCF8, 0xCFC
 
@@ -59,51 +59,51 @@ def bus():
 
 
 async def test_register_is_written_and_read_at_its_place(bus):
-    await guest.write_config(bus, 3, 0x10, 0xC000_0000)
-    await guest.write_config(bus, 31, 0xFC, 1)
+    await pci_config.write_config(bus, 3, 0x10, 0xC000_0000)
+    await pci_config.write_config(bus, 31, 0xFC, 1)
     assert bus.config == {(3, 0x10): 0xC000_0000, (31, 0xFC): 1}
-    assert await guest.read_config(bus, 3, 0x10) == 0xC000_0000
-    assert await guest.read_config(bus, 4, 0x10) == 0
+    assert await pci_config.read_config(bus, 3, 0x10) == 0xC000_0000
+    assert await pci_config.read_config(bus, 4, 0x10) == 0
 
 
 async def test_set_up_places_the_bar_and_lets_the_device_work(bus):
-    await guest.set_up(bus, 2, 0xC100_0000)
+    await pci_config.set_up(bus, 2, 0xC100_0000)
     assert bus.config == {(2, 0x10): 0xC100_0000, (2, 0x04): 0x6}
 
 
 async def test_io_bars_are_placed_one_after_the_other_and_decoded_last(bus):
-    await guest.set_up_io(bus, 2, [0xC000, 0xC008])
+    await pci_config.set_up_io(bus, 2, [0xC000, 0xC008])
     assert bus.config == {(2, 0x10): 0xC000, (2, 0x14): 0xC008, (2, 0x04): 0x1}
     assert list(bus.config)[-1] == (2, 0x04)
 
 
 def test_io_ports_of_several_devices_are_apart():
-    places = [guest.io_address(index) for index in range(24)]
+    places = [pci_config.io_address(index) for index in range(24)]
     assert all(later - place >= 16 for place, later in itertools.pairwise(places))
     assert places[0] >= 0x1000
     assert places[-1] < 0x10000
 
 
 def test_lines_for_ports_are_those_of_the_human_monitor():
-    assert guest.write_port(0xC003, 0x83) == "o/b 0xc003 0x83"
-    assert guest.read_port(0xC003) == "i/b 0xc003"
-    assert guest.value_of("portb[0xc003] = 0x1b\r\n") == 0x1B
+    assert pci_config.write_port(0xC003, 0x83) == "o/b 0xc003 0x83"
+    assert pci_config.read_port(0xC003) == "i/b 0xc003"
+    assert pci_config.value_of("portb[0xc003] = 0x1b\r\n") == 0x1B
 
 
 async def test_interrupt_line_is_written_where_it_is_asked_for(bus):
-    await guest.set_up(bus, 2, 0xC000_0000, interrupt_line=0x12)
+    await pci_config.set_up(bus, 2, 0xC000_0000, interrupt_line=0x12)
     assert bus.config[2, 0x3C] == 0x12
 
 
 async def test_command_is_the_last_to_be_written(bus):
     """Memory is decoded only once the BAR has its place."""
-    await guest.set_up(bus, 2, 0xC000_0000, interrupt_line=0x10)
+    await pci_config.set_up(bus, 2, 0xC000_0000, interrupt_line=0x10)
     assert list(bus.config)[-1] == (2, 0x04)
 
 
 @pytest.mark.parametrize("bar_size", [4096, 1 << 24, 1 << 26])
 def test_bars_of_several_devices_are_apart_and_aligned(bar_size):
-    places = [guest.bar_address(index, bar_size) for index in range(8)]
+    places = [pci_config.bar_address(index, bar_size) for index in range(8)]
     assert all(place % bar_size == 0 for place in places)
     ends = [place + bar_size for place in places]
     assert all(end <= start for end, start in zip(ends, places[1:], strict=False))
@@ -111,15 +111,17 @@ def test_bars_of_several_devices_are_apart_and_aligned(bar_size):
 
 
 async def test_registers_are_told_by_their_offset(bus):
-    await guest.set_up(bus, 2, 0xC100_0000, interrupt_line=0x11)
-    assert await guest.registers(bus, 2) == {"0x04": 0x6, "0x10": 0xC100_0000, "0x3c": 0x11}
+    await pci_config.set_up(bus, 2, 0xC100_0000, interrupt_line=0x11)
+    assert await pci_config.registers(bus, 2) == {"0x04": 0x6, "0x10": 0xC100_0000, "0x3c": 0x11}
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])
 async def test_words_are_read_from_guest_memory(bus, count):
     bus.memory = {0xC000_0000 + 4 * n: 0xC000_0000 | n for n in range(count + 2)}
-    assert await guest.words(bus, 0xC000_0000, count) == [0xC000_0000 | n for n in range(count)]
+    assert await pci_config.words(bus, 0xC000_0000, count) == [
+        0xC000_0000 | n for n in range(count)
+    ]
 
 
 async def test_four_words_are_read_where_nothing_is_said(bus):
-    assert len(await guest.words(bus, 0xC000_0000)) == 4
+    assert len(await pci_config.words(bus, 0xC000_0000)) == 4
