@@ -1,4 +1,4 @@
-"""The **chain**: faults one behind the other; what one delivers, the next sees arrive."""
+"""The **chain**: faults one behind the other; what one delivers arrives at the next."""
 
 import importlib
 import random
@@ -34,7 +34,7 @@ class Fired:
     """How often a fault of the plan has changed anything."""
 
     fault: str
-    """The fault in words."""
+    """Its description."""
     times: int
     keeps_back: bool = False
     """Whether it keeps back something whose moment has not come."""
@@ -56,7 +56,7 @@ class Chain:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no packet is ever touched."""
+        """Whether there is no fault."""
         return not self._faults
 
     @property

@@ -29,15 +29,14 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with a reset
 
 
 class Connection:
-    """What comes from the source goes on to the destination, and the other way round.
+    """Passes what the source sends on to the destination, and back.
 
     :param onward: where the destination listens
-    :param changed: called with it when ``settle`` and the interests have to be looked at
-    :param tap: is given all that the source sends
+    :param changed: called with it when ``settle`` and the interests must be looked at
+    :param tap: gets all that the source sends
     :ivar number: in order of accept
     :ivar channel: multifd channel, ``MAIN``, ``RAW`` or ``UNKNOWN``
-    :ivar from_source: what reads the source; until it is known what the connection is, ``look``
-        alone does
+    :ivar from_source: what reads the source; ``look`` does until the connection is known
     :ivar from_destination: what reads the destination
     """
 
@@ -79,7 +78,7 @@ class Connection:
         self._deferred: list[tuple[tuple[bytes, ...], OnSent, OnSent]] = []
 
     def changed(self) -> None:
-        """``settle`` and the interests have to be looked at."""
+        """``settle`` and the interests must be looked at."""
         self._changed(self)
 
     # -- beginning -------------------------------------------------------------------

@@ -24,7 +24,7 @@ class StoreAndForward(MultifdForwarder):
 
     @property
     def wants_more(self) -> bool:
-        """What this channel's outlet holds says little: packets may go to others."""
+        """Also while this channel's outlet holds something: packets may go to others."""
         return self.is_open and not self.is_paused and not self.outlet.is_full
 
     def begin(self, head: StateHead, taken: bytes) -> None:

@@ -109,7 +109,7 @@ def test_fault_that_does_not_say_what_it_does_is_refused_at_once(
     _say(package, "")
     status, _, err = _run(package, qemu_src, results_dir)
     assert status != 0
-    assert "TypeError: Blank must say changes_data: True or False" in err
+    assert "TypeError: Blank must set changes_data to True or False" in err
 
 
 def test_fault_that_says_it_wrongly_accuses_a_right_qemu(

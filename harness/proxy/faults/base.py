@@ -74,7 +74,6 @@ class Fault(Generic[Spec]):
             case Opened():
                 if event.channel >= 0:
                     self.channels.add(event.channel)
-                yield from self.opened(event)
             case Ended():
                 self.channels.discard(event.channel)
                 if not self.channels:
@@ -105,10 +104,6 @@ class Fault(Generic[Spec]):
 
     def due(self, _event: Due) -> Iterator[Command]:
         """A delay is over."""
-        yield from ()
-
-    def opened(self, _event: Opened) -> Iterator[Command]:
-        """A channel was opened."""
         yield from ()
 
     def source_ended(self) -> Iterator[Command]:

@@ -32,7 +32,7 @@ def test_kind_that_leaves_one_out_is_refused_when_its_class_is_made(left_out):
     said = {"changes_data": True, "closes_channels": False, "holds_packets": False}
     del said[left_out]
     body = {"__module__": __name__, "__qualname__": "Made", **said}
-    with pytest.raises(TypeError, match=f"^Made must say {left_out}: True or False$"):
+    with pytest.raises(TypeError, match=f"^Made must set {left_out} to True or False$"):
         type(_Fault)("Made", (_Fault,), body, frozen=True, kw_only=True, tag="made")
 
 
