@@ -29,16 +29,16 @@ LOST, USAGE, INTERRUPTED = 3, 4, 130
 
 
 class HarnessError(Exception):
-    """Base of all; ``str()`` is one line fit for the user.
+    """Base of all; ``str()`` is one line for the user.
 
-    :cvar exit_status: of the command line; it says nothing about the QEMU under test
+    :cvar exit_status: of the command; it says nothing about the QEMU under test
     """
 
     exit_status: ClassVar[int] = LOST
 
 
 class PrerequisiteMissing(HarnessError):
-    """Something that has to be installed, built in or allowed is not there."""
+    """Something that must be installed, built in or allowed is missing."""
 
 
 class CannotRunHere(PrerequisiteMissing):
@@ -56,7 +56,7 @@ class VMError(HarnessError):
 
 
 class LaunchError(VMError):
-    """QEMU ended, or said nothing, before its monitor was ready."""
+    """QEMU ended or did not respond before its monitor was ready."""
 
 
 class LostVM(VMError):
@@ -72,7 +72,7 @@ class QmpError(VMError):
 
     :ivar command: the QMP command's name
     :ivar error_class: QEMU's error class, mostly ``GenericError``
-    :ivar desc: QEMU's own words
+    :ivar desc: QEMU's description of the error
     """
 
     def __init__(self, command: str, error_class: str, desc: str) -> None:
@@ -87,7 +87,7 @@ class NotifError(HarnessError):
 
 
 class WireError(HarnessError):
-    """A migration channel's bytes are not what they must be; names side, channel and offset."""
+    """The bytes of a migration channel are invalid; names side, channel and offset."""
 
 
 class TraceError(HarnessError):
@@ -98,10 +98,10 @@ class HistoryError(HarnessError):
     """A run directory or a capture is damaged, of another format version, or incomplete."""
 
 
-# -- what the system refuses -------------------------------------------------------------
+# -- errors of the system ----------------------------------------------------------------
 
 SYSTEM_ERRORS = (OSError, MemoryError, OverflowError)
-"""What Python raises where the system, not the harness, says no."""
+"""Python's exceptions for errors of the system, not of the harness."""
 
 _BAD_PATH = frozenset(
     (
@@ -118,23 +118,23 @@ _BAD_PATH = frozenset(
     )
 )
 _WHAT_TO_DO = {
-    errno.EDQUOT: "free some space of your quota, or write somewhere else",
+    errno.EDQUOT: "free space in your quota, or write somewhere else",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "close files: this machine has no more",
+    errno.ENFILE: "close files: the limit of this machine is reached",
     errno.ENOMEM: "ask for smaller sizes, or free memory",
-    errno.ENOSPC: "free some space, or write somewhere else",
+    errno.ENOSPC: "free space, or write somewhere else",
 }
 
 
 def in_words(error: BaseException) -> str:
-    """``error`` in one line for the user, without the name of an exception: what, where, and,
-    where that is known, what to do.
+    """``error`` in one line for the user, without the name of an exception: where, what, and, if it
+    is known, what to do.
     """
     if isinstance(error, MemoryError):
         return f"{os.strerror(errno.ENOMEM)}: {_WHAT_TO_DO[errno.ENOMEM]}"
     if isinstance(error, OverflowError):
-        return "a number is larger than the system can take: give smaller sizes and numbers"
+        return "a number is too large for the system: give smaller sizes and numbers"
     if not isinstance(error, OSError):
         return " ".join(str(error).split()) or "no reason is known"
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
@@ -144,9 +144,9 @@ def in_words(error: BaseException) -> str:
 
 
 def of_the_system(error: BaseException, doing: str = "") -> HarnessError:
-    """What to report in place of one of ``SYSTEM_ERRORS`` that nobody has expected.
+    """The error to report for an unexpected one of ``SYSTEM_ERRORS``.
 
-    :param doing: what was done, where the error itself does not say it
+    :param doing: what was done, if the error does not say it
     """
     has_path = isinstance(error, OSError) and error.filename is not None
     is_usage = isinstance(error, OverflowError) or (has_path and is_bad_path(error))
@@ -155,18 +155,19 @@ def of_the_system(error: BaseException, doing: str = "") -> HarnessError:
 
 
 def refusal(doing: str, error: OSError) -> HarnessError:
-    """What to raise where the system refuses a path that the user gave.
+    """The error to raise if the system refuses a path that the user gave.
 
-    :param doing: the path, and what could not be done, like ``x.html: cannot write the report``
-    :return: a UsageError where the path is to blame, else the machine is (a full disk)
+    :param doing: the path and what failed, like ``x.html: cannot write the report``
+    :return: a UsageError if the path is wrong; another error for a problem of the machine, such as
+        a full disk
     """
     reason = in_words(OSError(error.errno, error.strerror or str(error)))
     return (UsageError if is_bad_path(error) else HarnessError)(f"{doing}: {reason}")
 
 
 def of_a_part(what: str, failure: BaseException) -> BaseException:
-    """What to raise where ``what``, which runs in a thread of its own, has ended by ``failure``:
-    itself, if it is a bug of the harness, else one line.
+    """The error to raise if ``what``, which runs in its own thread, ended with ``failure``: the
+    failure itself if it is a bug of the harness, else one line.
     """
     if isinstance(failure, (HarnessError, *SYSTEM_ERRORS)):
         return VMError(f"{what} failed: {in_words(failure)}")
@@ -174,7 +175,7 @@ def of_a_part(what: str, failure: BaseException) -> BaseException:
 
 
 def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One of a task group's errors: each is one line for the user."""
+    """The first error of a task group: one line for the user."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -182,5 +183,5 @@ def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def is_bad_path(error: BaseException) -> bool:
-    """Whether the path is to blame: another one, or other permissions, would do."""
+    """Whether the path is wrong: another path, or other permissions, would help."""
     return isinstance(error, OSError) and error.errno in _BAD_PATH

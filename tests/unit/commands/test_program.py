@@ -47,7 +47,7 @@ def test_error_has_the_exit_status_of_its_kind(call, raises, error, status):
         (OSError(27, "File too large"), 3, "File too large: raise the limit of file sizes"),
         (OSError(13, "Permission denied"), 3, "Permission denied"),
         (MemoryError(), 3, "Cannot allocate memory: ask for smaller sizes"),
-        (OverflowError("int too big to convert"), 4, "a number is larger than the system can take"),
+        (OverflowError("int too big to convert"), 4, "a number is too large for the system"),
     ],
 )
 def test_what_the_system_refuses_is_one_line_without_the_name_of_an_exception(
