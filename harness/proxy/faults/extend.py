@@ -14,5 +14,5 @@ class Extend(Fault[plan.Extend]):
 
     def hit(self, event: Arrived) -> Iterator[Command]:
         packet, size = event.packet, self.spec.size
-        yield self.note(f"{size} bytes put behind {len(packet.data)}", event.channel, packet)
+        yield self.note(f"{size} bytes appended to {len(packet.data)}", event.channel, packet)
         yield Deliver(event.channel, replace(packet, data=packet.data + FILL * size))

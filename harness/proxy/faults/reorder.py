@@ -74,7 +74,7 @@ class Reorder(Fault[plan.Reorder]):
         self._places[key] = place + 1
         came = self._arrivals[key]
         if came[place] != event.order:
-            what = f"came as number {came.index(event.order)}, goes as number {place}"
+            what = f"arrived as number {came.index(event.order)}, delivered as number {place}"
             yield self.note(what, event.channel, event.packet)
         yield Deliver(event.channel, event.packet)
 

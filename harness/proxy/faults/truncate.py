@@ -19,6 +19,6 @@ class Truncate(Fault[plan.Truncate]):
             return
         packet = DeviceStatePacket.unpack(head, payload[: self.spec.size])
         stale = stated_payload_size(head) if self.spec.is_stale else None
-        what = f"payload of {len(payload)} bytes cut to {self.spec.size}"
+        what = f"payload of {len(payload)} bytes truncated to {self.spec.size}"
         yield self.note(what, event.channel, event.packet)
         yield Deliver(event.channel, replace(packet, next_packet_size=stale))

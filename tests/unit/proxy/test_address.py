@@ -24,12 +24,12 @@ from harness.proxy.address import (
 )
 from tests.unit.proxy.streams import TIMEOUT_S, new_address
 
-NOBODY = 65534
+OTHER_UID = 65534
 AS_NOBODY = f"""
 import os, socket, sys
 os.setgroups([])
-os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
-os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+os.setresgid({OTHER_UID}, {OTHER_UID}, {OTHER_UID})
+os.setresuid({OTHER_UID}, {OTHER_UID}, {OTHER_UID})
 try:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(sys.argv[1])
@@ -225,5 +225,5 @@ def test_another_user_is_kept_out_and_known_where_a_mode_lets_it_in(
             assert said == "connected"
             accepted, _ = listener.accept()
             with accepted:
-                assert stranger(accepted) == {"pid": child.pid, "uid": NOBODY}
+                assert stranger(accepted) == {"pid": child.pid, "uid": OTHER_UID}
             child.communicate(timeout=TIMEOUT_S)

@@ -220,10 +220,10 @@ def test_any_byte_that_is_not_as_written_is_reported(path: Path) -> None:
     ],
 )
 def test_damage_is_reported_with_its_place(path: Path, data: bytes, words: str) -> None:
-    told = _load_error(path, HEAD + data)
-    assert words in told
-    assert "damaged before byte" in told
-    assert "capture again, or copy the file again" in told
+    error = _load_error(path, HEAD + data)
+    assert words in error
+    assert "damaged before byte" in error
+    assert "capture again, or copy the file again" in error
 
 
 def test_scenario_that_is_not_understood_is_reported(path: Path) -> None:

@@ -112,8 +112,8 @@ def test_peer_that_is_gone_breaks_it(ends: Ends, how: str) -> None:
     sent, lost = [], []
     ends.peer.close()
     if how == "write":
-        told = {"on_sent": lambda: sent.append(1), "on_lost": lambda: lost.append(1)}
-        ends.outlet.write(b"lost", **told)
+        called = {"on_sent": lambda: sent.append(1), "on_lost": lambda: lost.append(1)}
+        ends.outlet.write(b"lost", **called)
     elif how == "splice":
         origin, writer = pair()
         with origin, writer:
@@ -204,14 +204,14 @@ def test_any_sizes_come_out_in_order_and_each_is_reported_when_it_is_out(
 
 
 def _any_sizes(ends: Ends, sizes: list[int], reads: list[int]) -> None:
-    told: list[int] = []
+    called: list[int] = []
 
-    def tell(number: int) -> Callable[[], None]:
-        return lambda: told.append(number)
+    def call(number: int) -> Callable[[], None]:
+        return lambda: called.append(number)
 
     data = [bytes([number]) * size for number, size in enumerate(sizes)]
     for number, part in enumerate(data):
-        ends.outlet.write(part, on_sent=tell(number))
+        ends.outlet.write(part, on_sent=call(number))
     received = b""
     turn = 0
     while len(received) < sum(sizes):
@@ -219,7 +219,7 @@ def _any_sizes(ends: Ends, sizes: list[int], reads: list[int]) -> None:
         ends.outlet.flush()
         turn += 1
     assert received == b"".join(data)
-    assert told == list(range(len(sizes)))
+    assert called == list(range(len(sizes)))
 
 
 def test_what_is_copied_is_received_of_the_origin(ends: Ends) -> None:

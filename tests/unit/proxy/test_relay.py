@@ -214,8 +214,8 @@ def test_damaged_stream_is_recorded_and_passed_on(new_wire, faults) -> None:
 def test_anything_else_is_passed_on_unread(new_wire, first, kind) -> None:
     wire = new_wire()
     source, destination = wire.channel(first)
-    source.sendall(b"what nobody here can read")
-    assert receive(destination, 25) == b"what nobody here can read"
+    source.sendall(b"bytes that no relay reads")
+    assert receive(destination, 25) == b"bytes that no relay reads"
     (opened,) = wire.of(on_wire.ChannelOpened)
     assert opened.body == on_wire.ChannelOpened(connection=0, kind=kind)
 
@@ -356,8 +356,8 @@ def test_all_payloads_are_kept_on_request(new_wire) -> None:
 
 @pytest.mark.parametrize("faults", [[], [plan.Drop()]], ids=["cut through", "store and forward"])
 def test_tap_is_given_all_that_the_source_sends(new_wire, faults) -> None:
-    told: dict[int, bytearray] = {channel: bytearray() for channel in (MAIN, *range(CHANNELS))}
-    wire = new_wire(*faults, tap=lambda channel, data: told[channel].extend(data))
+    tapped: dict[int, bytearray] = {channel: bytearray() for channel in (MAIN, *range(CHANNELS))}
+    wire = new_wire(*faults, tap=lambda channel, data: tapped[channel].extend(data))
     rng = random.Random(0)
     streams = {channel: _stream(channel, rng) for channel in range(CHANNELS)}
     streams[MAIN] = b"QEVM" + rng.randbytes(3 << 20)
@@ -373,15 +373,15 @@ def test_tap_is_given_all_that_the_source_sends(new_wire, faults) -> None:
             )
     wire.relay.close()
     assert wire.relay.failure is None
-    assert told == streams
+    assert tapped == streams
 
 
 def test_tap_knows_a_channel_that_has_only_said_hello(new_wire) -> None:
-    told: list[tuple[int, bytes]] = []
-    wire = new_wire(tap=lambda *args: told.append(args))
+    tapped: list[tuple[int, bytes]] = []
+    wire = new_wire(tap=lambda *args: tapped.append(args))
     wire.channel(hello(2))
     wire.relay.close()
-    assert told == [(2, hello(2))]
+    assert tapped == [(2, hello(2))]
 
 
 def test_tap_that_fails_ends_the_relay(new_wire) -> None:

@@ -43,7 +43,7 @@ def arguments_of(event: TraceEvent, texts: st.SearchStrategy[str]):
     return st.fixed_dictionaries(values)
 
 
-def test_excerpts_of_both_builds_parse_whole():
+def test_excerpts_of_both_builds_parse_completely():
     assert {build: len(c.events) for build, c in BUILDS.items()} == {
         "qemu-10.0.13": 53,
         "qemu-11.1.3": 53,
@@ -144,7 +144,7 @@ def test_every_kind_of_conversion_is_read(declaration, text, args):
         " (VFIO_FD12) idx " + "9" * 5000,  # more digits than int() takes
     ],
 )
-def test_text_that_does_not_fit_the_whole_format_is_refused(text):
+def test_text_that_does_not_fit_all_of_the_format_is_refused(text):
     assert (
         BUILDS["qemu-10.0.13"].events["vfio_load_state_device_buffer_incoming"].read(text) is None
     )
@@ -212,7 +212,7 @@ def test_only_events_that_matter_are_read() -> None:
         Catalogue.parse(text, "events", ("no_such_*",))
 
 
-def test_names_of_all_events_are_found_whatever_stands_before_them():
+def test_names_of_all_events_are_found_whatever_is_before_them():
     text = '# a comment(1)\n\nfirst(void) "x"\ndisable second(int a) "%d"\n third(void) "f(x)"\n'
     assert names(text) == {"first", "second", "third"}
 

@@ -92,7 +92,7 @@ LOG_RECORDS = [
 # --- pieces --------------------------------------------------------------------------
 
 
-def test_whole_log_gives_one_record_a_line():
+def test_complete_log_gives_one_record_a_line():
     assert read(LOG) == LOG_RECORDS
 
 
@@ -209,7 +209,7 @@ def test_a_log_without_times_is_an_error_that_says_what_to_do():
 # --- devices and channels ------------------------------------------------------------
 
 
-def test_devices_that_interleave_are_told_apart():
+def test_devices_that_interleave_are_distinguished():
     log = b"".join(
         b"5@1.%06d:vfio_load_state_device_buffer_load_%s  (VFIO_FD%d) idx %d\n" % (n, what, fd, n)
         for n in range(20)
@@ -347,7 +347,7 @@ def test_truncated_last_line_becomes_a_record(cut, tid):
     assert trace.close() == []
 
 
-def test_a_log_that_ends_with_a_whole_line_leaves_nothing():
+def test_a_log_that_ends_with_a_complete_line_leaves_nothing():
     trace = reader()
     trace.feed(LOG)
     assert trace.close() == []

@@ -61,7 +61,9 @@ def _after_hello() -> ChannelReader:
 
 
 @pytest.mark.parametrize(("unit", "data"), STREAM[1:4] + STREAM[5:], ids=lambda v: type(v).__name__)
-def test_packet_comes_out_whole_byte_by_byte_and_with_bytes_behind(unit: Unit, data: bytes) -> None:
+def test_packet_comes_out_complete_byte_by_byte_and_with_bytes_behind(
+    unit: Unit, data: bytes
+) -> None:
     whole = _after_hello()
     whole.feed(data)
     assert whole.next() == unit

@@ -76,7 +76,7 @@ def test_state_head_has_vfio_s_header_and_the_size_of_the_data() -> None:
     assert framer.take_body(281)
 
 
-def test_head_that_is_not_whole_cannot_be_looked_at() -> None:
+def test_head_that_is_not_complete_cannot_be_looked_at() -> None:
     framer = _after_hello()
     for size in (0, 11, 12, 275, 276, 287):
         assert framer.look_at_head(packet(3).pack()[:size]) is None
@@ -112,7 +112,7 @@ def test_damage_names_the_offset_and_leaves_what_was_taken(data: bytes, words: s
     framer = _after_hello()
     framer.take_head(SYNC[:276])
     framer.take_head(SYNC[276:])
-    assert framer.look_at_head(data) is None, "damage is told when it is taken"
+    assert framer.look_at_head(data) is None, "damage is raised when it is taken"
     if len(data) > 276:
         framer.take_head(data[:276])
         data_left = data[276:]

@@ -82,18 +82,18 @@ def _read(data: bytes, piece: int = 1 << 20) -> list[MainEvent]:
 
 
 def _told(pieces: list[bytes]) -> list[MainEvent | str]:
-    """All that is told of a stream in pieces: the damage too, if there is any."""
+    """All that is returned of a stream in pieces, and the damage, if there is any."""
     reader = MainChannelReader("source, main channel")
-    told: list[MainEvent | str] = []
+    found: list[MainEvent | str] = []
     try:
         for piece in pieces:
             reader.feed(piece)
             while not isinstance(event := reader.next(), Need):
-                told.append(event)
+                found.append(event)
         reader.close()
     except WireError as error:
-        told.append(str(error))
-    return told
+        found.append(str(error))
+    return found
 
 
 def _sections(events: list[MainEvent]) -> list[Section]:
@@ -113,12 +113,12 @@ def test_real_stream_is_what_its_own_description_says(build: str, machine: str) 
     description = events[-1]
     assert isinstance(description, Description)
     assert isinstance(events[-2], StateEnd)
-    told = json.loads(data[description.offset + 5 :])
+    found = json.loads(data[description.offset + 5 :])
     assert len(data) == description.offset + 5 + description.size
     full = [s for s in _sections(events) if s.kind is SectionKind.FULL]
     assert len(full) > 20
     assert [(s.idstr, s.instance_id) for s in full] == [
-        (device["name"], device["instance_id"]) for device in told["devices"]
+        (device["name"], device["instance_id"]) for device in found["devices"]
     ]
 
 
@@ -164,7 +164,7 @@ def test_real_stream_byte_by_byte_gives_the_same_events(build: str) -> None:
 
 
 @pytest.mark.parametrize("build", DATA)
-def test_real_stream_that_is_cut_anywhere_is_not_whole(build: str) -> None:
+def test_real_stream_that_is_cut_anywhere_is_not_complete(build: str) -> None:
     data = DATA[build]
     end = data.rindex(b"\0\6") + 1  # behind EOF: the description may be missing
     for size in (0, 3, 8, 12, 23, 24, 30, 100, 5000, end - 1, end + 1, end + 5, len(data) - 1):
@@ -179,7 +179,7 @@ def test_real_stream_that_is_cut_anywhere_is_not_whole(build: str) -> None:
 # -- units -------------------------------------------------------------------------------
 
 
-def test_each_unit_is_told_with_its_place() -> None:
+def test_each_unit_is_returned_with_its_place() -> None:
     part, end = _section(2, 1, b"x" * 100), _section(3, 1, b"")
     data = START + _command(2, b"ping") + RAM + part + SWITCHOVER + end + EOF + DESCRIPTION
     at = len(START)
@@ -195,7 +195,7 @@ def test_each_unit_is_told_with_its_place() -> None:
     ]
 
 
-def test_configuration_is_told_with_its_subsections() -> None:
+def test_configuration_is_returned_with_its_subsections() -> None:
     data = _configuration(
         _subsection(b"configuration/target-page-bits", struct.pack(">I", 14)),
         _subsection(
@@ -259,10 +259,10 @@ def test_a_footer_in_a_body_with_a_unit_behind_it_is_taken_for_the_end(unit: byt
     reader.next()
     section = reader.next()
     assert isinstance(section, Section)
-    assert section.body_size == 4, "the wire does not tell it from the end"
+    assert section.body_size == 4, "on the wire it looks like the end"
 
 
-def test_section_is_told_as_soon_as_the_next_unit_has_begun() -> None:
+def test_section_is_returned_as_soon_as_the_next_unit_has_begun() -> None:
     reader = MainChannelReader("source, main channel")
     reader.feed(START + RAM)
     assert len(_events(reader)) == 1

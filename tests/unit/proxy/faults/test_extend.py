@@ -10,7 +10,7 @@ def test_bytes_follow_the_data_and_the_length_follows_them(play) -> None:
     book = play(plan.Extend(size=3))
     book >> arrived(packet(3, b"0123456789"))
     book << deliver(packet(3, b"0123456789\xa5\xa5\xa5"))
-    assert book.notes == ["3 bytes put behind 10"]
+    assert book.notes == ["3 bytes appended to 10"]
     head = packet(3, b"0123456789\xa5\xa5\xa5").pack()[:DEVICE_STATE_HEAD_SIZE]
     assert stated_payload_size(head) == 12 + 13
 

@@ -20,7 +20,7 @@ def test_reversed_holds_all_and_then_goes_backwards(play) -> None:
     book >> arrived(1, 2) << deliver(config(3)) << deliver(2, 1) << deliver(1, 2) << deliver(0)
     assert not book.handler.is_holding
     assert book.handler.fired == 3, "packet 2 stays in its place"
-    assert book.notes[-1] == "came as number 0, goes as number 3"
+    assert book.notes[-1] == "arrived as number 0, delivered as number 3"
 
 
 def test_configuration_first_leaves_the_rest_as_it_came(play) -> None:
