@@ -16,7 +16,7 @@ from allpairspy import AllPairs
 
 from harness import scenario
 from harness.errors import UsageError
-from harness.job import job
+from harness.job.settings import Settings, applied, with_builds
 from harness.scenario import Device, Scenario, main_job
 
 ALL_OF = "all"
@@ -133,13 +133,13 @@ def _scenario(matrix: Matrix, cell: Cell, name: str) -> Scenario:
         original = msgspec.structs.replace(_original(name), devices=(device,))
     except (msgspec.ValidationError, ValueError) as error:
         raise UsageError(f"{name} with device {cell.device}: {error}") from error
-    settings = job.Settings(
+    settings = Settings(
         qemu=matrix.builds.get(cell.source, cell.source),
         qemu_dst=matrix.builds.get(cell.destination, cell.destination),
         channels=cell.channels,
         devices=cell.devices,
     )
-    return job.with_builds(job.applied(original, settings), settings)
+    return with_builds(applied(original, settings), settings)
 
 
 def _original(name: str) -> Scenario:

@@ -8,7 +8,8 @@ from harness.commands.arguments import add_qemus, add_trace_events
 from harness.commands.output import say
 from harness.errors import USAGE, PrerequisiteMissing, UsageError, in_words
 from harness.history import rundir
-from harness.job import job, scenario_checks
+from harness.job import scenario_checks
+from harness.job.settings import Settings, with_builds
 from harness.vm import fits
 
 
@@ -48,8 +49,8 @@ def _words(path: Path, options: argparse.Namespace) -> tuple[str, bool]:
     found = list(scenario_checks.problems(wanted))
     not_asked = ""
     try:
-        settings = job.Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
-        found += fits.problems(job.with_builds(wanted, settings), options.trace_events)
+        settings = Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
+        found += fits.problems(with_builds(wanted, settings), options.trace_events)
     except PrerequisiteMissing as error:
         not_asked = f"; what depends on the build was not checked: {error}"
     return ("; ".join(found) or "ok") + not_asked, not found

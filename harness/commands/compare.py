@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.commands.arguments import add_json
 from harness.commands.output import complain
-from harness.job import job
+from harness.job import saved
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,4 +25,4 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
-    return job.compare(options.before, options.after, is_json=options.json, complain=complain)
+    return saved.compare(options.before, options.after, is_json=options.json, complain=complain)

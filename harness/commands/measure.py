@@ -31,8 +31,8 @@ from harness.commands.output import complain
 from harness.commands.output import say as print_line
 from harness.errors import HarnessError, UsageError
 from harness.history.rundir import RunDir
-from harness.job import job
 from harness.job.run import Run, run_in
+from harness.job.settings import Settings, applied, with_builds
 from harness.measure.measured import measured
 from harness.measure.measurement import Measurement, Sample, Series
 from harness.measure.statistics import FEWEST
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
     rounds = ROUNDS if options.rounds is None else options.rounds
     check_rounds(rounds)
-    settings = job.Settings(
+    settings = Settings(
         qemu=options.qemu,
         qemu_dst=options.qemu_dst,
         channels=options.channels,
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     return found.exit_status
 
 
-def wanted(texts: Sequence[str], settings: job.Settings, base: Scenario) -> dict[str, Scenario]:
+def wanted(texts: Sequence[str], settings: Settings, base: Scenario) -> dict[str, Scenario]:
     """The scenario of each series, by its name: ``KEY=VALUE``, separated by commas.
 
     All get a machine type that the oldest and the newest build know (``builds.common_machine``).
@@ -142,7 +142,7 @@ def wanted(texts: Sequence[str], settings: job.Settings, base: Scenario) -> dict
     }
 
 
-def _series(text: str, settings: job.Settings, base: Scenario) -> Scenario:
+def _series(text: str, settings: Settings, base: Scenario) -> Scenario:
     given: dict[str, str] = {}
     for part in text.split(","):
         key, is_there, value = part.partition("=")
@@ -167,14 +167,14 @@ def _series(text: str, settings: job.Settings, base: Scenario) -> Scenario:
     fields["qemu"] = given.get("qemu", settings.qemu)
     fields["qemu_dst"] = given.get("qemu-dst", "" if "qemu" in given else settings.qemu_dst)
     own = replace(settings, **fields)
-    each = job.applied(original, own)
+    each = applied(original, own)
     if "transfer" in given:
         transfer = OnOffAuto(given["transfer"])
         devices = (msgspec.structs.replace(d, multifd_transfer=transfer) for d in each.devices)
         each = msgspec.structs.replace(each, devices=tuple(devices))
     if given.get("trace") == OnOffAuto.OFF:
         each = msgspec.structs.replace(each, trace=())
-    return job.with_builds(each, own)
+    return with_builds(each, own)
 
 
 def _number(text: str, what: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.commands.arguments import add_json, add_report
 from harness.commands.output import complain
-from harness.job import job
+from harness.job import saved
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -19,4 +19,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
-    return job.recheck(options.dir, is_json=options.json, complain=complain, reports=options.report)
+    return saved.recheck(
+        options.dir, is_json=options.json, complain=complain, reports=options.report
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.commands.arguments import add_job, faults
 from harness.commands.output import complain
 from harness.job import job
+from harness.job.settings import Settings
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -32,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
         is_json=options.json,
         reports=options.report,
     )
-    settings = job.Settings(qemu=options.qemu, faults=faults(options.fault))
+    settings = Settings(qemu=options.qemu, faults=faults(options.fault))
     return job.replay(options.capture, settings, how, complain=complain)

@@ -4,7 +4,8 @@ import argparse
 
 from harness.commands.arguments import add_qemus, add_runs, add_trace_events
 from harness.commands.output import say
-from harness.job import job, repro
+from harness.job import repro
+from harness.job.settings import Settings
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,5 +24,5 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
-    settings = job.Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
+    settings = Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
     return repro.repro(options.name, settings, options.runs, options.trace_events, say)

@@ -7,7 +7,8 @@ from harness.commands import device_argument
 from harness.commands.arguments import add_job, add_qemus, faults, size
 from harness.commands.output import complain
 from harness.job import job
-from harness.rig import scenarios
+from harness.job.settings import Settings, scenarios
+from harness.rig import scenarios as in_rig
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
-    settings = job.Settings(
+    settings = Settings(
         qemu=options.qemu,
         qemu_dst=options.qemu_dst,
         channels=options.channels,
@@ -60,10 +61,10 @@ def run(options: argparse.Namespace) -> int:
         guest=options.guest,
         faults=faults(options.fault),
     )
-    wanted = job.scenarios(options.scenario, settings, options.trace_events)
-    if scenarios.is_needed(wanted):
+    wanted = scenarios(options.scenario, settings, options.trace_events)
+    if in_rig.is_needed(wanted):
         folders = [path.absolute().parent for path in options.report]
-        return scenarios.run(wanted, options.runs, _of_the_job(options), writable=folders)
+        return in_rig.run(wanted, options.runs, _of_the_job(options), writable=folders)
     how = job.RunOptions(
         runs_dir=options.runs,
         trace_events=options.trace_events,

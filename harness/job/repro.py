@@ -10,8 +10,8 @@ from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
 from harness.errors import HarnessError, UsageError
 from harness.job import findings
-from harness.job.job import Settings, with_builds
 from harness.job.run import Run, run_scenario
+from harness.job.settings import Settings, with_builds
 
 TRIES = 100
 """Runs of a finding that does not show in each."""

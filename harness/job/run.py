@@ -116,7 +116,7 @@ async def run_in(
     """
     histories: list[tuple[RunDir, History]] = []
     source: Peer | Capture | None = replayed
-    with contextlib.ExitStack() as heirs:  # a QEMU between two sessions is ended here
+    async with contextlib.AsyncExitStack() as heirs:  # a QEMU between two sessions is ended here
         for number, migration in enumerate(scenario.migrations()):
             if number:
                 rundir = RunDir.create(rundir.path.parent, migration.name)
@@ -129,7 +129,7 @@ async def run_in(
             source = session.heir
             if source is None:
                 break
-            heirs.callback(source.release)
+            heirs.push_async_callback(source.give_up)
     # Only now: a migration that follows is not to wait for a verdict.
     progress("judge")
     return tuple(_judged(*each) for each in histories)

@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Final, Self
 
 from harness.errors import LostVM, QmpError, QmpTimeout, VMError
+from harness.history import session
 from harness.scenario.action_plan import Action, ActionPlan, Execute, Kill, Storm, Target, Tell
 from harness.session.log import Log, Watch
 from harness.vm.vm import Vm
 
 AT_ONCE = 6
 """Commands of a storm on their way at a time: QEMU's monitor stops reading at 8."""
-DONE, REFUSED, UNANSWERED, LOST = "done", "refused", "unanswered", "lost"
+DONE: Final = "done"
+REFUSED: Final = "refused"
+UNANSWERED: Final = "unanswered"
+LOST: Final = "lost"
 """What came of an action (``how`` of the record ``action_ended``): QEMU has accepted it; has
 refused it; has not answered; was not there, or went away meanwhile."""
 
@@ -57,17 +61,17 @@ class Actions:
         # Without the block's own error, which is no affair of the group's and goes on as it is.
         await self._group.__aexit__(None, None, None)
         if self._plan:
-            self._log.note("actions", {"done": self._done})
+            self._log.record(session.Actions(self._done))
 
     async def _carry_out(self, position: int, action: Action, watch: Watch) -> None:
         await watch.wait()
-        self._log.note("action", {"action": action.describe(), "position": position})
-        result = await self._result(action)
-        self._done[position] = result["how"] in (DONE, UNANSWERED)
-        self._log.note("action_ended", {"position": position, **result})
+        self._log.record(session.Action(action.describe(), position))
+        ended = await self._result(position, action)
+        self._done[position] = ended.how in (DONE, UNANSWERED)
+        self._log.record(ended)
 
-    async def _result(self, action: Action) -> dict[str, Any]:
-        """What came of it: arguments of the record ``action_ended``."""
+    async def _result(self, position: int, action: Action) -> session.ActionEnded:
+        """Do it; what came of it."""
         try:
             match action:
                 case Execute():
@@ -75,23 +79,23 @@ class Actions:
                     await monitor.execute(action.command, action.arguments)
                 case Kill():
                     is_there = self._vms[action.target].kill()
-                    return {"how": DONE if is_there else LOST}
+                    return session.ActionEnded(position, DONE if is_there else LOST)
                 case Tell():
                     if self._tell is None:
-                        return {"how": LOST}
+                        return session.ActionEnded(position, LOST)
                     self._tell(action.name, action.value)
                 case Storm():
-                    return {"how": DONE, **await self._storm(action)}
+                    return await self._storm(position, action)
         except QmpError as error:
-            return {"how": REFUSED, "class": error.error_class, "desc": error.desc}
+            return session.ActionEnded(position, REFUSED, error.error_class, error.desc)
         except QmpTimeout:
-            return {"how": UNANSWERED}
+            return session.ActionEnded(position, UNANSWERED)
         except LostVM:
-            return {"how": LOST}
-        return {"how": DONE}
+            return session.ActionEnded(position, LOST)
+        return session.ActionEnded(position, DONE)
 
-    async def _storm(self, action: Storm) -> dict[str, Any]:
-        """How many commands were ``sent``, and those that were always ``refused``, with why."""
+    async def _storm(self, position: int, action: Storm) -> session.ActionEnded:
+        """Send commands until all is over."""
         vm = self._vms[action.target]
         names = itertools.cycle(action.commands)
         sent = 0
@@ -113,4 +117,5 @@ class Actions:
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(one_after_another())
-        return {"sent": sent, "refused": {n: w for n, w in refused.items() if n not in taken}}
+        never_taken = {name: why for name, why in refused.items() if name not in taken}
+        return session.ActionEnded(position, DONE, sent=sent, refused=never_taken)

@@ -7,6 +7,7 @@ import msgspec
 import harness
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
+from harness.history.device import Sent
 from harness.proxy.capture import CapturedDevice, CaptureWriter, Manifest
 from harness.scenario import Scenario, Transport, to_json
 from harness.session.link import idstrs_of
@@ -35,7 +36,11 @@ def finish(
 
     :raise HistoryError: the file cannot be written
     """
-    sent = {r.device: r.args for r in records if r.name == "sent" and r.side is Side.SOURCE}
+    sent = {
+        record.device: record.args
+        for record in records
+        if isinstance(record.args, Sent) and record.side is Side.SOURCE
+    }
     missing = [device.id for device in scenario.devices if device.id not in sent]
     if missing:
         writer.discard()
@@ -53,8 +58,8 @@ def finish(
                 CapturedDevice(
                     id=device.id,
                     idstr=idstrs[device.id],
-                    size=sent[device.id]["bytes"],
-                    digest=sent[device.id]["digest"],
+                    size=sent[device.id].bytes,
+                    digest=sent[device.id].digest,
                 )
                 for device in scenario.devices
             ),

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.errors import QmpTimeout, VMError
 from harness.history import Side
+from harness.history.session import NotConverged
 from harness.session.log import Log
 from harness.session.peer import Peer
 from harness.vm import migration
@@ -28,7 +29,7 @@ async def call_off(peers: Sequence[Peer], activity: Activity, log: Log, deadline
     source = next((peer for peer in peers if peer.side is Side.SOURCE), None)
     if source is None or not await _goes_on(source):
         return False
-    log.note("not_converged", {"deadline_s": deadline_s})
+    log.record(NotConverged(deadline_s))
     try:
         with contextlib.suppress(VMError):
             await source.vm.monitor.execute("query-status")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from harness.history.session import Deadline
 from harness.scenario import Scenario
 from harness.scenario.delays import delays_s
 from harness.session import convergence
@@ -80,8 +81,7 @@ class Ending:
 
         :param waited_s: how long was waited; None if ``waiting_for`` is a sentence that says it
         """
-        args = {"waiting_for": waiting_for, "deadline_s": self._scenario.deadline_s}
-        self._log.note("deadline", {**args, "waited_s": waited_s})
+        self._log.record(Deadline(waiting_for, self._scenario.deadline_s, waited_s))
         self.is_late = True
         self._give_up()
         async with asyncio.TaskGroup() as group:

@@ -13,6 +13,7 @@ import msgspec
 
 from harness.devices.vfio_pci import slot_of
 from harness.history import Side
+from harness.history.session import GuestBar, GuestConfig, GuestSerial
 from harness.scenario import Device, Scenario
 from harness.session.log import Log
 from harness.session.peer import Peer
@@ -83,8 +84,7 @@ async def observe(peer: Peer, scenario: Scenario, log: Log) -> None:
 def _note_serial(
     peer: Peer, log: Log, spec: Device, port: int, shown: serial_port.Registers
 ) -> None:
-    args = {"port": port, "registers": msgspec.structs.asdict(shown)}
-    log.note("guest_serial", args, peer.side, spec.id)
+    log.record(GuestSerial(port, msgspec.structs.asdict(shown)), peer.side, spec.id)
 
 
 async def _place(source: Peer, scenario: Scenario, index: int) -> None:
@@ -110,7 +110,7 @@ async def _view_registers(peer: Peer, scenario: Scenario, log: Log) -> None:
         *(pci_config.registers(peer.vm.monitor, slot) for slot in slots)
     )
     for spec, found in zip(scenario.devices, registers, strict=True):
-        log.note("guest_config", {"registers": found}, peer.side, spec.id)
+        log.record(GuestConfig(found), peer.side, spec.id)
 
 
 async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
@@ -126,4 +126,4 @@ async def _view(peer: Peer, scenario: Scenario, log: Log) -> None:
         asyncio.gather(*(pci_config.words(monitor, address) for _, address in seen)),
     )
     for (spec, _), shown in zip(seen, words, strict=True):
-        log.note("guest_bar", {"words": shown}, peer.side, spec.id)
+        log.record(GuestBar(shown), peer.side, spec.id)

@@ -8,7 +8,7 @@ import msgspec
 
 from harness.devices.vfio_pci import slot_of
 from harness.errors import of_a_part
-from harness.history import Record, Side, device, wire
+from harness.history import Record, Side, device, session, wire
 from harness.proxy.address import Address, TcpAddress, UnixAddress, from_qmp
 from harness.proxy.chain import build
 from harness.proxy.recorder import Seen, digest_of
@@ -87,7 +87,7 @@ class Link:
                 self._log.record(self._delivered.of(idstr), device=device)
         self.end()
         fired = [fault.times for fault in self._relay.fired]
-        self._log.note("faults", {"fired": fired, "holding": self._holding})
+        self._log.record(session.Faults(fired, self._holding))
 
     def abandon(self) -> None:
         """Close what is open; after ``close`` it does nothing."""

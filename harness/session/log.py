@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from harness.history import Body, Kind, Record, Side
+from harness.history import Body, Record, Side, plain
 from harness.scenario.action_plan import When
 
 Progress = Callable[[str], None]
@@ -39,7 +39,7 @@ class Watch:
             record.name == when.name
             and record.kind.value == when.kind
             and when.side in ("", record.side.value)
-            and all(record.args.get(name) == value for name, value in when.args.items())
+            and _has(record, when.args)
         ):
             self._left -= 1
             if self._left == 0:
@@ -48,6 +48,11 @@ class Watch:
     async def wait(self) -> None:
         """Until the moment has come."""
         await self._reached.wait()
+
+
+def _has(record: Record, wanted: Mapping[str, Any]) -> bool:
+    args = plain(record) if wanted else {}
+    return all(args.get(name) == value for name, value in wanted.items())
 
 
 class Log:
@@ -66,12 +71,6 @@ class Log:
     def record(self, args: Body, side: Side = Side.HARNESS, device: str = "") -> None:
         """Record what the session itself did or saw, now."""
         self(Record.of(time.time_ns(), side, args, device))
-
-    def note(
-        self, name: str, args: dict[str, Any], side: Side = Side.HARNESS, device: str = ""
-    ) -> None:
-        """Record something that the session itself did or saw."""
-        self(Record(time.time_ns(), side, Kind.SESSION, name, args, device))
 
     def listen(self, listener: Callable[[Record], None]) -> None:
         """Call ``listener`` with every record from now on, in the thread that records it."""

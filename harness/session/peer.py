@@ -22,8 +22,9 @@ from harness.errors import (
     VMError,
     of_a_part,
 )
-from harness.history import Kind, Record, Side, private
+from harness.history import Record, Side, private
 from harness.history.builds import BuildFacts
+from harness.history.process import HandedOver, Launched
 from harness.history.rundir import (
     DESTINATION_CONSOLE,
     DESTINATION_TRACE,
@@ -237,11 +238,11 @@ class Peer:
 
     def hand_over(self) -> None:
         """It runs on, into another migration: here nothing more of it will be seen."""
-        self.log(Record(time.time_ns(), self.side, Kind.PROCESS, "handed_over"))
+        self.log(Record.of(time.time_ns(), self.side, HandedOver()))
 
     def take_over(self, log: Log) -> None:
         """It is the source of a new migration, which ``log`` records."""
-        launched = [record for record in self.log.records if record.name == "launched"]
+        launched = [record for record in self.log.records if isinstance(record.args, Launched)]
         self._was_paused, self.vm.monitor.is_paused = self.is_paused, None
         self.log.move(Side.SOURCE, log)
         self._events_before = len(self.vm.monitor.events)
@@ -282,6 +283,11 @@ class Peer:
         failure = self.devices.failure
         if failure is not None:
             raise of_a_part(f"{self.side}: the supervisor", failure) from failure
+
+    async def give_up(self) -> None:
+        """End it at once, also its monitor; called after its end it does nothing."""
+        self.release()
+        await self.vm.monitor.close()
 
     def release(self) -> None:
         """Give up everything at once; called after all of it was ended, it does nothing."""

@@ -14,6 +14,7 @@ from harness import interrupt
 from harness.errors import LostVM, QmpError, QmpTimeout, UsageError, VMError, first_of
 from harness.history import Record, Side, private
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
+from harness.history.session import Continued, NotCaptured, NotContinued
 from harness.proxy.capture import Capture, CaptureWriter
 from harness.scenario import Scenario, Transport
 from harness.scenario.action_plan import Target
@@ -101,13 +102,14 @@ class Session:
     async def __aenter__(self) -> Self:
         # What is pushed last is undone first; each is undone, whatever others raise.
         async with contextlib.AsyncExitStack() as undo:
-            undo.push(self._take_back)
+            undo.push_async_exit(self._take_back)
             undo.callback((self.rundir.path / _STREAM).unlink, missing_ok=True)
             undo.callback(self._discard_capture)
             undo.callback(self._abandon_link)
             undo.callback(self._tls.remove)
             undo.callback(self._sockets.remove)
             if self._before is not None:
+                undo.push_async_callback(self._close_monitor, self._before)
                 undo.callback(self._release, self._before)
             self.rundir.write_scenario(self.scenario)
             self._source = self._make_source()
@@ -122,7 +124,7 @@ class Session:
                 undo.callback(self._abandon, peer)
             if self.has_capture and (why := capture.why_not(self.scenario)):
                 self.has_capture = False
-                self.log.note("not_captured", {"why": why})
+                self.log.record(NotCaptured(why))
             self._writer = CaptureWriter(self.rundir.path / CAPTURE) if self.has_capture else None
             self._source.expect(self.destination)
             self._undo = undo.pop_all()
@@ -162,7 +164,7 @@ class Session:
                 return await self.stop()
             heir = self.survivor()
             if heir is None:
-                self.log.note("not_continued", {"with": self.scenario.then[0].name})
+                self.log.record(NotContinued(self.scenario.then[0].name))
                 return await self.stop()
             return await self.hand_over(heir)
 
@@ -267,7 +269,7 @@ class Session:
                 facts = self._source.facts, self.destination.known_facts
                 why_not = capture.finish(self._writer, self.scenario, facts, self.records)
                 if why_not:
-                    self.log.note("not_captured", {"why": why_not})
+                    self.log.record(NotCaptured(why_not))
             history = self._write()
         self._source.check(history.records)
         return history
@@ -285,7 +287,7 @@ class Session:
 
     # -- how it is left --------------------------------------------------------------
 
-    def _take_back(
+    async def _take_back(
         self,
         _kind: type[BaseException] | None,
         error: BaseException | None,
@@ -293,7 +295,7 @@ class Session:
     ) -> None:
         """The session failed: what it would have handed over ends too."""
         if error is not None and self.heir is not None:
-            self.heir.release()
+            await self.heir.give_up()
             self.heir = None
 
     def _discard_capture(self) -> None:
@@ -331,7 +333,7 @@ class Session:
             return QemuSource(own, self.scenario, self.log, is_handed_over=False)
         after, is_paused = migration.last_status(self._before.events), self._before.is_paused
         self._before.take_over(self.log)
-        self.log.note("continued", {"after": after, "is_paused": is_paused})
+        self.log.record(Continued(after, is_paused))
         return QemuSource(self._before, self.scenario, self.log, is_handed_over=True)
 
     def _peer(self, side: Side) -> Peer:

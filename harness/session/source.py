@@ -12,6 +12,8 @@ import msgspec
 from harness.errors import HistoryError, LaunchError, LostVM, VMError, of_a_part
 from harness.history import Record, Side
 from harness.history.builds import BuildFacts
+from harness.history.device import Received
+from harness.history.session import Replayed
 from harness.proxy.address import from_qmp
 from harness.proxy.capture import Capture
 from harness.proxy.replay import Replayer
@@ -234,7 +236,7 @@ class CaptureSource:
     async def sends(self, address: dict[str, Any], home: Path) -> AsyncIterator[None]:
         """Send it from a thread."""
         replayer = Replayer(self._capture, from_qmp(address, home))
-        self._log.note("replayed", {"capture": str(self._capture.path)})
+        self._log.record(Replayed(str(self._capture.path)))
         self._take_over_records()
         replayer.start()
         try:
@@ -264,10 +266,10 @@ class CaptureSource:
         """Its states must be what this harness gives such devices."""
         captured = {device.id: device.digest for device in self._capture.manifest.devices}
         for record in records:
+            received = record.args if record.side is Side.DESTINATION else None
             if (
-                record.name == "received"
-                and record.side is Side.DESTINATION
-                and record.args["expected_digest"] != captured[record.device]
+                isinstance(received, Received)
+                and received.expected_digest != captured[record.device]
             ):
                 raise HistoryError(
                     f"{self._capture.path}: the state of {record.device} is not what this harness "

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 
 from harness.commands import measure
-from harness.job import job
-from harness.job.job import Settings
+from harness.job import saved
 from harness.job.run import run_scenario
+from harness.job.settings import Settings, with_builds
 from harness.report import measurement_text
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario
 
@@ -18,14 +18,14 @@ async def test_run_that_breaks_a_requirement_is_worse_than_one_that_does_not(
 ) -> None:
     device = EmulatedDevice(id="vfio0", size=2 * MIB)
     good = Scenario(name="plain", qemu=str(qemu_src), qemu_dst=str(qemu_dst), devices=(device,))
-    good = job.with_builds(good, Settings())
+    good = with_builds(good, Settings())
     liar = msgspec.structs.replace(device, load=LoadBehaviour(lie=Lie.LOST_BUFFER))
     bad = msgspec.structs.replace(good, devices=(liar,))
     for folder, scenario in (("good", good), ("again", good), ("bad", bad)):
         await run_scenario(scenario, results_dir / folder)
 
     def compared(before: str, after: str) -> tuple[int, dict]:
-        status = job.compare(
+        status = saved.compare(
             results_dir / before, results_dir / after, is_json=True, complain=print
         )
         return status, json.loads(capsys.readouterr().out)

@@ -6,8 +6,8 @@ import pytest
 
 from harness.check.deviations import Deviation
 from harness.job import repro
-from harness.job.job import Settings
 from harness.job.run import known_deviations
+from harness.job.settings import Settings
 
 ALWAYS = [deviation for deviation in known_deviations() if not deviation.intermittent]
 

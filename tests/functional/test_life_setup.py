@@ -6,12 +6,13 @@ of it was sent.  The device answers once the action was done.
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from harness.check.judge import judge
-from harness.history import Record
+from harness.history import Kind, Record, Side
 from harness.job.run import Run
 from harness.pytest_plugin.counting import interrupted
 from harness.scenario import MIB, EmulatedDevice
@@ -43,15 +44,14 @@ class Hold:
         # Its status tells setup a moment later, when a quick QEMU may be past it.
         if record.name == "execute" and record.args["command"] == "migrate":
             self._is_set_up.set()
-        if record.name in ("execute", "exited"):
-            is_cancel = record.args.get("command") == "migrate_cancel"
-            if is_cancel or record.name == "exited":
-                self._is_done.set()
+        is_cancel = record.name == "execute" and record.args["command"] == "migrate_cancel"
+        if is_cancel or record.name == "exited":
+            self._is_done.set()
 
     def _ioctl(self, *request: Any) -> Any:
         """In the supervisor's thread, as every answer to QEMU."""
         if self._is_set_up.is_set() and not self.is_over:
-            self._log.note("held", {})
+            self._log(Record(time.time_ns(), Side.HARNESS, Kind.SESSION, "held", {}))
             self.is_over = self._is_done.wait(MOST_S)
         return self._answer(*request)
 

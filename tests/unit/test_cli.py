@@ -10,7 +10,7 @@ import pytest
 from harness import commands
 from harness.cli import COMMANDS
 from harness.errors import VMError
-from harness.job import job
+from harness.job import saved
 from tests.unit.called import one_line
 from tests.unit.saved_runs import save, valid_run
 
@@ -79,7 +79,7 @@ def raises(monkeypatch):
         def fail(*_args: object, **_fields: object) -> int:
             raise error
 
-        monkeypatch.setattr(job, "recheck", fail)
+        monkeypatch.setattr(saved, "recheck", fail)
 
     return put
 

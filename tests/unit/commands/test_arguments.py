@@ -2,9 +2,9 @@
 
 import pytest
 
+from harness.commands import run
 from harness.commands.arguments import faults
 from harness.errors import UsageError, VMError
-from harness.job import job
 from harness.scenario.fault_plan import Drop, Hold, Until
 from tests.unit.called import one_line
 
@@ -21,7 +21,7 @@ def test_size_is_bytes_with_a_unit(call, monkeypatch, text, size):
         seen["size"] = settings.size
         raise VMError("enough")
 
-    monkeypatch.setattr(job, "scenarios", remember)
+    monkeypatch.setattr(run, "scenarios", remember)
     assert call("run", "--size", text)[0] == 3
     assert seen["size"] == size
 

@@ -308,7 +308,7 @@ def test_other_side_may_be_another_qemu(one_scenario, outcomes, told, tmp_path, 
     outcomes.be(VALID)
     named = {"source": "", "destination": "", side: str(other)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.job.job.builds.common_machine", lambda *_: "pc-q35-10.0")
+        patch.setattr("harness.job.settings.builds.common_machine", lambda *_: "pc-q35-10.0")
         bisect.bisect(replace(one_scenario, **named), told.append)
     (ran,) = outcomes.ran
     tree = str(one_scenario.tree / "build" / BINARY)

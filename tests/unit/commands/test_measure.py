@@ -9,8 +9,8 @@ from harness.check.judge import judge
 from harness.commands import measure
 from harness.errors import UsageError, VMError
 from harness.history import Kind, Side
-from harness.job.job import Settings
 from harness.job.run import Run
+from harness.job.settings import Settings
 from harness.scenario import OnOffAuto, Scenario, to_json
 from harness.vm import builds
 from tests.unit.called import one_line

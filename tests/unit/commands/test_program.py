@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.errors import HarnessError, HistoryError, PrerequisiteMissing, UsageError, VMError
-from harness.job import job
+from harness.job import saved
 from tests.unit.called import one_line
 
 
@@ -15,7 +15,7 @@ def raises(monkeypatch):
         def fail(*_args: object, **_fields: object) -> int:
             raise error
 
-        monkeypatch.setattr(job, "recheck", fail)
+        monkeypatch.setattr(saved, "recheck", fail)
 
     return put
 

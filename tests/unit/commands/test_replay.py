@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from harness.job import job
+from harness.job.settings import Settings
 from harness.scenario.fault_plan import Drop, Select
 from tests.unit.called import one_line
 
@@ -19,7 +20,7 @@ def test_capture_and_options_are_passed_on(call, monkeypatch):
     argv = ("--qemu", "q", "--fault", fault, "--runs", "r", "--steps", "--json", "--no-progress")
     assert call("replay", "c", *argv, "--report", "x.tap", "--trace-events", "t") == (2, "", "")
     assert seen["path"] == Path("c")
-    assert seen["settings"] == job.Settings(qemu="q", faults=(Drop(select=Select(idx=(1,))),))
+    assert seen["settings"] == Settings(qemu="q", faults=(Drop(select=Select(idx=(1,))),))
     assert seen["options"] == job.RunOptions(
         runs_dir=Path("r"),
         trace_events="t",

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from harness.job import job, repro
+from harness.job import repro
+from harness.job.settings import Settings
 from tests.unit.called import one_line
 
 
@@ -17,7 +18,7 @@ def test_names_and_builds_are_passed_on(call, monkeypatch):
     monkeypatch.setattr(repro, "repro", show)
     argv = ("--qemu", "q", "--qemu-dst", "d", "--runs", "r", "--trace-events", "t")
     assert call("repro", "a", *argv) == (2, "a: shown\n", "")
-    assert seen == [(["a"], job.Settings(qemu="q", qemu_dst="d"), Path("r"), "t")]
+    assert seen == [(["a"], Settings(qemu="q", qemu_dst="d"), Path("r"), "t")]
 
 
 def test_finding_that_is_not_known_is_one_line(call):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.job import job
+from harness.job import settings
 from harness.rig import scenarios
 from harness.vm import fits
 from tests.unit.called import one_line
@@ -68,7 +68,7 @@ def test_scenario_with_the_kernels_devices_runs_in_the_rig_with_the_same_options
         seen.update(wanted=wanted, runs=runs_dir, options=options, writable=writable)
         return 2
 
-    for module, name in ((job, "_require"), (fits, "require")):
+    for module, name in ((settings, "require"), (fits, "require")):
         monkeypatch.setattr(module, name, lambda *_args, **_settings: None)
     monkeypatch.setattr(scenarios, "is_needed", bool)
     monkeypatch.setattr(scenarios, "run", run)

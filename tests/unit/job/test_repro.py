@@ -7,8 +7,8 @@ from harness.check.deviations import Deviation
 from harness.check.judge import judge
 from harness.errors import UsageError, VMError
 from harness.job import findings, repro
-from harness.job.job import Settings
 from harness.job.run import Run, known_deviations
+from harness.job.settings import Settings
 from harness.scenario import Scenario
 from tests.unit.saved_runs import valid_run, violated_run
 

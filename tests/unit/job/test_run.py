@@ -20,10 +20,10 @@ class Heir:
     """A QEMU that was handed over."""
 
     def __init__(self):
-        self.is_released = False
+        self.is_ended = False
 
-    def release(self):
-        self.is_released = True
+    async def give_up(self):
+        self.is_ended = True
 
 
 class Sees:
@@ -113,7 +113,7 @@ async def test_migrations_that_follow_are_made_by_the_qemu_that_goes_on_and_judg
     assert second.scenario.qemu == "/other/qemu"
     assert (first.has_capture, second.has_capture) == (True, False)
     assert steps == ["boot", "boot", "judge"], "a verdict is not waited for in between"
-    assert heir.is_released
+    assert heir.is_ended
 
 
 async def test_migration_that_no_qemu_is_there_for_is_not_made(sessions, tmp_path):
@@ -130,7 +130,7 @@ async def test_qemu_between_two_migrations_is_ended_whatever_happens(
     sessions(Sees(violated_run(), heir=heir), Sees(error=VMError("lost"), qemu_spoke=qemu_spoke))
     with pytest.raises(VMError, match="lost"):
         await run_scenario(TWO, tmp_path)
-    assert heir.is_released
+    assert heir.is_ended
     assert (tmp_path / "first-0001").exists()
     assert (tmp_path / "second-0001").exists() is qemu_spoke
 
@@ -147,7 +147,7 @@ async def test_qemu_that_no_session_can_be_made_for_is_ended(sessions, tmp_path,
     monkeypatch.setattr(RunDir, "create", full)
     with pytest.raises(VMError, match="no space"):
         await run_scenario(TWO, tmp_path)
-    assert heir.is_released
+    assert heir.is_ended
 
 
 async def test_lost_run_leaves_no_directory_where_no_qemu_spoke(session, tmp_path):

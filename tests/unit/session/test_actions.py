@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.errors import LostVM, QmpError, QmpTimeout
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record, Side, plain
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When
 from harness.session.actions import AT_ONCE, Actions
 from harness.session.log import Log
@@ -64,7 +64,7 @@ def carry_out(log):
 
 
 def noted(log, name):
-    return [record.args for record in log.records if record.name == name]
+    return [plain(record) for record in log.records if record.name == name]
 
 
 async def until_idle():

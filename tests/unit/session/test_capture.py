@@ -5,6 +5,7 @@ import pytest
 
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
+from harness.history.device import Sent
 from harness.proxy.capture import Capture, CaptureWriter
 from harness.proxy.events import MAIN
 from harness.scenario import (
@@ -22,7 +23,7 @@ BUILD = BuildFacts(path="q", version=(10, 0, 0), version_text="10.0", machine="p
 
 
 def sent(device, side=Side.SOURCE):
-    return Record(1, side, Kind.DEVICE, "sent", {"bytes": 3, "digest": f"of {device}"}, device)
+    return Record.of(1, side, Sent(3, f"of {device}"), device)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def peer():
 
 def serial(log, side):
     return {
-        (record.device, record.args["port"]): record.args["registers"]
+        (record.device, record.args.port): record.args.registers
         for record in log.records
         if record.name == "guest_serial" and record.side is side
     }

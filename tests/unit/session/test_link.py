@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from harness.errors import UsageError, VMError
-from harness.history import Kind, Record, Side, wire
+from harness.history import Kind, Record, Side, session, wire
+from harness.history.device import Write
 from harness.proxy.address import TcpAddress, UnixAddress, from_qmp
 from harness.proxy.recorder import Seen, digest_of
 from harness.scenario import DataPath, EmulatedDevice, Scenario
@@ -92,8 +93,8 @@ def test_packets_pass_and_are_recorded_with_the_devices_id(ends, address):
     (record,) = here.wait_for("packet_out")
     assert (record.kind, record.side, record.device) == (Kind.WIRE, Side.HARNESS, "net0")
     assert record.channel == 0
-    assert record.args["idx"] == 0
-    assert record.args["digest"] == digest_of(b"data")
+    assert record.args.idx == 0
+    assert record.args.digest == digest_of(b"data")
 
 
 def test_packet_for_nobody_is_recorded_with_its_idstr(ends):
@@ -101,7 +102,7 @@ def test_packet_for_nobody_is_recorded_with_its_idstr(ends):
     here.source.sendall(packet(0, idstr="0000:00:1f.0/other"))
     (record,) = here.wait_for("packet_out")
     assert record.device == ""
-    assert bytes.fromhex(record.args["idstr"]) == b"0000:00:1f.0/other"
+    assert bytes.fromhex(record.args.idstr) == b"0000:00:1f.0/other"
 
 
 def test_faults_know_devices_by_their_ids_and_what_they_did_is_recorded(ends):
@@ -110,7 +111,7 @@ def test_faults_know_devices_by_their_ids_and_what_they_did_is_recorded(ends):
     assert here.received(len(packet(1))) == packet(1)
     here.link.close()
     (faults,) = here.named("faults")
-    assert faults.args == {"fired": [1, 0], "holding": [False, False]}
+    assert faults.args == session.Faults([1, 0], [False, False])
 
 
 @pytest.mark.parametrize("ends_first", [True, False])
@@ -125,7 +126,7 @@ def test_what_is_kept_back_is_settled_at_the_end_of_the_migration(ends, ends_fir
     here.received(len(packet(0)))
     here.link.close()
     (faults,) = here.named("faults")
-    assert faults.args == {"fired": [1], "holding": [ends_first]}
+    assert faults.args == session.Faults([1], [ends_first])
 
 
 def test_fault_for_a_device_that_is_not_there_is_refused():
@@ -139,14 +140,15 @@ def test_faults_are_told_what_the_destinations_device_has_loaded(ends):
     here = ends(Hold(select=Select(idx=(1,)), until=Until(told="loaded", value=4)))
     here.source.sendall(packet(0) + packet(1) + packet(2))
     here.received(len(packet(0)) + len(packet(2)))
-    args = {"offset": 0, "asked": 4, "got": 4, "errno": 0}
-    for side, change in ((Side.SOURCE, {}), (Side.DESTINATION, {"errno": 5})):
-        here.log(Record(1, side, Kind.DEVICE, "write", {**args, **change}, "net0"))
+    good = Write(offset=0, asked=4, got=4, errno=0)
+    bad = Write(offset=0, asked=4, got=4, errno=5)
+    for side, written in ((Side.SOURCE, good), (Side.DESTINATION, bad)):
+        here.log(Record.of(1, side, written, "net0"))
     here.destination.settimeout(0.05)
     with pytest.raises(TimeoutError):
         here.received(1)
     here.destination.settimeout(DEADLINE_S)
-    here.log(Record(1, Side.DESTINATION, Kind.DEVICE, "write", args, "net0"))
+    here.log(Record.of(1, Side.DESTINATION, good, "net0"))
     assert here.received(len(packet(1))) == packet(1)
 
 
@@ -158,9 +160,9 @@ def test_data_that_a_fault_may_change_is_digested_as_delivered(ends):
     here.link.close()
     (delivered,) = here.named("delivered")
     assert delivered.device == "net0"
-    assert delivered.args == {"bytes": 2, "digest": digest_of(b"ac")}
-    (out,) = [r for r in here.named("packet_out") if r.args["state_flags"]]
-    assert out.args["marker"] == "ff" * 8
+    assert delivered.args == wire.Delivered(2, digest_of(b"ac"))
+    (out,) = [r for r in here.named("packet_out") if r.args.state_flags]
+    assert out.args.marker == "ff" * 8
 
 
 def test_link_that_failed_loses_the_run(ends, monkeypatch):

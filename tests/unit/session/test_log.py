@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 from harness.history import Kind, Record, Side
+from harness.history.session import NotConverged
 from harness.scenario.action_plan import Target, When, status
 from harness.session.log import Log, SideLog
 
@@ -23,12 +24,12 @@ def test_every_record_is_kept_and_heard():
     assert heard == log.records[1:]
 
 
-def test_note_is_the_sessions_own():
+def test_what_the_session_itself_did_is_recorded_of_the_harness():
     log = Log()
-    log.note("deadline", {"deadline_s": 2})
+    log.record(NotConverged(2))
     (record,) = log.records
-    assert (record.side, record.kind, record.name) == (Side.HARNESS, Kind.SESSION, "deadline")
-    assert record.args == {"deadline_s": 2}
+    assert (record.side, record.kind, record.name) == (Side.HARNESS, Kind.SESSION, "not_converged")
+    assert record.args == NotConverged(2)
     assert record.t_ns > 0
 
 

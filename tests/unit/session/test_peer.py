@@ -5,13 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.errors import PrerequisiteMissing
-from harness.history import Side
+from harness.errors import CannotRunHere, LaunchError, PrerequisiteMissing
+from harness.history import Kind, Record, Side
+from harness.history.process import Launched
 from harness.scenario import Scenario
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
 from harness.session.log import Log, SideLog
 from harness.session.peer import Peer
-from harness.vm import guest_image, lacking
+from harness.vm import guest_image, lacking, migration
+from harness.vm.activity import Activity
+from harness.vm.credentials import NO_TLS
 
 FIRMWARE = Path("/run/halt.bin")
 SCENARIO = Scenario(name="guest", ram_mib=LINUX_RAM_MIB, guest=Guest())
@@ -55,3 +58,154 @@ def test_guest_that_is_not_built_is_missing(peer, monkeypatch, tmp_path):
     monkeypatch.setattr(lacking, "of_firmware", lambda _binary: None)
     with pytest.raises(PrerequisiteMissing, match="make guest"):
         peer._boot(SCENARIO, FIRMWARE)
+
+
+# -- a program that passes for a QEMU ----------------------------------------------------
+
+
+@pytest.fixture
+async def made(scenario, tmp_path):
+    """Makes the source of a scenario; it is ended afterwards."""
+    peers = []
+
+    def make(source=None, side=Side.SOURCE, other=None, **fields):
+        wanted = scenario(source, **fields)
+        folder = tmp_path / f"run{len(peers)}"
+        folder.mkdir()
+        activity = other.vm.activity if other else Activity()
+        peer = Peer.make(side, wanted, folder, "", Log(), activity, other)
+        peers.append(peer)
+        return peer, wanted
+
+    yield make
+    for peer in peers:
+        await peer.give_up()
+        if peer.vm.process is not None and peer.vm.process.pid:
+            await peer.vm.process.wait(10.0)
+
+
+@pytest.fixture
+def started(made, tmp_path):
+    """Makes a source, launches it and sets it up."""
+
+    async def start(source=None, **fields):
+        peer, wanted = made(source, **fields)
+        assert await peer.launch(wanted, tmp_path / "halt.bin")
+        assert await peer.get_ready(wanted, NO_TLS) == ""
+        return peer, wanted
+
+    return start
+
+
+async def test_qemu_is_launched_asked_and_set_up(started):
+    peer, _ = await started()
+    assert peer.is_up
+    assert peer.is_configured
+    assert peer.known_facts.version == (10, 0, 2)
+    assert (await peer.vm.monitor.execute("query-migrate-parameters"))["multifd-channels"] == 4
+    assert peer.end is None
+    peer.vm.kill()
+    await peer.vm.process.wait(10.0)
+    assert peer.end == "gone"
+
+
+async def test_one_that_refuses_to_start_is_known_by_its_build(made, tmp_path):
+    peer, wanted = made({"refuses_to_start": "no"})
+    assert not await peer.launch(wanted, tmp_path / "halt.bin")
+    assert peer.known_facts.version == (10, 0, 2)
+    assert peer.end == "gone"
+
+
+async def test_one_that_was_not_executed_has_said_nothing(made, tmp_path):
+    peer, wanted = made()
+    peer.binary = tmp_path / "gone"
+    with pytest.raises(LaunchError):
+        await peer.launch(wanted, tmp_path / "halt.bin")
+
+
+def test_version_of_one_that_never_came_up_is_none(made):
+    assert made()[0].known_facts.version == (0, 0, 0)
+
+
+async def test_setting_that_the_build_lacks_cannot_run_here(made, tmp_path):
+    schema = [
+        {"name": name, "arg-type": number, "members": []}
+        for number, name in enumerate(("migrate-set-capabilities", "migrate-set-parameters"))
+    ] + [{"name": number, "members": []} for number in range(2)]
+    peer, wanted = made(
+        {
+            "refuses": {"migrate-set-parameters": "Parameter 'x' is unexpected"},
+            "answers": {"query-qmp-schema": schema},
+        }
+    )
+    await peer.launch(wanted, tmp_path / "halt.bin")
+    with pytest.raises(CannotRunHere, match=r"this build cannot do it: .* is unexpected"):
+        await peer.get_ready(wanted, NO_TLS)
+
+
+async def test_handed_over_destination_is_the_source_of_the_next_migration(started):
+    peer, wanted = await started(then=(Scenario(name="again", devices=()),))
+    peer.log.move(Side.DESTINATION, first := Log())
+    first(Record.of(5, Side.DESTINATION, Launched(["qemu"], 7)))
+    await peer.vm.monitor.execute("migrate-set-parameters", {"downtime-limit": 5})
+    peer.vm.monitor.events.append(Record(6, Side.DESTINATION, Kind.QMP, "RESUME"))
+    assert peer.end == "completed"
+    peer.hand_over()
+    assert first.records[-1].name == "handed_over"
+
+    peer.take_over(second := Log())
+    assert peer.side is Side.SOURCE
+    assert peer.events == []
+    assert peer.end is None, "its events are those of the migration before"
+    (launched,) = second.records
+    assert (launched.side, launched.args.pid) == (Side.SOURCE, 7)
+    assert launched.t_ns > 5
+
+    await peer.configure(wanted, NO_TLS)
+    parameters = await peer.vm.monitor.execute("query-migrate-parameters")
+    assert parameters["downtime-limit"] == migration.DOWNTIME_LIMIT_MS
+    assert not [record for record in first.records if record.side is Side.SOURCE]
+
+
+async def test_guest_that_was_paused_stays_paused_in_the_next_migration(started):
+    peer, _ = await started()
+    assert not peer.is_paused
+    peer.log.move(Side.DESTINATION, Log())
+    assert peer.is_paused, "nothing has resumed it"
+    peer.take_over(Log())
+    assert peer.is_paused
+    await peer.vm.monitor.execute("cont")
+    assert not peer.is_paused
+
+
+async def test_how_it_went_is_asked_of_one_that_answers(started):
+    peer, _ = await started()
+    await peer.ask_how_it_went()
+    asked = [r.args["command"] for r in peer.log.records if r.name == "return"]
+    assert asked[-2:] == ["query-migrate", "query-status"]
+    peer.vm.is_stuck = True
+    before = len(peer.log.records)
+    await peer.ask_how_it_went()
+    assert len(peer.log.records) == before
+
+
+async def test_build_that_writes_no_trace_is_named(started, tmp_path, new_qemu):
+    events = tmp_path / "trace"
+    events.mkdir()
+    (events / "trace-events-all").write_text('vfio_x(int a) "a %d"\n')
+    peer, _ = await started(trace=("vfio_x",))
+    with pytest.raises(PrerequisiteMissing, match="wrote no trace: it needs the log trace backend"):
+        peer.read_trace(0)
+
+
+async def test_without_patterns_there_is_no_trace_to_read(started):
+    peer, _ = await started()
+    assert peer.read_trace(0) == []
+
+
+async def test_one_that_was_given_up_is_gone(started):
+    peer, _ = await started()
+    await peer.give_up()
+    await peer.vm.process.wait(10.0)
+    assert not peer.vm.is_running
+    await peer.give_up()
