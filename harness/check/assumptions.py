@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from harness.check import evidence as events
 from harness.check.evidence import PEERS, Seen
-from harness.history.records import Kind, Side
+from harness.history.records import Side
 
 _READ = {
     Side.SOURCE: (
@@ -66,7 +66,7 @@ def _launched(seen: Seen) -> str:
 
 
 def _endings_known(seen: Seen) -> str:
-    absent = [side for side in PEERS if seen.endings.exited[side] is None]
+    absent = [side for side in PEERS if seen.endings.ended[side] is None]
     return f"there is no record of the end of the {' and the '.join(absent)} QEMU" if absent else ""
 
 
@@ -74,8 +74,8 @@ def _ended_well(seen: Seen) -> str:
     for side in PEERS:
         record = seen.endings.crash(side)
         if record is not None:
-            signal = record.args.get("signal", 0)
-            how = f"by signal {signal}" if signal else f"with status {record.args.get('status')}"
+            signal = record.args.signal
+            how = f"by signal {signal}" if signal else f"with status {record.args.status}"
             return f"the {side} QEMU ended {how}, unexpectedly"
     for side in PEERS:
         status = seen.endings.status(side)
@@ -94,7 +94,7 @@ def _traced(seen: Seen, side: Side) -> str:
         return f"the {side} QEMU was built without the log trace backend"
     if not seen.has_trace(side):
         return f"there is no trace of the {side} QEMU"
-    for record in seen.named(Kind.TRACE, side, "?"):
+    for record in seen.trace(side, "?"):
         line = str(record.args.get("line", ""))
         if "vfio_" in line or "multifd_" in line:
             return f"the trace of the {side} QEMU has a line that cannot be read: {line[:80]!r}"

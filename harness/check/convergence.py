@@ -11,7 +11,8 @@ the exact number is below it (migration_iteration_run()).
 from typing import NamedTuple
 
 from harness.check.evidence import Evidence
-from harness.history.records import Kind, Record, Side
+from harness.history import session
+from harness.history.records import Event, Record, Side
 
 ALLOWED = "migrate_transferred"
 EXACT, ESTIMATE, QUERY = (
@@ -40,9 +41,9 @@ class Standing(NamedTuple):
         return f"{self.pending} bytes pending, {self.allowed} allowed"
 
 
-def not_converged(evidence: Evidence) -> Record | None:
+def not_converged(evidence: Evidence) -> Record[session.NotConverged] | None:
     """The record that the time was over; None if the pre-copy ended before."""
-    records = evidence.named(Kind.SESSION, Side.HARNESS, "not_converged")
+    records = evidence.of(session.NotConverged)
     return records[-1] if records else None
 
 
@@ -67,7 +68,7 @@ def standing(evidence: Evidence, over: Record) -> Standing | None:
     )
 
 
-def _pending(evidence: Evidence) -> list[tuple[Record, int]]:
+def _pending(evidence: Evidence) -> list[tuple[Event, int]]:
     """Each number of bytes that was pending, in order."""
     found = [
         (record, record.args["total" if name == QUERY else "size"])
@@ -77,9 +78,9 @@ def _pending(evidence: Evidence) -> list[tuple[Record, int]]:
     return sorted(found, key=lambda pair: pair[0].t_ns)
 
 
-def _is_exact(record: Record) -> bool:
+def _is_exact(record: Event) -> bool:
     return record.name == EXACT or bool(record.args.get("exact"))
 
 
-def _before(pairs: list[tuple[Record, int]], over: Record) -> list[tuple[Record, int]]:
+def _before(pairs: list[tuple[Event, int]], over: Record) -> list[tuple[Event, int]]:
     return [(record, size) for record, size in pairs if record.t_ns < over.t_ns]

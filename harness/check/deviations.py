@@ -18,7 +18,8 @@ from harness.check import hang
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import UsageError
 from harness.history.builds import BuildFacts
-from harness.history.records import Kind, Record
+from harness.history.process import Stderr
+from harness.history.records import Body, Kind, Record
 
 _OPERATORS = {
     ">=": lambda a, b: a >= b,
@@ -236,11 +237,14 @@ def interrupted_by(
 def qemu_words(evidence: Sequence[Record]) -> Iterator[str]:
     """What QEMU itself said in ``evidence``: on stderr, and in errors of its monitor."""
     for record in evidence:
-        if record.kind is Kind.PROCESS and record.name == "stderr":
-            yield str(record.args.get("line", ""))
-        elif record.kind is Kind.QMP and record.name == "error":
-            yield str(record.args.get("desc", ""))
-        elif record.kind is Kind.QMP and isinstance(value := record.args.get("value"), dict):
+        args = record.args
+        if isinstance(args, Stderr):
+            yield args.line
+        elif isinstance(args, Body) or record.kind is not Kind.QMP:
+            continue
+        elif record.name == "error":
+            yield str(args.get("desc", ""))
+        elif isinstance(value := args.get("value"), dict):
             yield str(value.get("error-desc", ""))
 
 

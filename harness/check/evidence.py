@@ -20,9 +20,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar, cast
 
 from harness.check import words
-from harness.history.records import Kind, Record, Side
+from harness.history import process, session, wire
+from harness.history.by_type import ByType
+from harness.history.device import Arc, Read, Reset, Write
+from harness.history.records import Event, Kind, Record, Side
 from harness.history.rundir import History, Manifest
 from harness.model.expectation import Expectation
 from harness.model.prediction import Prediction
@@ -59,21 +63,21 @@ _OF_MIGRATION = frozenset(
 )
 """Commands whose refusal is about the migration; others are the scenario's actions, or query."""
 _ANSWERS = ("execute", "return", "error")
-_DOINGS = ("arc", "read", "write", "reset")
 
 Key = tuple[Kind, Side, str]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Reception:
     """One device's packets and loads at the destination."""
 
-    incoming: dict[int, Record] = field(default_factory=dict)
+    incoming: dict[int, Event] = field(default_factory=dict)
     """First incoming record of each index."""
-    repeated: list[Record] = field(default_factory=list)
+    repeated: list[Event] = field(default_factory=list)
     """Incoming records of an index that had come in before."""
-    starts: dict[int, Record] = field(default_factory=dict)
-    ends: dict[int, Record] = field(default_factory=dict)
+    starts: dict[int, Event] = field(default_factory=dict)
+    ends: dict[int, Event] = field(default_factory=dict)
 
     @property
     def highest(self) -> int:
@@ -92,14 +96,13 @@ class Seen:
         self.manifest: Manifest = history.manifest
         self._records = history.records
         self._groups: dict[Key, list[Record]] = defaultdict(list)
-        self._names: dict[Key, dict[str, list[Record]]] = {}
-        self._wire: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
+        self._names: dict[Key, dict[str, list[Event]]] = {}
         self._receptions: dict[str, Reception] = {}
-        for record in until_deadline(history.records):
+        records = until_deadline(history.records)
+        for record in records:
             self._groups[record.kind, record.side, record.device].append(record)
-            if record.kind is Kind.WIRE:
-                self._wire[record.name, None].append(record)
-                self._wire[record.name, record.device].append(record)
+        self.of = ByType(records).of
+        """Records of the typed kinds, by what they hold."""
 
     # -- records ---------------------------------------------------------------------
 
@@ -107,38 +110,31 @@ class Seen:
         """All records of one kind about one device, in order; if it is empty, about none."""
         return self._groups.get((kind, side, device), ())
 
-    def named(self, kind: Kind, side: Side, name: str, device: str = "") -> Sequence[Record]:
-        """Those of them with ``name``."""
+    def trace(self, side: Side, name: str, device: str = "") -> Sequence[Event]:
+        """Records of the trace event ``name`` about one device; if it is empty, about none."""
+        return self._named(Kind.TRACE, side, name, device)
+
+    def qmp(self, side: Side, name: str, device: str = "") -> Sequence[Event]:
+        """Records of the monitor of ``side`` with ``name``, about one device or none."""
+        return self._named(Kind.QMP, side, name, device)
+
+    def events(self, kind: Kind, side: Side, device: str = "") -> Sequence[Event]:
+        """All records of trace or monitor about one device, in order."""
+        return cast("Sequence[Event]", self.sequence(kind, side, device))
+
+    def traced_devices(self, side: Side, name: str) -> list[str]:
+        """Devices with a record of the trace event ``name``; "" among them if one is about none."""
+        keys = [key for key in self._groups if key[:2] == (Kind.TRACE, side)]
+        return [key[2] for key in keys if self.trace(side, name, key[2])]
+
+    def _named(self, kind: Kind, side: Side, name: str, device: str) -> Sequence[Event]:
         key = kind, side, device
         if key not in self._names:
-            by_name: dict[str, list[Record]] = defaultdict(list)
-            for record in self._groups.get(key, ()):
+            by_name: dict[str, list[Event]] = defaultdict(list)
+            for record in self.events(kind, side, device):
                 by_name[record.name].append(record)
             self._names[key] = by_name
         return self._names[key].get(name, ())
-
-    def everywhere(self, kind: Kind, side: Side, name: str) -> list[Record]:
-        """Records with ``name`` about any device or none, in order."""
-        devices = self.devices_with(kind, side, name)
-        found = [record for device in devices for record in self.named(kind, side, name, device)]
-        return sorted(found, key=lambda record: record.t_ns)
-
-    def devices_with(self, kind: Kind, side: Side, name: str) -> list[str]:
-        """Devices that have a record with ``name``; "" if one is about none."""
-        keys = [key for key in self._groups if key[:2] == (kind, side)]
-        return [key[2] for key in keys if self.named(kind, side, name, key[2])]
-
-    def trace(self, side: Side, name: str, device: str = "") -> Sequence[Record]:
-        """Records of the trace event ``name`` about one device; if it is empty, about none."""
-        return self.named(Kind.TRACE, side, name, device)
-
-    def seen(self, device: str, name: str, side: Side) -> Sequence[Record]:
-        """What the device itself saw (kind ``device``)."""
-        return self.named(Kind.DEVICE, side, name, device)
-
-    def wire(self, name: str, device: str | None = None) -> Sequence[Record]:
-        """What the relay saw, in order: about one device, or (None) all of it."""
-        return self._wire.get((name, device), ())
 
     def has_trace(self, side: Side) -> bool:
         """Whether there is any trace record of ``side``."""
@@ -167,7 +163,11 @@ class Seen:
 
         On the wire it is flagged; without a relay it is the highest that came in.
         """
-        flagged = [r.args["idx"] for r in self.wire("packet_out", device) if "marker" in r.args]
+        flagged = [
+            record.args.idx
+            for record in self.of(wire.PacketOut, device=device)
+            if record.args.marker is not None and record.args.idx is not None
+        ]
         return min(flagged) if flagged else self.reception(device).highest
 
     @property
@@ -207,7 +207,7 @@ class Evidence(Seen):
         seen: Seen,
         expectation: Expectation,
         prediction: Prediction | None = None,
-        delivered: tuple[Record, ...] = (),
+        delivered: tuple[Record[wire.Packet], ...] = (),
     ) -> None:
         vars(self).update(vars(seen))  # its groups: nothing is looked up twice
         self.expectation = expectation
@@ -225,21 +225,23 @@ class Endings:
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
-        self.deadline = _first(seen.everywhere(Kind.SESSION, Side.HARNESS, "deadline"))
-        self._qmp = {side: seen.sequence(Kind.QMP, side) for side in PEERS}
+        self.deadline = _first(seen.of(session.Deadline))
+        self._qmp = {side: seen.events(Kind.QMP, side) for side in PEERS}
         self._own_qmp = {
             side: [record for record in self._qmp[side] if self._is_before_deadline(record)]
             for side in PEERS
         }
         self.statuses = {side: tuple(_statuses(self._own_qmp[side])) for side in PEERS}
         """Each status with the record that reported it."""
-        self.launched = {side: _first(seen.named(Kind.PROCESS, side, "launched")) for side in PEERS}
-        self.exited = {side: _end(seen, side) for side in PEERS}
-        """The end of each process, or that it runs on into the next migration."""
-        self.hung = tuple(
-            record for side in PEERS for record in seen.named(Kind.PROCESS, side, "hung")
-        )
-        self._resumed = _first(seen.named(Kind.QMP, Side.DESTINATION, "RESUME"))
+        self.launched = {side: _first(seen.of(process.Launched, side)) for side in PEERS}
+        self.exited = {side: _last(seen.of(process.Exited, side)) for side in PEERS}
+        """The end of each process."""
+        self.ended: dict[Side, Record | None] = {
+            side: self.exited[side] or _last(seen.of(process.HandedOver, side)) for side in PEERS
+        }
+        """The same, or that it runs on into the next migration."""
+        self.hung = tuple(record for side in PEERS for record in seen.of(process.Hung, side))
+        self._resumed = _first(seen.qmp(Side.DESTINATION, "RESUME"))
         self._of_actions = set(_refused_actions(seen))
         self._stderr = {side: _lines(seen, side) for side in PEERS}
 
@@ -267,7 +269,7 @@ class Endings:
         """Whether both sides report it."""
         return all(self.status(side) == "completed" for side in PEERS)
 
-    def crash(self, side: Side) -> Record | None:
+    def crash(self, side: Side) -> Record[process.Exited] | None:
         """The process's end, if it was not the one that the harness had requested, or that the
         scenario wanted.
 
@@ -277,28 +279,28 @@ class Endings:
         record = self._unexpected_end(side)
         return record if record is not None and self._is_before_deadline(record) else None
 
-    def died_quitting(self, side: Side) -> Record | None:
+    def died_quitting(self, side: Side) -> Record[process.Exited] | None:
         """The process's end by a signal that was not sent to it, after the harness had given up."""
         record = self._unexpected_end(side)
-        is_own = record is None or self._is_before_deadline(record) or not record.args["signal"]
+        is_own = record is None or self._is_before_deadline(record) or not record.args.signal
         return None if is_own else record
 
-    def _unexpected_end(self, side: Side) -> Record | None:
+    def _unexpected_end(self, side: Side) -> Record[process.Exited] | None:
         record = self.exited[side]
-        if record is None or record.name == "handed_over":
+        if record is None:
             return None
-        signal, status = record.args.get("signal", 0), record.args.get("status", 0)
+        signal, status = record.args.signal, record.args.status
         is_expected = signal in (_SIGKILL, _SIGTERM) or (not signal and not status)
-        is_asked = record.args.get("asked") or (
+        is_asked = record.args.asked or (
             not signal and not status and self._may_end_by_plan(side, record)
         )
         return None if is_asked and is_expected else record
 
     def _may_end_by_plan(self, side: Side, end: Record) -> bool:
         """Whether the scenario has done something to ``side`` that ends a QEMU with status 0."""
-        done = self._seen.named(Kind.SESSION, Side.HARNESS, "action")
+        done = self._seen.of(session.Action)
         actions = [
-            self._seen.scenario.actions[record.args["position"]]
+            self._seen.scenario.actions[record.args.position]
             for record in done
             if record.t_ns <= end.t_ns
         ]
@@ -310,7 +312,7 @@ class Endings:
     def _is_before_deadline(self, record: Record) -> bool:
         return self.deadline is None or record.t_ns <= self.deadline.t_ns
 
-    def commands(self, side: Side, command: str, name: str = "execute") -> list[Record]:
+    def commands(self, side: Side, command: str, name: str = "execute") -> list[Event]:
         """Records of the QMP command ``command``: its execute, return or error."""
         return [
             record
@@ -318,7 +320,7 @@ class Endings:
             if record.name == name and record.args.get("command") == command
         ]
 
-    def refusals(self, side: Side, command: str) -> list[Record]:
+    def refusals(self, side: Side, command: str) -> list[Event]:
         """Errors that answer the harness's own ``command``, not that of an action."""
         errors = self.commands(side, command, "error")
         return [record for record in errors if id(record) not in self._of_actions]
@@ -380,24 +382,25 @@ def _refused_actions(seen: Seen) -> Iterator[int]:
 
     An action may be a command that the harness has sent, too: a second ``migrate``.
     """
-    begun = {r.args["position"]: r for r in seen.named(Kind.SESSION, Side.HARNESS, "action")}
-    for ended in seen.named(Kind.SESSION, Side.HARNESS, "action_ended"):
-        position = ended.args["position"]
+    begun = {record.args.position: record for record in seen.of(session.Action)}
+    for ended in seen.of(session.ActionEnded):
+        position = ended.args.position
         action = seen.scenario.actions[position]
-        if ended.args["how"] != "refused" or not isinstance(action, Execute):
+        if ended.args.how != "refused" or not isinstance(action, Execute):
             continue
-        for record in seen.named(Kind.QMP, Side(action.target), "error"):
+        for record in seen.qmp(Side(action.target), "error"):
             is_meanwhile = begun[position].t_ns <= record.t_ns <= ended.t_ns
-            is_same = record.args.get("desc") == ended.args.get("desc")
+            is_same = record.args.get("desc") == ended.args.desc
             if is_meanwhile and is_same and record.args.get("command") == action.command:
                 yield id(record)
 
 
 def _lines(seen: Seen, side: Side) -> list[tuple[Record, str]]:
     """Lines of stderr; of a QEMU that an earlier migration has handed over, those since then."""
-    records = seen.named(Kind.PROCESS, side, "stderr")
-    pairs = [(record, str(record.args.get("line", ""))) for record in records]
-    continued = seen.named(Kind.SESSION, Side.HARNESS, "continued")
+    pairs: list[tuple[Record, str]] = [
+        (record, record.args.line) for record in seen.of(process.Stderr, side)
+    ]
+    continued = seen.of(session.Continued)
     if not continued or side is not Side.SOURCE:
         return pairs
     return [
@@ -407,13 +410,8 @@ def _lines(seen: Seen, side: Side) -> list[tuple[Record, str]]:
     ]
 
 
-def _end(seen: Seen, side: Side) -> Record | None:
-    ends = [seen.named(Kind.PROCESS, side, name) for name in ("exited", "handed_over")]
-    return next((_last(records) for records in ends if records), None)
-
-
-def _statuses(records: Sequence[Record]) -> list[tuple[str, Record]]:
-    found = []
+def _statuses(records: Sequence[Event]) -> list[tuple[str, Record]]:
+    found = list[tuple[str, Record]]()
     for record in records:
         if record.name == "MIGRATION":
             found.append((str(record.args["status"]), record))
@@ -424,11 +422,11 @@ def _statuses(records: Sequence[Record]) -> list[tuple[str, Record]]:
     return found
 
 
-def _first(records: Sequence[Record]) -> Record | None:
+def _first(records: Sequence[T]) -> T | None:
     return records[0] if records else None
 
 
-def _last(records: Sequence[Record]) -> Record | None:
+def _last(records: Sequence[T]) -> T | None:
     return records[-1] if records else None
 
 
@@ -443,14 +441,14 @@ def until_deadline(records: Sequence[Record]) -> list[Record]:
         for record in records
         if (
             id(record) in said
-            if record.name == "stderr" and record.kind is Kind.PROCESS
+            if isinstance(record.args, process.Stderr)
             else record.t_ns <= deadline.t_ns or not _is_doing(record)
         )
     ]
 
 
 def _is_deadline(record: Record) -> bool:
-    return record.name == "deadline" and record.kind is Kind.SESSION
+    return isinstance(record.args, session.Deadline)
 
 
 def _is_doing(record: Record) -> bool:
@@ -461,9 +459,10 @@ def _is_doing(record: Record) -> bool:
         case Kind.QMP:
             return record.name not in _ANSWERS
         case Kind.DEVICE:
-            return record.name in _DOINGS
+            return isinstance(record.args, Arc | Read | Write | Reset)
         case Kind.WIRE:
-            return record.name != "delivered"  # a sum of what went out before
+            # That is a sum of what went out before.
+            return not isinstance(record.args, wire.Delivered)
         case _:
             return False
 
@@ -476,8 +475,8 @@ def _lines_said_by(records: Iterable[Record], t_ns: int) -> set[int]:
     found: set[int] = set()
     is_early = dict.fromkeys(PEERS, True)
     for record in records:
-        if record.name == "stderr" and record.kind is Kind.PROCESS:
-            if said_ns := words.stamp_ns(str(record.args.get("line", ""))):
+        if isinstance(record.args, process.Stderr):
+            if said_ns := words.stamp_ns(record.args.line):
                 is_early[record.side] = said_ns <= t_ns
             if is_early[record.side]:
                 found.add(id(record))

@@ -14,7 +14,8 @@ from harness.check.evidence import (
     THREAD_END,
     Evidence,
 )
-from harness.history.records import Kind, Record, Side
+from harness.history.device import Read, Write
+from harness.history.records import Event, Record, Side
 
 SYNC_SIGNAL = "multifd_send_sync_main_signal"
 SYNC_WAIT = "multifd_send_sync_main_wait"
@@ -76,8 +77,8 @@ def goes_on(evidence: Evidence, deadline: Record) -> str:
         for device in evidence.scenario.devices
         for records in (
             evidence.trace(Side.DESTINATION, LOAD_END, device.id),
-            evidence.seen(device.id, "read", Side.SOURCE),
-            evidence.seen(device.id, "write", Side.DESTINATION),
+            evidence.of(Read, Side.SOURCE, device.id),
+            evidence.of(Write, Side.DESTINATION, device.id),
         )
         for record in records
     )
@@ -175,16 +176,12 @@ def _load_waits(evidence: Evidence, deadline: Record) -> Cause | None:
     return None
 
 
-def _numbers(ended: list[Record]) -> str:
+def _numbers(ended: list[Event]) -> str:
     """The channels of ``ended``."""
     return ", ".join(str(number) for number in sorted(record.args["id"] for record in ended))
 
 
 def _before(
     evidence: Evidence, name: str, deadline: Record, device: str = "", side: Side = Side.SOURCE
-) -> list[Record]:
-    return [
-        record
-        for record in evidence.named(Kind.TRACE, side, name, device)
-        if record.t_ns < deadline.t_ns
-    ]
+) -> list[Event]:
+    return [record for record in evidence.trace(side, name, device) if record.t_ns < deadline.t_ns]

@@ -4,7 +4,7 @@ Shared by the rules about runs that are cancelled, that lose a QEMU, or whose de
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeGuard
 
 import msgspec
@@ -12,7 +12,10 @@ import msgspec
 from harness.check import guest, serial_ports
 from harness.check.evidence import OVER, Evidence, Seen
 from harness.check.planned import done
-from harness.history.records import Kind, Record, Side
+from harness.history import session
+from harness.history.device import Arc, DataFd, Read, Received, Reset, Write
+from harness.history.process import Hung
+from harness.history.records import Event, Kind, Record, Side
 from harness.model.expectation import Ending, Expectation
 from harness.scenario.action_plan import PAUSES, Action, Execute, Kill, Target, is_quit
 
@@ -74,7 +77,7 @@ def as_it_may_end(seen: Seen, expectation: Expectation) -> Expectation:
         or seen.endings.is_completed
     ):
         return expectation
-    if seen.named(Kind.SESSION, Side.HARNESS, "not_converged"):
+    if seen.of(session.NotConverged):
         return msgspec.structs.replace(expectation, ending=Ending.NOT_CONVERGED)
     if any(may_stop(action) for action, _ in done(seen)) or reset_in_transfer(seen):
         return msgspec.structs.replace(expectation, ending=Ending.STOPPED)
@@ -92,34 +95,34 @@ def reset_in_transfer(seen: Seen) -> tuple[str, list[Record]] | None:
 
 
 def _reset(seen: Seen, side: Side) -> tuple[str, list[Record]] | None:
-    guests = seen.named(Kind.QMP, side, "RESET")
+    guests = seen.qmp(side, "RESET")
     if not guests:  # a device that QEMU resets by itself is its own doing
         return None
     whose = "guest" if side is Side.SOURCE else "destination's guest"
     for device in seen.devices:
         state, arc = "", None
         for record in seen.sequence(Kind.DEVICE, side, device.id):
-            if record.name == "arc" and not record.args["errno"]:
-                state, arc = record.args["state"], record
-            elif record.name == "reset":
-                after = next((event for event in guests if event.t_ns >= record.t_ns), None)
-                if after is not None and arc is not None and state in _TRANSFERS[side]:
-                    words = f"the {whose} was reset while {device.id} was in {state}"
-                    return words, [arc, record, after, *_noticed(seen, side, device.id, record)]
-                state = "RUNNING"
+            match record.args:
+                case Arc(errno=0, state=reached):
+                    state, arc = reached, record
+                case Reset():
+                    after = next((event for event in guests if event.t_ns >= record.t_ns), None)
+                    if after is not None and arc is not None and state in _TRANSFERS[side]:
+                        words = f"the {whose} was reset while {device.id} was in {state}"
+                        return words, [arc, record, after, *_noticed(seen, side, device.id, record)]
+                    state = "RUNNING"
     return None
 
 
 def _noticed(seen: Seen, side: Side, device: str, reset: Record) -> list[Record]:
     """How QEMU came upon the reset: a read or write that fails, or a second data_fd."""
-    refused = [
-        record
-        for name in ("read", "write")
-        for record in seen.seen(device, name, side)
-        if record.args["errno"] == errno.ENODEV
+    calls: list[Record[Read] | Record[Write]] = [
+        *seen.of(Read, side, device),
+        *seen.of(Write, side, device),
     ]
-    again = seen.seen(device, "data_fd", side)
-    return [record for record in (*refused, *again) if record.t_ns > reset.t_ns][:1]
+    refused = [record for record in calls if record.args.errno == errno.ENODEV]
+    noticed: list[Record] = [*refused, *seen.of(DataFd, side, device)]
+    return [record for record in noticed if record.t_ns > reset.t_ns][:1]
 
 
 def is_paused(evidence: Evidence) -> bool:
@@ -151,8 +154,8 @@ def is_seen_paused(evidence: Evidence, side: Side) -> bool:
 
 
 def _came_paused(evidence: Evidence) -> bool:
-    before = evidence.named(Kind.SESSION, Side.HARNESS, "continued")
-    return bool(before and before[0].args.get("is_paused"))
+    before = evidence.of(session.Continued)
+    return bool(before and before[0].args.is_paused)
 
 
 def status_at(evidence: Evidence, side: Side, t_ns: int) -> str:
@@ -167,11 +170,11 @@ def status_at(evidence: Evidence, side: Side, t_ns: int) -> str:
 
 def continued_after(evidence: Evidence) -> str:
     """Status with which the migration before this one ended; empty if there was none."""
-    records = evidence.named(Kind.SESSION, Side.HARNESS, "continued")
-    return str(records[0].args["after"]) if records else ""
+    records = evidence.of(session.Continued)
+    return records[0].args.after if records else ""
 
 
-def running(evidence: Evidence, side: Side) -> Record | None:
+def running(evidence: Evidence, side: Side) -> Event | None:
     """The last answer of ``side`` to query-status; None if there was no query."""
     answers = evidence.endings.commands(side, "query-status", "return")
     return answers[-1] if answers else None
@@ -195,7 +198,7 @@ def silent(evidence: Evidence, side: Side) -> list[Record]:
     return [asked[-1], *(record for record in evidence.endings.hung if record.side is side)]
 
 
-def is_running(answer: Record) -> bool:
+def is_running(answer: Event) -> bool:
     """Whether an answer to query-status says that the guest runs."""
     return bool(answer.args["value"].get("running"))
 
@@ -214,14 +217,17 @@ def lost(evidence: Evidence) -> tuple[str, list[Record]] | None:
         return f"the source's guest does not run: {status}", [answer]
     quit_ns = evidence.endings.quit_ns(Side.SOURCE)
     for device in evidence.devices:
-        moves = [
-            record
-            for record in evidence.sequence(Kind.DEVICE, Side.SOURCE, device.id)
-            if record.name == "reset" or (record.name == "arc" and not record.args["errno"])
-        ]
-        last = [record for record in moves if quit_ns is None or record.t_ns < quit_ns][-1:]
-        if last and last[0].args.get("state", "RUNNING") != "RUNNING":
-            return f"{device.id} was left in {last[0].args['state']}", last
+        state, last = "RUNNING", list[Record]()
+        for record in evidence.sequence(Kind.DEVICE, Side.SOURCE, device.id):
+            if quit_ns is not None and record.t_ns >= quit_ns:
+                continue
+            match record.args:
+                case Arc(errno=0, state=reached):
+                    state, last = reached, [record]
+                case Reset():
+                    state, last = "RUNNING", [record]
+        if state != "RUNNING":
+            return f"{device.id} was left in {state}", last
     return None
 
 
@@ -240,14 +246,23 @@ def damaged(evidence: Evidence) -> tuple[str, list[Record]] | None:
             if differs is not None:
                 return differs.sentence, list(differs[1:])
             continue
-        received = evidence.seen(device.id, "received", Side.DESTINATION)
+        received = evidence.of(Received, Side.DESTINATION, device.id)
         if not received:
             return f"what {device.id} got is not known", []
         args = received[-1].args
-        if args["first_difference"] != -1 or args["bytes"] != args["expected_bytes"]:
-            words = f"{device.id} holds {args['bytes']} of {args['expected_bytes']} bytes"
+        if args.first_difference != -1 or args.bytes != args.expected_bytes:
+            words = f"{device.id} holds {args.bytes} of {args.expected_bytes} bytes"
             return f"{words}, or others", [received[-1]]
     return None
+
+
+def is_answering(records: Iterable[Record]) -> bool:
+    """Whether the main loop of the QEMU that hangs answers, by the ``records`` of :func:`stuck`."""
+    return all(
+        record.args.main_loop_alive is not False
+        for record in records
+        if isinstance(record.args, Hung)
+    )
 
 
 def stuck(evidence: Evidence, side: Side) -> list[Record]:
@@ -257,7 +272,7 @@ def stuck(evidence: Evidence, side: Side) -> list[Record]:
     main loop answers, is not the one.
     """
     hung = [record for record in evidence.endings.hung if record.side is side]
-    is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
-    if evidence.endings.status(side) in OVER and is_answering:
+    if evidence.endings.status(side) in OVER and is_answering(hung):
         return []
-    return [record for record in (evidence.endings.deadline, *hung) if record] if hung else []
+    deadline: Record | None = evidence.endings.deadline
+    return [record for record in (deadline, *hung) if record] if hung else []

@@ -42,8 +42,7 @@ from harness.check.rules import (
     transfer_settings,
 )
 from harness.check.verdict import Finding, Outcome, Verdict
-from harness.errors import HistoryError
-from harness.history.records import Kind
+from harness.history import device
 from harness.history.rundir import History
 from harness.model.expectation import expect
 from harness.scenario import Abilities
@@ -103,8 +102,6 @@ def judge(history: History) -> Verdict:
 
     The records must be as their names promise (``history.contract``).  An exception of a rule
     is a bug of that rule and goes up as it is.
-
-    :raise HistoryError: the kernel's report of a device cannot be read
     """
     evidence = gather(history)
     broken = check(evidence)
@@ -126,27 +123,19 @@ def judge(history: History) -> Verdict:
 def gather(history: History) -> Evidence:
     """What the rules judge: the records, and what must follow from the scenario, from what faults
     have delivered, and from what has stopped the migration.
-
-    :raise HistoryError: the kernel's report of a device cannot be read
     """
     seen, manifest = Seen(history), history.manifest
-    asked = expect(history.scenario, manifest.source, manifest.destination, _abilities(history))
+    asked = expect(history.scenario, manifest.source, manifest.destination, _abilities(seen))
     expectation, prediction, delivered = predicted(seen, asked)
     return Evidence(seen, as_it_may_end(seen, expectation), prediction, delivered)
 
 
-def _abilities(history: History) -> dict[str, Abilities]:
-    """What the kernel reported of its devices (``abilities``)."""
-    try:
-        return {
-            record.device: msgspec.convert(record.args, Abilities)
-            for record in history.records
-            if record.kind is Kind.DEVICE and record.name == "abilities"
-        }
-    except msgspec.ValidationError as error:
-        raise HistoryError(
-            f"{history.scenario.name}: a record of abilities cannot be read: {error}"
-        ) from error
+def _abilities(seen: Seen) -> dict[str, Abilities]:
+    """What the kernel reported of its devices."""
+    return {
+        record.device: msgspec.convert(record.args, Abilities, from_attributes=True)
+        for record in seen.of(device.Abilities)
+    }
 
 
 def _find(rule: Rule, evidence: Evidence, broken: dict[Assumption, str]) -> Finding:

@@ -10,6 +10,7 @@
 from typing import NamedTuple
 
 from harness.check.evidence import SAVE_BLOCK, SAVE_SETUP, Evidence
+from harness.history.device import Read
 from harness.history.records import Side
 
 
@@ -43,10 +44,10 @@ def predict(evidence: Evidence, device: str) -> Prediction:
 
 def given_reads(evidence: Evidence, device: str) -> int:
     """Reads of the source device that gave bytes; -1 if they were not recorded."""
-    reads = evidence.seen(device, "read", Side.SOURCE)
+    reads = evidence.of(Read, Side.SOURCE, device)
     if not reads:
         return -1
-    return sum(1 for record in reads if record.args["got"] > 0 and not record.args["errno"])
+    return sum(1 for record in reads if record.args.got > 0 and not record.args.errno)
 
 
 def main_bytes(evidence: Evidence, device: str) -> int:

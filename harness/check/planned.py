@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 
 from harness.check import hang
 from harness.check.evidence import Evidence, Seen
-from harness.history.records import Kind, Record, Side
+from harness.history import session
+from harness.history.device import Lie, Read, Write
+from harness.history.records import Record, Side
 from harness.model.expectation import Ending
 from harness.scenario import fault_plan
 from harness.scenario.action_plan import Action, Execute, Storm, is_quit
@@ -28,21 +30,21 @@ _REACHES_DEVICES = (
 """Endings of a migration that gets to its devices; see LIF-5 for one that a device ends."""
 
 
-def done(seen: Seen) -> list[tuple[Action, Record]]:
+def done(seen: Seen) -> list[tuple[Action, Record[session.Action]]]:
     """The scenario's actions that QEMU has accepted, or has not answered, each with the record
     of its beginning.
     """
     return [
-        (seen.scenario.actions[record.args["position"]], record)
+        (seen.scenario.actions[record.args.position], record)
         for record in _begun(seen)
         if _was_done(seen, record)
     ]
 
 
-def was_taken(seen: Seen, storm: Storm, begun: Record) -> bool:
+def was_taken(seen: Seen, storm: Storm, begun: Record[session.Action]) -> bool:
     """Whether QEMU has accepted a command of ``storm``; so it is where no record says otherwise."""
-    result = _result(seen, begun.args["position"])
-    return result is None or bool(set(storm.commands) - set(result.args.get("refused", ())))
+    result = _result(seen, begun.args.position)
+    return result is None or bool(set(storm.commands) - set(result.args.refused or ()))
 
 
 def missed(evidence: Evidence) -> str:
@@ -84,41 +86,41 @@ def excuse(evidence: Evidence) -> str:
     if moved := hang.goes_on(evidence, deadline):
         return moved
     is_stuck = hang.cause(evidence, deadline) is not None or any(
-        record.args.get("main_loop_alive") is False for record in evidence.endings.hung
+        record.args.main_loop_alive is False for record in evidence.endings.hung
     )
     return "" if is_stuck else _named(*_kept_from_an_end(evidence))
 
 
-def _begun(seen: Seen) -> list[Record]:
-    return list(seen.named(Kind.SESSION, Side.HARNESS, "action"))
+def _begun(seen: Seen) -> list[Record[session.Action]]:
+    return list(seen.of(session.Action))
 
 
-def _result(seen: Seen, position: int) -> Record | None:
-    ended = seen.named(Kind.SESSION, Side.HARNESS, "action_ended")
-    return next((record for record in ended if record.args["position"] == position), None)
+def _result(seen: Seen, position: int) -> Record[session.ActionEnded] | None:
+    ended = seen.of(session.ActionEnded)
+    return next((record for record in ended if record.args.position == position), None)
 
 
-def _was_done(seen: Seen, begun: Record) -> bool:
-    position = begun.args["position"]
+def _was_done(seen: Seen, begun: Record[session.Action]) -> bool:
+    position = begun.args.position
     result = _result(seen, position)
     return (
         result is None
-        or result.args["how"] in ("done", "unanswered")
+        or result.args.how in ("done", "unanswered")
         or _has_quit(seen, seen.scenario.actions[position], begun)
     )
 
 
-def _has_quit(seen: Seen, action: Action, begun: Record) -> bool:
+def _has_quit(seen: Seen, action: Action, begun: Record[session.Action]) -> bool:
     """Whether ``action`` is a quit whose answer was lost because QEMU ended on it."""
     if not isinstance(action, Execute) or not is_quit(action):
         return False
     end = seen.endings.exited[Side(action.target)]
-    return end is not None and end.name == "exited" and end.t_ns > begun.t_ns
+    return end is not None and end.t_ns > begun.t_ns
 
 
 def _actions(evidence: Evidence) -> list[str]:
-    begun = {record.args["position"]: record for record in _begun(evidence)}
-    was_started = bool(begun) or bool(evidence.named(Kind.SESSION, Side.HARNESS, "actions"))
+    begun = {record.args.position: record for record in _begun(evidence)}
+    was_started = bool(begun) or bool(evidence.of(session.Actions))
     found = []
     for position, action in enumerate(evidence.scenario.actions):
         if not was_started:
@@ -132,12 +134,12 @@ def _actions(evidence: Evidence) -> list[str]:
     return found
 
 
-def _wrong(evidence: Evidence, action: Action, begun: Record) -> str:
+def _wrong(evidence: Evidence, action: Action, begun: Record[session.Action]) -> str:
     """What went otherwise with an action that was begun; "" if it went as planned."""
-    result = _result(evidence, begun.args["position"])
+    result = _result(evidence, begun.args.position)
     if result is None:
         return ""
-    how, words = result.args["how"], f"{result.args.get('class')}: {result.args.get('desc')}"
+    how, words = result.args.how, f"{result.args.error_class}: {result.args.desc}"
     wanted = action.refused_with if isinstance(action, Execute) else None
     if how == "refused":
         if wanted is not None and re.search(wanted, words):
@@ -151,9 +153,9 @@ def _wrong(evidence: Evidence, action: Action, begun: Record) -> str:
     if wanted is not None:
         return "QEMU accepted it"
     if isinstance(action, Storm):
-        if not result.args["sent"]:
+        if not result.args.sent:
             return "no command was sent"
-        refused = result.args["refused"].items()
+        refused = (result.args.refused or {}).items()
         return ", ".join(f"QEMU refused {command}: {why}" for command, why in refused)
     return ""
 
@@ -162,8 +164,8 @@ def _lies(evidence: Evidence) -> Iterator[str]:
     for device in evidence.scenario.emulated:
         if device.load.lie is None:
             continue
-        lies = evidence.seen(device.id, "lie", Side.DESTINATION)
-        if not any(record.args["changed"] for record in lies):
+        lies = evidence.of(Lie, Side.DESTINATION, device.id)
+        if not any(record.args.changed for record in lies):
             why = "there was no such buffer to change" if lies else "its state was never loaded"
             yield f"{device.id}: {device.load.lie} of buffer {device.load.lie_at}: {why}"
 
@@ -174,13 +176,11 @@ def _errors(evidence: Evidence) -> list[str]:
         return []
     found = []
     for device in evidence.scenario.emulated:
-        for side, call, at in (
-            (Side.SOURCE, "read", device.save.error_at),
-            (Side.DESTINATION, "write", device.load.error_at),
-        ):
-            calls = evidence.seen(device.id, call, side)
-            if any(record.args["errno"] == errno.EIO for record in calls):
-                return []
+        reads = evidence.of(Read, Side.SOURCE, device.id)
+        writes = evidence.of(Write, Side.DESTINATION, device.id)
+        if any(record.args.errno == errno.EIO for calls in (reads, writes) for record in calls):
+            return []
+        for call, at in (("read", device.save.error_at), ("write", device.load.error_at)):
             if at is not None:
                 found.append(f"{device.id}: no {call} came to byte {at}")
     return found
@@ -188,9 +188,9 @@ def _errors(evidence: Evidence) -> list[str]:
 
 def _not_continued(evidence: Evidence) -> list[str]:
     """A second migration that no QEMU was left to make, but for one that hangs."""
-    records = evidence.named(Kind.SESSION, Side.HARNESS, "not_continued")
+    records = evidence.of(session.NotContinued)
     return [
-        f"{record.args['with']}: no QEMU runs the guest, or its migration goes on"
+        f"{record.args.scenario}: no QEMU runs the guest, or its migration goes on"
         for record in records
         if not evidence.endings.hung
     ]
@@ -198,9 +198,7 @@ def _not_continued(evidence: Evidence) -> list[str]:
 
 def _idle_faults(evidence: Evidence) -> list[str]:
     """Faults of the plan that never changed anything, in any of the run's migrations."""
-    fired = [
-        record.args["fired"] for record in evidence.named(Kind.SESSION, Side.HARNESS, "faults")
-    ]
+    fired = [record.args.fired for record in evidence.of(session.Faults)]
     return [
         fault.describe()
         for position, fault in enumerate(evidence.scenario.faults)
@@ -225,8 +223,8 @@ def _holds(evidence: Evidence) -> list[str]:
 
 
 def _holding(evidence: Evidence) -> list[fault_plan.Fault]:
-    records = evidence.named(Kind.SESSION, Side.HARNESS, "faults")
-    holding = [record.args["holding"] for record in records if "holding" in record.args]
+    records = evidence.of(session.Faults)
+    holding = [record.args.holding for record in records if record.args.holding is not None]
     return [
         fault
         for position, fault in enumerate(evidence.scenario.faults)

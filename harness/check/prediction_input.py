@@ -15,7 +15,8 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from harness.check.evidence import CONFIG_START, INCOMING, Seen
-from harness.history.records import Kind, Record, Side
+from harness.history import wire
+from harness.history.records import Record, Side
 from harness.model.delivery import (
     CONFIG_STATE,
     Delivery,
@@ -38,7 +39,6 @@ _MOST_CONFIG = 64 * 1024
 KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Fault)}
 """Each kind of fault, by its name in records."""
 _IDSTR_SIZE = 256
-_HEADER_FIELDS = ("magic", "version", "flags", "state_version", "next_packet_size")
 
 
 class Predicted(NamedTuple):
@@ -47,7 +47,7 @@ class Predicted(NamedTuple):
     expectation: Expectation
     prediction: Prediction | None = None
     """None if no fault changed what was delivered."""
-    delivered: tuple[Record, ...] = ()
+    delivered: tuple[Record[wire.Packet], ...] = ()
     """The packets that it is made from, by their numbers."""
 
 
@@ -56,7 +56,7 @@ def predicted(seen: Seen, expectation: Expectation) -> Predicted:
     migrations = seen.endings.commands(Side.SOURCE, "migrate")
     if len(migrations) > 1 or expectation.ending is not Ending.COMPLETED:
         return Predicted(expectation)
-    if not seen.wire("fault"):
+    if not seen.of(wire.Fault):
         return _limited(seen, expectation)
     if seen.scenario.has_tls:
         return Predicted(expectation)  # it cannot be seen, and such faults do not change it
@@ -126,16 +126,18 @@ def seen_end(seen: Seen) -> Outcome | None:
     if endings.status(Side.DESTINATION) == "completed":
         return Outcome.COMPLETED
     exited = endings.crash(Side.DESTINATION)
-    if exited is not None and not exited.args["signal"] and not exited.args["asked"]:
+    if exited is not None and not exited.args.signal and not exited.args.asked:
         return Outcome.REFUSED
     return Outcome.WAITING if deadline is not None else None
 
 
-def delivery(seen: Seen, expectation: Expectation, delivered: Sequence[Record]) -> Delivery:
+def delivery(
+    seen: Seen, expectation: Expectation, delivered: Sequence[Record[wire.Packet]]
+) -> Delivery:
     """What the destination was given."""
     devices = [device.id for device in expectation.multifd_devices]
     read = _read(seen, devices, delivered)
-    resumed = seen.wire("main_resumed")
+    resumed = seen.of(wire.MainResumed)
     return Delivery(
         packets=tuple(
             _packet(number, record, is_read=number in read)
@@ -150,14 +152,15 @@ def delivery(seen: Seen, expectation: Expectation, delivered: Sequence[Record]) 
                 t_ns=piece.t_ns,
                 after=sum(record.t_ns <= piece.t_ns for record in delivered) - 1,
             )
-            for piece in seen.wire("raw_out")
+            for piece in seen.of(wire.RawOut)
         ),
         closed=_closed(seen),
         ends_early=not seen.scenario.return_path,
         resumed_ns=resumed[-1].t_ns if resumed else 0,
         channels=seen.scenario.channels,
         hellos=tuple(
-            Hello(channel=record.channel, **record.args) for record in seen.wire("hello_out")
+            Hello(channel=record.channel, **msgspec.structs.asdict(record.args))
+            for record in seen.of(wire.HelloOut)
         ),
     )
 
@@ -178,51 +181,56 @@ def _refined(seen: Seen, expectation: Expectation, prediction: Prediction) -> Ex
 
 def _closed(seen: Seen) -> tuple[int, ...]:
     closings = [
-        record for record in seen.wire("fault") if KINDS[record.args["fault"]].closes_channels
+        record for record in seen.of(wire.Fault) if KINDS[record.args.fault].closes_channels
     ]
     return tuple(dict.fromkeys(record.channel for record in closings))
 
 
-def _delivered(seen: Seen) -> tuple[Record, ...]:
+def _delivered(seen: Seen) -> tuple[Record[wire.Packet], ...]:
     closed = _closed(seen)
-    lost = [record for record in seen.wire("packet_lost") if record.channel not in closed]
-    return tuple(sorted([*seen.wire("packet_out"), *lost], key=lambda record: record.t_ns))
+    lost = [record for record in seen.of(wire.PacketLost) if record.channel not in closed]
+    packets: list[Record[wire.Packet]] = [*seen.of(wire.PacketOut), *lost]
+    return tuple(sorted(packets, key=lambda record: record.t_ns))
 
 
-def _packet(number: int, record: Record, *, is_read: bool) -> Packet:
+def _packet(number: int, record: Record[wire.Packet], *, is_read: bool) -> Packet:
     args = record.args
-    idstr = bytes.fromhex(args.get("idstr", ""))
+    idstr = bytes.fromhex(args.idstr)
     return Packet(
         number=number,
         t_ns=record.t_ns,
         channel=record.channel,
         device=record.device,
-        idx=args["idx"],
-        size=args["size"],
-        digest=args["digest"],
-        state_flags=args["state_flags"],
-        instance_id=args["instance_id"],
-        marker=args.get("marker", ""),
+        idx=args.idx,
+        size=args.size,
+        digest=args.digest,
+        state_flags=args.state_flags,
+        instance_id=args.instance_id,
+        marker=args.marker or "",
         has_idstr_end=len(idstr) < _IDSTR_SIZE or 0 in idstr,
         is_read=is_read,
-        **{name: args.get(name) for name in _HEADER_FIELDS},
+        magic=args.magic,
+        version=args.version,
+        flags=args.flags,
+        state_version=args.state_version,
+        next_packet_size=args.next_packet_size,
     )
 
 
 def _sent(seen: Seen, device: str) -> Sent:
-    packets = seen.wire("packet_in", device)
-    configs = [record for record in packets if record.args["state_flags"] & CONFIG_STATE]
-    config = configs[-1].args if configs else {}
+    packets = seen.of(wire.PacketIn, device=device)
+    configs = [record.args for record in packets if record.args.state_flags & CONFIG_STATE]
+    config = configs[-1] if configs else None
     return Sent(
-        instance_id=packets[0].args["instance_id"] if packets else 0,
-        indices=frozenset(r.args["idx"] for r in packets if r.args["idx"] is not None),
-        config_idx=config.get("idx"),
-        config_size=config.get("size", 0),
-        config_digest=config.get("digest", ""),
+        instance_id=packets[0].args.instance_id if packets else 0,
+        indices=frozenset(r.args.idx for r in packets if r.args.idx is not None),
+        config_idx=config.idx if config else None,
+        config_size=config.size if config else 0,
+        config_digest=config.digest if config else "",
     )
 
 
-def _read(seen: Seen, devices: Sequence[str], delivered: Sequence[Record]) -> set[int]:
+def _read(seen: Seen, devices: Sequence[str], delivered: Sequence[Record[wire.Packet]]) -> set[int]:
     """Numbers of packets that the destination had traced before its last configuration's load.
 
     A channel is read in order: what came in on it shows that all before it did.
@@ -235,18 +243,18 @@ def _read(seen: Seen, devices: Sequence[str], delivered: Sequence[Record]) -> se
     if not loads:
         return set()
     until = max(record.t_ns for record in loads)
-    told: dict[int, Counter[tuple[str, int]]] = defaultdict(Counter)
-    for device in seen.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING):
+    told: dict[int, Counter[tuple[str, int | None]]] = defaultdict(Counter)
+    for device in seen.traced_devices(Side.DESTINATION, INCOMING):
         for record in seen.trace(Side.DESTINATION, INCOMING, device):
             if record.t_ns < until:
                 told[record.channel][device, record.args["idx"]] += 1
     read: set[int] = set()
     for channel, packets in told.items():
         passed: list[int] = []
-        for number, record in enumerate(delivered):
-            if record.channel == channel:
+        for number, packet in enumerate(delivered):
+            if packet.channel == channel:
                 passed.append(number)
-                key = record.device, record.args["idx"]
+                key = packet.device, packet.args.idx
                 if packets[key]:
                     packets[key] -= 1
                     read.update(passed)

@@ -21,7 +21,9 @@ from harness.check.evidence import Evidence
 from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, with_faults
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Record, Side
+from harness.history import wire
+from harness.history.process import Exited
+from harness.history.records import Event, Kind, Record, Side
 from harness.model.delivery import Reason
 from harness.model.prediction import Outcome
 
@@ -109,9 +111,9 @@ def judge(evidence: Evidence, rule: Rule) -> Finding:
     for side in (Side.DESTINATION, Side.SOURCE):
         end = endings.crash(side)
         if end is not None and (side is Side.SOURCE or not _may_exit(end)):
-            how = f"by signal {end.args['signal']}" if end.args["signal"] else "by itself"
+            how = f"by signal {end.args.signal}" if end.args.signal else "by itself"
             last = [r for r, _ in endings.texts(side) if r.kind is Kind.PROCESS][-1:]
-            signal = end.args["signal"]
+            signal = end.args.signal
             return rule.violated(
                 f"{what}: the {side} QEMU ended {how}",
                 packet,
@@ -196,18 +198,21 @@ def _came_ns(evidence: Evidence) -> int:
     begun = evidence.endings.commands(Side.SOURCE, "migrate")
     if not packets or len(packets) < len(possible):
         return begun[0].t_ns if begun else 0
+    came: list[Record[wire.PacketIn] | Record[wire.Fault]] = [
+        *evidence.of(wire.PacketIn),
+        *evidence.of(wire.Fault),
+    ]
     before = [
         record.t_ns
-        for name in ("packet_in", "fault")
-        for record in evidence.wire(name)
+        for record in came
         for packet in packets
         if record.t_ns <= packet.t_ns
-        and (record.device, record.args.get("idx")) == (packet.device, packet.args["idx"])
+        and (record.device, record.args.idx) == (packet.device, packet.args.idx)
     ]
     return min(before, default=begun[0].t_ns if begun else 0)
 
 
-def packet_of(evidence: Evidence, reason: Reason) -> Record | None:
+def packet_of(evidence: Evidence, reason: Reason) -> Record[wire.Packet] | None:
     """The record of the packet that ``reason`` is about."""
     return evidence.delivered[reason.number] if reason.number >= 0 else None
 
@@ -231,12 +236,12 @@ def _about(text: str) -> Iterable[str]:
     return next((about for words, about in _TEXTS if re.search(words, text)), frozenset())
 
 
-def _may_exit(end: Record) -> bool:
+def _may_exit(end: Record[Exited]) -> bool:
     """A destination may exit with status 1 once its load has failed."""
-    return not end.args["signal"] and end.args["status"] == 1
+    return not end.args.signal and end.args.status == 1
 
 
-def lost(evidence: Evidence) -> Record | None:
+def lost(evidence: Evidence) -> Event | None:
     """The answer that shows that the failed source's VM cannot run on."""
     if evidence.endings.status(Side.SOURCE) not in ("failed", "cancelled"):
         return None

@@ -22,7 +22,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.check.evidence import PEERS, Evidence
-from harness.history.records import Kind, Record, Side
+from harness.history.process import Signalled, Stderr
+from harness.history.records import Record, Side
 
 SHAPE = "sanitizer-report"
 _FIRST = tuple(
@@ -76,8 +77,8 @@ def reports(evidence: Evidence) -> tuple[list[Report], int]:
 
 
 def _of(evidence: Evidence, side: Side) -> list[Report]:
-    lines = evidence.named(Kind.PROCESS, side, "stderr")
-    texts = [str(record.args.get("line", "")) for record in lines]
+    lines = evidence.of(Stderr, side)
+    texts = [record.args.line for record in lines]
     starts = [n for n, text in enumerate(texts) if _first(text)]
     ends = [*starts[1:], len(texts)][: len(starts)]
     return [_report(side, lines[at:end]) for at, end in zip(starts, ends, strict=True)]
@@ -87,8 +88,8 @@ def _first(text: str) -> re.Match[str] | None:
     return next((match for first in _FIRST if (match := first.fullmatch(text))), None)
 
 
-def _report(side: Side, lines: Sequence[Record]) -> Report:
-    texts = [str(record.args.get("line", "")) for record in lines]
+def _report(side: Side, lines: Sequence[Record[Stderr]]) -> Report:
+    texts = [record.args.line for record in lines]
     match = _first(texts[0])
     assert match is not None
     tool = match.groupdict().get("tool", "UndefinedBehaviorSanitizer")
@@ -115,10 +116,9 @@ def _has_quit(evidence: Evidence, side: Side) -> bool:
     exited, endings = evidence.endings.exited[side], evidence.endings
     return (
         exited is not None
-        and exited.name == "exited"
-        and not exited.args.get("signal", 0)
+        and not exited.args.signal
         and bool(endings.commands(side, "quit"))
-        and not evidence.named(Kind.PROCESS, side, "signalled")
+        and not evidence.of(Signalled, side)
         and not any(record.side is side for record in endings.hung)
         and endings.status(side) in _OVER
     )

@@ -7,23 +7,25 @@ at the destination once that had completed (``guest_serial``; ``port`` names the
 from typing import NamedTuple
 
 from harness.check.evidence import Evidence
-from harness.history.records import Kind, Record, Side
+from harness.history.device import NotCompared
+from harness.history.records import Record, Side
+from harness.history.session import GuestSerial
 
 
 class Difference(NamedTuple):
     """A register that is another at the destination."""
 
     register: str
-    source: Record
-    destination: Record
+    source: Record[GuestSerial]
+    destination: Record[GuestSerial]
 
     @property
     def sentence(self) -> str:
         """In words."""
         ours, theirs = (
-            record.args["registers"][self.register] for record in (self.source, self.destination)
+            record.args.registers[self.register] for record in (self.source, self.destination)
         )
-        port = self.source.args["port"]
+        port = self.source.args.port
         return (
             f"{self.source.device}: {self.register} of the serial port at {port:#x} was {ours} "
             f"at the source and is {theirs} at the destination"
@@ -39,9 +41,9 @@ def why_not_compared(evidence: Evidence) -> str:
     """Why the bytes of some device are not known to be the source's."""
     for device in evidence.scenario.devices:
         for side in (Side.DESTINATION, Side.SOURCE):
-            for record in evidence.seen(device.id, "not_compared", side):
+            for record in evidence.of(NotCompared, side, device.id):
                 what = "received" if side is Side.DESTINATION else "gave"
-                return f"what {device.id} {what} was not compared: {record.args['why']}"
+                return f"what {device.id} {what} was not compared: {record.args.why}"
     return "what every destination device received is not known"
 
 
@@ -57,8 +59,8 @@ def difference(evidence: Evidence, device: str) -> Difference | None:
     for port, ours in _ports(evidence, device, Side.SOURCE).items():
         if port not in theirs:
             continue
-        after = theirs[port].args["registers"]
-        for register, value in ours.args["registers"].items():
+        after = theirs[port].args.registers
+        for register, value in ours.args.registers.items():
             if after[register] != value:
                 return Difference(register, ours, theirs[port])
     return None
@@ -76,18 +78,15 @@ def foreign(evidence: Evidence, device: str) -> tuple[Record, Record] | None:
         for record in _ports(evidence, spec.id, Side.SOURCE).values()
     ]
     for port, record in _ports(evidence, device, Side.DESTINATION).items():
-        sent = record.args["registers"]["fifo"]
-        if not sent or (port in ours and ours[port].args["registers"]["fifo"] == sent):
+        sent = record.args.registers["fifo"]
+        if not sent or (port in ours and ours[port].args.registers["fifo"] == sent):
             continue
         for other in others:
-            if other.args["registers"]["fifo"] == sent:
+            if other.args.registers["fifo"] == sent:
                 return other, record
     return None
 
 
-def _ports(evidence: Evidence, device: str, side: Side) -> dict[int, Record]:
+def _ports(evidence: Evidence, device: str, side: Side) -> dict[int, Record[GuestSerial]]:
     """The last record of each port."""
-    return {
-        record.args["port"]: record
-        for record in evidence.named(Kind.SESSION, side, "guest_serial", device)
-    }
+    return {record.args.port: record for record in evidence.of(GuestSerial, side, device)}

@@ -5,7 +5,7 @@ A refusal is evidence of one requirement only: the one that its error is about
 """
 
 from harness.check.evidence import PEERS, Evidence
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Event, Kind, Record, Side
 
 SETTINGS = ("migrate-set-capabilities", "migrate-set-parameters")
 """Commands that set the migration up."""
@@ -14,7 +14,7 @@ CREDENTIALS = "object-add"
 _BEGUN = ("migrate-incoming", "migrate")
 
 
-def refused(evidence: Evidence, side: Side, *commands: str) -> Record | None:
+def refused(evidence: Evidence, side: Side, *commands: str) -> Event | None:
     """The first refusal of one of ``commands`` before the migration; None if all were accepted.
 
     After it they are a scenario's actions.
@@ -28,7 +28,7 @@ def refused(evidence: Evidence, side: Side, *commands: str) -> Record | None:
     return next(
         (
             record
-            for record in evidence.sequence(Kind.QMP, side)
+            for record in evidence.events(Kind.QMP, side)
             if record.name == "error"
             and record.args.get("command") in commands
             and (not begun or record.t_ns <= min(begun))
@@ -37,7 +37,7 @@ def refused(evidence: Evidence, side: Side, *commands: str) -> Record | None:
     )
 
 
-def refusal(evidence: Evidence) -> Record | None:
+def refusal(evidence: Evidence) -> Event | None:
     """The first refusal of the set-up, of ``migrate-incoming`` or of ``migrate``."""
     found = [
         record
@@ -51,7 +51,7 @@ def refusal(evidence: Evidence) -> Record | None:
     return min(found, key=lambda record: record.t_ns, default=None)
 
 
-def words(refused: Record) -> str:
+def words(refused: Event) -> str:
     """In words: which side refused which command, and QEMU's error."""
     desc = refused.args.get("desc", "")
     return f'the {refused.side} refused {refused.args["command"]}: "{desc}"'

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from harness.check import evidence as seen
-from harness.history.records import Record
+from harness.history.records import Body, Record
 
 
 class Unfit(ValueError):
@@ -47,6 +47,8 @@ def change(old: Record, **fields: Any) -> Record:
     """A copy with other fields; those that a record does not have are args."""
     own = {name: value for name, value in fields.items() if name in Record.__struct_fields__}
     args = {name: value for name, value in fields.items() if name not in own}
+    if isinstance(old.args, Body):
+        return msgspec.structs.replace(old, **own, args=msgspec.structs.replace(old.args, **args))
     return msgspec.structs.replace(old, **own, args={**old.args, **args})
 
 
@@ -78,6 +80,12 @@ def fits(record: Record, names: tuple[str, ...], fields: dict[str, Any]) -> bool
     """Whether the record has one of ``names`` and all ``fields``."""
     own = Record.__struct_fields__
     return record.name in names and all(
-        (getattr(record, name) if name in own else record.args.get(name)) == value
+        (getattr(record, name) if name in own else _arg(record, name)) == value
         for name, value in fields.items()
     )
+
+
+def _arg(record: Record, name: str) -> object:
+    """What the record holds under ``name``; None if there is no such thing."""
+    args = record.args
+    return getattr(args, name, None) if isinstance(args, Body) else args.get(name)

@@ -12,7 +12,8 @@ from harness.check.evidence import STARVED, Evidence
 from harness.check.prediction_input import KINDS, seen_end
 from harness.check.rule import Rule, with_faults
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history import wire
+from harness.history.records import Event, Record, Side
 from harness.model.expectation import Ending
 from harness.model.prediction import Outcome
 
@@ -41,7 +42,7 @@ def judge(evidence: Evidence) -> Finding:
         return _missing(evidence)
     held, starved, out = _late(evidence)[0]
     seen = seen_end(evidence)
-    what = f"{out.device}: packet {out.args['idx']} came late"
+    what = f"{out.device}: packet {out.args.idx} came late"
     if seen is Outcome.COMPLETED:
         waited = (out.t_ns - starved.t_ns) / 1e9
         return RULE.valid(f"{what}, and the migration completed", waited_s=round(waited, 3))
@@ -79,15 +80,15 @@ def _missing(evidence: Evidence) -> Finding:
             f"{missing} never came, but the destination {seen} the migration"
             if seen is Outcome.COMPLETED
             else f"{missing} never came, and the destination failed instead of waiting",
-            endings.last_status(Side.DESTINATION) or endings.exited[Side.DESTINATION],
+            endings.last_status(Side.DESTINATION) or endings.ended[Side.DESTINATION],
             shape=f"{seen}-without-packet",
         )
     asked = [record for record in endings.hung if record.side is Side.DESTINATION]
     answers = {
-        name: record.args[name]
+        name: is_alive
         for record in asked
         for name in ("main_loop_alive", "monitor_alive")
-        if name in record.args
+        if (is_alive := getattr(record.args, name)) is not None
     }
     if not asked or not answers:
         return RULE.unknown("whether the destination answers was not checked")
@@ -106,14 +107,14 @@ def _missing(evidence: Evidence) -> Finding:
     return RULE.valid(f"the destination waits for {missing}, and answers", **answers)
 
 
-def _late(evidence: Evidence) -> list[tuple[Record, Record, Record]]:
+def _late(evidence: Evidence) -> list[tuple[Record[wire.Fault], Event, Record[wire.PacketOut]]]:
     """Packets that were held back and waited for: the fault, the starving, the delivery."""
     late = []
-    for held in evidence.wire("fault"):
-        if not KINDS[held.args["fault"]].holds_packets or held.args.get("idx") is None:
+    for held in evidence.of(wire.Fault):
+        if not KINDS[held.args.fault].holds_packets or held.args.idx is None:
             continue
-        idx, device = held.args["idx"], held.device
-        outs = [r for r in evidence.wire("packet_out", device) if r.args["idx"] == idx]
+        idx, device = held.args.idx, held.device
+        outs = [r for r in evidence.of(wire.PacketOut, device=device) if r.args.idx == idx]
         starved = [
             record
             for record in evidence.trace(Side.DESTINATION, STARVED, device)

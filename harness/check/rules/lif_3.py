@@ -48,9 +48,9 @@ def judge(evidence: Evidence) -> Finding:
     ((target, (how, kill)),) = killed.items()
     survivor = Side.DESTINATION if target is Target.SOURCE else Side.SOURCE
     end = evidence.endings.crash(survivor)
-    if end is not None and (end.args["signal"] or survivor is Side.SOURCE):
-        signal = end.args["signal"]
-        died = f"of signal {signal}" if signal else f"with status {end.args['status']}"
+    if end is not None and (end.args.signal or survivor is Side.SOURCE):
+        signal = end.args.signal
+        died = f"of signal {signal}" if signal else f"with status {end.args.status}"
         said = [record for record, _ in evidence.endings.texts(survivor)][-1:]
         return RULE.violated(
             f"the {target} {how}, and the {survivor}'s QEMU died {died}",
@@ -84,7 +84,7 @@ def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
             return RULE.unknown(
                 f"the source did not end; its status is {told or 'not known'}", at=at
             )
-        is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
+        is_answering = interruption.is_answering(hung)
         if told == "pre-switchover" and is_answering and not _was_continued(evidence):
             return RULE.unknown(
                 f"{what}; the source waits in pre-switchover for migrate-continue, which was "
@@ -147,7 +147,7 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
             *wrong[1],
             shape="bytes-differ",
         )
-    is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
+    is_answering = interruption.is_answering(hung)
     if told in ("", "setup") and hung and is_answering:
         return RULE.valid(
             "no source had connected to the destination: it is still listening", at=at

@@ -126,7 +126,7 @@ def _there(evidence: Evidence) -> tuple[str, bool]:
     hung = interruption.stuck(evidence, Side.DESTINATION)
     if not hung or evidence.endings.crash(Side.DESTINATION) is not None:
         return "", True
-    is_answering = all(record.args.get("main_loop_alive", True) for record in hung)
+    is_answering = interruption.is_answering(hung)
     if evidence.endings.status(Side.DESTINATION) in ("", "setup") and is_answering:
         return "; no source had connected to the destination, which is still listening", True
     if kept := planned.kept_back(evidence):
@@ -151,11 +151,8 @@ def _blocked(evidence: Evidence) -> str:
 
 def _is_alive(evidence: Evidence) -> bool:
     """Whether the source's main loop answered."""
-    return all(
-        record.args.get("main_loop_alive", True)
-        for record in evidence.endings.hung
-        if record.side is Side.SOURCE
-    )
+    hung = [record for record in evidence.endings.hung if record.side is Side.SOURCE]
+    return interruption.is_answering(hung)
 
 
 def _twice(evidence: Evidence, cancel: Record) -> str:

@@ -13,12 +13,15 @@ If a fault had changed something before, the error may be about that.
 
 import errno
 import re
+from collections.abc import Sequence
 
 from harness.check import hang, interruption, words
 from harness.check.assumptions import Assumption
 from harness.check.evidence import Evidence
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
+from harness.history import wire
+from harness.history.device import Read, Write
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending, Expectation
 from harness.scenario import Scenario
@@ -28,6 +31,7 @@ RULE = Rule(
     title="A device that fails a read or a write fails the migration, and the error names it",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
+Call = Record[Read] | Record[Write]
 _NO_FAILURE = (0, errno.ENOMSG, errno.ENODEV)
 _END_OF_STREAM = re.compile(r"end-of-file|Connection reset")
 """Of io/channel.c and errno: the error of a destination whose source has closed the stream."""
@@ -46,11 +50,11 @@ def judge(evidence: Evidence) -> Finding:
     if failed is None:
         return RULE.unknown("no device was seen to fail a read or a write")
     side, device = failed.side, failed.device
-    what = f"{device} failed a {failed.name} at byte {failed.args['offset']}"
+    what = f"{device} failed a {failed.name} at byte {failed.args.offset}"
     endings = evidence.endings
     for peer in (Side.SOURCE, Side.DESTINATION):
         end = endings.crash(peer)
-        if end is not None and (end.args["signal"] or peer is Side.SOURCE):
+        if end is not None and (end.args.signal or peer is Side.SOURCE):
             return RULE.violated(
                 f"{what}, and the {peer}'s QEMU ended", failed, end, shape=f"{peer}-died"
             )
@@ -108,15 +112,17 @@ def _stuck(
     )
 
 
-def _failure(evidence: Evidence) -> Record | None:
+def _failure(evidence: Evidence) -> Call | None:
     """The first call that a device failed."""
     calls = [*_failures(evidence, Side.SOURCE), *_failures(evidence, Side.DESTINATION)]
     return min(calls, key=lambda record: record.t_ns, default=None)
 
 
-def _failures(evidence: Evidence, side: Side) -> list[Record]:
-    calls = evidence.everywhere(Kind.DEVICE, side, "read" if side is Side.SOURCE else "write")
-    return [record for record in calls if record.args["errno"] not in _NO_FAILURE]
+def _failures(evidence: Evidence, side: Side) -> list[Call]:
+    calls: Sequence[Call] = (
+        evidence.of(Read, side) if side is Side.SOURCE else evidence.of(Write, side)
+    )
+    return [record for record in calls if record.args.errno not in _NO_FAILURE]
 
 
 def _is_blind(evidence: Evidence, side: Side) -> bool:
@@ -133,7 +139,7 @@ def _unnamed(evidence: Evidence, what: str, failed: Record, said: words.Errors) 
         return RULE.unknown(f"{what}; when the {side} named it is not known")
     if not _traced_names(evidence, side, failed.device):
         return RULE.unknown(f"{what}; the name that the {side} has for it was not seen")
-    if any(record.t_ns < failed.t_ns for record in evidence.wire("fault")):
+    if any(record.t_ns < failed.t_ns for record in evidence.of(wire.Fault)):
         return RULE.unknown(f"{what}; the {side}'s error may be about the fault before it")
     record, text = said.certain[-1]
     if _is_blind(evidence, side) and _END_OF_STREAM.search(text):
@@ -158,5 +164,5 @@ def _names(evidence: Evidence, side: Side) -> set[str]:
 
 
 def _traced_names(evidence: Evidence, side: Side, device: str) -> set[str]:
-    records = evidence.sequence(Kind.TRACE, side, device)
+    records = evidence.events(Kind.TRACE, side, device)
     return {str(record.args["name"]) for record in records if "name" in record.args}

@@ -12,7 +12,7 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import CONFIG_END, Evidence
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Event, Record, Side
 from harness.model.expectation import Ending
 from harness.scenario.action_plan import Storm, Target
 
@@ -89,7 +89,7 @@ def judge(evidence: Evidence) -> Finding:
     return RULE.valid("every command was answered, and the migration completed", **numbers)
 
 
-def _since(evidence: Evidence, side: Side, command: str, name: str, began: Record) -> list[Record]:
+def _since(evidence: Evidence, side: Side, command: str, name: str, began: Record) -> list[Event]:
     return [
         record
         for record in evidence.endings.commands(side, command, name)
@@ -98,5 +98,6 @@ def _since(evidence: Evidence, side: Side, command: str, name: str, began: Recor
 
 
 def _loaded_ns(evidence: Evidence) -> int:
-    ends = evidence.everywhere(Kind.TRACE, Side.DESTINATION, CONFIG_END)
-    return ends[-1].t_ns if ends else 0
+    devices = evidence.traced_devices(Side.DESTINATION, CONFIG_END)
+    ends = [evidence.trace(Side.DESTINATION, CONFIG_END, device)[-1].t_ns for device in devices]
+    return max(ends, default=0)

@@ -18,12 +18,15 @@ It does not apply if a guest runs, since its memory comes in, too; nor to a buil
 which holds freed memory back to detect later uses.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.check.evidence import Evidence
 from harness.check.rule import Rule, over_multifd
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Record, Side
+from harness.history import wire
+from harness.history.device import Write
+from harness.history.process import Memory
+from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
@@ -59,8 +62,7 @@ def skip_reason_of(evidence: Evidence) -> str:
 @RULE.judges
 def judge(evidence: Evidence) -> Finding:
     first, last = _memory(evidence)[0], _memory(evidence)[-1]
-    started = first.args["rss_kib"]
-    grown, left = last.args["hwm_kib"] - started, last.args["rss_kib"] - started
+    grown, left = last.highest - first.now, last.now - first.now
     queued, is_seen = _queued(evidence)
     buffers = max(device.buffer_size for device in evidence.expectation.multifd_devices)
     receiving = evidence.scenario.channels * buffers
@@ -75,12 +77,12 @@ def judge(evidence: Evidence) -> Finding:
         return RULE.violated(
             f"the destination grew by {grown} KiB, where {queued // _KIB} KiB were queued at "
             f"most: {most} KiB are near it",
-            first,
-            last,
+            first.record,
+            last.record,
             shape="memory-grew",
             **numbers,
         )
-    return _left(evidence, left, (first, last), numbers)
+    return _left(evidence, left, (first.record, last.record), numbers)
 
 
 def _left(
@@ -108,22 +110,33 @@ def _left(
     return RULE.valid(f"{near}, and was freed", returned="yes", **numbers)
 
 
-def _memory(evidence: Evidence) -> list[Record]:
-    told = evidence.named(Kind.PROCESS, Side.DESTINATION, "memory")
-    return [record for record in told if "rss_kib" in record.args]
+class Resident(NamedTuple):
+    """A measurement of the destination's resident set, KiB."""
+
+    record: Record
+    highest: int
+    now: int
+
+
+def _memory(evidence: Evidence) -> list[Resident]:
+    return [
+        Resident(record, record.args.hwm_kib, record.args.rss_kib)
+        for record in evidence.of(Memory, Side.DESTINATION)
+        if record.args.rss_kib is not None
+    ]
 
 
 def _queued(evidence: Evidence) -> tuple[int, bool]:
     """Most bytes that were queued at once, and whether that was seen."""
     total, is_seen = 0, True
     for expected in evidence.expectation.multifd_devices:
-        packets = evidence.wire("packet_out", expected.id)
-        writes = evidence.seen(expected.id, "write", Side.DESTINATION)
+        packets = evidence.of(wire.PacketOut, device=expected.id)
+        writes = evidence.of(Write, Side.DESTINATION, expected.id)
         if not packets or not writes:
             total, is_seen = total + (expected.total_bytes or 0), False
             continue
-        steps = [(record.t_ns, record.args["size"]) for record in packets]
-        steps += [(record.t_ns, -record.args["got"]) for record in writes]
+        steps = [(record.t_ns, record.args.size) for record in packets]
+        steps += [(record.t_ns, -record.args.got) for record in writes]
         level = highest = 0
         for _, change in sorted(steps):
             level += change

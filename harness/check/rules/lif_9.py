@@ -10,7 +10,8 @@ from harness.check.evidence import Evidence
 from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, with_faults
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Side
+from harness.history.records import Side
+from harness.history.session import Replayed
 from harness.model.expectation import Expectation
 from harness.model.prediction import Outcome
 from harness.scenario import Scenario
@@ -31,7 +32,7 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 @RULE.skips_run
 def skip_reason_of(evidence: Evidence) -> str:
-    if evidence.named(Kind.SESSION, Side.HARNESS, "replayed"):
+    if evidence.of(Replayed):
         return "the source is a capture, which notices nothing"
     if interruption.was_ended(evidence, Side.SOURCE):
         return "the source was ended by the scenario, and reports nothing"
@@ -50,7 +51,7 @@ def judge(evidence: Evidence) -> Finding:
         return RULE.violated(
             "the destination failed to load, but the source reports the migration completed",
             endings.last_status(Side.SOURCE),
-            endings.last_status(Side.DESTINATION) or endings.exited[Side.DESTINATION],
+            endings.last_status(Side.DESTINATION) or endings.ended[Side.DESTINATION],
             shape="source-completed",
         )
     if told not in ("failed", "cancelled"):

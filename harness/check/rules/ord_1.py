@@ -24,6 +24,9 @@ from harness.check.evidence import INCOMING, LOAD_END, LOAD_START, Evidence
 from harness.check.packet_count import main_bytes
 from harness.check.rule import Rule, completed, not_judged
 from harness.check.verdict import Finding
+from harness.history import wire
+from harness.history.device import Received, Sent
+from harness.history.guest import Round
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Expectation
 from harness.model.reassembly import DestinationQueue
@@ -56,12 +59,12 @@ def _runs_with_other_bytes(evidence: Evidence) -> Finding | None:
     One that got less may have got the rest in another way.
     """
     is_once = len(evidence.endings.commands(Side.SOURCE, "migrate")) == 1
-    if not is_once or not evidence.named(Kind.QMP, Side.DESTINATION, "RESUME"):
+    if not is_once or not evidence.qmp(Side.DESTINATION, "RESUME"):
         return None
     for device in evidence.scenario.emulated:
-        received = evidence.seen(device.id, "received", Side.DESTINATION)
+        received = evidence.of(Received, Side.DESTINATION, device.id)
         finding = _bytes(evidence, device.id)
-        if finding and 0 <= finding.numbers["first_difference"] < received[-1].args["bytes"]:
+        if finding and 0 <= finding.numbers["first_difference"] < received[-1].args.bytes:
             return finding
     return None
 
@@ -78,7 +81,7 @@ def judge(evidence: Evidence) -> Finding:
             return finding
         word = _guests_word(evidence, device.id)
         if word is not None and _as_delivered(evidence, device.id) is None:
-            said = word.args["devices"][device.id]
+            said = word.args.devices[device.id]
             return RULE.violated(
                 f"the guest found BAR 0 of {device.id} {said}", word, shape="bar-damaged"
             )
@@ -99,13 +102,13 @@ def judge(evidence: Evidence) -> Finding:
     )
 
 
-def _as_delivered(evidence: Evidence, device: str) -> Record | None:
+def _as_delivered(evidence: Evidence, device: str) -> Record[wire.Delivered] | None:
     """What was delivered of the device's data, where a fault may have changed it."""
-    told = evidence.wire("delivered", device) if device in evidence.multifd_devices else ()
+    told = evidence.of(wire.Delivered, device=device) if device in evidence.multifd_devices else ()
     return told[-1] if told else None
 
 
-def _guests_word(evidence: Evidence, device: str) -> Record | None:
+def _guests_word(evidence: Evidence, device: str) -> Record[Round] | None:
     """The round in which the guest found the device damaged, at the destination."""
     damage = guest.damaged_device(evidence, device, Side.DESTINATION)
     return damage[1] if damage else None
@@ -119,7 +122,7 @@ def _is_compared(evidence: Evidence, device: str) -> bool:
         )
         return _as_delivered(evidence, device) is None and is_seen
     is_mixed = _as_delivered(evidence, device) is not None and main_bytes(evidence, device) > 0
-    return bool(evidence.seen(device, "received", Side.DESTINATION)) and not is_mixed
+    return bool(evidence.of(Received, Side.DESTINATION, device)) and not is_mixed
 
 
 def _bytes(evidence: Evidence, device: str) -> Finding | None:
@@ -131,18 +134,18 @@ def _bytes(evidence: Evidence, device: str) -> Finding | None:
         if differs is None:
             return None
         return RULE.violated(differs.sentence, *differs[1:], shape="register-differs")
-    received = evidence.seen(device, "received", Side.DESTINATION)
+    received = evidence.of(Received, Side.DESTINATION, device)
     if delivered := _as_delivered(evidence, device):
         return _changed_bytes(device, delivered, received[-1])
-    args, sent = received[-1].args, evidence.seen(device, "sent", Side.SOURCE)
-    size = sent[-1].args["bytes"] if sent else args["expected_bytes"]
-    digest = sent[-1].args["digest"] if sent else args["expected_digest"]
-    if (args["bytes"], args["digest"]) == (size, digest) and args["first_difference"] < 0:
+    args, sent = received[-1].args, evidence.of(Sent, Side.SOURCE, device)
+    size = sent[-1].args.bytes if sent else args.expected_bytes
+    digest = sent[-1].args.digest if sent else args.expected_digest
+    if (args.bytes, args.digest) == (size, digest) and args.first_difference < 0:
         return None
-    at = args["first_difference"]
+    at = args.first_difference
     where = f", and they differ first at byte {at}" if at >= 0 else ""
     return RULE.violated(
-        f"{device} received {args['bytes']} bytes of the {size} that the source device gave{where}",
+        f"{device} received {args.bytes} bytes of the {size} that the source device gave{where}",
         *sent[-1:],
         received[-1],
         _guests_word(evidence, device),
@@ -151,10 +154,10 @@ def _bytes(evidence: Evidence, device: str) -> Finding | None:
     )
 
 
-def _changed_bytes(device: str, delivered: Record, received: Record) -> Finding | None:
-    ours, theirs = (
-        (record.args["bytes"], record.args["digest"]) for record in (delivered, received)
-    )
+def _changed_bytes(
+    device: str, delivered: Record[wire.Delivered], received: Record[Received]
+) -> Finding | None:
+    ours, theirs = ((record.args.bytes, record.args.digest) for record in (delivered, received))
     if ours == theirs:
         return None
     return RULE.violated(
@@ -168,11 +171,15 @@ def _changed_bytes(device: str, delivered: Record, received: Record) -> Finding 
 def _order(evidence: Evidence, device: str) -> Finding | None:
     """The load thread's events against the reference queue."""
     queue, last = DestinationQueue(), None
-    empty = {r.args["idx"] for r in evidence.wire("packet_out", device) if not r.args["size"]}
+    empty = {
+        record.args.idx
+        for record in evidence.of(wire.PacketOut, device=device)
+        if not record.args.size
+    }
     reception = evidence.reception(device)
     arrivals = [*evidence.trace(Side.DESTINATION, INCOMING, device)]
     arrived = 0
-    for record in evidence.sequence(Kind.TRACE, Side.DESTINATION, device):
+    for record in evidence.events(Kind.TRACE, Side.DESTINATION, device):
         if record.name == LOAD_START:
             while arrived < len(arrivals) and arrivals[arrived].t_ns <= record.t_ns:
                 idx = arrivals[arrived].args["idx"]

@@ -19,7 +19,7 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import INCOMING, THREAD_START, Evidence
 from harness.check.rule import Rule, over_multifd
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history.records import Event, Side
 
 RULE = Rule(
     id="ORD-2",
@@ -55,7 +55,7 @@ def _late(evidence: Evidence, device: str) -> tuple[Finding | None, int, int]:
     reception, longest = evidence.reception(device), 0
     threads = evidence.trace(Side.DESTINATION, THREAD_START, device)
     free = threads[0].t_ns if threads else 0
-    arrivals: list[Record] = [*evidence.trace(Side.DESTINATION, INCOMING, device)]
+    arrivals: list[Event] = [*evidence.trace(Side.DESTINATION, INCOMING, device)]
     times: list[int] = []
     for idx, start in sorted(reception.starts.items()):
         arrival = reception.incoming.get(idx)

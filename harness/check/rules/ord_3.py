@@ -25,7 +25,7 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import INCOMING, STARVED, THREAD_START, Evidence
 from harness.check.rule import Rule, over_multifd
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history.records import Event, Side
 from harness.scenario import EmulatedDevice
 
 RULE = Rule(
@@ -77,7 +77,7 @@ def _busy(evidence: Evidence, device: str) -> tuple[Finding | None, int]:
     starved = evidence.trace(Side.DESTINATION, STARVED, device)
     counts = Counter(record.args["idx"] for record in starved)
     allowed = 1 + evidence.scenario.channels + SLACK
-    many: dict[int, list[Record]] = {idx: [] for idx, count in counts.items() if count > allowed}
+    many: dict[int, list[Event]] = {idx: [] for idx, count in counts.items() if count > allowed}
     for record in starved if many else ():
         if record.args["idx"] in many:
             many[record.args["idx"]].append(record)
@@ -107,7 +107,7 @@ def _deaf(evidence: Evidence, spec: EmulatedDevice) -> Finding | int:
     reception = evidence.reception(spec.id)
     incoming = evidence.trace(Side.DESTINATION, INCOMING, spec.id)
     times = [record.t_ns for record in incoming]
-    proofs, lasted, blocked = 0, 0, list[tuple[Record, Record, Record]]()
+    proofs, lasted, blocked = 0, 0, list[tuple[Event, Event, Event]]()
     eligible = 0
     for idx, start in reception.starts.items():
         end = reception.ends.get(idx)

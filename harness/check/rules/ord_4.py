@@ -14,12 +14,16 @@ a fault changed the configuration on its way, nothing is required of them.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from harness.check.assumptions import Assumption
 from harness.check.evidence import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, PEERS, Evidence
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Record, Side
+from harness.history import wire
+from harness.history.device import Config
+from harness.history.records import Body, Kind, Record, Side
+from harness.history.session import GuestConfig
 from harness.scenario.action_plan import Execute, Storm
 
 RULE = Rule(
@@ -69,8 +73,8 @@ def judge(evidence: Evidence) -> Finding:
 def _is_changed(evidence: Evidence, device: str) -> bool:
     """Whether another configuration was delivered than the source sent."""
     sent, delivered = (
-        {record.args["digest"] for record in evidence.wire(name, device) if "marker" in record.args}
-        for name in ("packet_in", "packet_out")
+        {record.args.digest for record in evidence.of(of, device=device) if record.args.marker}
+        for of in (wire.PacketIn, wire.PacketOut)
     )
     return not delivered <= sent
 
@@ -100,7 +104,7 @@ def _last(evidence: Evidence, device: str) -> Finding | None:
     """No data after the configuration, neither in time nor in index."""
     starts = evidence.trace(Side.DESTINATION, CONFIG_START, device)
     is_begun = False
-    for record in evidence.sequence(Kind.TRACE, Side.DESTINATION, device) if starts else ():
+    for record in evidence.events(Kind.TRACE, Side.DESTINATION, device) if starts else ():
         if record.name == CONFIG_START:
             is_begun = True
         elif is_begun and record.name in (LOAD_END, MAIN_DATA):
@@ -123,32 +127,30 @@ def _last(evidence: Evidence, device: str) -> Finding | None:
     return None
 
 
+B = TypeVar("B", bound=Body)
 Pair = tuple[str, str, object, object, Record, Record]
 """What it is, the finding's shape where it differs, and what it was in which record."""
 
 
 def _command(evidence: Evidence, device: str) -> list[Pair]:
-    ours = _before_quit(evidence, evidence.seen(device, "config", Side.SOURCE), Side.SOURCE)
-    theirs = _before_quit(
-        evidence, evidence.seen(device, "config", Side.DESTINATION), Side.DESTINATION
-    )
+    ours = _before_quit(evidence, evidence.of(Config, Side.SOURCE, device), Side.SOURCE)
+    theirs = _before_quit(evidence, evidence.of(Config, Side.DESTINATION, device), Side.DESTINATION)
     ends = evidence.trace(Side.DESTINATION, CONFIG_END, device)
     if ours is None or theirs is None or not ends or theirs.t_ns < ends[-1].t_ns:
         return []
-    name = "command"
     what, shape = "the device's command register", "command-register-differs"
-    return [(what, shape, ours.args[name], theirs.args[name], ours, theirs)]
+    return [(what, shape, ours.args.command, theirs.args.command, ours, theirs)]
 
 
 def _guest(evidence: Evidence, device: str) -> list[Pair]:
     seen = [
-        _before_quit(evidence, evidence.named(Kind.SESSION, side, "guest_config", device), side)
+        _before_quit(evidence, evidence.of(GuestConfig, side, device), side)
         for side in (Side.SOURCE, Side.DESTINATION)
     ]
     ours, theirs = seen
     if ours is None or theirs is None or _may_be_old(evidence, ours):
         return []
-    before, after = ours.args["registers"], theirs.args["registers"]
+    before, after = ours.args.registers, theirs.args.registers
     return [
         (
             f"register {offset} as read by the guest",
@@ -168,16 +170,16 @@ def _is_reset_after(evidence: Evidence) -> bool:
     the migration any more.
     """
     stopped_ns = _stopped_ns(evidence)
-    resets = [record for side in PEERS for record in evidence.named(Kind.QMP, side, "RESET")]
+    resets = [record for side in PEERS for record in evidence.qmp(side, "RESET")]
     return stopped_ns is not None and any(record.t_ns > stopped_ns for record in resets)
 
 
 def _stopped_ns(evidence: Evidence) -> int | None:
     """When the source had stopped for good; None if there is no record of it."""
-    stops = evidence.named(Kind.QMP, Side.SOURCE, "STOP")
+    stops = evidence.qmp(Side.SOURCE, "STOP")
     told = evidence.endings.statuses[Side.SOURCE]
-    ends = stops[-1:] or [record for status, record in told if status == "completed"]
-    return ends[0].t_ns if ends else None
+    ends = [record.t_ns for status, record in told if status == "completed"]
+    return stops[-1].t_ns if stops else next(iter(ends), None)
 
 
 def _may_be_old(evidence: Evidence, ours: Record) -> bool:
@@ -185,12 +187,12 @@ def _may_be_old(evidence: Evidence, ours: Record) -> bool:
     stopped_ns = _stopped_ns(evidence)
     if stopped_ns is not None and stopped_ns <= ours.t_ns:
         return False
-    resets = evidence.named(Kind.QMP, Side.SOURCE, "RESET")
+    resets = evidence.qmp(Side.SOURCE, "RESET")
     acted = any(isinstance(action, Execute | Storm) for action in evidence.scenario.actions)
     return bool(resets) or acted or evidence.scenario.guest is not None
 
 
-def _before_quit(evidence: Evidence, records: Sequence[Record], side: Side) -> Record | None:
+def _before_quit(evidence: Evidence, records: Sequence[Record[B]], side: Side) -> Record[B] | None:
     """The last of ``records`` before the QEMU was asked to quit."""
     quit_ns = evidence.endings.quit_ns(side)
     fitting = [record for record in records if quit_ns is None or record.t_ns < quit_ns]

@@ -12,6 +12,7 @@ from harness.check.packet_count import predict
 from harness.check.rule import Rule, over_multifd
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
+from harness.history.wire import PacketIn
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
@@ -69,6 +70,6 @@ def judge(evidence: Evidence) -> Finding:
 
 def _came(evidence: Evidence, device: str) -> dict[int, Record]:
     """The packets by their indices: from the source, or as the destination traced them."""
-    if wire := evidence.wire("packet_in", device):
-        return {record.args["idx"]: record for record in wire}
-    return evidence.reception(device).incoming
+    if wire := evidence.of(PacketIn, device=device):
+        return {record.args.idx: record for record in wire if record.args.idx is not None}
+    return {**evidence.reception(device).incoming}

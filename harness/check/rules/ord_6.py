@@ -12,7 +12,8 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import LOAD_START, STARVED, THREAD_END, THREAD_START, Evidence
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history.device import Received, Sent
+from harness.history.records import Event, Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
@@ -55,26 +56,26 @@ def _is_told(evidence: Evidence, device: str) -> bool:
         return serial_ports.ports_compared(evidence, device) > 0 or guest.found_whole(
             evidence, device
         )
-    return bool(evidence.seen(device, "received", Side.DESTINATION))
+    return bool(evidence.of(Received, Side.DESTINATION, device))
 
 
 def _foreign_bytes(evidence: Evidence) -> Finding | None:
     """A device that received what another one sent."""
     if not evidence.endings.is_completed:
         return None
-    sent: dict[str, list[Record]] = {}
+    sent: dict[str, list[Record[Sent]]] = {}
     for device in evidence.scenario.devices:
-        for record in evidence.seen(device.id, "sent", Side.SOURCE)[-1:]:
-            if record.args["bytes"]:
-                sent.setdefault(record.args["digest"], []).append(record)
+        for record in evidence.of(Sent, Side.SOURCE, device.id)[-1:]:
+            if record.args.bytes:
+                sent.setdefault(record.args.digest, []).append(record)
     for device in evidence.scenario.devices:
-        for record in evidence.seen(device.id, "received", Side.DESTINATION)[-1:]:
-            origins = sent.get(record.args["digest"], [])
+        for received in evidence.of(Received, Side.DESTINATION, device.id)[-1:]:
+            origins = sent.get(received.args.digest, [])
             if origins and device.id not in [origin.device for origin in origins]:
                 return RULE.violated(
                     f"{device.id} received the state of {origins[0].device}",
                     origins[0],
-                    record,
+                    received,
                     shape="foreign-bytes",
                 )
         if theirs := serial_ports.foreign(evidence, device.id):
@@ -86,7 +87,7 @@ def _foreign_bytes(evidence: Evidence) -> Finding | None:
 
 def _threads(evidence: Evidence) -> Finding | None:
     """A load by a thread that is not the device's, or is another's at the same time."""
-    spans: list[tuple[int, int, Record]] = []
+    spans: list[tuple[int, int, Event]] = []
     for device in evidence.multifd_devices:
         starts = evidence.trace(Side.DESTINATION, THREAD_START, device)
         ends = evidence.trace(Side.DESTINATION, THREAD_END, device)

@@ -8,12 +8,14 @@ channel is known by its thread, or on the wire, as the source sent it.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 from harness.check.assumptions import Assumption
 from harness.check.evidence import INCOMING, Evidence
 from harness.check.rule import Rule, over_multifd
 from harness.check.verdict import Finding
-from harness.history.records import Side
+from harness.history.records import Record, Side
+from harness.history.wire import PacketIn
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
@@ -45,7 +47,7 @@ def judge(evidence: Evidence) -> Finding:
     for device in evidence.expectation.multifd_devices:
         if (device.data_packets or 0) < many:
             continue
-        incoming = evidence.wire("packet_in", device.id) or evidence.trace(
+        incoming: Sequence[Record] = evidence.of(PacketIn, device=device.id) or evidence.trace(
             Side.DESTINATION, INCOMING, device.id
         )
         channels = Counter(record.channel for record in incoming)

@@ -9,6 +9,7 @@ qemu_file_get_to_fd() in migration/qemu-file.c for the main channel).
 from harness.check.evidence import Evidence
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
+from harness.history.device import Write
 from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
@@ -32,29 +33,29 @@ def judge(evidence: Evidence) -> Finding:
     for device in evidence.scenario.emulated:
         if not device.load.write_sizes:
             continue
-        cut: Record | None = None
+        cut: Record[Write] | None = None
         position = 0
-        for record in evidence.seen(device.id, "write", Side.DESTINATION):
+        for record in evidence.of(Write, Side.DESTINATION, device.id):
             args = record.args
-            if args["offset"] != position:
+            if args.offset != position:
                 return RULE.violated(
-                    f"{device.id}: a write at byte {args['offset']}, but the device had taken "
+                    f"{device.id}: a write at byte {args.offset}, but the device had taken "
                     f"{position} bytes",
                     cut,
                     record,
                     shape="write-at-wrong-place",
                 )
-            if cut is not None and args["asked"] != cut.args["asked"] - cut.args["got"]:
-                rest = cut.args["asked"] - cut.args["got"]
+            if cut is not None and args.asked != cut.args.asked - cut.args.got:
+                rest = cut.args.asked - cut.args.got
                 return RULE.violated(
                     f"{device.id}: the device left {rest} bytes of a write at byte "
-                    f"{cut.args['offset']}, and was offered {args['asked']} next",
+                    f"{cut.args.offset}, and was offered {args.asked} next",
                     cut,
                     record,
                     shape="rest-not-offered",
                 )
-            position += args["got"]
-            cut = record if args["got"] < args["asked"] and not args["errno"] else None
+            position += args.got
+            cut = record if args.got < args.asked and not args.errno else None
             short += cut is not None
         taken += position
         if cut is not None and evidence.endings.is_completed:

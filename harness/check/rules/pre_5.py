@@ -36,8 +36,7 @@ def judge(evidence: Evidence) -> Finding:
     if over is None:
         return RULE.unknown("there is no record that the source was in pre-copy")
     within = "pre-copy did not converge"
-    if "deadline_s" in over.args:
-        within += f" within {over.args['deadline_s']:g} s"
+    within += f" within {over.args.deadline_s:g} s"
     crash = evidence.endings.crash(Side.SOURCE)
     if crash is not None:
         return RULE.violated(

@@ -67,7 +67,7 @@ def _names(evidence: Evidence, device: str) -> set[str]:
 
 
 def _traced(evidence: Evidence, device: str) -> set[str]:
-    records = evidence.sequence(Kind.TRACE, Side.DESTINATION, device)
+    records = evidence.events(Kind.TRACE, Side.DESTINATION, device)
     return {str(record.args["name"]) for record in records if "name" in record.args}
 
 

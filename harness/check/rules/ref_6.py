@@ -11,7 +11,8 @@ from harness.check.evidence import Evidence
 from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, with_faults
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Side
+from harness.history.process import Memory
+from harness.history.records import Side
 from harness.model.prediction import Outcome
 from harness.scenario import MIB
 
@@ -36,22 +37,22 @@ def judge(evidence: Evidence) -> Finding:
     reason = refusal.reasons(evidence, "REF-6")[0]
     packet, what = refusal.packet_of(evidence, reason), refusal.describe(reason)
     end = evidence.endings.crash(Side.DESTINATION)
-    if end is not None and end.args["signal"]:
-        signal = end.args["signal"]
+    if end is not None and end.args.signal:
+        signal = end.args.signal
         return RULE.violated(
             f"{what}: the destination QEMU ended by signal {signal}",
             packet,
             end,
             shape=f"signal-{signal}-{refusal.kinds(evidence, 'REF-6')}",
         )
-    memory = evidence.named(Kind.PROCESS, Side.DESTINATION, "memory")
+    memory = evidence.of(Memory, Side.DESTINATION)
     limit_kib = (
         evidence.scenario.ram_mib + SPARE_MIB
     ) * 1024 + 2 * evidence.scenario.state_size // 1024
-    used = max(memory, key=lambda record: int(record.args["hwm_kib"]), default=None)
-    if used is not None and used.args["hwm_kib"] > limit_kib:
+    used = max(memory, key=lambda record: record.args.hwm_kib, default=None)
+    if used is not None and used.args.hwm_kib > limit_kib:
         return RULE.violated(
-            f"{what}: the destination used {used.args['hwm_kib'] // 1024} MiB, more than "
+            f"{what}: the destination used {used.args.hwm_kib // 1024} MiB, more than "
             f"{limit_kib * 1024 // MIB}",
             packet,
             used,
@@ -61,4 +62,4 @@ def judge(evidence: Evidence) -> Finding:
         return refusal.judge(evidence, RULE)
     if used is None:
         return RULE.unknown("the destination's memory was not measured")
-    return RULE.valid(f"{what}: its memory is bounded", hwm_kib=used.args["hwm_kib"])
+    return RULE.valid(f"{what}: its memory is bounded", hwm_kib=used.args.hwm_kib)

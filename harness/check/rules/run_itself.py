@@ -15,6 +15,8 @@ that is ended by a signal, or damaged memory of a guest, is a violation.
 
 from typing import Any
 
+import msgspec
+
 from harness.check import convergence, guest, hang, interruption, planned, sanitizer, set_up
 from harness.check.assumptions import Assumption
 from harness.check.evidence import PEERS, Evidence
@@ -22,6 +24,9 @@ from harness.check.prediction_input import seen_end
 from harness.check.rule import Rule, not_judged
 from harness.check.verdict import Finding
 from harness.check.verdict import Outcome as Judged
+from harness.history import session
+from harness.history.device import UnknownIoctl
+from harness.history.process import Signalled
 from harness.history.records import Kind, Record, Side
 from harness.model.expectation import Ending
 from harness.model.prediction import Outcome
@@ -86,7 +91,7 @@ def _seen(evidence: Evidence) -> str:
         return set_up.words(refused)
     late = endings.deadline or next(iter(endings.hung), None)
     if late is not None:
-        return f"{late.args.get('waiting_for', 'the end')} did not come"
+        return f"{late.args.waiting_for} did not come"
     told = [f"the {side}'s status is {endings.status(side) or 'not known'}" for side in PEERS]
     said = next((cause for side in PEERS[::-1] if (cause := _cause(evidence, side))), None)
     has_failed = not endings.is_completed and said is not None
@@ -165,7 +170,7 @@ def _waiting(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     why = f": {cause[1]}" if cause and seen is Outcome.REFUSED else ""
     return RULE.violated(
         f"the destination must be {must}, but it is {seen}{why}",
-        evidence.endings.last_status(Side.DESTINATION) or evidence.endings.exited[Side.DESTINATION],
+        evidence.endings.last_status(Side.DESTINATION) or evidence.endings.ended[Side.DESTINATION],
         cause[0] if cause else None,
         shape=f"{seen}-instead-of-{'-or-'.join(sorted(evidence.prediction.allowed))}"
         if evidence.prediction
@@ -212,7 +217,7 @@ def _completed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
             )
     if not endings.is_completed:
         return RULE.unknown("there is no record of how the migration ended", **numbers)
-    if any(endings.exited[side] is None for side in PEERS):
+    if any(endings.ended[side] is None for side in PEERS):
         return RULE.unknown("there is no record of how both QEMUs ended", **numbers)
     is_paused = interruption.is_seen_paused(evidence, Side.DESTINATION)
     if evidence.scenario.guest is not None and not (
@@ -280,9 +285,7 @@ def _refused(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
 
 
 def _not_launched(evidence: Evidence) -> Finding:
-    refused = next(
-        (r for r in evidence.endings.exited.values() if r and r.args["status"] > 0), None
-    )
+    refused = next((r for r in evidence.endings.exited.values() if r and r.args.status > 0), None)
     if refused is None:
         return RULE.unknown("there is no record of a QEMU that refused to start")
     if set_up.reason(evidence) is None:
@@ -290,7 +293,7 @@ def _not_launched(evidence: Evidence) -> Finding:
         return RULE.unknown(
             f"QEMU refused to start, with another error: {said[-1] if said else ''}"
         )
-    return RULE.valid("QEMU refused to start", status=refused.args["status"])
+    return RULE.valid("QEMU refused to start", status=refused.args.status)
 
 
 def _crashed(evidence: Evidence) -> tuple[object, ...] | None:
@@ -303,7 +306,7 @@ def _crashed(evidence: Evidence) -> tuple[object, ...] | None:
         record = evidence.endings.crash(side)
         if record is None:
             continue
-        signal, status = record.args.get("signal", 0), record.args.get("status")
+        signal, status = record.args.signal, record.args.status
         stderr = [r for r, _ in evidence.endings.texts(side) if r.kind is Kind.PROCESS]
         how = f"by signal {signal}" if signal else f"with exit status {status}"
         may_exit = ending in (Ending.LAUNCH_REFUSED, Ending.NOT_JUDGED) or (
@@ -316,7 +319,7 @@ def _crashed(evidence: Evidence) -> tuple[object, ...] | None:
             return f"the {side} QEMU ended {how}, unexpectedly", shape, record, *stderr[-2:]
     for side in PEERS:
         if (died := evidence.endings.died_quitting(side)) is not None:
-            number = died.args["signal"]
+            number = died.args.signal
             what = f"the {side} QEMU ended by signal {number} as it quit"
             return what, f"{side}-signal-{number}-at-quit", died
     return None
@@ -340,9 +343,9 @@ def _guest_damaged(evidence: Evidence) -> tuple[object, ...] | None:
             what = f"the guest found BAR 0 of {device.id} damaged at the source: {said}"
             return what, "bar-damaged", record
     if last := guest.gave_up(evidence):
-        return f"the guest gave up at the {last.side}: {last.args['why']}", "guest-gave-up", last
+        return f"the guest gave up at the {last.side}: {last.args.why}", "guest-gave-up", last
     if twice := guest.went_back(evidence):
-        ours, theirs = (record.args["round"] for record in twice)
+        ours, theirs = (record.args.round for record in twice)
         return (
             f"the guest came to round {ours} at the source, and to round {theirs} at the "
             "destination after it: it went back, or runs twice",
@@ -376,7 +379,7 @@ def _hung(evidence: Evidence) -> tuple[object, ...] | None:
         return waited, "did-not-end", endings.deadline, *endings.hung
     if endings.hung:
         record = endings.hung[0]
-        waited = f"the {record.side} QEMU hung: {record.args.get('waiting_for', '')}"
+        waited = f"the {record.side} QEMU hung: {record.args.waiting_for}"
         shape = hang.cause(evidence, record)
         if shape is not None:
             return f"{waited}: {shape.words}", shape.shape, *shape.records, record
@@ -384,13 +387,14 @@ def _hung(evidence: Evidence) -> tuple[object, ...] | None:
     return None
 
 
-def _waited(deadline: Record) -> str:
+def _waited(deadline: Record[session.Deadline]) -> str:
     """For what, and for how long, in words."""
     args = deadline.args
-    waiting_for = str(args.get("waiting_for", "the end"))
-    if "waited_s" in args and args["waited_s"] is None:
+    waiting_for, waited_s = args.waiting_for, args.waited_s
+    if waited_s is None:
         return waiting_for
-    waited_s = args.get("waited_s", args.get("deadline_s"))
+    if isinstance(waited_s, msgspec.UnsetType):
+        waited_s = args.deadline_s
     limit = f" within {waited_s:g} s" if waited_s is not None else ""
     return f"{waiting_for} did not come{limit}"
 
@@ -403,7 +407,7 @@ def _not_resumed(evidence: Evidence) -> tuple[object, ...] | None:
         or answer is None
         or answer.args["value"].get("status") not in _NOT_STARTED
         or interruption.is_paused(evidence)
-        or evidence.named(Kind.SESSION, Side.HARNESS, "replayed")  # of a source that may be paused
+        or evidence.of(session.Replayed)  # of a source that may be paused
     ):
         return None
     status = answer.args["value"]["status"]
@@ -414,7 +418,7 @@ def _not_resumed(evidence: Evidence) -> tuple[object, ...] | None:
 def _source_hung(evidence: Evidence) -> tuple[object, ...] | None:
     """Where the destination waits, the source's monitor must answer all the same."""
     for record in evidence.endings.hung:
-        if record.side is Side.SOURCE and record.args.get("monitor_alive") is False:
+        if record.side is Side.SOURCE and record.args.monitor_alive is False:
             return "the source QEMU hung while the destination waited", "source-hung", record
     return None
 
@@ -428,11 +432,11 @@ def _killed(evidence: Evidence) -> tuple[object, ...] | None:
     for side in PEERS[:1] if is_waiting else PEERS:
         record = evidence.endings.exited[side]
         asked = evidence.endings.commands(side, "quit")
-        signals = evidence.named(Kind.PROCESS, side, "signalled")
+        signals = evidence.of(Signalled, side)
         if (
             record is not None
             and asked
-            and record.args.get("signal", 0) == _KILLED
+            and record.args.signal == _KILLED
             and not any(signal.t_ns < asked[0].t_ns for signal in signals)
         ):
             what = f"the {side} QEMU did not quit when asked to; SIGKILL ended it"
@@ -445,13 +449,13 @@ def _killed(evidence: Evidence) -> tuple[object, ...] | None:
 
 
 def _numbers(evidence: Evidence) -> dict[str, Any]:
-    unreadable = sum(len(evidence.named(Kind.TRACE, side, "?")) for side in PEERS)
+    unreadable = sum(len(evidence.trace(side, "?")) for side in PEERS)
     ioctls = sorted(
         {
-            str(record.args["number"])
+            record.args.number
             for side in PEERS
             for device in ("", *(device.id for device in evidence.scenario.devices))
-            for record in evidence.named(Kind.DEVICE, side, "unknown_ioctl", device)
+            for record in evidence.of(UnknownIoctl, side, device)
         }
     )
     rounds = (

@@ -23,6 +23,7 @@ from harness.check.refusal import lost
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
+from harness.history.wire import ChannelOpened
 from harness.model.expectation import Ending, Expectation, has_multifd
 from harness.scenario import Scenario
 
@@ -64,8 +65,8 @@ def judge(evidence: Evidence) -> Finding:
 
 def _on_all_channels(evidence: Evidence) -> Finding:
     must = 1 + (evidence.scenario.channels if has_multifd(evidence.scenario) else 0)
-    opened = evidence.wire("channel_opened")
-    plain = [record for record in opened if record.args["kind"] != "tls"]
+    opened = evidence.of(ChannelOpened)
+    plain = [record for record in opened if record.args.kind != "tls"]
     if plain:
         return RULE.violated(
             f"{len(plain)} of {len(opened)} connections began without TLS",

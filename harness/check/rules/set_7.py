@@ -13,6 +13,7 @@ from harness.check.evidence import CONFIG_START, THREAD_START, Evidence
 from harness.check.rule import Rule, over_multifd
 from harness.check.verdict import Finding
 from harness.history.records import Side
+from harness.history.wire import MainResumed, MainStalled
 from harness.model.expectation import Expectation
 from harness.scenario import Device, Scenario
 
@@ -34,13 +35,13 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 
 @RULE.skips_run
 def skip_reason_of(evidence: Evidence) -> str:
-    is_seen = evidence.wire("main_stalled") and evidence.wire("main_resumed")
+    is_seen = bool(evidence.of(MainStalled)) and bool(evidence.of(MainResumed))
     return "" if is_seen else "the main channel was not stalled: nothing had to be waited for"
 
 
 @RULE.judges
 def judge(evidence: Evidence) -> Finding:
-    resumed = evidence.wire("main_resumed")[-1]
+    resumed = evidence.of(MainResumed)[-1]
     waited = {}
     for device in evidence.devices:
         if PROPERTY not in device.properties or device.id not in evidence.multifd_devices:

@@ -87,9 +87,7 @@ def _not_launched(evidence: Evidence) -> Finding:
             shape="started",
         )
     refused = [
-        record
-        for record in evidence.endings.exited.values()
-        if record and record.args["status"] > 0
+        record for record in evidence.endings.exited.values() if record and record.args.status > 0
     ]
     if not refused:
         return RULE.unknown("there is no record of a QEMU that refused to start")

@@ -11,7 +11,7 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import MAIN_DATA, Evidence
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 
@@ -90,6 +90,6 @@ def _switchover(evidence: Evidence) -> Record | None:
     for the second time: there it is the status ``device``, which follows the stop.
     """
     if not interruption.was_stopped_by_plan(evidence):
-        return next(iter(evidence.named(Kind.QMP, Side.SOURCE, "STOP")), None)
+        return next(iter(evidence.qmp(Side.SOURCE, "STOP")), None)
     statuses = evidence.endings.statuses[Side.SOURCE]
     return next((record for status, record in statuses if status == "device"), None)

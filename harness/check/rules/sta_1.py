@@ -17,7 +17,9 @@ from harness.check.evidence import SAVE_BLOCK, Evidence
 from harness.check.packet_count import main_bytes
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history.device import Sent
+from harness.history.records import Event, Record, Side
+from harness.history.wire import PacketIn
 from harness.model.expectation import TransferPath
 
 RULE = Rule(
@@ -42,7 +44,7 @@ def judge(evidence: Evidence) -> Finding:
         )
     broken = check(evidence)
     over_multifd = [d for d in evidence.expectation.devices if d.path is TransferPath.MULTIFD]
-    if over_multifd and evidence.wire("packet_in"):
+    if over_multifd and evidence.of(PacketIn):
         return _against_wire(evidence, answer, told)
     if over_multifd and (reason := broken.get(Assumption.DESTINATION_TRACE)):
         return RULE.unknown(reason, transferred=told)
@@ -53,7 +55,7 @@ def judge(evidence: Evidence) -> Finding:
             seen += main
             proof += evidence.trace(Side.SOURCE, SAVE_BLOCK, device.id)[-1:]
             continue
-        sent = evidence.seen(device.id, "sent", Side.SOURCE)
+        sent = evidence.of(Sent, Side.SOURCE, device.id)
         if not sent:
             how = (
                 ""
@@ -64,7 +66,7 @@ def judge(evidence: Evidence) -> Finding:
         packets = len(evidence.reception(device.id).incoming)
         if not packets:
             return RULE.unknown(f"{device.id}: no packet came in", transferred=told)
-        seen += sent[-1].args["bytes"] + HEADER * packets  # what the main channel had is in it
+        seen += sent[-1].args.bytes + HEADER * packets  # what the main channel had is in it
         proof += sent[-1:]
     rest, configs = told - seen, len(over_multifd)
     numbers = {"transferred": told, "seen_without_configurations": seen, "configurations": rest}
@@ -85,10 +87,10 @@ def judge(evidence: Evidence) -> Finding:
     )
 
 
-def _against_wire(evidence: Evidence, answer: Record, told: int) -> Finding:
+def _against_wire(evidence: Evidence, answer: Event, told: int) -> Finding:
     """The source's own packets, as they came to the relay, and the main channel's blocks."""
-    packets = [r for d in evidence.multifd_devices for r in evidence.wire("packet_in", d)]
-    over_wire = sum(record.args["size"] + HEADER for record in packets)
+    packets = [r for d in evidence.multifd_devices for r in evidence.of(PacketIn, device=d)]
+    over_wire = sum(record.args.size + HEADER for record in packets)
     main = sum(main_bytes(evidence, device.id) for device in evidence.scenario.devices)
     numbers = {"transferred": told, "on_the_wire": over_wire, "on_the_main_channel": main}
     if told == over_wire + main:
@@ -103,7 +105,7 @@ def _against_wire(evidence: Evidence, answer: Record, told: int) -> Finding:
     )
 
 
-def _answer(evidence: Evidence) -> Record | None:
+def _answer(evidence: Evidence) -> Event | None:
     """The source's last answer to query-migrate with the status completed."""
     answers = evidence.endings.commands(Side.SOURCE, "query-migrate", "return")
     done = [

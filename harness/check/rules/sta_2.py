@@ -20,13 +20,15 @@ that was sent after the change was answered.
 
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import cast
 
 from harness.check import serial_ports
 from harness.check.assumptions import Assumption, check
 from harness.check.evidence import PEERS, Evidence
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Record, Side
+from harness.history.device import Arc, Reset
+from harness.history.records import Event, Kind, Record, Side
 from harness.model.device_states import DeviceState, is_legal
 from harness.scenario import Device
 
@@ -71,8 +73,8 @@ def judge(evidence: Evidence) -> Finding:
 def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | None, int]:
     """One device at one side; how many events there were."""
     events = []
-    announced: Record | None = None
-    for event in evidence.named(Kind.QMP, side, EVENT, device.id):
+    announced: Event | None = None
+    for event in evidence.qmp(side, EVENT, device.id):
         told = str(event.args["device-state"])
         if announced is not None and announced.args["device-state"] != told + ANNOUNCED:
             return _wrong(
@@ -89,7 +91,7 @@ def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | Non
     for event, change in zip(events, changes, strict=False):
         asked = _state(event.args["device-state"])
         seen = _became(change)
-        if change.name == "reset":
+        if isinstance(change.args, Reset):
             state = seen
         if asked is not seen:
             return _wrong(
@@ -115,7 +117,8 @@ def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | Non
         missed = changes[len(events)]
         answered = _answered_after(evidence, side, missed)
         if answered is not None:
-            what = missed.args.get("state", "RUNNING by a reset")
+            is_reset = isinstance(missed.args, Reset)
+            what = "RUNNING by a reset" if is_reset else _reached(missed)
             return _wrong(
                 f"no event reported that the state became {what}",
                 "change-without-event",
@@ -126,11 +129,11 @@ def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | Non
 
 
 def _untold(
-    evidence: Evidence, side: Side, events: Sequence[Record], changes: list[Record]
+    evidence: Evidence, side: Side, events: Sequence[Event], changes: list[Record]
 ) -> tuple[list[Record], DeviceState]:
     """``changes`` without those from before the first command that fit no event; the state
     before what is left."""
-    first = next((r.t_ns for r in evidence.sequence(Kind.QMP, side) if r.name == "execute"), 0)
+    first = next((r.t_ns for r in evidence.events(Kind.QMP, side) if r.name == "execute"), 0)
     early = sum(change.t_ns < first for change in changes)
 
     def agreeing(skipped: int) -> int:
@@ -147,21 +150,28 @@ def _changes(evidence: Evidence, side: Side, device: str) -> list[Record]:
     """Changes that were done, with the resets that QEMU makes of failed ones."""
     if not serial_ports.is_open(evidence, device):
         return list(evidence.trace(side, SET, device))
-    changes, has_failed = [], False
+    changes, has_failed = list[Record](), False
     for record in evidence.sequence(Kind.DEVICE, side, device):
-        if record.name == "arc":
-            has_failed = record.args["errno"] != 0
-            if not has_failed:
+        match record.args:
+            case Arc(errno=errno):
+                has_failed = errno != 0
+                if not has_failed:
+                    changes.append(record)
+            case Reset() if has_failed:
                 changes.append(record)
-        elif record.name == "reset" and has_failed:
-            changes.append(record)
-            has_failed = False
+                has_failed = False
     return changes
 
 
 def _became(change: Record) -> DeviceState:
     """The state that ``change`` led to."""
-    return DeviceState.RUNNING if change.name == "reset" else _state(change.args["state"])
+    return DeviceState.RUNNING if isinstance(change.args, Reset) else _state(_reached(change))
+
+
+def _reached(change: Record) -> str:
+    """The name of the state, by the device or by the trace."""
+    args = change.args
+    return args.state if isinstance(args, Arc) else str(cast("Event", change).args["state"])
 
 
 def _state(name: str) -> DeviceState:
@@ -178,7 +188,7 @@ def _wrong(sentence: str, shape: str, *evidence: Record) -> tuple[Finding, int]:
 def _answered_after(evidence: Evidence, side: Side, change: Record) -> Record | None:
     """The answer to a command that was given after ``change``."""
     given = set()
-    for record in evidence.sequence(Kind.QMP, side):
+    for record in evidence.events(Kind.QMP, side):
         if record.name == "execute" and record.t_ns > change.t_ns:
             given.add(record.args["command"])
         elif record.name in ("return", "error") and record.args["command"] in given:

@@ -11,14 +11,15 @@ what the state makes.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 
 from harness.check.assumptions import Assumption
 from harness.check.evidence import INCOMING, Evidence
 from harness.check.packet_count import Prediction, given_reads, main_bytes, predict
 from harness.check.rule import Rule, over_multifd
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Record, Side
+from harness.history.device import Sent
+from harness.history.records import Record, Side
+from harness.history.wire import PacketOut
 
 RULE = Rule(
     id="STA-3",
@@ -45,7 +46,7 @@ def judge(evidence: Evidence) -> Finding:
                 repeated,
                 shape="packet-came-twice",
             )
-        if evidence.wire("packet_out", device):
+        if evidence.of(PacketOut, device=device):
             finding = _against_wire(evidence, device)
             if finding is not None:
                 return finding
@@ -57,7 +58,7 @@ def judge(evidence: Evidence) -> Finding:
             return RULE.violated(
                 f"{device}: {count} packets came in, where {packets + 1} were sent (by {source})",
                 *evidence.trace(Side.DESTINATION, INCOMING, device)[-1:],
-                *evidence.seen(device, "sent", Side.SOURCE)[-1:],
+                *evidence.of(Sent, Side.SOURCE, device)[-1:],
                 shape="too-many-packets" if count > packets + 1 else "too-few-packets",
             )
         if packets >= 0:
@@ -78,26 +79,25 @@ def _against_wire(evidence: Evidence, device: str) -> Finding | None:
     incoming = evidence.trace(Side.DESTINATION, INCOMING, device)
     by_channel = all(record.channel >= 0 for record in incoming)
 
-    def tally(records: Sequence[Record]) -> Counter[tuple[int, int]]:
-        return Counter((r.channel if by_channel else -1, r.args["idx"]) for r in records)
+    def key(record: Record, idx: int | None) -> tuple[int, int | None]:
+        return record.channel if by_channel else -1, idx
 
-    delivered = evidence.wire("packet_out", device)
-    told, sent = tally(incoming), tally(delivered)
+    traced = [(key(r, r.args["idx"]), r) for r in incoming]
+    delivered = [(key(r, r.args.idx), r) for r in evidence.of(PacketOut, device=device)]
+    told, sent = (Counter(each for each, _ in pairs) for pairs in (traced, delivered))
     if extra := told - sent:
-        channel, idx = next(iter(extra))
-        record = next(r for r in incoming if tally([r]) == {(channel, idx): 1})
+        packet = next(iter(extra))
         return RULE.violated(
-            f"{device}: packet {idx} came in{_on(channel)}, where none was delivered",
-            record,
+            f"{device}: packet {packet[1]} came in{_on(packet[0])}, where none was delivered",
+            next(record for each, record in traced if each == packet),
             shape="packet-from-nowhere",
         )
     if evidence.endings.is_completed and (untold := sent - told):
-        channel, idx = next(iter(untold))
-        record = next(r for r in delivered if tally([r]) == {(channel, idx): 1})
+        packet = next(iter(untold))
         return RULE.violated(
-            f"{device}: packet {idx} was delivered{_on(channel)}, and the trace has no "
+            f"{device}: packet {packet[1]} was delivered{_on(packet[0])}, and the trace has no "
             "incoming packet for it",
-            record,
+            next(record for each, record in delivered if each == packet),
             shape="packet-not-traced",
         )
     return None
@@ -110,7 +110,7 @@ def _on(channel: int) -> str:
 def _names(evidence: Evidence) -> Finding | None:
     """A packet for a device that the scenario does not have, or that uses the main channel."""
     known = {device.id for device in evidence.scenario.devices}
-    for device in evidence.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING):
+    for device in evidence.traced_devices(Side.DESTINATION, INCOMING):
         record = evidence.trace(Side.DESTINATION, INCOMING, device)[0]
         if device not in known:
             name = record.args.get("name", device)
@@ -141,7 +141,7 @@ def _channels(evidence: Evidence) -> Finding | None:
     ram = Counter(r.args["id"] for r in evidence.trace(Side.DESTINATION, "multifd_recv_unfill"))
     incoming = Counter(
         record.channel
-        for device in evidence.devices_with(Kind.TRACE, Side.DESTINATION, INCOMING)
+        for device in evidence.traced_devices(Side.DESTINATION, INCOMING)
         for record in evidence.trace(Side.DESTINATION, INCOMING, device)
     )
     if (

@@ -46,6 +46,7 @@ from tests.unit.check.story import (
     device,
     history,
     scenario,
+    typed,
 )
 
 DATA = Path(__file__).parents[2] / "data"
@@ -54,7 +55,7 @@ __all__ = ["MS", "START"]  # passed on from ``story``
 
 def changed(run: History, records: list[Record]) -> History:
     """The run with other records."""
-    ordered = sorted(records, key=lambda record: record.t_ns)
+    ordered = sorted(typed(records), key=lambda record: record.t_ns)
     manifest = msgspec.structs.replace(run.manifest, records=len(ordered))
     return History(run.scenario, manifest, ordered)
 

@@ -3,10 +3,11 @@
 Names, arguments and order of its records are those of real runs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.history.builds import BuildFacts
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Body, Kind, Record, Side
 from harness.history.rundir import History, Manifest
 from harness.scenario import MIB, EmulatedDevice, Scenario
 
@@ -32,7 +33,7 @@ def scenario(*devices: EmulatedDevice, **fields) -> Scenario:
 
 
 def history(scenario: Scenario, records: list[Record], facts: BuildFacts = FACTS) -> History:
-    ordered = sorted(records, key=lambda record: record.t_ns)
+    ordered = sorted(typed(records), key=lambda record: record.t_ns)
     manifest = Manifest(
         harness="0.1.0",
         scenario=scenario.name,
@@ -44,6 +45,13 @@ def history(scenario: Scenario, records: list[Record], facts: BuildFacts = FACTS
         records=len(ordered),
     )
     return History(scenario, manifest, ordered)
+
+
+def typed(records: Sequence[Record]) -> Sequence[Record]:
+    """``records``, each of which must be as its kind and name promise."""
+    for record in records:
+        assert record.kind in (Kind.TRACE, Kind.QMP) or isinstance(record.args, Body), record
+    return records
 
 
 @dataclass

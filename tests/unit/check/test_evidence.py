@@ -6,9 +6,13 @@ import pytest
 
 from harness.check.evidence import INCOMING, LOAD_START, Endings, Evidence, Seen
 from harness.history import Kind, Record, Side
+from harness.history.device import Received, Write
+from harness.history.process import HandedOver, Hung
+from harness.history.session import Deadline
+from harness.history.wire import Delivered, PacketLost, PacketOut
 from harness.model.expectation import expect
 from harness.scenario.action_plan import Execute, Target, When
-from tests.twins.damage import change, one, pick, swap
+from tests.twins.damage import one, pick, swap
 from tests.unit.check.histories import (
     DST,
     FACTS,
@@ -37,8 +41,8 @@ def test_records_are_found_by_kind_side_device_and_name():
     assert len(run.trace(DST, "multifd_recv_thread_start")) == 4
     assert run.trace(SRC, LOAD_START, "vfio0") == ()
     assert run.trace(DST, "nothing", "vfio0") == ()
-    assert len(run.seen("vfio1", "received", DST)) == 1
-    assert run.named(Kind.QMP, SRC, "STOP") == ()
+    assert len(run.of(Received, DST, "vfio1")) == 1
+    assert run.qmp(SRC, "STOP") == ()
 
 
 def test_groups_keep_the_order_of_the_history():
@@ -50,11 +54,11 @@ def test_groups_keep_the_order_of_the_history():
     assert [r.args["n"] for r in run.trace(DST, "b")] == [0, 2]
 
 
-def test_records_about_any_device_come_in_order_of_time():
+def test_devices_with_a_trace_event_are_found():
     run = checked(good("multifd"))
-    starts = run.everywhere(Kind.TRACE, DST, "vfio_load_bufs_thread_start")
-    assert [record.device for record in starts] == ["vfio0", "vfio1"]
-    assert set(run.devices_with(Kind.TRACE, DST, INCOMING)) == {"vfio0", "vfio1"}
+    assert run.traced_devices(DST, INCOMING) == ["vfio0", "vfio1"]
+    assert run.traced_devices(SRC, INCOMING) == []
+    assert run.traced_devices(DST, "multifd_recv_thread_start") == [""]
 
 
 def test_reception_is_keyed_by_index():
@@ -88,7 +92,7 @@ def test_trace_of_one_side_is_not_that_of_the_other():
 
 def test_silence_of_the_whole_machine_is_told():
     times = [START, START + 100, START + 200]
-    records = [Record(t, Side.HARNESS, Kind.SESSION, "x") for t in times]
+    records = [Record(t, SRC, Kind.TRACE, "x") for t in times]
     run = checked(history(scenario(), records))
     assert run.was_awake(START, START + 150)
     assert not run.was_awake(START, START + 100)
@@ -110,11 +114,12 @@ def test_configuration_is_the_packet_that_is_flagged_or_the_last_that_came_in():
     assert checked(good("blocked")).config_idx("vfio0") == -1
 
 
-def test_wire_is_found_by_name_and_device():
+def test_typed_records_are_found_by_type_and_device():
     run = checked(good("relayed"))
-    assert len(run.wire("packet_out")) == 27
-    assert [r.args["idx"] for r in run.wire("packet_out", "vfio1")] == [1, 0, 3, 2, 4]
-    assert run.wire("packet_lost") == run.wire("packet_out", "") == ()
+    assert len(run.of(PacketOut)) == 27
+    assert [r.args.idx for r in run.of(PacketOut, device="vfio1")] == [1, 0, 3, 2, 4]
+    assert not run.of(PacketLost)
+    assert not run.of(PacketOut, device="")
 
 
 # -- endings ------------------------------------------------------------------------------
@@ -225,8 +230,8 @@ def test_deadline_and_hang_are_found():
     run = good("multifd")
     last = run.records[-1]
     more = [
-        change(last, name="hung", kind=Kind.PROCESS, side=DST),
-        change(last, name="deadline", kind=Kind.SESSION, side="harness"),
+        Record.of(last.t_ns, DST, Hung(waiting_for="the end", backtrace="")),
+        Record.of(last.t_ns, Side.HARNESS, Deadline(waiting_for="the end", deadline_s=5.0)),
     ]
     found = endings(changed(run, [*run.records, *more]))
     assert [record.side for record in found.hung] == [DST]
@@ -243,9 +248,10 @@ def test_answers_that_are_no_answers_are_passed_over():
 def test_qemu_that_was_handed_over_has_ended_here_and_did_not_crash():
     run = good("multifd")
     end = one(run.records, "exited", side=DST)
-    over = Record(end.t_ns, DST, Kind.PROCESS, "handed_over")
+    over = Record.of(end.t_ns, DST, HandedOver())
     found = endings(changed(run, [over if record is end else record for record in run.records]))
-    assert found.exited[DST] is over
+    assert found.exited[DST] is None
+    assert found.ended[DST] is over
     assert found.crash(DST) is None
 
 
@@ -422,19 +428,21 @@ def test_doings_after_the_deadline_are_no_evidence_and_what_the_harness_records_
     story = given_up()
     story.trace(DST, "vfio_load_bufs_thread_end", "vfio0")
     story.add(DST, Kind.DEVICE, "write", "vfio0", offset=0, asked=1, got=0, errno=5)
-    story.add("harness", Kind.WIRE, "packet_lost", "vfio0", idx=1)
+    lost = {"state_flags": 0, "instance_id": 0, "size": 1, "digest": ""}
+    story.add("harness", Kind.WIRE, "packet_lost", "vfio0", idx=1, **lost)
     story.add(DST, Kind.QMP, "RESUME")
     story.add("harness", Kind.WIRE, "delivered", "vfio0", bytes=1, digest="")
-    story.add(DST, Kind.DEVICE, "received", "vfio0", bytes=1)
+    expected = {"digest": "", "expected_bytes": 1, "expected_digest": "", "first_difference": -1}
+    story.add(DST, Kind.DEVICE, "received", "vfio0", bytes=1, **expected)
     story.qmp(DST, "query-status", {"status": "paused", "running": False})
-    story.add(DST, Kind.PROCESS, "hung", waiting_for="the end")
+    story.add(DST, Kind.PROCESS, "hung", waiting_for="the end", backtrace="")
     run = Evidence(Seen(history(scenario(), story.records)), expect(scenario(), FACTS, FACTS))
     assert not run.trace(DST, "vfio_load_bufs_thread_end", "vfio0")
-    assert not run.seen("vfio0", "write", DST)
-    assert not run.wire("packet_lost")
-    assert not run.named(Kind.QMP, DST, "RESUME")
-    assert run.wire("delivered")
-    assert run.seen("vfio0", "received", DST)
+    assert not run.of(Write, DST)
+    assert not run.of(PacketLost)
+    assert not run.qmp(DST, "RESUME")
+    assert run.of(Delivered)
+    assert run.of(Received, DST, "vfio0")
     assert run.endings.commands(DST, "query-status", "return")
     assert run.endings.hung
 

@@ -58,7 +58,7 @@ def told(*records: Record, devices=("vfio0",)):
 )
 def test_transfer_that_still_moves_state_is_slow_and_does_not_hang(side, kind, name):
     def run(after_s: float):
-        args = {"idx": 7} if kind is Kind.TRACE else {"want": 1, "got": 1, "position": 0}
+        args = {"idx": 7} if kind is Kind.TRACE else {"offset": 0, "asked": 1, "got": 1, "errno": 0}
         moved = Record(START + int(after_s * S), side, kind, name, args, "vfio0")
         return hung(*STUCK, moved)
 

@@ -13,15 +13,12 @@ import pytest
 from harness.check.judge import RULES, TITLES, judge
 from harness.check.rule import Rule
 from harness.check.verdict import Outcome
-from harness.errors import HistoryError
-from harness.history.records import Kind, Record
 from harness.history.rundir import load
 from tests.twins import TWINS, Twin
 from tests.twins.damage import Unfit, one, swap
 from tests.unit.check.histories import (
     DST,
     GOOD,
-    SRC,
     changed,
     completed,
     device,
@@ -153,13 +150,6 @@ def test_exception_of_a_rule_goes_up_as_it_is(monkeypatch, part, error):
     with pytest.raises(type(error)) as caught:
         judge(good("multifd"))
     assert caught.value is error
-
-
-def test_abilities_that_cannot_be_read_are_a_damaged_history():
-    run = good("multifd")
-    record = Record(run.records[0].t_ns, SRC, Kind.DEVICE, "abilities", {"p2p": "no"}, "vfio0")
-    with pytest.raises(HistoryError, match="a record of abilities cannot be read"):
-        judge(changed(run, [record, *run.records]))
 
 
 def test_a_million_records_are_judged_in_seconds():

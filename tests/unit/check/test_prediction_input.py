@@ -29,9 +29,12 @@ def test_run_without_faults_is_judged_by_its_scenario(name):
     assert run.expectation.ending is Ending.COMPLETED
 
 
+DROPPED = {"fault": "drop", "position": 0, "what": ""}
+
+
 def test_run_that_does_not_get_that_far_is_judged_by_its_scenario():
     run = good("refused")
-    fault = Record(run.records[-1].t_ns, SRC, Kind.WIRE, "fault", {"fault": "drop"})
+    fault = Record(run.records[-1].t_ns, SRC, Kind.WIRE, "fault", DROPPED)
     checked = expected(changed(run, [*run.records, fault]))
     assert checked.prediction is None
     assert checked.expectation.ending is Ending.REFUSED_AT_SETUP

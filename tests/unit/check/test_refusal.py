@@ -162,7 +162,7 @@ def test_waiting_is_right_where_a_length_eats_what_follows():
 def test_destination_that_fails_and_hangs_has_not_refused():
     run = good("duplicate")
     at = one(run.records, "MIGRATION", side=DST).t_ns + 1
-    hung = Record(at, DST, Kind.PROCESS, "hung", {"waiting_for": "query-migrate"})
+    hung = Record(at, DST, Kind.PROCESS, "hung", {"waiting_for": "query-migrate", "backtrace": ""})
     finding = find(changed(run, [*run.records, hung]), "REF-1")
     assert "the destination failed and hung" in finding.sentence
 

@@ -127,7 +127,7 @@ def test_deadline():
 
 
 def test_monitor_that_hung():
-    run = with_record(good("multifd"), DST, Kind.PROCESS, "hung", waiting_for="quit")
+    run = with_record(good("multifd"), DST, Kind.PROCESS, "hung", waiting_for="quit", backtrace="")
     finding = find(run, "RUN")
     assert finding.sentence == "the destination QEMU hung: quit"
 
@@ -138,16 +138,19 @@ def test_monitor_that_hung_in_a_known_shape():
     shown = [
         Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
         Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
-        Record(quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "quit"}),
+        Record(quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "quit", "backtrace": ""}),
     ]
     finding = find(changed(run, [*run.records, *shown]), "RUN")
     assert finding.sentence.startswith("the source QEMU hung: quit: the source's migration thread")
     assert list(finding.evidence) == shown
 
 
+LATE = {"waiting_for": "the end", "deadline_s": 5}
+
+
 def test_deadline_shows_who_hung():
-    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", deadline_s=5)
-    run = with_record(run, SRC, Kind.PROCESS, "hung")
+    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", **LATE)
+    run = with_record(run, SRC, Kind.PROCESS, "hung", waiting_for="the end", backtrace="")
     assert [r.name for r in find(run, "RUN").evidence] == ["deadline", "hung"]
 
 
@@ -175,7 +178,9 @@ def test_quit_that_meets_a_known_hang_is_that_hang():
         Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
         Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
     ]
-    hung = Record(quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "the end"})
+    hung = Record(
+        quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "the end", "backtrace": ""}
+    )
     killed = ending(changed(run, [*run.records, *shown, hung]), SRC, signal=9, status=-1)
     assert find(killed, "RUN").shape == "send-sync-waits-for-ended-channel"
     other = msgspec.structs.replace(hung, side=DST)
@@ -291,7 +296,9 @@ def test_ioctl_that_the_device_does_not_know_is_named_and_not_held_against_qemu(
     run = good("multifd")
     quit_ns = one(run.records, "execute", side=DST, command="quit").t_ns
     asked = [
-        Record(quit_ns - 1, side, Kind.DEVICE, "unknown_ioctl", {"number": name}, "vfio0")
+        Record(
+            quit_ns - 1, side, Kind.DEVICE, "unknown_ioctl", {"number": name, "errno": 25}, "vfio0"
+        )
         for side, name in (
             (SRC, "VFIO_DEVICE_FEATURE 11"),
             (DST, "VFIO_DEVICE_FEATURE 11"),
