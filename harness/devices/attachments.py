@@ -29,7 +29,7 @@ class Attachments:
     """The devices of ``specs`` in the QEMU of ``side``; they are there from now on.
 
     :param ram_mib: the guest's RAM, which a device that is passed through needs pinned
-    :param taken: addresses of PCI functions that the other QEMU has already
+    :param taken: addresses of devices that the other QEMU has
     :raise PrerequisiteMissing: one cannot be attached; the others are undone
     """
 
@@ -71,7 +71,7 @@ class Attachments:
 
     @property
     def addresses(self) -> list[str]:
-        """Of the PCI functions of this machine that are attached."""
+        """Addresses of the attached devices that only one QEMU at a time can have."""
         return [address for kind in self._kinds for address in kind.addresses]
 
     def options(self) -> list[str]:

@@ -23,11 +23,23 @@ class Target(msgspec.Struct, frozen=True):
     ram_bytes: int = 0
     """The guest's RAM, which VFIO pins for a device that does DMA itself."""
     taken: Sequence[str] = ()
-    """Addresses of the PCI functions that the other QEMU has."""
+    """Addresses (``DevicesOfKind.addresses``) that the other QEMU has."""
 
     def slot(self, device: Device) -> int:
         """PCI slot of ``device`` in the guest."""
         return slot_of([each.id for each in self.devices].index(device.id))
+
+    def address(self, device: Device) -> str:
+        """The one of ``device.addresses`` for this QEMU; empty if it gets none.
+
+        The source gets the first, the destination the second.  In a migration back, the new
+        destination gets the one that the first source had.
+        """
+        source, destination = (*device.addresses, "", "")[:2]
+        ours, theirs = source, destination
+        if self.side is Side.DESTINATION:
+            ours, theirs = destination, source
+        return theirs if ours in self.taken else ours
 
 
 class DevicesOfKind(abc.ABC):
@@ -72,7 +84,7 @@ class DevicesOfKind(abc.ABC):
 
     @property
     def addresses(self) -> Sequence[str]:
-        """PCI functions of this machine that are attached."""
+        """Addresses that this QEMU has, if only one QEMU at a time can have the device."""
         return ()
 
     @property

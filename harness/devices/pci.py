@@ -13,7 +13,7 @@ from harness.devices.of_kind import DevicesOfKind, Target
 from harness.devices.pci_bus import VFIO_PCI, PciBus, PciFunction
 from harness.devices.vfio_pci import device_option
 from harness.errors import HarnessError, PrerequisiteMissing
-from harness.history import Kind, Record, Side
+from harness.history import Kind, Record
 from harness.scenario import OnOffAuto, PciDevice
 
 IOMMUFD = "iommufd-pci"
@@ -56,7 +56,7 @@ class PciDevices(DevicesOfKind):
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             for spec in specs:
-                address = _address(spec, target.side, target.taken)
+                address = target.address(spec)
                 if address:
                     try:
                         self._attach(spec, address)
@@ -167,17 +167,6 @@ class PciDevices(DevicesOfKind):
         self._left.clear()
         if errors:
             raise errors[0]
-
-
-def _address(spec: PciDevice, side: Side, taken: Sequence[str]) -> str:
-    """The function of ``spec`` for the QEMU of ``side``; empty if it gets none.
-
-    In a migration back, the new destination gets the function that the first source had.
-    """
-    source, *rest = spec.addresses
-    destination = rest[0] if rest else ""
-    ours, theirs = (source, destination) if side is Side.SOURCE else (destination, source)
-    return theirs if ours in taken else ours
 
 
 def give_back_abandoned(bus: PciBus, ledger: Ledger) -> list[str]:

@@ -176,7 +176,9 @@ class DeviceSpec(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """PCI functions of this machine that it takes, as sysfs writes them."""
+        """Where the machine has it, the source's and the destination's, if only one QEMU at a
+        time can have it.  As many as there are: it may be the source's alone.
+        """
         return ()
 
 

@@ -167,7 +167,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 for device in self.devices
                 for check in device.problems(has_guest=self.guest is not None)
             ),
-            (not twice, f"PCI function {twice} is there twice; one QEMU at a time can have it"),
+            (not twice, f"device {twice} is there twice; only one QEMU at a time can have it"),
         )
         if wrong := [message for is_right, message in checks if not is_right]:
             raise ValueError("; ".join(wrong))

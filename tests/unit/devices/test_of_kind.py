@@ -6,7 +6,7 @@ from harness.devices import attachments
 from harness.devices.attachments import Attachments
 from harness.devices.of_kind import DevicesOfKind, Target
 from harness.history import Side
-from harness.scenario import MdevDevice
+from harness.scenario import MdevDevice, PciDevice
 from harness.supervisor.spawn import Spawn
 
 SPECS = [MdevDevice(id="a"), MdevDevice(id="b")]
@@ -60,3 +60,22 @@ def test_less_is_refused(name):
     half = type("Half", (Least,), {name: getattr(DevicesOfKind, name)})
     with pytest.raises(TypeError, match=name):
         half(SPECS, Target(Side.SOURCE, SPECS, [].append))
+
+
+@pytest.mark.parametrize(
+    ("side", "taken", "address"),
+    [
+        (Side.SOURCE, (), "0000:3b:00.2"),
+        (Side.DESTINATION, ("0000:3b:00.2",), "0000:3b:00.3"),
+        (Side.DESTINATION, ("0000:3b:00.3",), "0000:3b:00.2"),
+    ],
+    ids=["source", "destination", "migration back"],
+)
+def test_each_side_gets_its_address(side, taken, address):
+    spec = PciDevice(id="a", source="3b:00.2", destination="3b:00.3")
+    assert Target(side, [spec], [].append, taken=taken).address(spec) == address
+
+
+def test_destination_may_get_none():
+    spec = PciDevice(id="a", source="3b:00.2")
+    assert Target(Side.DESTINATION, [spec], [].append).address(spec) == ""

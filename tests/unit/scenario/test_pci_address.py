@@ -47,7 +47,7 @@ def test_pci_functions_round_trip_and_are_written_as_sysfs_does():
         ({"source": ""}, "n: source is empty; it is a PCI address"),
         ({"source": "eth0"}, "n: 'eth0' is no PCI address, which is like 0000:3b:00.2"),
         ({"destination": "3b:00.9"}, "n: '3b:00.9' is no PCI address"),
-        ({"destination": "3B:00.2"}, "PCI function 0000:3b:00.2 is there twice; one QEMU"),
+        ({"destination": "3B:00.2"}, "device 0000:3b:00.2 is there twice; only one QEMU"),
         ({"driver": "../nic"}, "n: driver is a name, not a path"),
     ],
 )
@@ -57,5 +57,5 @@ def test_pci_functions_that_make_no_sense_are_refused(fields, why):
 
 
 def test_pci_function_goes_to_one_device():
-    with pytest.raises(ValueError, match=r"^PCI function 0000:3b:00\.3 is there twice"):
+    with pytest.raises(ValueError, match=r"^device 0000:3b:00\.3 is there twice"):
         Scenario(name="x", devices=(PCI, PciDevice(id="m", source="3b:00.3")))
