@@ -1,124 +1,136 @@
-"""What docs/extending.md says is enough, in a copy: the fault that the page adds is tested there,
-and judges a right QEMU valid."""
+"""A fault, a rule and a device kind that are added by docs/extending.md, and nothing else, work."""
 
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
-from markdown_it import MarkdownIt
 
-ROOT = Path(__file__).parents[2]
-FAULT = {"fault": "blank", "select": {"idx": [1]}}
-TRAITS = "    changes_data = True\n    closes_channels = holds_packets = False\n"
+from tests.extending import copy_of_the_tree, extend
 
-
-def _blocks(section: str) -> list[str]:
-    """The Python of a section of the page."""
-    page = (ROOT / "docs" / "extending.md").read_text()
-    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
-    return [
-        textwrap.dedent(token.content)
-        for token in MarkdownIt().parse(text)
-        if token.type == "fence" and token.info == "python"
-    ]
-
-
-def _insert(path: Path, before: str, text: str) -> None:
-    found = path.read_text()
-    assert found.count(before) == 1, (path, before)
-    path.write_text(found.replace(before, text + before))
+LIMIT_S = 120.0
+BLANK = ("--size", "3M", "--fault", '{"fault": "blank", "select": {"idx": [1]}}')
+"""Options for a run with the example's fault."""
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A folder with a copy of the package, the example's fault added as the page says."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "harness", tmp_path / "harness", ignore=ignore)
-    shutil.copytree(
-        ROOT / "tests" / "unit" / "proxy", tmp_path / "tests" / "unit" / "proxy", ignore=ignore
+def tree(tmp_path: Path) -> Path:
+    return copy_of_the_tree(tmp_path / "tree")
+
+
+@pytest.fixture
+def runs(results_dir: Path) -> Path:
+    return results_dir.absolute()
+
+
+def python(tree: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Python with the copy's harness and tests, and nothing of those here."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tree,  # which "python -m" and "python -c" import from first
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
     )
-    struct, line, handler, test = _blocks("A fault")
-    plan = tmp_path / "harness" / "scenario" / "fault_plan.py"
-    _insert(plan, "Fault = (\n    Reorder", f"{struct}\n\n")
-    _insert(plan, "    | StallMain\n)", f"    {line}")
-    (tmp_path / "harness" / "proxy" / "faults" / "blank.py").write_text(handler)
-    tests = tmp_path / "tests" / "unit" / "proxy" / "faults"
-    (tests / "test_blank.py").write_text(test)
-    return tmp_path
 
 
-def _say(package: Path, traits: str) -> None:
-    """Let the example say ``traits`` of itself."""
-    plan = package / "harness" / "scenario" / "fault_plan.py"
-    text = plan.read_text()
-    assert text.count(TRAITS) == 1
-    plan.write_text(text.replace(TRAITS, traits))
-
-
-def _python(package: Path, *arguments: object) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-P", *map(str, arguments)],
-        cwd=package, env={**os.environ, "PYTHONPATH": str(package)},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
-
-
-def _run(package: Path, qemu: Path, runs: Path) -> tuple[int, str, str]:
+def vfio_multifd(tree: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The copy's own."""
     program = (
         "import sys, harness, harness.cli;"
-        f"assert harness.__file__.startswith({str(package)!r}), harness.__file__;"
+        f"assert harness.__file__.startswith({str(tree)!r}), harness.__file__;"
         "sys.exit(harness.cli.main())"
     )
-    fault = json.dumps(FAULT)
-    options = ["run", "--qemu", qemu, "--size", "4M", "--fault", fault, "--json"]
-    return _python(package, "-c", program, *options, "--runs", runs.resolve())
+    return python(tree, "-c", program, *arguments)
 
 
-def test_test_of_the_fault_passes(package: Path) -> None:
-    test = "tests/unit/proxy/faults/test_blank.py"
-    options = ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", package]
-    status, out, err = _python(package, "-m", "pytest", *options, test)
-    assert status == 0, out + err
-    assert "1 passed" in out
+def run(
+    tree: Path, runs: Path, qemu: Path, *options: str | Path, status: int = 0
+) -> dict[str, dict[str, Any]]:
+    """``vfio-multifd run`` ends with ``status``; its findings by their requirements."""
+    done = vfio_multifd(tree, "run", "--qemu", qemu, "--runs", runs, *options)
+    assert done.returncode == status, done.stdout
+    (path,) = runs.glob("*/verdict.json")
+    found = json.loads(path.read_text())["findings"]
+    return {finding["requirement"]: finding for finding in found}
 
 
-@pytest.mark.requirement("ORD-1")
-def test_fault_that_is_added_by_the_page_alone_judges_a_right_qemu_valid(
-    package: Path, results_dir: Path, qemu_src: Path
+def check(tree: Path, made: list[Path], *more: str) -> None:
+    """The new files are in the house's style, and their tests pass, with those of ``more``."""
+    done = python(tree, "-m", "ruff", "check", "--no-cache", *made)
+    assert done.returncode == 0, done.stdout
+    done = python(tree, "-m", "ruff", "format", "--check", "--no-cache", *made)
+    assert done.returncode == 0, done.stdout
+    unit = [path for path in made if path.is_relative_to(tree / "tests")]
+    assert unit, "the page has no test"
+    done = python(tree, "-m", "pytest", "-q", *unit, *more)
+    assert done.returncode == 0, done.stdout
+
+
+def test_fault(tree: Path, runs: Path, qemu_src: Path) -> None:
+    made = extend(tree, "A fault")
+    check(tree, made, "tests/unit/scenario", "tests/unit/proxy/test_chain.py")
+    findings = run(tree, runs, qemu_src, *BLANK)
+    assert findings["ORD-1"]["outcome"] == "valid"
+    lines = (runs / "plain-0001" / "history.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    done = [record["args"] for record in records if record["name"] == "fault"]
+    assert [(args["what"], args["idx"]) for args in done] == [("blanked", 1)]
+    assert any(record["name"] == "delivered" for record in records), "nothing was compared"
+
+
+def change_base(tree: Path, base: str) -> None:
+    """Let the example have another base than the page says."""
+    path = tree / "harness" / "scenario" / "fault_plan.py"
+    path.write_text(path.read_text().replace("class Blank(_Fault, Changing,", base))
+
+
+def test_fault_without_a_base_that_says_what_it_does_is_refused_at_once(
+    tree: Path, runs: Path, qemu_src: Path
 ) -> None:
-    status, out, err = _run(package, qemu_src, results_dir)
-    assert (status, err) == (0, ""), out + err
-    (run,) = json.loads(out)["runs"]
-    outcomes = {f["requirement"]: f["outcome"] for f in run["verdict"]["findings"]}
-    assert outcomes["ORD-1"] == "valid"
-    records = (Path(run["path"]) / "history.jsonl").read_text().splitlines()
-    assert any('"blanked"' in line for line in records), "the fault did nothing"
-    assert any('"name":"delivered"' in line for line in records), "nothing was compared"
+    extend(tree, "A fault")
+    change_base(tree, "class Blank(_Fault,")
+    done = vfio_multifd(tree, "run", "--qemu", qemu_src, "--runs", runs, *BLANK)
+    assert done.returncode == 1
+    assert "TypeError: Blank must set changes_data to True or False" in done.stdout
 
 
-def test_fault_that_does_not_say_what_it_does_is_refused_at_once(
-    package: Path, results_dir: Path, qemu_src: Path
-) -> None:
-    _say(package, "")
-    status, _, err = _run(package, qemu_src, results_dir)
-    assert status != 0
-    assert "TypeError: Blank must set changes_data to True or False" in err
-
-
-def test_fault_that_says_it_wrongly_accuses_a_right_qemu(
-    package: Path, results_dir: Path, qemu_src: Path
+def test_fault_with_a_wrong_base_accuses_a_right_qemu(
+    tree: Path, runs: Path, qemu_src: Path
 ) -> None:
     """So that the first test can fail: the destination is then compared with the source."""
-    _say(package, "    changes_data = closes_channels = holds_packets = False\n")
-    status, out, _ = _run(package, qemu_src, results_dir)
-    assert status == 1, out
-    (run,) = json.loads(out)["runs"]
-    violated = [f for f in run["verdict"]["findings"] if f["outcome"] == "violated"]
+    extend(tree, "A fault")
+    change_base(tree, "class Blank(_Fault, Plain,")
+    findings = run(tree, runs, qemu_src, *BLANK, status=1)
+    violated = [f for f in findings.values() if f["outcome"] == "violated"]
     assert [(f["requirement"], f["shape"]) for f in violated] == [("ORD-1", "bytes-differ")]
+
+
+def test_rule(tree: Path, runs: Path, qemu_src: Path) -> None:
+    made = extend(tree, "A rule")
+    check(tree, made, "tests/unit/twins", "tests/unit/check/test_judge.py")
+    devices = [{"kind": "emulated", "id": "a", "size": 3 << 20, "save": {"read_sizes": [100_000]}}]
+    scenario = runs / "short-reads.json"
+    scenario.write_text(json.dumps({"name": "short-reads", "devices": devices}))
+    finding = run(tree, runs, qemu_src, scenario)["ORD-9"]
+    assert finding["outcome"] == "valid"
+    assert finding["numbers"]["reads"] > 30
+
+
+def test_device_kind(tree: Path, runs: Path, qemu_src: Path) -> None:
+    """That such a device migrates is shown in tests/rig."""
+    made = extend(tree, "A device kind")
+    check(tree, made, "tests/unit/scenario", "tests/unit/devices/test_attachments.py")
+    command = ("run", "--qemu", qemu_src, "--runs", runs)
+    done = vfio_multifd(tree, *command, "--device", "sysfsdev:/one")
+    assert done.returncode == 4, done.stdout
+    assert "pci:SOURCE,DESTINATION, sysfsdev:SOURCE,DESTINATION" in done.stdout
+    done = vfio_multifd(tree, *command, "--device", "sysfsdev:/no/such,/no/other")
+    assert done.returncode == 3, done.stdout
+    assert "vfio0: no device /no/such" in done.stdout
