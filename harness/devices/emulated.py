@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 from harness.devices.of_kind import DevicesOfKind, Target
 from harness.devices.vfio_pci import device_option
 from harness.history import Side
+from harness.history.device import NotCompared
 from harness.scenario import EmulatedDevice
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.spawn import Launcher
@@ -94,7 +95,7 @@ class EmulatedDevices(DevicesOfKind):
     def observe_config(self) -> None:
         """Record the registers that each device itself has now."""
         for device in self.devices:
-            device.observe("config", device.function.config())
+            device.observe(device.function.config())
 
     def report(self, go_on: GoOn = to_the_end) -> None:
         """Record what each device gave or got, byte by byte; may take a while, blocks.
@@ -102,14 +103,16 @@ class EmulatedDevices(DevicesOfKind):
         What ``go_on`` stops is recorded as not compared.
         """
         for device in self.devices:
-            transfers = {"sent": device.function.saving, "received": device.function.loading}
-            for name, transfer in transfers.items():
+            for transfer in (device.function.saving, device.function.loading):
                 if transfer is None:
                     continue
                 try:
-                    device.observe(name, transfer.report(go_on))
+                    device.observe(transfer.report(go_on))
                 except Stopped as stopped:
-                    device.observe("not_compared", {"what": name, "why": str(stopped)})
+                    what: Literal["sent", "received"] = (
+                        "sent" if transfer is device.function.saving else "received"
+                    )
+                    device.observe(NotCompared(what=what, why=str(stopped)))
 
     def close(self) -> None:
         """After QEMU's end: give up threads and memory."""

@@ -3,16 +3,15 @@
 import contextlib
 import os
 import re
-import time
 import uuid
 from collections.abc import Sequence
 
 from harness.devices.ledger import Ledger
-from harness.devices.mdev_bus import MdevBus, MdevType
+from harness.devices.mdev_bus import MdevBus
 from harness.devices.of_kind import DevicesOfKind, Target
 from harness.devices.vfio_pci import device_option
 from harness.errors import HarnessError, PrerequisiteMissing
-from harness.history import Kind, Record
+from harness.history.device import Created
 from harness.scenario import MdevDevice, OnOffAuto
 
 MTTY_MIGRATES = (6, 7)
@@ -63,13 +62,9 @@ class MdevDevices(DevicesOfKind):
             self._bus.create(kind, name)
         except PrerequisiteMissing as error:
             raise PrerequisiteMissing(f"{spec.id}: {error}") from error
-        self._note(spec, name, kind)
-
-    def _note(self, spec: MdevDevice, name: str, kind: MdevType) -> None:
-        args = {"uuid": name, "type": kind.name, "parent": kind.parent}
-        args["group"] = str(self._bus.group(name))
-        self._target.record(
-            Record(time.time_ns(), self._target.side, Kind.DEVICE, "created", args, spec.id)
+        group = str(self._bus.group(name))
+        self._target.observe(
+            spec, Created(uuid=name, type=kind.name, parent=kind.parent, group=group)
         )
 
     @classmethod

@@ -1,6 +1,7 @@
 """The devices of one kind in one QEMU: what ``harness.devices`` has a class for of each kind."""
 
 import abc
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ import msgspec
 
 from harness.devices.vfio_pci import slot_of
 from harness.history import Record, Side
+from harness.history.records import Body
 from harness.scenario import Device
 from harness.supervisor.spawn import Launcher
 from harness.vfio.state_bytes import GoOn, to_the_end
@@ -24,6 +26,10 @@ class Target(msgspec.Struct, frozen=True):
     """The guest's RAM, which VFIO pins for a device that does DMA itself."""
     taken: Sequence[str] = ()
     """Addresses (``DevicesOfKind.addresses``) that the other QEMU has."""
+
+    def observe(self, device: Device, args: Body) -> None:
+        """Record ``args`` (``harness.history.device``) of ``device``."""
+        self.record(Record.of(time.time_ns(), self.side, args, device.id))
 
     def slot(self, device: Device) -> int:
         """PCI slot of ``device`` in the guest."""

@@ -1,7 +1,6 @@
 """PCI functions of the machine, passed through to the QEMU of one side."""
 
 import contextlib
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -13,7 +12,7 @@ from harness.devices.of_kind import DevicesOfKind, Target
 from harness.devices.pci_bus import VFIO_PCI, PciBus, PciFunction
 from harness.devices.vfio_pci import device_option
 from harness.errors import HarnessError, PrerequisiteMissing
-from harness.history import Kind, Record
+from harness.history.device import Abilities, Bound
 from harness.scenario import OnOffAuto, PciDevice
 
 IOMMUFD = "iommufd-pci"
@@ -85,15 +84,18 @@ class PciDevices(DevicesOfKind):
                 "destination in the scenario, or use --device pci:SOURCE,DESTINATION"
             )
         self._attached.append(_Attached(spec, found, has_iommufd))
-        self._note(spec, "bound", {
-            "address": address,
-            "kind": found.kind,
-            "driver": driver,
-            "found_with": found.driver,
-            "group": found.group,
-            "iommufd": has_iommufd,
-        })  # fmt: skip
-        self._note(spec, "abilities", msgspec.structs.asdict(able))
+        self._target.observe(
+            spec,
+            Bound(
+                address=address,
+                kind=found.kind,
+                driver=driver,
+                found_with=found.driver,
+                group=found.group,
+                iommufd=has_iommufd,
+            ),
+        )
+        self._target.observe(spec, Abilities(**msgspec.structs.asdict(able)))
 
     def _driver_for(self, spec: PciDevice, found: PciFunction) -> str:
         if spec.driver:
@@ -120,11 +122,6 @@ class PciDevices(DevicesOfKind):
                 'or set "iommufd": "auto"'
             )
         return own is not None and spec.iommufd is not OnOffAuto.OFF
-
-    def _note(self, spec: PciDevice, name: str, args: dict[str, object]) -> None:
-        self._target.record(
-            Record(time.time_ns(), self._target.side, Kind.DEVICE, name, args, spec.id)
-        )
 
     @property
     def addresses(self) -> list[str]:

@@ -3,10 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from harness.errors import UsageError
-from harness.history import Body, Kind, Record, Side
+from harness.history import Body, Record, Side
 from harness.history.device import DataFd
 from harness.scenario import DataPath, EmulatedDevice, Scenario
 from harness.supervisor.memory import Memfd
@@ -86,19 +85,12 @@ class AttachedDevice:
         """Whether ``fd`` is one of its descriptors in QEMU."""
         return fd in (self.fd, self.data_fd) or fd in self.disabled
 
-    def observe(
-        self, args: Body | str, untyped: dict[str, Any] | None = None, t_ns: int = 0
-    ) -> None:
+    def observe(self, args: Body, t_ns: int = 0) -> None:
         """Record ``args`` of this device.
 
         :param t_ns: CLOCK_REALTIME of it; 0 for now
         """
-        t_ns = t_ns or time.time_ns()
-        if isinstance(args, str):  # until harness.vfio and harness.devices record types
-            record: Record = Record(t_ns, self.side, Kind.DEVICE, args, untyped or {}, self.spec.id)
-        else:
-            record = Record.of(t_ns, self.side, args, self.spec.id)
-        self._record(record)
+        self._record(Record.of(t_ns or time.time_ns(), self.side, args, self.spec.id))
 
     def prepare(self, go_on: GoOn = to_the_end) -> None:
         """Generate the state ahead, so that the migration does not wait for it.

@@ -5,8 +5,10 @@ Answers as ``vfio-pci-core`` and a variant driver would (``drivers/vfio/`` of Li
 
 import errno
 from collections.abc import Callable
-from typing import Any
 
+from harness.history.device import Arc, Config, Reset
+from harness.history.device import Lie as LieTold
+from harness.history.records import Body
 from harness.scenario import EmulatedDevice
 from harness.vfio import arcs, config_space, uapi
 from harness.vfio.answer import (
@@ -24,8 +26,8 @@ from harness.vfio.transfer import Loading, Saving
 from harness.vfio.uapi import DeviceState, Feature, Irq, MigrationFlag, Region, Vfio
 
 Handler = Callable[[int, TargetMemory], Answer]
-Observer = Callable[[str, dict[str, Any]], None]
-"""Gets the name and the arguments of what happened (``harness.history.records``)."""
+Observer = Callable[[Body], None]
+"""Records what happened (``harness.history.device``)."""
 
 _DEVICE_INFO_MIN = 16  # up to num_irqs; what follows came later
 _FEATURE_OPERATION = uapi.FEATURE_GET | uapi.FEATURE_SET
@@ -95,12 +97,12 @@ class PciFunction:
         """Give registers and BAR a pattern of the seed, as a driver in a guest would."""
         self._put_head(generate(~self.spec.seed, 0, config_space.SCRATCH_SIZE + self.spec.bar_size))
 
-    def config(self) -> dict[str, Any]:
-        """The arguments of a ``config`` record: the registers of the device itself."""
+    def config(self) -> Config:
+        """The registers of the device itself, for a record."""
         base = Region.CONFIG << uapi.REGION_SHIFT
         command = self._regions.read(base + config_space.COMMAND, 2)
         scratch = self._regions.read(base + config_space.SCRATCH, config_space.SCRATCH_SIZE)
-        return {"command": int.from_bytes(command, "little"), "scratch": scratch.hex()}
+        return Config(command=int.from_bytes(command, "little"), scratch=scratch.hex())
 
     def whole_state(self) -> StateBytes:
         """All of its state, if it stopped now."""
@@ -185,7 +187,7 @@ class PciFunction:
 
     def _reset(self, _address: int, _memory: TargetMemory) -> Answer:
         self.state = DeviceState.RUNNING
-        self._observe("reset", {})
+        self._observe(Reset())
         return Answer(drops_data_fd=True)
 
     def _bind(self, address: int, memory: TargetMemory) -> Answer:
@@ -242,10 +244,11 @@ class PciFunction:
 
     def _device_state(self, address: int, memory: TargetMemory) -> Answer:
         raw, _ = uapi.MIG_STATE.unpack(memory.read(address, uapi.MIG_STATE.size))
-        asked = {"state": DeviceState(raw).name if raw in DeviceState._value2member_map_ else raw}
+        is_known = raw in DeviceState._value2member_map_
+        asked = DeviceState(raw).name if is_known else str(raw)
         path = arcs.path(self.state, DeviceState(raw), self.flags) if raw in arcs.NEXT else None
         if path is None:
-            self._observe("arc", {**asked, "path": [], "errno": errno.EINVAL})
+            self._observe(Arc(state=asked, path=[], errno=errno.EINVAL))
             return refuse(errno.EINVAL)
         answer = Answer(writes=((address, uapi.MIG_STATE.pack(raw, -1)),))
         for step in path:
@@ -255,7 +258,7 @@ class PciFunction:
                 install=InstallDataFd(opened, address + 4) if opened is not None else None,
                 drops_data_fd=answer.drops_data_fd or step not in (*arcs.SAVING, step.RESUMING),
             )
-        self._observe("arc", {**asked, "path": [step.name for step in path], "errno": 0})
+        self._observe(Arc(state=asked, path=[step.name for step in path], errno=0))
         return answer
 
     def _enter(self, state: DeviceState) -> bool | None:
@@ -273,8 +276,9 @@ class PciFunction:
         if before is DeviceState.RESUMING and self.loading is not None:
             self._put_head(self.loading.finish())
             if lie := self.spec.load.lie:
-                args = {"lie": lie, "at": self.spec.load.lie_at, "changed": self.loading.has_lied}
-                self._observe("lie", args)
+                self._observe(
+                    LieTold(lie=lie, at=self.spec.load.lie_at, changed=self.loading.has_lied)
+                )
         if state in arcs.SAVING and before not in arcs.SAVING:
             return True
         return False if state is DeviceState.RESUMING else None

@@ -9,10 +9,11 @@ import errno
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import xxhash
 
+from harness.history.device import Received, Sent
 from harness.scenario import MIB, EmulatedDevice, Lie
 from harness.vfio.state_bytes import CHUNK, GoOn, StateBytes, first_difference, to_the_end
 
@@ -95,12 +96,12 @@ class Saving:
         self.position += count
         self._next_size = next(self._sizes)
 
-    def report(self, go_on: GoOn = to_the_end) -> dict[str, Any]:
-        """Arguments of the ``sent`` record.
+    def report(self, go_on: GoOn = to_the_end) -> Sent:
+        """The state that was given, for a record.
 
         :raise Stopped: by ``go_on``
         """
-        return {"bytes": self.state.total, "digest": self.state.digest(go_on)}
+        return Sent(bytes=self.state.total, digest=self.state.digest(go_on))
 
 
 class Loading:
@@ -157,8 +158,8 @@ class Loading:
             self.has_lied = self._tell_lie(self.memory, self._spec.load.lie)
         return self.memory.read(self._spec.precopy_size, self._head_size)
 
-    def report(self, go_on: GoOn = to_the_end) -> dict[str, Any]:
-        """Arguments of the ``received`` record; call once, after the last write.
+    def report(self, go_on: GoOn = to_the_end) -> Received:
+        """The state that was taken, for a record; call once, after the last write.
 
         :raise Stopped: by ``go_on``
         """
@@ -172,17 +173,17 @@ class Loading:
         is_same = self._first_difference < 0 and self.position == wanted
         if is_same and not self._is_compared and expected is not None:
             is_same = digest == expected.digest(go_on)
-        return {
-            "bytes": self.position,
-            "digest": digest,
-            "expected_bytes": wanted,
-            "expected_digest": digest if expected is None else expected.digest(go_on),
-            "first_difference": -1
+        return Received(
+            bytes=self.position,
+            digest=digest,
+            expected_bytes=wanted,
+            expected_digest=digest if expected is None else expected.digest(go_on),
+            first_difference=-1
             if is_same
             else self._first_difference
             if self._first_difference >= 0
             else min(self.position, wanted),
-        }
+        )
 
     def _tell_lie(self, memory: StateMemory, lie: Lie) -> bool:
         """Change the state in ``memory``; returns whether anything differs now."""

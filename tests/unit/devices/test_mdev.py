@@ -108,8 +108,8 @@ def test_each_device_is_recorded(attach, records):
     (record,) = records
     assert (record.side, record.kind, record.name) == (Side.DESTINATION, Kind.DEVICE, "created")
     assert record.device == "a"
-    assert record.args["uuid"] == devices.uuids[0]
-    assert (record.args["type"], record.args["parent"]) == ("mtty-2", "mtty")
+    assert record.args.uuid == devices.uuids[0]
+    assert (record.args.type, record.args.parent) == ("mtty-2", "mtty")
 
 
 def test_close_removes_them_and_nothing_else(attach, kernel, ledger, tmp_path):

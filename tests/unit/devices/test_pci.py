@@ -12,7 +12,9 @@ from harness.devices.ledger import Ledger
 from harness.devices.of_kind import Target
 from harness.devices.pci import PciDevices, give_back_abandoned
 from harness.errors import HarnessError, PrerequisiteMissing
-from harness.history import Kind, Side
+from harness.history import Side
+from harness.history.device import Abilities as OfKernel
+from harness.history.device import Bound
 from harness.scenario import Abilities, MdevDevice, OnOffAuto, PciDevice
 from tests.unit.devices.pci_sysfs import BRIDGE, CARD, DISK, OTHER_CARD, FakePci
 
@@ -99,7 +101,7 @@ def test_iommufd_where_the_kernel_has_it(attach, kernel, records, setting):
     devices = attach(PciDevice(id="a", source=CARD, destination=OTHER_CARD, iommufd=setting))
     assert devices.objects() == ["-object", "iommufd,id=iommufd-pci"]
     assert ",iommufd=iommufd-pci" in devices.options()["a"][1]
-    assert records[0].args["iommufd"] is True
+    assert records[0].args.iommufd is True
 
 
 def test_container_where_it_is_wanted(attach, kernel):
@@ -122,18 +124,16 @@ def test_iommufd_that_the_kernel_has_not_is_refused_and_the_device_given_back(at
 def test_what_was_found_and_what_the_kernel_says_are_recorded(attach, records):
     attach(SPEC)
     bound, able = records
-    assert {record.kind for record in records} == {Kind.DEVICE}
-    assert (bound.name, bound.side, bound.device) == ("bound", Side.SOURCE, "nic0")
-    assert bound.args == {
-        "address": CARD,
-        "kind": "8086:10d3",
-        "driver": "vfio-pci",
-        "found_with": "nic",
-        "group": "12",
-        "iommufd": False,
-    }
-    assert able.name == "abilities"
-    assert [name for name, is_there in able.args.items() if is_there] == ["stop_copy", "p2p"]
+    assert {(record.side, record.device) for record in records} == {(Side.SOURCE, "nic0")}
+    assert bound.args == Bound(
+        address=CARD,
+        kind="8086:10d3",
+        driver="vfio-pci",
+        found_with="nic",
+        group="12",
+        iommufd=False,
+    )
+    assert able.args == OfKernel(stop_copy=True, p2p=True, pre_copy=False, dma_logging=False)
 
 
 def test_device_with_the_right_driver_stays_as_it_is(attach, kernel, tmp_path):

@@ -3,11 +3,13 @@
 import errno
 import itertools
 import struct
-from typing import Any
 
 import msgspec
 import pytest
 
+from harness.history.device import Arc, Reset
+from harness.history.device import Lie as LieTold
+from harness.history.records import Body
 from harness.scenario import EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
 from harness.vfio import config_space, uapi
 from harness.vfio.answer import UNKNOWN, InstallDataFd
@@ -35,11 +37,8 @@ class Qemu:
     def __init__(self, spec, target, regions, iommu=None):
         self.target = target
         self.regions = regions
-        self.observed: list[tuple[str, dict[str, Any]]] = []
-        self.device = PciFunction(spec, regions, iommu or Iommu(), self._observe)
-
-    def _observe(self, name, args):
-        self.observed.append((name, args))
+        self.observed: list[Body] = []
+        self.device = PciFunction(spec, regions, iommu or Iommu(), self.observed.append)
 
     def call(self, number, argument, *, on_data_fd=False):
         """The answer, and the argument as it is afterwards."""
@@ -501,7 +500,7 @@ def test_present_state_again_changes_nothing(qemu):
     answer, data_fd = qemu.set_state(S.STOP_COPY)
     assert (answer.errno, answer.install, answer.drops_data_fd, data_fd) == (0, None, False, -1)
     assert qemu.saving is saving
-    assert qemu.observed[-1] == ("arc", {"state": "STOP_COPY", "path": [], "errno": 0})
+    assert qemu.observed[-1] == Arc(state="STOP_COPY", path=[], errno=0)
 
 
 @pytest.mark.parametrize(
@@ -512,8 +511,8 @@ def test_present_state_again_changes_nothing(qemu):
         ({"pre_copy": True, "p2p": False}, (), S.PRE_COPY_P2P, "PRE_COPY_P2P"),
         ({"pre_copy": True}, (S.STOP_COPY,), S.PRE_COPY, "PRE_COPY"),
         ({}, (S.STOP,), S.ERROR, "ERROR"),
-        ({}, (), 8, 8),
-        ({}, (), 0xFFFF_FFFF, 0xFFFF_FFFF),
+        ({}, (), 8, "8"),
+        ({}, (), 0xFFFF_FFFF, "4294967295"),
     ],
 )
 def test_state_that_cannot_be_is_refused_and_recorded(new_qemu, settings, before, wanted, named):
@@ -524,14 +523,13 @@ def test_state_that_cannot_be_is_refused_and_recorded(new_qemu, settings, before
     assert (answer.errno, answer.install, answer.writes) == (errno.EINVAL, None, ())
     assert not answer.drops_data_fd
     assert qemu.state is state
-    record = ("arc", {"state": named, "path": [], "errno": errno.EINVAL})
-    assert qemu.observed[-1] == record
+    assert qemu.observed[-1] == Arc(state=named, path=[], errno=errno.EINVAL)
 
 
 def test_walked_path_is_recorded(qemu):
     qemu.go(S.STOP_COPY)
     path = ["RUNNING_P2P", "STOP", "STOP_COPY"]
-    assert qemu.observed == [("arc", {"state": "STOP_COPY", "path": path, "errno": 0})]
+    assert qemu.observed == [Arc(state="STOP_COPY", path=path, errno=0)]
 
 
 def test_every_transfer_starts_from_its_beginning(qemu):
@@ -551,7 +549,7 @@ def test_reset_goes_back_to_running(qemu, state):
     answer = qemu.device.ioctl(Vfio.DEVICE_RESET, 0, qemu.target)
     assert (answer.errno, answer.drops_data_fd) == (0, True)
     assert qemu.state is S.RUNNING
-    assert qemu.observed[-1] == ("reset", {})
+    assert qemu.observed[-1] == Reset()
 
 
 # -- pre-copy -------------------------------------------------------------------------
@@ -647,8 +645,8 @@ def test_migrated_device_has_its_registers_and_its_bar(pair, size, piece):
     assert dst.contents() == before[:size] + bytes(max(0, HEAD - size))
     assert src.contents() == before
     report = dst.loading.report()
-    assert (report["bytes"], report["first_difference"]) == (size, -1)
-    assert report["digest"] == src.saving.report()["digest"]
+    assert (report.bytes, report.first_difference) == (size, -1)
+    assert report.digest == src.saving.report().digest
 
 
 @pytest.mark.parametrize("size", [0, 1, HEAD, HEAD + 7])
@@ -659,7 +657,7 @@ def test_precopied_device_has_its_registers_and_its_bar(pair, size):
     assert len(sent) == size + 42
     assert sent[42:][:HEAD] == before[:size]
     assert dst.contents() == before[:size] + bytes(max(0, HEAD - size))
-    assert dst.loading.report()["first_difference"] == -1
+    assert dst.loading.report().first_difference == -1
 
 
 def test_contents_are_those_of_the_stop_not_of_the_pre_copy(pair):
@@ -668,7 +666,7 @@ def test_contents_are_those_of_the_stop_not_of_the_pre_copy(pair):
     src.regions.write(100, b"written by the guest while its device was copied")
     late = src.contents()
     assert migrate_from_precopy(src, dst) == late
-    assert dst.loading.report()["first_difference"] == -1
+    assert dst.loading.report().first_difference == -1
 
 
 def migrate_from_precopy(src, dst):
@@ -689,7 +687,7 @@ def test_every_settings_combination_arrives(pair):
         )
         migrate(src, dst)
         assert dst.contents() == src.contents()
-        assert dst.loading.report()["first_difference"] == -1
+        assert dst.loading.report().first_difference == -1
 
 
 def test_damage_is_seen_where_it_is(pair):
@@ -700,7 +698,7 @@ def test_damage_is_seen_where_it_is(pair):
     dst.go(S.RESUMING)
     dst.write_all(bytes(data))
     dst.go(S.STOP)
-    assert dst.loading.report()["first_difference"] == 5000
+    assert dst.loading.report().first_difference == 5000
 
 
 def test_state_cut_short_leaves_the_rest_of_the_contents_alone(pair):
@@ -728,7 +726,7 @@ def test_whose_state_is_expected_may_be_told_late(qemu):
     other = StateBytes(99, 10_000)
     qemu.device.expected = lambda: other
     qemu.loading.commit(bytes(10))
-    assert qemu.loading.report()["expected_bytes"] == 10_000
+    assert qemu.loading.report().expected_bytes == 10_000
 
 
 def test_devices_with_other_seeds_hold_other_states(new_qemu):
@@ -736,7 +734,7 @@ def test_devices_with_other_seeds_hold_other_states(new_qemu):
     for seed in (1, 2):
         qemu = new_qemu(seed=seed)
         qemu.go(S.STOP_COPY)
-        states.add(qemu.saving.report()["digest"])
+        states.add(qemu.saving.report().digest)
     assert len(states) == 2
 
 
@@ -782,11 +780,10 @@ def test_what_became_of_a_lie_is_recorded(pair, size):
     dst.go(S.STOP, S.RESUMING)
     dst.device.loading.memory = File(src.read_all())
     dst.go(S.STOP)
-    args = {"lie": "wrong_byte", "at": 0, "changed": size > 0}
-    assert ("lie", args) in dst.observed
+    assert LieTold(lie="wrong_byte", at=0, changed=size > 0) in dst.observed
 
 
 def test_device_that_does_not_lie_records_none(pair):
     src, dst = pair(size=100)
     migrate(src, dst)
-    assert "lie" not in [name for name, _ in dst.observed]
+    assert not [each for each in dst.observed if isinstance(each, LieTold)]

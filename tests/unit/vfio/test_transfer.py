@@ -234,7 +234,7 @@ def test_pieces_do_not_matter(size, precopy, pieces, damage_at):
     one, cut = load(spec, bytes(data), expected), load(spec, bytes(data), expected, pieces)
     assert cut.report() == one.report()
     assert cut.finish() == one.finish() == bytes(data[precopy : precopy + len(HEAD)])
-    assert cut.report()["first_difference"] == (damage_at if is_damaged else -1)
+    assert cut.report().first_difference == (damage_at if is_damaged else -1)
 
 
 def test_report_of_a_state_that_arrived():
@@ -257,9 +257,9 @@ def test_report_of_a_damaged_state_has_both_digests():
     data[20] ^= 1
     data[30] ^= 1
     report = load(spec, bytes(data), expected, [10, 25]).report()
-    assert report["first_difference"] == 20
-    assert report["digest"] == xxhash.xxh3_128_hexdigest(data)
-    assert report["expected_digest"] == expected.digest()
+    assert report.first_difference == 20
+    assert report.digest == xxhash.xxh3_128_hexdigest(data)
+    assert report.expected_digest == expected.digest()
 
 
 @pytest.mark.parametrize("at", [0, 1, 49])
@@ -270,7 +270,7 @@ def test_first_of_several_differences_is_told(at):
     data[at] ^= 1
     data[49] ^= 2
     for pieces in ([], [1], [1, 2, 30]):
-        assert load(spec, bytes(data), expected, pieces).report()["first_difference"] == at
+        assert load(spec, bytes(data), expected, pieces).report().first_difference == at
 
 
 @pytest.mark.parametrize("size", [0, 1, 49])
@@ -278,23 +278,23 @@ def test_state_that_ends_early_differs_where_it_ends(size):
     spec = device(50)
     expected = state_of(spec)
     report = load(spec, whole(expected)[:size], expected).report()
-    assert (report["bytes"], report["expected_bytes"]) == (size, 50)
-    assert report["first_difference"] == size
-    assert report["expected_digest"] == expected.digest() != report["digest"]
+    assert (report.bytes, report.expected_bytes) == (size, 50)
+    assert report.first_difference == size
+    assert report.expected_digest == expected.digest() != report.digest
 
 
 def test_state_that_goes_on_differs_where_it_should_have_ended():
     spec = device(50)
     expected = state_of(spec)
     report = load(spec, whole(expected) + b"more", expected, [50]).report()
-    assert (report["bytes"], report["expected_bytes"]) == (54, 50)
-    assert report["first_difference"] == 50
+    assert (report.bytes, report.expected_bytes) == (54, 50)
+    assert report.first_difference == 50
 
 
 def test_state_of_a_source_that_is_not_known_is_no_arrived_state():
     spec = device(50)
     report = load(spec, whole(state_of(spec)), None).report()
-    assert (report["bytes"], report["expected_bytes"]) == (50, -1)
+    assert (report.bytes, report.expected_bytes) == (50, -1)
 
 
 @pytest.mark.parametrize("is_damaged", [False, True])
@@ -308,8 +308,8 @@ def test_source_that_becomes_known_late_is_compared_all_the_same(is_damaged):
     loading.commit(bytes(data))
     known.append(expected)
     report = loading.report()
-    assert (report["first_difference"] == -1) is not is_damaged
-    assert (report["digest"] == report["expected_digest"]) is not is_damaged
+    assert (report.first_difference == -1) is not is_damaged
+    assert (report.digest == report.expected_digest) is not is_damaged
 
 
 def test_memfd_is_shown_afterwards():
@@ -320,9 +320,9 @@ def test_memfd_is_shown_afterwards():
     loading.memory = File(whole(expected))
     assert loading.finish() == HEAD
     report = loading.report()
-    assert report["bytes"] == 2 * CHUNK + 5
-    assert report["first_difference"] == -1
-    assert report["digest"] == expected.digest()
+    assert report.bytes == 2 * CHUNK + 5
+    assert report.first_difference == -1
+    assert report.digest == expected.digest()
 
 
 def test_head_of_a_memfd_lies_behind_the_pre_copy_part():
@@ -368,26 +368,26 @@ def told(lie, *, size, lie_at=0, **more):
 def test_truth_is_left_alone():
     before, after, report = told(None, size=100)
     assert after == before
-    assert report["first_difference"] == -1
+    assert report.first_difference == -1
 
 
 def test_wrong_byte_is_one_byte_in_the_middle_of_its_buffer():
     before, after, report = told(Lie.WRONG_BYTE, size=100, lie_at=2, reported_size=30)
     differ = [at for at in range(100) if before[at] != after[at]]
     assert differ == [60 + 15]
-    assert report["first_difference"] == 75
+    assert report.first_difference == 75
 
 
 def test_lost_buffer_shifts_the_rest():
     before, after, report = told(Lie.LOST_BUFFER, size=100, lie_at=1, reported_size=30)
     assert after == before[:30] + before[60:]
-    assert (report["bytes"], report["first_difference"]) == (70, 30)
+    assert (report.bytes, report.first_difference) == (70, 30)
 
 
 def test_swapped_buffers_change_places():
     before, after, report = told(Lie.SWAPPED_BUFFERS, size=100, lie_at=1, reported_size=30)
     assert after == before[:30] + before[60:90] + before[30:60] + before[90:]
-    assert (report["bytes"], report["first_difference"]) == (100, 30)
+    assert (report.bytes, report.first_difference) == (100, 30)
 
 
 def test_buffer_is_swapped_with_a_shorter_last_one():
@@ -406,7 +406,7 @@ def test_lie_about_the_last_short_buffer_stays_inside(lie):
 def test_lie_about_a_buffer_that_there_is_not_is_not_told(lie):
     before, after, report = told(lie, size=100, lie_at=4, reported_size=30)
     assert after == before
-    assert report["first_difference"] == -1
+    assert report.first_difference == -1
 
 
 @pytest.mark.parametrize(
