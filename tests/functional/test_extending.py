@@ -97,7 +97,7 @@ def test_fault_without_a_base_that_says_what_it_does_is_refused_at_once(
     extend(tree, "A fault")
     change_base(tree, "class Blank(_Fault,")
     done = vfio_multifd(tree, "run", "--qemu", qemu_src, "--runs", runs, *BLANK)
-    assert done.returncode == 1
+    assert done.returncode != 0
     assert "TypeError: Blank must set changes_data to True or False" in done.stdout
 
 
