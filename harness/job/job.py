@@ -116,7 +116,7 @@ def replay(path: Path, settings: Settings, options: RunOptions, *, complain: Com
     """Replay the capture ``path``, report, and give the exit status.
 
     :raise HistoryError: it cannot be read
-    :raise PrerequisiteMissing: there is no such QEMU, or it is none that can be used
+    :raise PrerequisiteMissing: there is no such QEMU, or it cannot be used
     """
     capture = Capture.open(path)
     binary = builds.find(settings.qemu_dst or settings.qemu)

@@ -20,22 +20,22 @@ SHOWN, ELSE, NOT_ASKED, LOST = 0, 1, 2, 3
 """Exit statuses: it was shown; it was not, or something else was; this QEMU is not one of
 those that have it; the harness was lost."""
 
-Tell = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 def repro(
-    names: Sequence[str], settings: Settings, runs_dir: Path, trace_events: str, tell: Tell
+    names: Sequence[str], settings: Settings, runs_dir: Path, trace_events: str, say: Say
 ) -> int:
-    """Show each finding of ``names`` (none: all that are known); the worst exit status.
+    """Reproduce each finding of ``names``, all that are known if empty; the worst exit status.
 
-    :param tell: prints a line
-    :raise UsageError: one is not known
+    :param say: prints a line
+    :raise UsageError: there is no such finding
     :raise PrerequisiteMissing: there is no such QEMU
     """
     worst = SHOWN
     for deviation in findings.named(tuple(names)):
         status, words = _show(deviation, settings, runs_dir, trace_events)
-        tell(f"{deviation.name}: {words}")
+        say(f"{deviation.name}: {words}")
         worst = max(worst, status)
     return worst
 
@@ -70,7 +70,7 @@ def _show(
 
 
 def _else(run: Run) -> str:
-    told = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED] or [
+    found = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED] or [
         f for f in run.verdict.findings if f.outcome is Outcome.UNKNOWN
     ]
-    return "; ".join(f"{f.requirement} {f.outcome}: {f.sentence}" for f in told[:3])
+    return "; ".join(f"{f.requirement} {f.outcome}: {f.sentence}" for f in found[:3])

@@ -49,7 +49,7 @@ def require(scenario: Scenario) -> None:
 
 @contextlib.contextmanager
 def named(origin: str) -> Iterator[None]:
-    """Name ``origin``, a file, in what is refused; empty: it came from no file."""
+    """Name ``origin``, a file, in what is refused; empty if it came from no file."""
     try:
         yield
     except UsageError as error:
@@ -152,7 +152,7 @@ def _settings(scenario: Scenario) -> Iterator[str]:
     has_return_path = scenario.capabilities.get("return-path", scenario.return_path)
     if scenario.transport is Transport.FILE and has_return_path:
         # QEMU reads it from the file that it writes: EBADF (seen in 10.0.13 and 11.1.3).
-        yield "return_path is true and transport is 'file': nobody answers through a file"
+        yield "return_path is true and transport is 'file': there is no way back through a file"
 
 
 def _json(value: bool) -> str:
@@ -176,7 +176,7 @@ def _fault(scenario: Scenario, fault: Fault) -> Iterator[str]:
         near = did_you_mean(until.told, reported)
         yield f"until.told is {until.told!r}: nothing reports it{near}"
     elif until is not None and until.told and not _comes(scenario, until):
-        yield f"until.value is {until.value}: no action tells {until.told} with so much"
+        yield f"until.value is {until.value}: no action reports {until.told} with that much"
     since: str = getattr(fault, "since", "")
     if since and since not in (starts := {*reported, fault_plan.OPENED}):
         yield f"since is {since!r}: nothing reports it{did_you_mean(since, starts)}"
@@ -202,7 +202,7 @@ def _is_heard(scenario: Scenario, tell: Tell) -> bool:
 
 
 def _selected(scenario: Scenario, select: Select) -> Iterator[str]:
-    """Packets of a device that nobody has would never come; a fault before may have made them."""
+    """Packets of a device that neither side has never come, unless an earlier fault makes them."""
     made = {
         fields.idstr
         for fault in scenario.faults
@@ -217,7 +217,7 @@ def _selected(scenario: Scenario, select: Select) -> Iterator[str]:
 
 
 def when_problems(when: When) -> Iterator[str]:
-    """What no record of any run can be like; names of events are the build's affair."""
+    """What no record of any run can be; names of events depend on the build."""
     if when.kind not in list(Kind):
         yield f"kind is {when.kind!r}: unknown{did_you_mean(when.kind, Kind)}"
         return

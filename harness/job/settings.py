@@ -44,7 +44,7 @@ def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "")
     """The scenarios to run, settings applied.
 
     :raise UsageError: a file cannot be used, or a setting does not fit it
-    :raise PrerequisiteMissing: there is no such QEMU, or it is none that can be used
+    :raise PrerequisiteMissing: there is no such QEMU, or it cannot be used
     """
     turned: list[Scenario] = []
     if paths:

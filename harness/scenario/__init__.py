@@ -24,17 +24,14 @@ from harness.scenario.devices import (
 from harness.scenario.scenario import (
     LONGEST,
     MAX_CHANNELS,
-    MISMATCHES,
     PENDING_TRACE,
-    TLS_TRACE,
     Scenario,
-    Tls,
-    TlsMismatch,
     Transport,
     from_json,
     load,
     to_json,
 )
+from harness.scenario.tls import MISMATCHES, TLS_TRACE, Tls, TlsMismatch
 
 __all__ = [
     "KINDS",

@@ -15,7 +15,7 @@ from harness.scenario import ranges
 
 
 class _Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Frozen, keyword only, and a field that nobody knows is an error."""
+    """Frozen, keyword only, and an unknown field is an error."""
 
 
 class Target(enum.StrEnum):
@@ -31,7 +31,7 @@ class When(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
     kind: str = "qmp"
     name: str = "MIGRATION"
     side: str = ""
-    """Empty: any."""
+    """Empty for any."""
     args: dict[str, Any] = {}
     """Those that the record must have with these values."""
     count: ranges.Count = 1
@@ -41,14 +41,14 @@ class When(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError(f"count is {self.count}, below 1")
 
     def describe(self) -> str:
-        """In words, behind a verb."""
+        """As it follows a verb."""
         args = "".join(f" {name}={value}" for name, value in self.args.items())
         nth = f", time {self.count}" if self.count > 1 else ""
         return f"at {self.side} {self.name}{args}{nth}".replace("  ", " ")
 
 
 def status(side: Target, name: str) -> When:
-    """When ``side`` tells the MigrationStatus ``name``."""
+    """When ``side`` reports the MigrationStatus ``name``."""
     return When(side=side.value, args={"status": name})
 
 
@@ -85,7 +85,7 @@ class Execute(_Action, frozen=True, kw_only=True, tag="execute"):
     arguments: dict[str, Any] = {}
     refused_with: str | None = None
     """Regular expression (``re.search``) for the ``CLASS: description`` of QEMU's error; "" fits
-    any.  None: the command must be accepted.  What comes otherwise makes the run UNKNOWN."""
+    any.  None if the command must be accepted.  Any other answer makes the run UNKNOWN."""
 
     def __post_init__(self) -> None:
         try:
@@ -138,7 +138,7 @@ class Tell(_Action, frozen=True, kw_only=True, tag="tell"):
     value: ranges.Value = 0
 
     def describe(self) -> str:
-        return f"tell the faults {self.name} {self.when.describe()}"
+        return f"notify the faults of {self.name} {self.when.describe()}"
 
 
 Action = Execute | Storm | Kill | Tell

@@ -12,7 +12,7 @@ from harness.scenario import ranges
 from harness.scenario.devices import DeviceSpec
 
 LINUX_RAM_MIB = 128  # the stock kernel of images/guest boots with this, and not with 64
-_LOW_RAM_MIB = 2048  # q35 has at least so much of its RAM below 4 GiB (QEMU hw/i386/pc_q35.c)
+_LOW_RAM_MIB = 2048  # q35 has at least this much of its RAM below 4 GiB (QEMU hw/i386/pc_q35.c)
 
 
 class GuestKind(enum.StrEnum):
@@ -29,17 +29,17 @@ class GuestKind(enum.StrEnum):
 
 
 class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """It dirties memory and BAR 0 of each device in rounds, and says on its console after each
-    whether all of it is whole.
+    """It dirties memory and BAR 0 of each device in rounds, and reports on its console after each
+    whether all of it is intact.
     """
 
     kind: GuestKind = GuestKind.AUTO
     memory_kib: ranges.MemoryKib = 4096
-    """Memory that it dirties each round; all else that it has stays as it is."""
+    """Memory that it dirties each round; its other memory does not change."""
     rounds: ranges.Count = 5
-    """Rounds that it must tell after the migration, where it runs on."""
+    """Rounds that it must report after the migration, at the side where it runs."""
     boot_deadline_s: ranges.Deadline = 180.0
-    """From the source's start until the guest has told its first round."""
+    """From the source's start until the guest has reported its first round."""
 
     def is_linux(self, devices: Iterable[DeviceSpec]) -> bool:
         """Whether it is a Linux, with these ``devices``."""
@@ -48,7 +48,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.kind is GuestKind.LINUX
 
     def needs(self, ram_mib: int, *, has_linux: bool) -> Iterator[tuple[bool, str]]:
-        """Whether it can run in so much RAM, and what is wrong where it cannot.
+        """Whether it can run in that much RAM, and what is wrong if it cannot.
 
         :param has_linux: it is that kind
         """

@@ -1,8 +1,7 @@
 """The **main job**: what ``vfio-multifd run`` runs when it is given no scenario.
 
 A series of small scenarios which together ask about every requirement, where QEMU is not
-known to break it.  Each is here because of what its comment says; take one out and a
-requirement is judged less.
+known to break it.  Each scenario's comment says why it is here.
 """
 
 from harness.scenario import (
@@ -46,7 +45,7 @@ def _device(number: int = 0, **fields: object) -> EmulatedDevice:
 
 
 def _sized(name: str, size: int) -> Scenario:
-    # No state at all would make QEMU ask for a buffer of no bytes: it is told of one.
+    # No state at all would make QEMU ask for a buffer of no bytes: the device reports one.
     reported = None if size else MIB
     return Scenario(name=name, devices=(_device(size=size, reported_size=reported),))
 
@@ -62,7 +61,7 @@ def _packets(number: int = 0, **fields: object) -> EmulatedDevice:
 
 
 # A refusal comes while the main channel still has something to say, and the source to send;
-# later, today's QEMU waits for ever for what its load threads no longer get.
+# later, today's QEMU waits forever for what its load threads no longer get.
 _EARLY = StallMain(until=Until(delay_s=0.6))
 _HOLD_0 = Hold(select=Select(idx=(0,)), until=Until(others=True))
 
@@ -163,7 +162,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         machine="pc-q35-9.2",
         devices=(_device(size=_SMALL, multifd_transfer=None),),
     ),
-    # TLS on all channels, as the relay and both QEMUs tell; and what it must refuse.  Over TCP:
+    # TLS on all channels, as the relay and both QEMUs show; and what it must refuse.  Over TCP:
     # a unix socket shows a known deviation of 10.0.
     Scenario(name="tls-x509", devices=_PLAIN, tls=Tls.X509, transport=Transport.TCP, relay=True),
     Scenario(name="tls-psk", devices=_PLAIN, tls=Tls.PSK, transport=Transport.TCP, channels=8),
@@ -177,7 +176,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         devices=(_device(size=_SMALL, stop_copy=False, enable_migration=OnOffAuto.AUTO),),
     ),
     Scenario(name="refused-at-start", devices=(_device(size=_SMALL, stop_copy=False),)),
-    # On the wire: any order, any cut, and bytes that nobody can notice are changed.
+    # On the wire: any order, any cut, and changed bytes that QEMU cannot notice.
     Scenario(
         name="reversed",
         devices=(_device(),),
@@ -255,7 +254,7 @@ FROM_10_1: tuple[Scenario, ...] = (
         Hold(select=Select(idx=(0,)), until=Until(delay_s=1.0)),
         devices=(_packets(properties={"x-migration-max-queued-buffers-size": 3 * MIB // 2}),),
     ),
-    # The configuration waits for the state on the main channel, which stands still meanwhile.
+    # The configuration waits for the state on the main channel, which is blocked until then.
     Scenario(
         name="config-after-iter",
         devices=(_device(size=24 * MIB, properties={"x-migration-load-config-after-iter": "on"}),),

@@ -21,7 +21,7 @@ def full_address(text: str) -> str:
 
 
 def repeated(addresses: Iterable[str]) -> str:
-    """The first of full ``addresses`` that was there before; empty: each is there once."""
+    """The first of full ``addresses`` that occurs twice; empty if none does."""
     seen: set[str] = set()
     for address in addresses:
         if address in seen:

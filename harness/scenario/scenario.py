@@ -18,6 +18,7 @@ from harness.scenario.devices import Device, EmulatedDevice
 from harness.scenario.fault_plan import FaultPlan
 from harness.scenario.guest_plan import Guest
 from harness.scenario.pci_address import repeated
+from harness.scenario.tls import TLS_TRACE, Tls, TlsMismatch, needs
 
 MAX_CHANNELS = 255  # multifd-channels is a uint8 (QEMU qapi/migration.json)
 LONGEST = 16 << 20  # bytes of a scenario's file: /dev/zero has no end
@@ -27,61 +28,15 @@ class Transport(enum.StrEnum):
     """What carries the migration."""
 
     UNIX = "unix"
-    """Sockets in the run directory, which nobody but its owner enters."""
+    """Sockets in the run directory, which only its owner can enter."""
     TCP = "tcp"
     """A port on loopback, which every user of the machine can connect to."""
     FILE = "file"
     """The source writes a file, which the destination reads afterwards (needed by mapped-ram)."""
 
 
-class Tls(enum.StrEnum):
-    """What secures the migration's channels (QEMU objects ``tls-creds-psk``, ``-x509``)."""
-
-    NONE = "none"
-    PSK = "psk"
-    X509 = "x509"
-
-
-class TlsMismatch(enum.StrEnum):
-    """What is wrong between the credentials of the two sides: TLS must refuse it."""
-
-    KEY = "key"
-    """psk: each side has a key of its own."""
-    CA = "ca"
-    """x509: the source knows another authority, which has not signed the destination's
-    certificate."""
-    CLIENT = "client"
-    """x509: the destination does not know the authority that has signed the source's
-    certificate."""
-    HOSTNAME = "hostname"
-    """x509: the source expects a name that is not in the destination's certificate."""
-    AUTHZ = "authz"
-    """x509: the destination's ``tls-authz`` allows somebody else only."""
-    SOURCE_PLAIN = "source_plain"
-    """The source uses no TLS, the destination does."""
-    DESTINATION_PLAIN = "destination_plain"
-    """The destination uses no TLS, the source does."""
-
-
-_PLAIN = (TlsMismatch.SOURCE_PLAIN, TlsMismatch.DESTINATION_PLAIN)
-MISMATCHES = {
-    Tls.NONE: (),
-    Tls.PSK: (TlsMismatch.KEY, *_PLAIN),
-    Tls.X509: (
-        TlsMismatch.CA, TlsMismatch.CLIENT, TlsMismatch.HOSTNAME, TlsMismatch.AUTHZ, *_PLAIN,
-    ),
-}  # fmt: skip
-"""What can be wrong with which."""
-TLS_TRACE = (
-    "migration_set_*_channel",
-    "migration_tls_*",
-    "multifd_set_outgoing_channel",
-    "qio_channel_tls_*",
-)
-"""Patterns of the trace events that tell of TLS (io/trace-events, migration/trace-events)."""
-
 PENDING_TRACE = ("migrate_pending_*", "migrate_transferred*", "qemu_savevm_query_pend*")
-"""Patterns of the trace events that tell what pre-copy has pending and how much is allowed.
+"""Patterns of the trace events of what pre-copy has pending and how much is allowed.
 
 A pattern that no event of a build fits is no error to QEMU where it has an asterisk.
 """
@@ -93,13 +48,13 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str
     devices: tuple[Device, ...] = (EmulatedDevice(id="vfio0"),)
     qemu: str = ""
-    """Source QEMU: a path; empty: the one the machine has (``vm.builds``)."""
+    """Path of the source QEMU; empty for the one that the machine has (``vm.builds``)."""
     qemu_dst: str = ""
-    """Destination QEMU; empty: as the source."""
+    """Path of the destination QEMU; empty for the source's."""
     machine: str = "q35"
     ram_mib: ranges.RamMib = 64
     guest: Guest | None = None
-    """The guest that is migrated; None: the CPU halts at once, and the harness sets up the
+    """The guest that is migrated; None if the CPU halts at once, and the harness sets up the
     devices as firmware and a driver would."""
     multifd: bool = True
     channels: ranges.Channels = 4
@@ -113,26 +68,26 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls: Tls = Tls.NONE
     """On all channels, with credentials that are made for each run."""
     tls_mismatch: TlsMismatch | None = None
-    """What is wrong between the credentials of the two sides; None: nothing."""
+    """What is wrong between the credentials of the two sides; None if nothing is."""
     deadline_s: ranges.Deadline = 15.0
     """From ``migrate`` to the end of both sides; what does not end by then is a finding."""
     memory_limit_mib: ranges.LimitMib = 0
-    """RLIMIT_DATA of each QEMU; 0: RAM, twice the state and 4 GiB."""
+    """RLIMIT_DATA of each QEMU; 0 for RAM, twice the state and 4 GiB."""
     interrupt_line: bool = False
     """Whether the guest also writes PCI_INTERRUPT_LINE, as firmware does.  A register that
     the device keeps for the guest (vfio_pci_config.c virtualizes it) and that QEMU sends but
     does not write back: known deviation of ORD-4."""
     trace: tuple[str, ...] = ("vfio_*", "multifd_*")
-    """Patterns of trace events to enable; none: no trace, and what needs it is UNKNOWN.
-    ``PENDING_TRACE`` comes to it, and with ``tls`` ``TLS_TRACE``."""
+    """Patterns of trace events to enable, besides ``PENDING_TRACE`` and, with ``tls``,
+    ``TLS_TRACE``.  Empty for no trace: what needs one is UNKNOWN."""
     seed: int = 0
     relay: bool = False
-    """Whether the harness stands between the two QEMUs and records each packet; it does
-    where there are ``faults``, too."""
+    """Whether a relay is between the two QEMUs and records each packet; with ``faults`` there
+    always is."""
     faults: FaultPlan = ()
     """What is done to device-state packets on their way."""
     actions: ActionPlan = ()
-    """What is done to the QEMUs meanwhile."""
+    """What is done to the QEMUs while they migrate."""
     then: tuple["Scenario", ...] = ()
     """The migrations that follow: each of the QEMU that runs the guest by then, into a new one.
     Where one names no QEMU, it is the destination QEMU of the migration before."""
@@ -148,7 +103,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             (self.deadline_s > 0, f"deadline_s is {self.deadline_s}, not above 0"),
             (
                 not self.has_relay or self.transport is not Transport.FILE,
-                "a relay cannot stand in a migration through a file",
+                "a migration through a file has no relay",
             ),
             (not self.faults or self.multifd, "faults are about multifd channels; multifd is off"),
             (
@@ -161,7 +116,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             *_guest_needs(self),
             *(self._needs_of(fault) for fault in self.faults),
-            *self._needs_of_tls(),
+            *needs(
+                self.tls,
+                self.tls_mismatch,
+                has_sockets=self.transport is not Transport.FILE,
+                faults=self.faults,
+            ),
             *(
                 check
                 for device in self.devices
@@ -182,26 +142,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         waits_for_device = until is not None and (until.loaded or until.told == "loaded")
         return (
             not waits_for_device or all(device.is_supervised for device in self.devices),
-            f"{fault.describe()}: only a device with data_path=supervised tells what it has loaded",
+            f"{fault.describe()}: only a device with data_path=supervised reports what it has "
+            "loaded",
         )
-
-    def _needs_of_tls(self) -> Iterator[tuple[bool, str]]:
-        """What does not go together with TLS."""
-        yield (
-            self.tls_mismatch is None or self.tls_mismatch in MISMATCHES[self.tls],
-            f"tls_mismatch={self.tls_mismatch} is not of tls={self.tls}, which knows "
-            f"{', '.join(MISMATCHES[self.tls]) or 'none'}",
-        )
-        if not self.has_tls:
-            return
-        yield self.transport is not Transport.FILE, "TLS needs a socket; transport is file"
-        for fault in self.faults:
-            yield (
-                isinstance(fault, fault_plan.HoldConnections)
-                and not fault.until.told.startswith("switchover"),
-                f"{fault.describe()}: a relay cannot look into TLS; there only connections can be "
-                "held (hold_connections), and not until the switchover",
-            )
 
     def migrations(self) -> "tuple[Scenario, ...]":
         """All migrations in their order: this one, and those that follow.  ``then`` of each has
@@ -238,7 +181,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def has_relay(self) -> bool:
-        """Whether the harness stands between the two QEMUs."""
+        """Whether a relay is between the two QEMUs."""
         return self.relay or bool(self.faults)
 
     @property

@@ -2,7 +2,7 @@
 nearest valid name where a name is wrong.
 
 msgspec says where a value does not fit and why; this adds the value, what was probably meant,
-and names that stand twice in an object, of which msgspec takes the last silently.
+and names that appear twice in an object, of which msgspec takes the last silently.
 """
 
 import difflib
@@ -26,7 +26,7 @@ def decode(data: bytes, of_type: Any, upgrade: Callable[[object], object] | None
     """``data`` as ``of_type``, which may be a union of structs.
 
     :param upgrade: makes what is valid today out of what an earlier version has written
-    :raise ValueError: it is no such JSON; one line
+    :raise ValueError: it is not such JSON; one line
     """
     try:
         raw = json.loads(data, object_pairs_hook=_once_each)
@@ -94,7 +94,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         if name in found:
             raise ValueError(
-                f"field {name} stands twice in one object, as {_shown(found[name])} and "
+                f"field {name} appears twice in one object, as {_shown(found[name])} and "
                 f"{_shown(value)}"
             )
         found[name] = value
@@ -119,7 +119,7 @@ def _value_at(raw: object, steps: Iterable[str]) -> object:
     return raw
 
 
-# -- what could stand there ------------------------------------------------------------
+# -- what could be there ------------------------------------------------------------
 
 
 def _type_at(of_type: object, raw: object, steps: Iterable[str]) -> list[inspect.Type]:
@@ -173,7 +173,7 @@ def _words(types: Iterable[inspect.Type]) -> list[str]:
 
 
 def _tags(types: Iterable[inspect.Type], field: list[str]) -> list[str]:
-    """The tags of the structs among ``types``, which stand in ``field``."""
+    """The tags of the structs among ``types``, which ``field`` has."""
     return [
         str(each.tag)
         for each in types

@@ -1,9 +1,10 @@
-"""A **session** runs one scenario: the one place that knows all parts.
+"""A **session** makes one migration: the one place that knows all parts of the harness.
 
-Scenario in, history out.  What QEMU does wrong is recorded and left to the verdict; what
-keeps the harness from running it at all is raised (``harness.errors``).
+It takes a scenario and gives a history.  What QEMU does wrong is recorded and left to the
+verdict; what keeps the harness from making the migration at all is raised (``harness.errors``).
 
-``session`` has the phases; ``peer`` is one side (its QEMU, devices, build and trace),
-``log`` where all of it is recorded, ``link`` the relay between the two, ``actions`` what
-the scenario does to them meanwhile.
+``session`` has the phases.  ``source`` is the role of the source, which a QEMU or a capture
+plays; ``peer`` is one side (its QEMU, devices, build and trace); ``link`` is the relay between
+the two.  ``log`` takes the records of all of them.  ``actions`` does what the scenario plans
+while the QEMUs migrate, ``ending`` waits for their end.
 """

@@ -19,27 +19,27 @@ REFUSED: Final = "refused"
 UNANSWERED: Final = "unanswered"
 LOST: Final = "lost"
 """What came of an action (``how`` of the record ``action_ended``): QEMU has accepted it; has
-refused it; has not answered; was not there, or went away meanwhile."""
+refused it; has not answered; was not there, or ended before it answered."""
 
 
 class Actions:
-    """Inside ``async with`` each action waits for its moment.  Leaving it ends storms and
-    waits for commands that were sent; an action whose moment has not come is not done.
-    Which were done is recorded.
+    """Inside ``async with`` each action waits for its moment.  When it is left, storms end and
+    commands that were sent are waited for; an action whose moment has not come is not done.
+    Which actions were done is recorded.
 
-    :param tell: notifies the faults of an outside event; None if there are no faults
+    :param notify: notifies the faults of an outside event; None if there are no faults
     """
 
     def __init__(
         self,
         plan: ActionPlan,
         vms: Mapping[Target, Vm],
-        tell: Callable[[str, int], None] | None,
+        notify: Callable[[str, int], None] | None,
         log: Log,
     ) -> None:
         self._plan = plan
         self._vms = vms
-        self._tell = tell
+        self._notify = notify
         self._log = log
         self._done = [False] * len(plan)
         self._tasks: list[tuple[Watch, asyncio.Task[None]]] = []
@@ -58,7 +58,7 @@ class Actions:
         for watch, task in self._tasks:
             if not watch.is_reached:
                 task.cancel()
-        # Without the block's own error, which is no affair of the group's and goes on as it is.
+        # Without the block's own error, which goes on as it is and is not of the group's tasks.
         await self._group.__aexit__(None, None, None)
         if self._plan:
             self._log.record(session.Actions(self._done))
@@ -81,9 +81,9 @@ class Actions:
                     is_there = self._vms[action.target].kill()
                     return session.ActionEnded(position, DONE if is_there else LOST)
                 case Tell():
-                    if self._tell is None:
+                    if self._notify is None:
                         return session.ActionEnded(position, LOST)
-                    self._tell(action.name, action.value)
+                    self._notify(action.name, action.value)
                 case Storm():
                     return await self._storm(position, action)
         except QmpError as error:

@@ -19,12 +19,12 @@ _END_S = 5.0  # for both sides, once the migration is cancelled
 
 
 async def call_off(peers: Sequence[Peer], activity: Activity, log: Log, deadline_s: float) -> bool:
-    """Cancel a migration whose source still goes on with its pre-copy; whether it did.
+    """Cancel a migration whose source is still in pre-copy; whether it was.
 
-    :param peers: those that are waited for; without a source nothing goes on
+    :param peers: those that are waited for; without a source there is no pre-copy
 
-    What goes on is no hang: ``not_converged`` is recorded, and nobody needs a backtrace.  One
-    that then does not end is: ``hung`` is recorded of the source.
+    A pre-copy that makes progress is no hang: ``not_converged`` is recorded, without a
+    backtrace.  If the source then does not end, that is a hang, and ``hung`` is recorded.
     """
     source = next((peer for peer in peers if peer.side is Side.SOURCE), None)
     if source is None or not await _goes_on(source):

@@ -25,7 +25,7 @@ class Ending:
     """The end of the migration of ``peers``.
 
     :param give_up: called before a late QEMU is looked into
-    :ivar is_late: something was waited for in vain
+    :ivar is_late: something did not come in time
     """
 
     def __init__(

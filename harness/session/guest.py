@@ -16,7 +16,7 @@ _FIRST_ROUNDS = 2
 
 async def until_up(source: Peer, scenario: Scenario, log: Log) -> bool:
     """Wait until it has found the devices and reported its first rounds; whether it has.  If its
-    QEMU ends meanwhile, that is left to the verdict.
+    QEMU ends before, that is left to the verdict.
 
     :raise LostVM: it does not come up
     """
@@ -48,8 +48,8 @@ async def until_up(source: Peer, scenario: Scenario, log: Log) -> bool:
 
 
 async def until_it_goes_on(peer: Peer, scenario: Scenario) -> str:
-    """Wait until it has reported some more rounds, or ``deadline_s``; what was waited for in
-    vain, or "".  The end of its QEMU has a record of its own.
+    """Wait until it has reported some more rounds, or ``deadline_s``; what did not
+    come, or "".  The end of its QEMU has a record of its own.
     """
     console, guest = peer.console, scenario.guest
     if console is None or guest is None or peer.is_paused or migration.is_stopped(peer.events):

@@ -62,7 +62,7 @@ class Link:
         """Where the source shall connect to, as the ``addr`` of a channel in QMP."""
         return self._relay.address.qmp()
 
-    def tell(self, name: str, value: int = 0) -> None:
+    def notify(self, name: str, value: int = 0) -> None:
         """Notify the faults of an outside event."""
         self._relay.notify(name, value)
 

@@ -41,7 +41,7 @@ from harness.vm.console import Console
 from harness.vm.credentials import Setup
 from harness.vm.vm import Vm
 
-_SPARE_BYTES = 4 << 30  # QEMU beside its RAM and the state
+_SPARE_BYTES = 4 << 30  # for QEMU besides its RAM and the state
 
 
 @dataclass(repr=False)  # a task's name would hold all of it
@@ -180,7 +180,7 @@ class Peer:
 
     async def get_ready(self, scenario: Scenario, tls: Setup, *more: Awaitable[None]) -> str:
         """Once it was launched: ask for its build and set its migration up, and ``more``.  What
-        was waited for in vain, where it hangs or dies, which is judged; else "".
+        did not come if it hangs or dies, which is judged; else "".
 
         :raise CannotRunHere: its build lacks what the settings ask for
         """

@@ -65,8 +65,8 @@ class Session:
     """One migration: the first of ``scenario``, written into ``rundir``.  All at once with
     ``run``, or phase by phase inside ``async with``: ``boot``, ``migrate``, ``stop``.
 
-    :ivar trace_events: path of trace-events-all for the builds of both sides; empty: next to
-        the binary
+    :ivar trace_events: path of trace-events-all for the builds of both sides; empty for the one
+        next to the binary
     :ivar has_capture: keep all that the source sends in the run directory, for a replay
     :ivar given: what plays the source: a QEMU that an earlier session has handed over, which is
         this session's from now on; or a capture, and ``scenario`` is ``scenario_of`` it.  None
@@ -367,8 +367,8 @@ class Session:
 
     def _actions(self) -> Actions:
         vms = {Target(peer.side.value): peer.vm for peer in self._peers}
-        tell = self._link.tell if self._link else None
-        return Actions(self.scenario.actions, vms, tell, self.log)
+        notify = self._link.notify if self._link else None
+        return Actions(self.scenario.actions, vms, notify, self.log)
 
     async def _listen(self) -> dict[str, Any]:
         """Let the destination listen; the address to migrate to."""

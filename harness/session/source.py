@@ -56,17 +56,17 @@ class Source(Protocol):
         """
 
     async def start(self, image: Path, credentials: Credentials) -> str:
-        """Get ready to migrate.  What was waited for in vain, where it hangs or dies; else "".
+        """Get ready to migrate.  What did not come if it hangs or dies; else "".
 
         :param image: the firmware
         :raise HarnessError: it cannot be had
         """
 
     def takes(self, destination: Peer) -> AbstractAsyncContextManager[None]:
-        """Inside it the destination is started; one that cannot take what this source sends is
-        an error of whoever asked for it.
+        """Inside it the destination is started.
 
-        :raise HistoryError: it cannot
+        :raise HistoryError: the destination cannot take what this source sends, though it may be
+            right in refusing it
         """
 
     def sends(self, address: dict[str, Any], home: Path) -> AbstractAsyncContextManager[None]:
@@ -136,7 +136,7 @@ class QemuSource:
     @contextlib.asynccontextmanager
     async def sends(self, address: dict[str, Any], home: Path) -> AsyncIterator[None]:
         """Start its migration."""
-        with contextlib.suppress(LostVM):  # the destination ends all the same
+        with contextlib.suppress(LostVM):  # the destination still has to end
             await self.peer.vm.monitor.execute("migrate", migration.channels(address))
         yield
 

@@ -106,7 +106,7 @@ def test_check_says_what_is_wrong_and_starts_nothing(
         assert line.startswith(f"{path}: "), line
         assert words in line, line
     assert of_good == f"{good}: ok"
-    assert "field channels stands twice" in of_twice
+    assert "field channels appears twice" in of_twice
     assert not _started(qemu)
 
 

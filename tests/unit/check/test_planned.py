@@ -273,7 +273,7 @@ def test_second_fault_that_selects_what_never_came_is_named():
 def test_all_that_did_not_happen_is_named():
     run = holding(UNTIL_GO, holds=True, actions=(GO, KILL_SOURCE))
     missed = planned.missed(run)
-    assert "tell the faults go" in missed
+    assert "notify the faults of go" in missed
     assert "kill the source" in missed
     assert "waited in vain: hold packet 1 until go" in missed
 

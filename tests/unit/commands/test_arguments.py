@@ -37,7 +37,7 @@ def test_faults_are_given_as_json():
         ("{", "Expecting property name"),
         ('{"fault": "dop"}', "fault is 'dop': unknown; did you mean drop?"),
         ('{"fault": "drop", "select": {"id": [3]}}', "field id in select; did you mean idx?"),
-        ('{"fault": "drop", "fault": "hold"}', "field fault stands twice"),
+        ('{"fault": "drop", "fault": "hold"}', "field fault appears twice"),
         ('{"fault": "drop", "select": {"channel": 300}}', "select.channel is 300: .* <= 254"),
         ('{"fault": "drop", "select": {"idx": [-1]}}', r"select.idx\[0\] is -1: .* >= 0"),
         ('{"fault": "drop", "select": {"idx": [4294967296]}}', "4294967296: .* <= 4294967295"),

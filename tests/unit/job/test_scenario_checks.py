@@ -259,9 +259,9 @@ def test_event_that_an_action_reports():
         (f.StallMain(since="go", until=Until(delay_s=1)), None),
         (
             f.Hold(until=Until(told="go", value=4)),
-            "faults[0].until.value is 4: no action tells go with so much",
+            "faults[0].until.value is 4: no action reports go with that much",
         ),
-        (f.Drop(), "actions[0]: tell the faults go at MIGRATION: no fault waits for it"),
+        (f.Drop(), "actions[0]: notify the faults of go at MIGRATION: no fault waits for it"),
     ],
 )
 def test_event_meets_the_fault_that_waits_for_it(fault, words):

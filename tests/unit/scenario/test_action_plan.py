@@ -34,7 +34,7 @@ PLAN: ActionPlan = (
                 "migrate_cancel to the source at source MIGRATION status=active",
                 "kill the source at packet_out idx=3, time 2",
                 "a storm of 8 commands to the destination at destination MIGRATION status=active",
-                "tell the faults go at source MIGRATION status=active",
+                "notify the faults of go at source MIGRATION status=active",
             ],
             strict=True,
         )

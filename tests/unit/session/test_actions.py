@@ -57,8 +57,8 @@ def log():
 def carry_out(log):
     """Make a block in which ``plan`` is carried out on ``vm``."""
 
-    def make(vm, *plan, tell=lambda _name, _value: None):
-        return Actions(plan, {Target.SOURCE: vm, Target.DESTINATION: Qemu()}, tell, log)
+    def make(vm, *plan, notify=lambda _name, _value: None):
+        return Actions(plan, {Target.SOURCE: vm, Target.DESTINATION: Qemu()}, notify, log)
 
     return make
 
@@ -100,7 +100,7 @@ async def test_action_whose_moment_does_not_come_is_told_as_not_done(carry_out, 
 async def test_faults_are_told(carry_out, log):
     heard = []
     plan = Tell(when=NOW, name="go", value=3)
-    async with carry_out(Qemu(), plan, tell=lambda *told: heard.append(told)):
+    async with carry_out(Qemu(), plan, notify=lambda *told: heard.append(told)):
         log(now())
         await until_idle()
     assert heard == [("go", 3)]
@@ -135,7 +135,7 @@ async def test_kill_of_a_qemu_that_is_gone_kills_nobody(carry_out, log):
 
 
 async def test_tell_without_a_relay_reaches_nobody(carry_out, log):
-    async with carry_out(Qemu(), Tell(when=NOW, name="go"), tell=None):
+    async with carry_out(Qemu(), Tell(when=NOW, name="go"), notify=None):
         log(now())
         await until_idle()
     assert noted(log, "action_ended") == [{"position": 0, "how": "lost"}]

@@ -122,7 +122,7 @@ def test_what_is_kept_back_is_settled_at_the_end_of_the_migration(ends, ends_fir
     here.received(len(packet(1)))
     if ends_first:
         here.link.end()
-    here.link.tell("switchover")
+    here.link.notify("switchover")
     here.received(len(packet(0)))
     here.link.close()
     (faults,) = here.named("faults")
