@@ -1,10 +1,12 @@
-"""What of a record's ``args`` those who judge rely on, and whether it is there.
+"""Whether records have what their names promise.
 
-Checked once, where records come from: a saved history as it is loaded, a new one before it is
-judged.  A record that is not as its name promises is then a damaged history, or a trace event
-that a QEMU writes otherwise; what a rule stumbles over after that is a bug of the rule.
+A record of a typed kind promises the fields of its type; of ``trace`` and ``qmp`` the arguments
+below are promised, on which rules rely.  This is checked once, where records come from: a saved
+history when it is loaded, a new one before it is judged.  A record that breaks its promise is a
+damaged history, or a trace event whose format differs in that QEMU.  Whatever a rule fails on
+after that is a bug of the rule.
 
-Names that are not here promise nothing: who reads them has to cope with what is there.
+Other names promise nothing: a reader has to cope with any arguments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,10 +83,10 @@ _TYPES: dict[tuple[Kind, str], type[Any]] = {
 
 
 def check(records: Sequence[Record], scenario: Scenario, origin: str) -> None:
-    """Whether each record has what its name promises, and fits ``scenario``.
+    """Check that each record has what its name promises, and fits ``scenario``.
 
-    :param records: in the order of the file ``origin``, a record a line
-    :raise HistoryError: one has not; names the line
+    :param records: in the order of the file ``origin``, one record per line
+    :raise HistoryError: one does not; the message names its line
     """
     types, convert = _TYPES, msgspec.convert
     for number, record in enumerate(records, 1):
@@ -105,7 +107,7 @@ def check(records: Sequence[Record], scenario: Scenario, origin: str) -> None:
 
 
 def _strange(record: Record, scenario: Scenario) -> str:
-    """What is wrong with a record though each of its values is of its type; "": nothing."""
+    """What is wrong with a record whose values are all of their types; empty if nothing is."""
     args = record.args
     if isinstance(args, dict):
         is_object = isinstance(args.get("value"), dict)

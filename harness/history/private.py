@@ -1,4 +1,4 @@
-"""Folders and files for their owner alone, from the first byte, whatever the user's umask is.
+"""Folders and files that only their owner can read, whatever the user's umask is.
 
 A run holds a guest's RAM and registers and the keys of its TLS connections.
 """
@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 UMASK = 0o077
-"""Of each QEMU that we start: what it makes is private, too, its sockets among it."""
+"""Of each QEMU that we start, so that its files and sockets are private, too."""
 _FOLDER, _FILE = 0o700, 0o600
 
 
 def opener(path: str, flags: int) -> int:
-    """For ``open()``: a file that this makes is private; one that is there keeps its mode."""
+    """For ``open()``: a new file is private; an existing one keeps its mode."""
     return os.open(path, flags, _FILE)
 
 
@@ -35,8 +35,8 @@ def make_folder(path: Path) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """Make ``path`` and the folders above it that are missing; those that are there stay as
-    they are: they are the user's.
+    """Make ``path`` and the missing folders above it; existing ones are the user's and keep
+    their modes.
 
     :raise OSError: one cannot be made, or is a file
     """

@@ -1,26 +1,25 @@
-"""The **run directory**: one run on disk, which can be judged again next year.
+"""The **run directory**: one run on disk, which can be judged again later.
 
 ::
 
     NAME-0001/
-      manifest.json     format version, builds, times, digests of the next two, whether the run
-                        was written whole
+      manifest.json     format version, builds, times, digests of the next two files, whether
+                        the run is complete
       scenario.json     what was run (harness.scenario)
       history.jsonl     one Record a line, sorted by time
-      verdict.json      what the check said when it was run
+      verdict.json      the verdict when the run was made
       source-trace/  destination-trace/   trace logs as QEMU wrote them, one for each thread
       source.stderr  destination.stderr   QEMU's standard error
-      source.console  destination.console   what the guest said, if there was one
-      by-hand.sh        the same two QEMUs, started by hand
-      tls/  sockets/    credentials (harness.vm.credentials) and the sockets that are migrated
-                        through (harness.vm.sockets), while the run lasts; a harness that gets
-                        SIGKILL leaves them
-      migration.capture  what the source sent, if that was wanted (harness.proxy.capture)
+      source.console  destination.console   the guest's console, if there was a guest
+      by-hand.sh        starts the same two QEMUs by hand
+      tls/  sockets/    credentials (harness.vm.credentials) and the sockets of the migration
+                        (harness.vm.sockets) during the run; left behind only by SIGKILL
+      migration.capture  what the source sent, if requested (harness.proxy.capture)
 
-Nobody but its owner enters it or reads a file of it (harness.history.private): it holds a guest's
-RAM and registers.  It is the working directory of its QEMUs.
+Only its owner can enter it and read its files (harness.history.private): it holds a guest's RAM
+and registers.  It is the working directory of its QEMUs.
 
-Judging reads the first three only.  Everything that can be wrong with them is a
+The verdict depends on the first three files only.  Whatever is wrong with them is a
 ``HistoryError`` of one line: what, where, what to do.
 """
 
@@ -42,8 +41,8 @@ from harness.history.records import Event, Record
 from harness.scenario import Scenario
 
 FORMAT = 2
-"""Version of the run directory's format that this harness writes; it reads all from 1 on, which
-had no digests."""
+"""Version of the run directory's format that this harness writes.  It reads all versions; 1 had no
+digests."""
 
 MANIFEST = "manifest.json"
 SCENARIO = "scenario.json"
@@ -58,7 +57,7 @@ TLS = "tls"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run with which builds, and whether all of it was written."""
+    """What was run with which builds, and whether the run directory is complete."""
 
     format: int = FORMAT
     harness: str
@@ -70,11 +69,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     source: BuildFacts
     destination: BuildFacts
     complete: bool
-    """Whether the run came to its end and everything that was seen is in the history."""
+    """Whether the run came to its end and the history has all its records."""
     records: int = -1
-    """Lines of history.jsonl, so that a history cut short is noticed; -1: not counted."""
+    """Lines of history.jsonl, by which a truncated file is noticed; -1 if not counted."""
     scenario_digest: str = ""
-    """xxh3_128 of scenario.json, hex: what was edited afterwards says nothing about a QEMU."""
+    """xxh3_128 of scenario.json, hex: an edited file is no evidence."""
     history_digest: str = ""
     """The same of history.jsonl."""
 
@@ -87,7 +86,7 @@ class _Version(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that was seen in one run, sorted by time."""
+    """All records of one run, sorted by time."""
 
     scenario: Scenario
     manifest: Manifest
@@ -97,8 +96,8 @@ class History:
 class RunDir:
     """A run directory that is being written.  Each file appears complete or not at all.
 
-    :ivar path: as it was given, for words
-    :ivar folder: the absolute path, for a QEMU, whose working directory is another
+    :ivar path: as given, for messages
+    :ivar folder: the absolute path, for QEMU, whose working directory differs
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,9 +108,9 @@ class RunDir:
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunDir":
-        """A fresh directory below ``parent``; never one that exists, also for parallel callers.
+        """Make a new directory below ``parent``, also when several callers do so at once.
 
-        ``parent`` is made where it is missing, as private as the directory itself.
+        A missing ``parent`` is made, as private as the directory itself.
 
         :raise HarnessError: ``parent`` cannot be made or written
         """
@@ -137,9 +136,9 @@ class RunDir:
         self._write(SCENARIO, scenarios.to_json(scenario))
 
     def write_history(self, records: Iterable[Record]) -> int:
-        """Write history.jsonl, sorted by time; how many records it has.
+        """Write history.jsonl, sorted by time; return the number of records.
 
-        Records of one time stay in the order in which they are given.
+        Records of the same time keep the order in which they are given.
         """
         ordered = sorted(records, key=lambda record: record.t_ns)
         self._write(HISTORY, msgspec.json.Encoder().encode_lines(ordered))
@@ -147,7 +146,7 @@ class RunDir:
         return self._records
 
     def write_manifest(self, manifest: Manifest) -> Manifest:
-        """Write manifest.json, last of all; what was written before is filled in."""
+        """Write manifest.json, last of all, with the digests of the files written before."""
         if manifest.records < 0:
             manifest = msgspec.structs.replace(manifest, records=self._records)
         manifest = msgspec.structs.replace(
@@ -176,10 +175,10 @@ class RunDir:
 
 
 def load(path: Path) -> History:
-    """The run in the directory ``path``.
+    """Load the run in the directory ``path``.
 
     :raise UsageError: there is no such directory, or it cannot be read
-    :raise HistoryError: not a run directory, of a newer format, damaged or incomplete
+    :raise HistoryError: it is no run directory, or of a newer format, damaged or incomplete
     """
     if not path.is_dir():
         what = "not a directory" if path.exists() else "no such directory"
@@ -195,7 +194,7 @@ def load(path: Path) -> History:
     if 0 <= manifest.records != len(records):
         raise HistoryError(
             f"{path / HISTORY}: has {len(records)} records, the manifest says "
-            f"{manifest.records}; the file was cut or added to: make the run again"
+            f"{manifest.records}; the file was truncated or appended to: make the run again"
         )
     contract.check(records, scenario, str(path / HISTORY))
     if manifest.format > 1:
@@ -205,16 +204,19 @@ def load(path: Path) -> History:
 
 
 def _compare(path: Path, digest: str) -> None:
-    """:raise HistoryError: the file ``path`` is not what the run wrote."""
+    """Compare the file ``path`` with what the run wrote.
+
+    :raise HistoryError: it differs
+    """
     if digest_of(path) != digest:
         raise HistoryError(
-            f"{path}: its digest is not the manifest's: it was edited, and is no evidence; "
+            f"{path}: its digest is not the manifest's: the file was edited and is no evidence; "
             "make the run again"
         )
 
 
 def digest_of(path: Path) -> str:
-    """xxh3_128 of the file ``path``, hex, as the manifest has it.
+    """xxh3_128 of the file ``path``, hex, as in the manifest.
 
     :raise HistoryError: it cannot be read
     """
@@ -222,9 +224,9 @@ def digest_of(path: Path) -> str:
 
 
 def read_records(path: Path) -> Sequence[Record]:
-    """The records in the file ``path``, which must be sorted by time.
+    """Read the records in the file ``path``, which must be sorted by time.
 
-    :raise HistoryError: it cannot be read; names the first bad line
+    :raise HistoryError: it cannot be read; the message names the first bad line
     """
     data = _read(path)
     with _no_garbage_collection():
@@ -246,7 +248,7 @@ def read_records(path: Path) -> Sequence[Record]:
 def _manifest(path: Path) -> Manifest:
     if not path.exists():
         raise HistoryError(
-            f"{path.parent}: no {MANIFEST}: not a run directory, or the run was cut off; "
+            f"{path.parent}: no {MANIFEST}: not a run directory, or the run was interrupted; "
             "make the run again"
         )
     data = _read(path)
@@ -254,7 +256,7 @@ def _manifest(path: Path) -> Manifest:
         made_by = msgspec.json.decode(data, type=_Version).format
         if made_by > FORMAT:
             raise HistoryError(
-                f"{path}: made by a newer harness: format {made_by}, this one reads {FORMAT}"
+                f"{path}: made by a newer harness: format {made_by}, this one reads up to {FORMAT}"
             )
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -274,7 +276,7 @@ def _read(path: Path) -> bytes:
 
 
 def _first_bad_line(path: Path, data: bytes) -> str:
-    """One line that says where ``data`` stops being records, and why."""
+    """One line that names the first line of ``data`` that is no record, and why."""
     decoder = msgspec.json.Decoder(Event)
     lines = data.split(b"\n")
     for number, line in enumerate(lines, 1):
@@ -287,7 +289,7 @@ def _first_bad_line(path: Path, data: bytes) -> str:
         except msgspec.DecodeError as error:
             if number == len(lines):
                 return (
-                    f"{path}: line {number}: truncated last line; the run was cut off or "
+                    f"{path}: line {number}: truncated last line; the run was interrupted or "
                     "the disk was full: make the run again"
                 )
             return f"{path}: line {number}: not JSON: {error}"
@@ -298,7 +300,7 @@ def _first_bad_line(path: Path, data: bytes) -> str:
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Millions of new objects, none of them garbage: do not look for cycles among them."""
+    """Without the search for cycles: none of the millions of new objects is garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
 """The **supervisor** answers QEMU's VFIO ioctls in place of a kernel driver.
 
-A seccomp filter in QEMU hands every ioctl of VFIO's type to a listener; the supervisor's
-thread takes it, asks ``harness.vfio`` for the answer and carries it out in QEMU's memory.
-It never waits on the QEMU that it serves (QEMU is frozen while a call is answered) and
-so does not import ``vm``.  After ``samples/seccomp/user-trap.c`` of Linux.
+A seccomp filter in QEMU passes every ioctl of VFIO's type to a listener.  The supervisor's thread
+receives it, gets the answer from ``harness.vfio`` and writes it to QEMU's memory.  It never waits
+for the QEMU that it serves, which is blocked during the call, and so does not import ``vm``.
+After ``samples/seccomp/user-trap.c`` of Linux.
 """

@@ -1,4 +1,4 @@
-"""One emulated device as one QEMU has it: its fds, its transfers, its records."""
+"""One emulated device in one QEMU: its fds, its transfers, its records."""
 
 import time
 from collections import Counter
@@ -16,8 +16,8 @@ from harness.vfio.state_bytes import CHUNK, GoOn, StateBytes, Stopped, to_the_en
 from harness.vfio.transfer import Loading, Saving
 
 MEMFD_LIMIT = 1 << 30
-"""States beyond this are supervised, so that the harness stays small."""
-_FDS_PER_DEVICE = 4  # numbers used in turn, so that a data_fd left open is not closed by the next
+"""Larger states are supervised, so that the harness needs less memory."""
+_FDS_PER_DEVICE = 4  # used in turn, so that the next data_fd does not close one left open
 
 
 def uses_memfd(spec: EmulatedDevice, is_saving: bool) -> bool:
@@ -33,7 +33,7 @@ def uses_memfd(spec: EmulatedDevice, is_saving: bool) -> bool:
 
 
 def memfd_bytes(scenario: Scenario) -> int:
-    """Bytes of state that the devices of ``scenario`` keep in memfds, on both sides."""
+    """Bytes of device state of ``scenario`` that are kept in memfds, on both sides."""
     return sum(
         spec.total_size * sum(uses_memfd(spec, is_saving) for is_saving in (True, False))
         for spec in scenario.emulated
@@ -64,21 +64,21 @@ class AttachedDevice:
         self.spec = spec
         self.side = side
         self.regions = Memfd.for_regions(f"vfio-{side}-{spec.id}")
-        self.fd = self.regions.fd  # kept after close(): QEMU's trace has named the device by it
+        self.fd = self.regions.fd  # kept after close(): QEMU's trace names the device by it
         self.function = PciFunction(spec, self.regions, iommu, self.observe)
         self.ioctls: Counter[str] = Counter()
         self._record = record
-        self._opened: Memfd | None = None  # what the present data_fd is
-        self._prepared: Memfd | None = None  # the state, made ahead
+        self._opened: Memfd | None = None  # the current data_fd
+        self._prepared: Memfd | None = None  # the state, generated ahead
         self._loaded: Memfd | None = None  # what QEMU has written, kept for the comparison
         self._turn = 0
         self._is_ending = False
-        self._call = ""  # what the present data_fd is for
+        self._call = ""  # the call that the current data_fd is for
         self.data_fd = -1
-        """Number of the present data_fd in QEMU; -1: there is none."""
+        """Number of the current data_fd in QEMU; -1 if there is none."""
         self.disabled: dict[int, str] = {}
-        """Numbers of data_fds that the device has left, while QEMU may still have them open, and
-        the call that they are for: ``read`` or ``write``.  Not of memfds: theirs are QEMU's own.
+        """Numbers of disabled data_fds, which QEMU may still have open, and the call that they are
+        for: ``read`` or ``write``.  Memfds are not among them: QEMU chooses their numbers.
         """
 
     def owns(self, fd: int) -> bool:
@@ -93,7 +93,7 @@ class AttachedDevice:
         self._record(Record.of(t_ns or time.time_ns(), self.side, args, self.spec.id))
 
     def prepare(self, go_on: GoOn = to_the_end) -> None:
-        """Generate the state ahead, so that the migration does not wait for it.
+        """Generate the state ahead of the migration, so that this takes no time later.
 
         :raise Stopped: by ``go_on``, or ``end`` was called
         """
@@ -101,7 +101,7 @@ class AttachedDevice:
             self._prepared = self._generated(go_on)
 
     def end(self) -> None:
-        """Stop what generates a state, in whichever thread."""
+        """Stop the generation of a state, in any thread."""
         self._is_ending = True
 
     def _generated(self, go_on: GoOn = to_the_end) -> Memfd:
@@ -119,13 +119,15 @@ class AttachedDevice:
         return memory
 
     def open_data_fd(self, is_saving: bool) -> tuple[int, int | None]:
-        """A new data_fd: our descriptor, and the number that it must get in QEMU."""
+        """Open a new data_fd; returns our descriptor, and the number that it must get in QEMU (None
+        for any).
+        """
         is_memfd = uses_memfd(self.spec, is_saving)
         saving, loading = self.function.saving, self.function.loading
         self.close_data_fd()
         number = None
         if not is_memfd:
-            memory = self._opened = Memfd("data_fd")  # a placeholder: no call ever reaches it
+            memory = self._opened = Memfd("data_fd")  # a placeholder that no call reaches
             number = self._numbers[self._turn % _FDS_PER_DEVICE]
             self._turn += 1
             self._call = "read" if is_saving else "write"
@@ -150,7 +152,7 @@ class AttachedDevice:
         return memory.fd, number
 
     def close_data_fd(self) -> None:
-        """The device leaves the data_fd; a loaded state stays readable until the next one."""
+        """Disable the data_fd; a loaded state can be read until the next one is opened."""
         if self.data_fd in self._numbers:
             self.disabled[self.data_fd] = self._call
         self.data_fd = -1
@@ -163,7 +165,7 @@ class AttachedDevice:
         return self.function.saving if call == "read" else self.function.loading
 
     def close(self) -> None:
-        """Give up all memory."""
+        """Free all memory."""
         for memory in (self.regions, self._opened, self._prepared, self._loaded):
             if memory is not None:
                 memory.close()

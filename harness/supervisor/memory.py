@@ -1,4 +1,4 @@
-"""Memory that the supervisor works on: the target's, and the memfds that QEMU maps."""
+"""Memory that the supervisor accesses: QEMU's, and the memfds that QEMU maps."""
 
 import contextlib
 import errno
@@ -14,7 +14,7 @@ def _fault() -> OSError:
 
 @contextlib.contextmanager
 def _as_fault() -> Iterator[None]:
-    """Say EFAULT where ``/proc/PID/mem`` says EIO, and of an address that no file can have."""
+    """Raise EFAULT for the EIO of ``/proc/PID/mem``, and for an address that is no file offset."""
     try:
         yield
     except OverflowError as error:
@@ -26,22 +26,22 @@ def _as_fault() -> Iterator[None]:
 
 
 class ProcessMemory:
-    """Memory of one thread's process, through ``/proc/PID/mem``."""
+    """Memory of the process of one thread, through ``/proc/PID/mem``."""
 
     def __init__(self) -> None:
         self._fd = -1
 
     def attach(self, pid: int) -> None:
-        """Work on the process of thread ``pid`` from here on.
+        """Access the process of thread ``pid`` from now on.
 
-        Opened anew at each call: an open file stays with the address space that it was
-        opened for, also when the process has a new one (exec).
+        The file is opened again for each call: an open file keeps its address space, even when
+        the process gets a new one (exec).
         """
         self.close()
         self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
 
     def read(self, address: int, length: int) -> bytes:
-        """``length`` bytes at ``address``; OSError EFAULT where nothing is mapped."""
+        """``length`` bytes at ``address``; OSError EFAULT if they are not mapped."""
         with _as_fault():
             data = os.pread(self._fd, length, address)
         if len(data) != length:
@@ -49,7 +49,7 @@ class ProcessMemory:
         return data
 
     def write(self, address: int, data: bytes) -> None:
-        """Put ``data`` at ``address``; OSError EFAULT where nothing is mapped."""
+        """Write ``data`` at ``address``; OSError EFAULT if it is not mapped."""
         view = memoryview(data)
         while view:
             with _as_fault():
@@ -59,14 +59,14 @@ class ProcessMemory:
             view, address = view[written:], address + written
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Close the process's memory."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
 
 class Memfd:
-    """An anonymous file of our own; regions and memfd states are kept in these."""
+    """An anonymous file, for a device's regions or its state."""
 
     def __init__(self, name: str, size: int = 0) -> None:
         self.fd = os.memfd_create(name)
@@ -74,7 +74,7 @@ class Memfd:
 
     @classmethod
     def for_regions(cls, name: str) -> "Memfd":
-        """A sparse one in which region i lies at ``i << 40``, used as a device fd."""
+        """A sparse file with region i at ``i << 40``, used as a device fd."""
         return cls(name, (Region.VGA + 1) << REGION_SHIFT)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -82,22 +82,22 @@ class Memfd:
         return os.pread(self.fd, length, offset)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put ``data`` at ``offset``."""
+        """Write ``data`` at ``offset``."""
         view = memoryview(data)
         while view:
             written = os.pwrite(self.fd, view, offset)
             view, offset = view[written:], offset + written
 
     def size(self) -> int:
-        """Bytes in it."""
+        """Its size in bytes."""
         return os.fstat(self.fd).st_size
 
     def truncate(self, size: int) -> None:
-        """Cut it off after ``size`` bytes."""
+        """Truncate it to ``size`` bytes."""
         os.ftruncate(self.fd, size)
 
     def close(self) -> None:
-        """Give it up; QEMU's own descriptor of it lives on."""
+        """Close it; QEMU's own descriptor stays open."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -1,8 +1,8 @@
-"""Seccomp user notification by its bare system calls.
+"""Seccomp user notification by system calls.
 
-Numbers and layouts: ``include/uapi/linux/seccomp.h``, ``filter.h``, ``audit.h`` of
-Linux.  libseccomp's Python binding is a distribution package that cannot be installed
-into a virtual environment, and the filter is a dozen instructions.
+Numbers and layouts are those of ``include/uapi/linux/seccomp.h``, ``filter.h`` and ``audit.h`` of
+Linux.  libseccomp's Python binding is a distribution package that cannot be installed in a
+virtual environment, and the filter is a dozen instructions.
 """
 
 import ctypes
@@ -81,9 +81,9 @@ class Notification:
 
 
 def machine() -> _Machine:
-    """Numbers of this machine.
+    """Numbers of this architecture.
 
-    :raise PrerequisiteMissing: an architecture that the filter was not written for
+    :raise PrerequisiteMissing: the filter does not support it
     """
     found = _MACHINES.get(platform.machine())
     if found is None:
@@ -96,7 +96,7 @@ def machine() -> _Machine:
 def filter_program(on: _Machine) -> bytes:
     """The BPF program: user notification for VFIO's ioctls and supervised data_fds.
 
-    Jumps count the instructions skipped when the test holds, and when it does not.
+    A jump has the number of instructions to skip if the test is true, and if it is false.
     """
     instructions = (
         (_LD_ABS, 0, 0, _DATA_ARCH),
@@ -122,9 +122,9 @@ class _Program(ctypes.Structure):
 
 
 def install_filter() -> int:
-    """Put the filter on the calling thread and on all that it starts; the listener's fd.
+    """Install the filter on the calling thread and its children; returns the listener's fd.
 
-    The thread can never be freed of it, so it must be one that ends with the QEMU.
+    It cannot be removed, so the thread must be one that ends with the QEMU.
 
     :raise PrerequisiteMissing: this kernel or container does not allow it
     """
@@ -152,7 +152,7 @@ def install_filter() -> int:
 
 
 def receive(listener: int) -> Notification | None:
-    """The next trapped call; None: it was interrupted before it could be taken."""
+    """The next trapped call; None if it was interrupted before it was received."""
     buffer = bytearray(_NOTIF.size)
     try:
         fcntl.ioctl(listener, _NOTIF_RECV, buffer)
@@ -167,7 +167,7 @@ def receive(listener: int) -> Notification | None:
 
 
 def is_valid(listener: int, cookie: int) -> bool:
-    """Whether the caller still waits, so that what was read of it was really its own."""
+    """Whether the caller still waits, so that the memory that was read was its own."""
     try:
         fcntl.ioctl(listener, _NOTIF_ID_VALID, struct.pack("<Q", cookie))
     except OSError as error:
@@ -187,12 +187,12 @@ def add_fd(listener: int, cookie: int, fd: int, number: int | None) -> int:
 
 
 def pass_on(listener: int, cookie: int) -> bool:
-    """Let the kernel do the call (Linux 5.5); False: the caller is gone."""
+    """Let the kernel execute the call (Linux 5.5); False if the caller is gone."""
     return _respond(listener, _RESP.pack(cookie, 0, 0, _CONTINUE))
 
 
 def send(listener: int, cookie: int, value: int, error: int) -> bool:
-    """End the call with ``value`` or errno ``error``; False: the caller is gone."""
+    """End the call with ``value`` or errno ``error``; False if the caller is gone."""
     return _respond(listener, _RESP.pack(cookie, value, -error, 0))
 
 

@@ -1,8 +1,8 @@
 """The thread that launches one QEMU under the filter and answers its calls.
 
-The filter is put on this thread and inherited by what it starts, so the listener needs
-no hand-over.  The parent-death signal of the child is bound to this thread for the same
-reason: when it or the harness dies, QEMU does.
+The filter is installed on this thread and inherited by its child, so the listener need not be
+passed between processes.  The parent-death signal of the child is also bound to this thread: when
+the thread or the harness ends, QEMU does.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from harness.vfio.uapi import Iommufd, Vfio
 
 _CALLS: Mapping[str, type[Read | Write]] = {"read": Read, "write": Write}
 _Finish = Callable[[], None]
-_JOIN_S = 5.0  # from QEMU's end to that of the thread that answers it
+_JOIN_S = 5.0  # from QEMU's end to the end of the thread that serves it
 
 
 def ioctl_name(number: int) -> str:
@@ -48,8 +48,8 @@ def ioctl_name(number: int) -> str:
 class Supervisor:
     """Launches and serves the QEMU of one side.
 
-    Its use: construct, ``launch`` once, let QEMU live, ``close``.  ``launch`` is called
-    from any thread and returns when the process was started.
+    Construct it, ``launch`` once, and ``close`` after QEMU's end.  ``launch`` is called from any
+    thread and returns when the process was started.
     """
 
     def __init__(self, side: Side, record: Callable[[Record], None]) -> None:
@@ -57,7 +57,7 @@ class Supervisor:
         self.devices: list[AttachedDevice] = []
         self.iommufd = Memfd(f"iommufd-{side}")
         self.failure: BaseException | None = None
-        """What ended the supervisor before QEMU ended; the run is lost then."""
+        """Why the supervisor ended before QEMU; the run is then lost."""
         self._iommu = Iommu()
         self._record = record
         self._memory = ProcessMemory()
@@ -69,21 +69,21 @@ class Supervisor:
         self._thread: threading.Thread | None = None
 
     def attach(self, device: AttachedDevice) -> None:
-        """Serve ``device`` too; before ``launch``."""
+        """Serve ``device`` too; call it before ``launch``."""
         self.devices.append(device)
 
     @property
     def iommu(self) -> Iommu:
-        """The iommufd's other side, shared by the devices."""
+        """What answers on the iommufd, which the devices share."""
         return self._iommu
 
     def pause(self, is_paused: bool) -> None:
-        """Answer at once what was delayed, and take no more calls until told otherwise; from any
+        """Answer delayed calls at once, and receive no more until called with False; from any
         thread.
 
-        A call that was taken waits for its answer so that only SIGKILL ends the wait
-        (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so a debugger could not stop its thread.  One
-        that was not taken can be stopped, and is made again.
+        Only SIGKILL ends the wait of a call that was received
+        (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV), so that a debugger could not stop its thread.  A
+        call that was not received can be interrupted, and is then repeated.
         """
         self._is_paused = is_paused
         if self._wake >= 0:
@@ -94,8 +94,8 @@ class Supervisor:
     def launch(self, spawn: Spawn) -> subprocess.Popen[bytes]:
         """Start ``spawn`` under the filter; it inherits the device fds and the iommufd, too.
 
-        A caller in the main thread holds signals back (``interrupt.held``): one that leaves
-        earlier does not get to know what was started.
+        A caller in the main thread must hold signals back (``interrupt.held``): if one interrupted
+        it, the process that was started would be unknown.
 
         :raise PrerequisiteMissing: seccomp user notification is not allowed here
         :raise OSError: the program cannot be executed
@@ -107,8 +107,8 @@ class Supervisor:
                 self._listener = seccomp.install_filter()
                 fds = (*spawn.pass_fds, self.iommufd.fd, *(d.fd for d in self.devices))
                 process = dataclasses.replace(spawn, pass_fds=fds).start()
-                pidfd = os.pidfd_open(process.pid)  # before anybody can wait for it
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+                pidfd = os.pidfd_open(process.pid)  # before the caller can wait for it
+            except BaseException as error:  # noqa: BLE001 - raised in the caller
                 if self._listener >= 0:
                     os.close(self._listener)
                 outcome.set_exception(error)
@@ -121,15 +121,15 @@ class Supervisor:
         return outcome.result()
 
     def close(self) -> None:
-        """After QEMU's end: wait for the thread, write the tally, give up all memory.
+        """After QEMU's end: wait for the thread, record the tally of ioctls, free all memory.
 
-        Called again it does nothing.
+        Called again, it does nothing.
         """
         for device in self.devices:
             device.end()
         if self._thread is not None:
             self._thread.join(_JOIN_S)
-            if self._thread.is_alive():  # QEMU is still there, against the rule
+            if self._thread.is_alive():  # QEMU has not ended, against the contract
                 self.failure = self.failure or NotifError(f"it did not end within {_JOIN_S:g} s")
                 return  # the memory is in use
         for device in self.devices:
@@ -167,10 +167,10 @@ class Supervisor:
                         self._handle(notification)
         except Stopped:
             pass  # by close(): QEMU is gone
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the run is lost
+        except BaseException as error:  # noqa: BLE001 - the run is lost
             self.failure = error
         finally:
-            # From here on the kernel answers ENOSYS: QEMU cannot go on unnoticed.
+            # From here on the kernel answers ENOSYS: QEMU cannot continue unnoticed.
             os.close(self._listener)
             os.close(pidfd)
             self._memory.close()
@@ -208,7 +208,7 @@ class Supervisor:
     ) -> None:
         name = ioctl_name(number)
         if number == Vfio.DEVICE_FEATURE:
-            with contextlib.suppress(OSError):  # a bad address: nobody can tell which feature
+            with contextlib.suppress(OSError):  # a bad address: the feature is unknown
                 header = self._memory.read(address, uapi.FEATURE_HEADER.size)
                 name += f" {uapi.FEATURE_HEADER.unpack(header)[1] & uapi.FEATURE_MASK}"
         device_id = device.spec.id if device is not None else ""
@@ -218,7 +218,7 @@ class Supervisor:
     def _carry_out(
         self, notification: Notification, answer: Answer, device: AttachedDevice | None
     ) -> int:
-        """Write and install what the answer says; the errno to end the call with."""
+        """Write and install what the answer says; returns the errno of the call."""
         if not seccomp.is_valid(self._listener, notification.cookie):
             return errno.EINTR
         for address, data in answer.writes:
@@ -266,7 +266,7 @@ class Supervisor:
     def _refuse(
         self, notification: Notification, device: AttachedDevice, transfer: Saving | Loading
     ) -> None:
-        """Answer a call on a data_fd that the device has left, by a reset or an arc: ENODEV
+        """Answer ENODEV to a call on a data_fd that is disabled by a reset or an arc
         (mlx5vf_save_read(), mtty_save_read(), hisi_acc_vf_save_read() and their writes).
         """
         asked, t_ns = notification.args[2], time.time_ns()
@@ -294,9 +294,9 @@ class Supervisor:
         except OSError as failure:
             seccomp.send(self._listener, notification.cookie, 0, failure.errno or errno.EFAULT)
             return
-        t_ns = time.time_ns()  # what follows from the answer must not be recorded as earlier
+        t_ns = time.time_ns()  # before the answer: its effects must not be recorded as earlier
         if not seccomp.send(self._listener, notification.cookie, share.count, share.errno):
-            return  # interrupted: QEMU will ask again, nothing has happened
+            return  # interrupted: nothing has happened, QEMU repeats the call
         if not share.errno:
             if isinstance(transfer, Saving):
                 transfer.commit(share.count)

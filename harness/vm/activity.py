@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline, without polling."""
+"""Waiting for a condition, with a deadline, without polling."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,19 +8,19 @@ T = TypeVar("T")
 
 
 class Activity:
-    """Wakes its waiters whenever somebody says that something has happened."""
+    """Wakes its waiters whenever it is notified."""
 
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
 
     def notify(self) -> None:
-        """Something happened: every waiter looks again."""
+        """Wake every waiter, which then checks its condition again."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def until(self, seen: Callable[[], T | None], timeout_s: float) -> T:
-        """What ``seen()`` gives, as soon as that is not None.
+        """Wait until ``seen()`` returns something that is not None, and return that.
 
         :raise TimeoutError: it was still None after ``timeout_s``
         """

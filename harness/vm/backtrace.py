@@ -1,4 +1,4 @@
-"""Where a QEMU is stuck: thread names from /proc, backtraces from gdb where that is."""
+"""Where a QEMU is blocked: threads from /proc, backtraces from gdb if it is installed."""
 
 import asyncio
 import shutil
@@ -8,7 +8,7 @@ GDB_TIMEOUT_S = 10.0
 
 
 def threads(pid: int) -> list[str]:
-    """``TID NAME: what it sleeps in`` of each thread of ``pid``; empty: it is gone."""
+    """``TID NAME: WCHAN`` of each thread of ``pid``; empty if the process is gone."""
     found = []
     for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
         try:
@@ -21,7 +21,7 @@ def threads(pid: int) -> list[str]:
 
 
 async def backtrace(pid: int) -> str:
-    """What every thread of ``pid`` is in; without gdb, its threads and how to get more."""
+    """Threads of ``pid`` with their backtraces; without gdb, only the threads and the reason."""
     listing = "\n".join(threads(pid))
     gdb = shutil.which("gdb")
     if gdb is None:

@@ -1,4 +1,4 @@
-"""QEMU builds: where one is, what it is, what it can do."""
+"""QEMU builds: where they are, what they are, what they can do."""
 
 import asyncio
 import functools
@@ -26,9 +26,9 @@ MINIMUM = (10, 0, 0)
 """The first version that has x-migration-multifd-transfer."""
 BINARY = fetched.BINARY
 ENVIRONMENT = "QEMU_TEST_QEMU_BINARY"
-"""QEMU's own functional tests are told their binary by this variable."""
+"""The variable that gives QEMU's own functional tests their binary."""
 ALIASES = {"q35": "q35", "pc": "i440fx"}
-"""Machine types that are another in each version of QEMU, and what its versions are called."""
+"""Machine types that are versioned, and what their versions are named after."""
 FETCH = "vfio-multifd qemu fetch"
 DEFAULT = next(iter(fetched.NAMES))
 _PROBE_TIMEOUT_S = 20.0
@@ -38,7 +38,7 @@ def find(given: str = "", origin: str = "--qemu") -> Path:
     """The QEMU to use: ``given``, else the environment's, else one on PATH, else a fetched one.
 
     :param given: a binary, a folder or a build tree that has one, or a name of ``fetched``
-    :param origin: who gave it, for the words of an error
+    :param origin: the option or variable that gave it, for messages
     :raise PrerequisiteMissing: there is none, or it cannot be executed
     """
     for name, giver in ((given, origin), (os.environ.get(ENVIRONMENT, ""), ENVIRONMENT)):
@@ -51,23 +51,23 @@ def find(given: str = "", origin: str = "--qemu") -> Path:
     if there:
         return there[0]
     raise PrerequisiteMissing(
-        f"no {BINARY} on PATH: give one with --qemu, or fetch one with {FETCH} {DEFAULT}"
+        f"no {BINARY} on PATH: use --qemu, or fetch one with {FETCH} {DEFAULT}"
     )
 
 
 def _named(name: str, origin: str) -> Path | None:
-    """The fetched or built QEMU called so; None: nothing is called so.
+    """The fetched or built QEMU of that name; None if the name is not one of a build.
 
     :raise PrerequisiteMissing: it can be fetched or built, but was not
     """
     if name not in fetched.names():
         command = built.command_for(name)
         if command and not Path(name).exists():
-            raise PrerequisiteMissing(f"{origin}: {name} is not there yet: {command}")
+            raise PrerequisiteMissing(f"{origin}: {name} is not built yet: {command}")
         return None
     binary = fetched.CACHE / name / BINARY
     if not binary.exists():
-        raise PrerequisiteMissing(f"{origin}: {name} is not there yet: {FETCH} {name}")
+        raise PrerequisiteMissing(f"{origin}: {name} is not fetched yet: {FETCH} {name}")
     return binary
 
 
@@ -77,19 +77,19 @@ def _executable(path: Path, origin: str) -> Path:
         found = next((binary for binary in inside if binary.is_file()), None)
         if found is None:
             raise PrerequisiteMissing(
-                f"{origin}: {path} is a folder without {BINARY} in it, or in build/"
+                f"{origin}: {path} has no {BINARY}, neither directly nor in build/"
             )
         path = found
     if not path.exists():
         known = "" if "/" in str(path) else f"; builds with names: {', '.join(fetched.names())}"
-        raise PrerequisiteMissing(f"{origin}: {path}: there is no such QEMU{known}")
+        raise PrerequisiteMissing(f"{origin}: {path}: no such QEMU{known}")
     if not path.is_file() or not os.access(path, os.X_OK):
         raise PrerequisiteMissing(f"{origin}: {path}: not an executable file")
     return path.absolute()
 
 
 def version_of(binary: Path) -> tuple[int, int, int]:
-    """What ``--version`` says.
+    """The version that ``--version`` prints.
 
     :raise PrerequisiteMissing: it does not start, or is not a QEMU
     """
@@ -98,7 +98,7 @@ def version_of(binary: Path) -> tuple[int, int, int]:
             [binary, "--version"], capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False
         )
     except OSError as error:
-        raise PrerequisiteMissing(f"{binary}: cannot be executed: {error.strerror}") from error
+        raise PrerequisiteMissing(f"{binary}: cannot execute: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise PrerequisiteMissing(f"{binary}: --version did not end") from error
     text = answer.stdout.decode(errors="backslashreplace")
@@ -106,14 +106,17 @@ def version_of(binary: Path) -> tuple[int, int, int]:
     if match is None:
         lines = (text + answer.stderr.decode(errors="backslashreplace")).strip().splitlines()
         raise PrerequisiteMissing(
-            f"{binary}: is not a QEMU: --version says {lines[-1] if lines else 'nothing'!r}"
+            f"{binary}: not a QEMU: --version prints {lines[-1] if lines else 'nothing'!r}"
         )
     major, minor, micro = (int(part) for part in match.groups())
     return major, minor, micro
 
 
 def require_version(binary: Path | str, version: tuple[int, int, int]) -> None:
-    """:raise PrerequisiteMissing: ``version`` has no multifd device state transfer."""
+    """Require a version that has the multifd transfer of device state.
+
+    :raise PrerequisiteMissing: it is older
+    """
     if version < MINIMUM:
         raise PrerequisiteMissing(
             f"{binary}: QEMU {'.'.join(map(str, version))} has no multifd transfer of VFIO "
@@ -122,12 +125,12 @@ def require_version(binary: Path | str, version: tuple[int, int, int]) -> None:
 
 
 def trace_events_path(binary: Path, given: str = "") -> Path:
-    """The build's ``trace-events-all``: ``given``, else beside the binary.
+    """The build's ``trace-events-all``: ``given``, else the one that belongs to the binary.
 
-    Looked for in a build tree (``trace/``), an installation (``../share/qemu``) and a
+    It is looked for in a build tree (``trace/``), an installation (``../share/qemu``) and a
     fetched build (``usr/share/qemu``).
 
-    :raise PrerequisiteMissing: it is nowhere
+    :raise PrerequisiteMissing: there is none
     """
     if given:
         return Path(given)
@@ -142,12 +145,12 @@ def trace_events_path(binary: Path, given: str = "") -> Path:
         if (place / "trace-events-all").is_file():
             return place / "trace-events-all"
     raise PrerequisiteMissing(
-        f"{binary}: no trace-events-all beside it: give its path with --trace-events"
+        f"{binary}: trace-events-all not found: give its path with --trace-events"
     )
 
 
 async def _ask(monitor: Monitor, command: str, **arguments: str) -> Any:
-    """The answer; empty: no such device, no trace events, or no such command in this build."""
+    """The answer; empty if this build has no such device, trace event or command."""
     try:
         return await monitor.execute(command, arguments)
     except QmpError:
@@ -176,11 +179,11 @@ async def facts(monitor: Monitor, binary: Path | str) -> BuildFacts:
 
 
 class Probe:
-    """What a build is, asked of it without any device.
+    """Facts about a build, which it gave without any device.
 
     :ivar facts: version, properties, capabilities
     :ivar machines: machine types, with aliases
-    :ivar has_log_backend: whether ``-trace`` with ``-D`` really writes
+    :ivar has_log_backend: whether ``-trace`` with ``-D`` writes anything
     :ivar schema: its answer to query-qmp-schema (qapi/introspect.json)
     :ivar properties: its answer to device-list-properties of vfio-pci (qapi/qdev.json)
     :ivar types: names of its QOM types
@@ -204,9 +207,9 @@ class Probe:
 
 
 async def probe(binary: Path) -> Probe:
-    """Start ``binary`` without a machine and ask it.
+    """Start ``binary`` without a machine and query it.
 
-    :raise PrerequisiteMissing: it does not come up, or is too old
+    :raise PrerequisiteMissing: it does not start, or is too old
     """
     require_version(binary, version_of(binary))
     activity = Activity()
@@ -240,7 +243,7 @@ async def probe(binary: Path) -> Probe:
         except (LostVM, LaunchError) as error:
             said = process.stderr().strip().splitlines()
             raise PrerequisiteMissing(
-                f"{binary}: does not come up: {said[-1] if said else error}"
+                f"{binary}: does not start: {said[-1] if said else error}"
             ) from error
         finally:
             try:
@@ -249,7 +252,7 @@ async def probe(binary: Path) -> Probe:
                 if process.is_end_asked:
                     await process.wait(5.0)
             finally:
-                process.kill_now()  # nothing, where it has ended
+                process.kill_now()  # does nothing if it has ended
         names = {m["name"] for m in machines} | {m["alias"] for m in machines if "alias" in m}
         wrote = b"qmp" in trace.read_bytes()
     known = frozenset(each["name"] for each in types)
@@ -257,18 +260,18 @@ async def probe(binary: Path) -> Probe:
 
 
 def probe_now(binary: Path) -> Probe:
-    """:func:`probe`, from code that runs no loop."""
+    """:func:`probe`, for code without an event loop."""
     return interrupt.run(probe(binary))
 
 
 @functools.cache
 def common_machine(machine: str, source: Path, destination: Path) -> str:
-    """The machine type that both builds are given where ``machine`` is wanted.
+    """The machine type to use for ``machine`` in both builds.
 
-    ``q35`` and ``pc`` are another type in each version, so two builds are given the newest
-    that both know, as in ``pc-q35-10.0`` (query-machines); any other name stays.
+    ``q35`` and ``pc`` are another type in each version, so two builds get the newest one that both
+    have, as in ``pc-q35-10.0`` (query-machines); any other name is used as it is.
 
-    :raise PrerequisiteMissing: there is none, or a build does not come up
+    :raise PrerequisiteMissing: there is none, or a build does not start
     """
     if source == destination or machine not in ALIASES:
         return machine

@@ -1,6 +1,6 @@
 """QEMU builds that are made from Debian's source package, plain or in a variant.
 
-``build.sh`` beside this file is the recipe; the builds lie beside those that are fetched.
+``build.sh`` in this folder is the recipe; the builds are in the same cache as the fetched ones.
 """
 
 import re
@@ -12,12 +12,12 @@ from harness.vm import fetched
 BUILD = "vfio-multifd qemu build"
 RECIPE = Path(__file__).with_name("build.sh")
 VARIANTS = {
-    "plain": "as it is",
-    "gcov": "counts what runs of the code under test",
+    "plain": "unchanged",
+    "gcov": "counts how often the code under test runs",
     "asan": "with the address and undefined-behaviour sanitizers",
     "tsan": "with the thread sanitizer",
 }
-"""What ``build.sh`` knows."""
+"""The variants of ``build.sh``."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -35,19 +35,17 @@ def name_of(version: str, variant: str = "plain", patch: Path | None = None) -> 
     parts = [version] if variant == "plain" else [version, variant]
     if patch is not None:
         if not patch.is_file():
-            raise UsageError(f"qemu build: {patch}: there is no such patch")
+            raise UsageError(f"qemu build: {patch}: no such patch")
         if patch.stem in VARIANTS:
-            raise UsageError(
-                f"qemu build: {patch}: a patch cannot be called like the variant {patch.stem}"
-            )
+            raise UsageError(f"qemu build: {patch}: a patch must not have the name of a variant")
         parts.append(re.sub(r"[^A-Za-z0-9_.]+", "-", patch.stem).strip("-."))
     return "-".join(parts)
 
 
 def command_for(name: str) -> str:
-    """The command that builds what is called ``name``; "" if none does.
+    """The command that makes the build ``name``; empty if none does.
 
-    A patch is not known by its name.
+    A build with a patch has none: its name does not give the patch's path.
     """
     version, _, variant = name.partition("-")
     if not _VERSION.fullmatch(version) or (variant and variant not in VARIANTS):
@@ -56,9 +54,9 @@ def command_for(name: str) -> str:
 
 
 def build(version: str, variant: str = "plain", patch: Path | None = None) -> Path:
-    """The binary of that build, made if it is not there; it takes minutes.
+    """Make the build if it does not exist, which takes minutes; returns its binary.
 
-    What the recipe and its tools say goes to standard error.
+    The output of the recipe and its tools goes to standard error.
 
     :raise UsageError: there is no such version, variant or patch
     :raise PrerequisiteMissing: it cannot be built here

@@ -1,8 +1,7 @@
-"""A certificate **authority** of one's own, and what it issues, as QEMU wants it.
+"""A certificate **authority** and the certificates that it issues, as QEMU requires them.
 
-What QEMU looks at: basic constraints, key usage and key purpose
-(``qcrypto_tls_creds_check_cert()`` in crypto/tlscredsx509.c), and the client at the server's
-subject alternative name.
+QEMU checks basic constraints, key usage and key purpose (``qcrypto_tls_creds_check_cert()`` in
+crypto/tlscredsx509.c); the client also checks the server's subject alternative name.
 """
 
 import datetime
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFE = datetime.timedelta(days=1)
-"""How long a certificate is valid, before and after it was made: clocks may differ."""
+"""How long a certificate is valid before and after it is made: clocks may differ."""
 LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -33,9 +32,9 @@ class Authority:
         )
 
     def issue(self, common_name: str, hostname: str = "") -> tuple[bytes, bytes]:
-        """A certificate and its private key, both PEM.
+        """Issue a certificate; returns it and its private key, both PEM.
 
-        :param hostname: of a server, which is also at the loopback addresses; empty: a client
+        :param hostname: of a server, which also has the loopback addresses; empty for a client
         """
         key = ec.generate_private_key(ec.SECP256R1())
         more: list[x509.ExtensionType] = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])]

@@ -1,4 +1,4 @@
-"""How a QEMU is started: one comment for each odd option."""
+"""The command line of a QEMU, with a comment for each unusual option."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ FIRMWARE_SIZE = 1 << 16
 
 
 def firmware() -> bytes:
-    """A BIOS that halts at once: the CPU runs (as a device's PRE_COPY needs) and costs nothing.
+    """A BIOS that halts at once: the VM runs, as a device's PRE_COPY needs, at no cost.
 
     ``cli; hlt; jmp hlt`` at the reset vector.
     """
@@ -31,25 +31,25 @@ def build(
 ) -> list[str]:
     """The command line of one side.
 
-    :param boot: options that say what it boots
-    :param devices: options that the devices bring
+    :param boot: options for what it boots
+    :param devices: options of the devices
     """
     return [
         binary,
         # No default devices and no files of /etc/qemu: the same machine everywhere.
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-name", "debug-threads=on"),  # so that a hang tells which thread waits
+        *("-name", "debug-threads=on"),  # a backtrace of a hang has the threads' names
         *("-machine", machine),
         # TCG runs on any host; the small buffer keeps it off the memory limit.
         *("-accel", "tcg,tb-size=8"),
         *("-m", f"{ram_mib}M"),
         *boot,
-        # The monitor is a socket handed in: no path, and nobody else can take it.
+        # The monitor is an inherited socket: it has no path, and no other process can connect.
         *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
         *("-mon", "chardev=qmp,mode=control"),
         *devices,
-        # Without the stamp a trace line has no time.  One file for each thread, named by its
-        # id: from QEMU 11.0 on the lines do not tell the thread any more (util/log.c).
+        # Without the timestamp a trace line has no time.  One file for each thread, named by its
+        # id: from QEMU 11.0 on the lines no longer have the thread (util/log.c).
         *("-msg", "timestamp=on"),
         *(option for pattern in trace for option in ("-trace", pattern)),
         *("-d", "tid", "-D", f"{trace_folder}/%d.log"),

@@ -1,8 +1,8 @@
-"""The guest's serial console, and what the guest of ``images/guest`` says on it.
+"""The guest's serial console, and what the guest of ``images/guest`` prints on it.
 
-QEMU has one end of a socket pair as the chardev of the first serial port; it writes the
-console to a file in the run directory, too.  What was said in the middle of the switchover
-may be cut in two, one part on either side's console; such parts are records ``line``.
+One end of a socket pair is the chardev of QEMU's first serial port; QEMU also writes the console
+to a file in the run directory.  The switchover may split a line in two, one part on the console
+of each side; such parts are recorded as ``line``.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _GAVE_UP = re.compile(r"guest: gave up: (.*)")
 
 
 def parse(line: str, devices: Mapping[str, str]) -> Ready | Round | GaveUp | Line:
-    """What is recorded of one line of the console.
+    """What to record for one line of the console.
 
     :param devices: PCI address as Linux writes it (``0000:00:02.0``) -> id
     """
@@ -45,9 +45,9 @@ def parse(line: str, devices: Mapping[str, str]) -> Ready | Round | GaveUp | Lin
 
 
 class Console:
-    """The console of the QEMU of ``side``: ``options`` for its command line, then records.
+    """The console of the QEMU of ``side``: gives options for its command line, then records.
 
-    :ivar path: where QEMU itself writes all that was said
+    :ivar path: the file to which QEMU itself writes the console
     :param devices: PCI address -> id of the scenario's devices
     """
 
@@ -71,15 +71,15 @@ class Console:
         self.ready: Ready | None = None
         """None if the guest was not ready, or was so on the other side."""
         self.rounds = 0
-        """How many rounds it told here."""
+        """How many rounds it has printed here."""
         self.why_not = ""
-        """Why the guest gave up; "": it did not."""
+        """Why the guest gave up; empty if it did not."""
         self.last_line = ""
-        """The last that was said."""
+        """The last line printed."""
 
     @property
     def fd(self) -> int:
-        """QEMU's end, which it inherits."""
+        """QEMU's end of the socket pair, which it inherits."""
         return self._theirs.fileno()
 
     def options(self) -> Sequence[str]:
@@ -91,13 +91,13 @@ class Console:
         ]
 
     def listen(self) -> None:
-        """Take in what is said from now on, in the running loop; QEMU was started."""
+        """Record from now on, in the running event loop; call it when QEMU was started."""
         self._theirs.close()  # so that its end is seen
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._ours, self._read)
 
     def close(self) -> None:
-        """Take in what there still is, and listen no more; may be called again."""
+        """Record what is left and stop; may be called again."""
         self._theirs.close()
         if self._ours.fileno() < 0:
             return
@@ -119,7 +119,7 @@ class Console:
         self._activity.notify()
 
     def _received(self) -> bytes | None:
-        """What was said; b"": QEMU has ended; None: nothing yet."""
+        """New data; empty if QEMU has ended, None if there is nothing yet."""
         try:
             return self._ours.recv(_READ_SIZE)
         except BlockingIOError:
@@ -135,7 +135,7 @@ class Console:
             self._flush()
 
     def _flush(self) -> None:
-        """What there is of a line that nobody ends."""
+        """Record the part of a line that has no end."""
         rest, self._buffer = self._buffer, b""
         if rest:
             self._say(rest, is_whole=False)
@@ -144,7 +144,7 @@ class Console:
         text = line.decode("ascii", errors="backslashreplace").rstrip("\r")
         if not text:
             return
-        # Of a round that was cut short nobody knows which devices it would have told of.
+        # A round that was cut short may lack devices.
         said = parse(text, self._devices) if is_whole else Line(text)
         self.last_line = text
         match said:

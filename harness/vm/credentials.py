@@ -1,9 +1,9 @@
-"""TLS **credentials** of one migration: made for it, and gone with it.
+"""TLS **credentials** of one migration: made for it and removed after it.
 
-Two folders, one for each side, with the files that QEMU's ``tls-creds-psk`` and
+There are two folders, one for each side, with the files that QEMU's ``tls-creds-psk`` and
 ``tls-creds-x509`` read (docs/system/tls.rst, crypto/tlscredspsk.c, crypto/tlscredsx509.c).
-All are private (``harness.history.private``).  QEMU reads the server's key file of PSK again
-for each connection, so they have to stay as long as the migration goes on.
+All are private (``harness.history.private``).  QEMU reads the server's PSK file again for each
+connection, so they are kept until the migration is over.
 """
 
 import secrets
@@ -17,16 +17,16 @@ from harness.history import Side, private
 from harness.scenario import Scenario, Tls, TlsMismatch, Transport
 
 HOSTNAME = "localhost"
-"""In the destination's certificate, beside 127.0.0.1 and ::1."""
+"""In the destination's certificate, besides 127.0.0.1 and ::1."""
 WRONG_HOSTNAME = "elsewhere.invalid"
 USERNAME = "qemu"
-"""Whom ``tls-creds-psk`` looks for in the key file, if it is told no other."""
+"""The user that ``tls-creds-psk`` looks for in the key file by default."""
 _ENDPOINTS = {Side.SOURCE: "client", Side.DESTINATION: "server"}
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What one side's QEMU is told.
+    """What is set in one side's QEMU.
 
     :ivar objects: arguments of ``object-add``, in order
     :ivar parameters: migration parameters
@@ -40,12 +40,12 @@ NO_TLS = Setup(parameters={})
 
 
 class Credentials:
-    """Those of ``scenario``, in ``folder``; where it has no TLS, there is nothing to do.
+    """The credentials of ``scenario``, in ``folder``; none if it has no TLS.
 
-    ``folder`` is an absolute path if a QEMU with a working directory of its own is to find it.
+    ``folder`` must be absolute if QEMU's working directory is another than ours.
 
-    Object ids are taken from the folder that ``folder`` is in, so that a QEMU which takes
-    part in a second migration gets new ones.
+    The ids of the objects contain the name of the folder that ``folder`` is in, so that a QEMU in
+    a second migration gets new ones.
     """
 
     def __init__(self, scenario: Scenario, folder: Path) -> None:
@@ -53,7 +53,7 @@ class Credentials:
         self._folder = folder
 
     def write(self) -> None:
-        """Make them.
+        """Make the files.
 
         :raise VMError: they cannot be written
         """
@@ -72,12 +72,12 @@ class Credentials:
             ) from error
 
     def remove(self) -> None:
-        """Remove them, if they are there."""
+        """Remove the files, if they exist."""
         if self._folder.exists():
             shutil.rmtree(self._folder)
 
     def of(self, side: Side) -> Setup:
-        """What the QEMU of ``side`` is told, which has heard of no others."""
+        """What to set in the QEMU of ``side``, which has no credentials yet."""
         scenario, mismatch = self._scenario, self._scenario.tls_mismatch
         is_source = side is Side.SOURCE
         plain = TlsMismatch.SOURCE_PLAIN if is_source else TlsMismatch.DESTINATION_PLAIN
@@ -103,24 +103,24 @@ class Credentials:
         return Setup(tuple(objects), parameters)
 
     def instead(self) -> Setup:
-        """What a source is told that has others from a migration before."""
+        """What to set in a source that has credentials of an earlier migration."""
         setup = self.of(Side.SOURCE)
         return Setup(setup.objects, {"tls-creds": "", "tls-hostname": "", **setup.parameters})
 
     def _files(self) -> dict[Side, dict[str, bytes]]:
-        """Of each side: name -> contents."""
+        """Files of each side: name -> contents."""
         mismatch = self._scenario.tls_mismatch
         if self._scenario.tls is Tls.PSK:
             ours = _psk()
             theirs = _psk() if mismatch is TlsMismatch.KEY else ours
             return {Side.SOURCE: {"keys.psk": ours}, Side.DESTINATION: {"keys.psk": theirs}}
-        # Imported where it is needed: most runs have no TLS, and it takes a while.
+        # Imported only here: most runs have no TLS, and the import is slow.
         from harness.vm.certificates import Authority  # noqa: PLC0415
 
         authority, other = Authority(), Authority()
         knows = other if mismatch is TlsMismatch.CA else authority
         signs = other if mismatch in (TlsMismatch.CA, TlsMismatch.CLIENT) else authority
-        # QEMU wants its own certificate to be of an authority that it knows.
+        # QEMU requires its own certificate to be of an authority that it knows.
         known = dict.fromkeys((knows.certificate, signs.certificate))
         return {
             Side.SOURCE: {
@@ -135,8 +135,8 @@ class Credentials:
 
 
 def _hostname(scenario: Scenario) -> dict[str, str]:
-    """Who must be at the other end, where that is not whom the source connects to: a unix
-    socket names nobody, and a relay may be anywhere.
+    """The host name to verify, unless it is that of the address: a unix socket has none, and a
+    relay may be at another address.
     """
     if scenario.tls_mismatch is TlsMismatch.HOSTNAME:
         return {"tls-hostname": WRONG_HOSTNAME}
@@ -150,7 +150,7 @@ def _psk() -> bytes:
 
 
 def _files(issued: tuple[bytes, bytes], side: Side) -> dict[str, bytes]:
-    """Certificate and key under the names that QEMU looks for."""
+    """Certificate and key under the file names that QEMU expects."""
     certificate, key = issued
     endpoint = _ENDPOINTS[side]
     return {f"{endpoint}-cert.pem": certificate, f"{endpoint}-key.pem": key}

@@ -1,7 +1,7 @@
-"""QEMU builds in a cache folder, each known by a name: fetched from a distribution, or built
-from its source (``built``).
+"""QEMU builds in a cache folder, each with a name: fetched from a distribution, or built from
+its source (``built``).
 
-``fetch.sh`` beside this file is the recipe: it unpacks packages, and installs nothing.
+``fetch.sh`` in this folder is the recipe: it unpacks packages and installs nothing.
 """
 
 import os
@@ -21,13 +21,13 @@ NAMES = {
     "debian-13-backports": "the newest QEMU of Debian (trixie-backports)",
     "debian-12-backports": "QEMU 10.0.2 of bookworm-backports, for Debian 12",
 }
-"""What ``fetch.sh`` knows, in the order in which a build is taken where none is given."""
+"""The builds of ``fetch.sh``, in the order in which one is chosen by default."""
 RECIPE = Path(__file__).with_name("fetch.sh")
 MANIFEST = "manifest.json"
 
 
 def _cache() -> Path:
-    """The checkout's own folder; the user's cache where the package was installed."""
+    """A folder of the checkout; the user's cache if the package is installed."""
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file():
         return checkout / ".cache" / "qemu"
@@ -40,7 +40,7 @@ CACHE = _cache()
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``fetch.sh`` or ``build.sh`` says of a build."""
+    """What ``fetch.sh`` or ``build.sh`` records about a build."""
 
     name: str
     qemu: str
@@ -52,24 +52,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     fetched: str
     """Day on which it was fetched or built, in UTC."""
     sha256: str = ""
-    """Of the binary; empty: fetched by a recipe that did not tell."""
+    """Of the binary; empty if an older recipe fetched it."""
     packages: dict[str, str] = {}
-    """All packages that were unpacked, with their versions; empty: not known, or it was built."""
+    """All packages that were unpacked, with their versions; empty if unknown or built."""
     variant: str = ""
-    """Of ``built.VARIANTS``; empty: it was fetched."""
+    """One of ``built.VARIANTS``; empty if fetched."""
     configure: str = ""
-    """Options of QEMU's configure; empty: it was fetched."""
+    """Options of QEMU's configure; empty if fetched."""
     compiler: str = ""
-    """What it was built with; empty: it was fetched."""
+    """Its version; empty if fetched."""
     patch: str = ""
-    """SHA-256 of the patch that was applied to the source; empty: none was."""
+    """SHA-256 of the patch that was applied to the source; empty if none was."""
 
 
 def binaries(*, is_plain: bool = False) -> list[Path]:
-    """Of all builds that are there: those of ``NAMES`` first, in their order.
+    """Binaries of all builds in the cache: those of ``NAMES`` first, in that order.
 
-    :param is_plain: only those without sanitizer, counters or patch, which may pass for a QEMU
-        of their version
+    :param is_plain: only those without sanitizers, counters or a patch, which behave like any
+        QEMU of their version
     """
     order = list(NAMES)
     found = sorted(CACHE.glob(f"[!.]*/{BINARY}"))
@@ -84,37 +84,37 @@ def _is_plain(name: str) -> bool:
     try:
         found = manifest(name)
     except PrerequisiteMissing:
-        return True  # who uses it is told
+        return True  # its use reports the error
     return found.variant in ("", "plain") and not found.patch
 
 
 def names() -> list[str]:
-    """Names that can be given instead of a path: what can be fetched, and what is there."""
+    """Names that can be given instead of a path: of builds that can be fetched or are there."""
     return list(dict.fromkeys([*NAMES, *(path.parent.name for path in binaries())]))
 
 
 def manifest(name: str) -> Manifest:
-    """Of the build ``name``, which is there.
+    """The manifest of the build ``name``, which is in the cache.
 
-    :raise PrerequisiteMissing: its manifest cannot be read, so it is not whole
+    :raise PrerequisiteMissing: it cannot be read, so the build is incomplete
     """
     path = CACHE / name / MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except OSError as error:
-        reason = f"cannot be read: {error.strerror}"
+        reason = f"cannot read: {error.strerror}"
     except msgspec.DecodeError as error:
         reason = f"not a manifest: {error}"
     raise PrerequisiteMissing(f"{path}: {reason}; remove {path.parent} and fetch it again")
 
 
 def fetch(name: str) -> Path:
-    """The binary of the build ``name``, fetched if it is not there.
+    """Fetch the build ``name`` if it is not in the cache; returns its binary.
 
-    What the recipe and its tools say goes to standard error.
+    The output of the recipe and its tools goes to standard error.
 
-    :raise UsageError: nobody knows that name
-    :raise PrerequisiteMissing: it cannot be had here
+    :raise UsageError: the name is unknown
+    :raise PrerequisiteMissing: it cannot be fetched here
     """
     if name not in NAMES:
         raise UsageError(f"qemu fetch: {name}: no such build; there are: {', '.join(NAMES)}")
@@ -123,12 +123,12 @@ def fetch(name: str) -> Path:
 
 
 def run_recipe(command: str, recipe: Path, *arguments: str) -> None:
-    """Run ``recipe``; what it and its tools say goes to standard error.
+    """Run ``recipe``; its output goes to standard error.
 
-    :param command: of the user, for the error
+    :param command: the user's, for messages
     :raise PrerequisiteMissing: it failed
     """
-    # Should we be killed, the recipe is told to end, and removes what it has begun.
+    # If we are killed, the recipe gets SIGTERM and removes what it has begun.
     argv = ["setpriv", "--pdeathsig", "TERM", "--", "bash", str(recipe), *arguments]
     environment = {**os.environ, "PYTHON": sys.executable}
     running: subprocess.Popen[bytes] | None = None
@@ -139,12 +139,11 @@ def run_recipe(command: str, recipe: Path, *arguments: str) -> None:
             )
         status = running.wait()
     except FileNotFoundError as error:
-        raise PrerequisiteMissing(f"{command}: setpriv is not there: install util-linux") from error
+        raise PrerequisiteMissing(f"{command}: setpriv not found: install util-linux") from error
     except KeyboardInterrupt:
         if running is not None:
             os.killpg(running.pid, signal.SIGTERM)  # bash waits for what it has started
             running.wait()
         raise
     if status:
-        did = "built" if command.endswith("build") else "fetched"
-        raise PrerequisiteMissing(f"{command}: {arguments[0]} could not be {did}: why stands above")
+        raise PrerequisiteMissing(f"{command}: {arguments[0]}: failed, see the output above")

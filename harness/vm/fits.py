@@ -1,6 +1,6 @@
-"""Whether a scenario's names are names of its builds: machine, trace events, QMP events.
+"""Whether the builds of a scenario know its names: machine, trace events, QMP events.
 
-Asked before a run, so that no QEMU is blamed for a name that it never had.
+This is checked before a run, so that no QEMU is blamed for a misspelt name.
 """
 
 import difflib
@@ -24,10 +24,10 @@ from harness.trace import catalogue
 from harness.vm import builds
 
 Events = Mapping[str, Mapping[str, frozenset[str]]]
-"""Event -> its arguments -> what each may be, where it is of an enumeration; else empty."""
+"""Event -> its arguments -> values of each if it is an enumeration, else empty."""
 
 _NO_PCI = ("none", "isapc", "microvm", "nitro-enclave", "x-remote", "xenfv", "xenpv")
-"""Machine types of x86 without a PCI bus 0 that a migration could be tried on."""
+"""Machine types of x86 without a PCI bus 0 for the devices."""
 _COMMON: Events = {
     "STOP": {},
     "RESUME": {},
@@ -40,7 +40,7 @@ _COMMON: Events = {
         )
     },
 }
-"""What each QEMU from 10.0 on has (qapi/run-state.json, qapi/migration.json): need not be asked."""
+"""Events of every QEMU from 10.0 on (qapi/run-state.json, qapi/migration.json): never queried."""
 _USUAL_CAPABILITIES = frozenset(
     ("events", "return-path", "multifd", "mapped-ram", "switchover-ack", "pause-before-switchover")
 )
@@ -48,11 +48,11 @@ _USUAL_PARAMETERS = frozenset(
     ("downtime-limit", "max-bandwidth", "avail-switchover-bandwidth", "multifd-channels",
      "multifd-compression")
 )  # fmt: skip
-"""What each QEMU from 10.0 on has (qapi/migration.json): need not be asked."""
+"""Those of every QEMU from 10.0 on (qapi/migration.json): never queried."""
 _TIMEOUT_S = 20.0
 _TYPO = 0.85
-"""How alike two names are where one is meant to be the other.  What only 11.1 has is below 0.7 of
-all that 10.0 has.
+"""How similar a misspelt name is to the right one.  Names that only 11.1 has are below 0.7 of all
+names of 10.0.
 """
 _BOOLS = ("on", "off", "yes", "no", "true", "false", "y", "n")
 """qapi_bool_parse() in QEMU's qapi/qapi-util.c."""
@@ -67,8 +67,8 @@ _INTEGERS = {
 def require(scenario: Scenario, trace_events: str = "", *, is_replayed: bool = False) -> None:
     """Refuse names that the builds of ``scenario`` do not know.
 
-    :raise UsageError: there are such; all of them in one line
-    :raise PrerequisiteMissing: a build cannot be asked
+    :raise UsageError: there are such names; the message has all of them in one line
+    :raise PrerequisiteMissing: a build cannot be queried
     """
     if found := list(problems(scenario, trace_events, is_replayed=is_replayed)):
         raise UsageError(f"{scenario.name}: {'; '.join(found)}")
@@ -77,11 +77,11 @@ def require(scenario: Scenario, trace_events: str = "", *, is_replayed: bool = F
 def problems(
     scenario: Scenario, trace_events: str = "", *, is_replayed: bool = False
 ) -> Iterator[str]:
-    """Each name of ``scenario`` that its builds do not know, in words.
+    """A sentence for each name of ``scenario`` that its builds do not know.
 
-    :param trace_events: path of trace-events-all; empty: that next to each binary
-    :param is_replayed: it has no source
-    :raise PrerequisiteMissing: a build cannot be asked
+    :param trace_events: path of trace-events-all; empty for that of each binary
+    :param is_replayed: whether a capture is the source
+    :raise PrerequisiteMissing: a build cannot be queried
     """
     destination = scenario.qemu_dst or scenario.qemu
     given = (destination,) if is_replayed else (scenario.qemu, destination)
@@ -119,7 +119,7 @@ def _machine(machine: str, binaries: Sequence[Path]) -> Iterator[str]:
 
 
 def _settings(scenario: Scenario, binaries: Sequence[Path]) -> Iterator[str]:
-    """Names that are nearly those of a build; any other that it does not know it may lack."""
+    """Names that are nearly those of a build.  Any other unknown name may be of a newer one."""
     for field, given, usual, known_by in (
         ("capabilities", scenario.capabilities, _USUAL_CAPABILITIES, _capabilities),
         ("parameters", scenario.parameters, _USUAL_PARAMETERS, _parameters),
@@ -132,7 +132,7 @@ def _settings(scenario: Scenario, binaries: Sequence[Path]) -> Iterator[str]:
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """The one of ``known`` that ``name`` is nearly; empty: it is one of them, or like none."""
+    """The one of ``known`` that is similar to ``name``; empty if it is known or similar to none."""
     near = [] if name in known else difflib.get_close_matches(name, known, 1, _TYPO)
     return near[0] if near else ""
 
@@ -150,7 +150,7 @@ def _properties(given: Mapping[str, str | int | bool], binaries: Sequence[Path])
 
 
 def _unlike(value: str | int | bool, of_type: str) -> str:
-    """What QEMU takes for a property of that type, where ``value`` is none; else empty."""
+    """What QEMU accepts for a property of that type; empty if ``value`` is such a value."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if of_type == "bool":
         return "" if text in _BOOLS else "on or off"
@@ -171,7 +171,7 @@ def _unlike(value: str | int | bool, of_type: str) -> str:
 
 
 def _when(when: When, binaries: Sequence[Path]) -> Iterator[str]:
-    """One build that has the event is enough: the other side's may be older."""
+    """One build that has the event is enough: the other may be older."""
     if (
         when.kind == Kind.QMP
         and when.name not in NAMES.get(Kind.QMP, ())
@@ -189,7 +189,7 @@ def _event(when: When, known: Events) -> Iterator[str]:
     for name, value in when.args.items():
         if name not in arguments:
             yield f"args.{name}: {when.name} has no such argument{did_you_mean(name, arguments)}"
-        elif (words := arguments[name]) and value not in list(words):  # may be no word at all
+        elif (words := arguments[name]) and value not in list(words):  # may be unhashable
             yield f"args.{name} is {value!r}: unknown{did_you_mean(str(value), words)}"
 
 
@@ -197,7 +197,7 @@ def _event(when: When, known: Events) -> Iterator[str]:
 
 
 def machines(binary: Path) -> frozenset[str]:
-    """The machine types of ``binary``, with aliases; empty: it does not say.
+    """The machine types of ``binary``, with aliases; empty if it does not list them.
 
     :raise PrerequisiteMissing: it cannot be executed
     """
@@ -213,8 +213,8 @@ def events(binary: Path) -> Events:
 
 
 def property_types(binary: Path) -> Mapping[str, str]:
-    """Properties of vfio-pci in ``binary`` and what they are, as in ``bool``; empty: it does not
-    say.
+    """Properties of vfio-pci in ``binary`` with their types, as in ``bool``; empty if it does not
+    list them.
 
     :raise PrerequisiteMissing: it does not come up
     """
@@ -232,7 +232,7 @@ def _parameters(binary: Path) -> Collection[str]:
 
 
 def _stamp(binary: Path) -> int:
-    """Another one where the file was built anew."""
+    """A number that differs once the file is rebuilt."""
     try:
         return binary.stat().st_mtime_ns
     except OSError as error:
@@ -246,7 +246,7 @@ def _machines(binary: Path, _stamp: int) -> frozenset[str]:
             [binary, "-machine", "help"], capture_output=True, timeout=_TIMEOUT_S, check=False
         )
     except OSError as error:
-        raise PrerequisiteMissing(f"{binary}: cannot be executed: {error.strerror}") from error
+        raise PrerequisiteMissing(f"{binary}: cannot execute: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise PrerequisiteMissing(f"{binary}: -machine help did not end") from error
     _heading, *lines = answer.stdout.decode(errors="backslashreplace").splitlines() or [""]
@@ -292,7 +292,7 @@ def _names(paths: tuple[tuple[Path, int], ...]) -> frozenset[str]:
         try:
             found |= catalogue.names(path.read_text(errors="backslashreplace"))
         except OSError as error:
-            raise PrerequisiteMissing(f"{path}: cannot be read: {error.strerror}") from error
+            raise PrerequisiteMissing(f"{path}: cannot read: {error.strerror}") from error
     return frozenset(found)
 
 

@@ -1,5 +1,5 @@
-"""What ``images/guest/build.sh`` has built to run in a scenario's guest: a Linux, and a firmware
-that does the same and is up at once.
+"""The guests that ``images/guest/build.sh`` builds: a Linux, and a firmware that does the same
+and boots at once.
 """
 
 import struct
@@ -29,7 +29,7 @@ class GuestImage(msgspec.Struct, frozen=True):
         return [
             *("-kernel", str(self.kernel)),
             *("-initrd", str(self.initrd)),
-            # quiet: the serial port is slow, and only our guest has anything to say.
+            # quiet: the serial port is slow, and only lines of our guest are of use.
             *("-append", f"console=ttyS0 quiet memory_kib={memory_kib}"),
         ]
 
@@ -37,7 +37,7 @@ class GuestImage(msgspec.Struct, frozen=True):
 def find(folder: Path = CACHE) -> GuestImage:
     """The image in ``folder``.
 
-    :raise PrerequisiteMissing: there is none, or it is not whole
+    :raise PrerequisiteMissing: it is missing or incomplete
     """
     image = GuestImage(folder.absolute() / "vmlinuz", folder.absolute() / "initrd")
     _require(folder, image.kernel, image.initrd)
@@ -48,13 +48,13 @@ def firmware(memory_kib: int, folder: Path = CACHE) -> bytes:
     """The image of the firmware, for ``-bios``: ``FIRMWARE_SIZE`` bytes.
 
     :param memory_kib: memory that the guest is to dirty, from 1 MiB on
-    :raise PrerequisiteMissing: there is none, or it is not whole
+    :raise PrerequisiteMissing: it is missing or incomplete
     """
     path = folder.absolute() / "firmware.bin"
     _require(folder, path)
     image = bytearray(path.read_bytes())
     if len(image) != FIRMWARE_SIZE:
-        raise _not_whole(path)
+        raise _incomplete(path)
     struct.pack_into("<I", image, _MEMORY_KIB_AT, memory_kib)
     return bytes(image)
 
@@ -64,8 +64,8 @@ def _require(folder: Path, *parts: Path) -> None:
         raise PrerequisiteMissing(f"the guest is not built: {BUILD}")
     for part in parts:
         if not part.is_file():
-            raise _not_whole(part)
+            raise _incomplete(part)
 
 
-def _not_whole(part: Path) -> PrerequisiteMissing:
-    return PrerequisiteMissing(f"{part}: the guest is not whole: remove {part.parent}, {BUILD}")
+def _incomplete(part: Path) -> PrerequisiteMissing:
+    return PrerequisiteMissing(f"{part}: the guest is incomplete: remove {part.parent}, {BUILD}")

@@ -1,8 +1,8 @@
-"""What a scenario needs and this build, or this machine, does not have: "cannot run here".
+"""What a scenario needs and this build, or this machine, lacks: "cannot run here".
 
-QEMU is asked, not a table of versions: after something was refused, so that what works costs
-nothing.  Only what is certainly not there is lacking; whatever else QEMU refuses is its own
-decision, and judged.
+QEMU itself is asked, not a table of versions, and only after it has refused something, so that a
+scenario that works costs nothing.  Only what is certainly missing is lacking; whatever else QEMU
+refuses is judged.
 """
 
 import re
@@ -18,19 +18,19 @@ from harness.scenario import MIB, Scenario
 from harness.vm.qmp import Monitor
 
 LINUX_FILES = ("bios-256k.bin", "linuxboot_dma.bin")
-"""What QEMU loads to boot a Linux by ``-kernel`` (hw/i386/x86-common.c)."""
+"""Files that QEMU loads to boot a Linux by ``-kernel`` (hw/i386/x86-common.c)."""
 _NO_MEMORY = re.compile(r"cannot set up guest memory|Cannot allocate memory")
 _ASK_TIMEOUT_S = 20.0
 
 
 async def at_set_up(monitor: Monitor, binary: Path, scenario: Scenario) -> None:
-    """Find out whether a refusal of the set-up is for lack of something in the build.
+    """Find out whether QEMU refused the set-up because the build lacks something.
 
-    :raise CannotRunHere: it is; says of what
+    :raise CannotRunHere: it did; the message names what is lacking
     """
     if scenario.has_tls and not await _makes_credentials(monitor):
         raise CannotRunHere(
-            f"{binary}: this build has no TLS, which {scenario.name} needs: use one that was "
+            f"{binary}: this build has no TLS, which {scenario.name} needs: use one that is "
             "configured with --enable-gnutls"
         )
     schema = _Schema(await monitor.ask("query-qmp-schema"))
@@ -60,7 +60,7 @@ async def _makes_credentials(monitor: Monitor) -> bool:
 
 
 class _Anything:
-    """The values of what is not an enumeration."""
+    """The values of a type that is not an enumeration."""
 
     def __contains__(self, _value: object) -> bool:
         return True
@@ -73,10 +73,10 @@ class _Schema:
         self._entities = {entity["name"]: entity for entity in entities}
 
     def accepts(self, command: str) -> Mapping[str, Any]:
-        """Of a command that sets things, the names that it takes, each with its values.
+        """The names that a command can set, each with its values.
 
-        Capabilities are named in a list of records with ``capability`` and ``state``,
-        parameters as arguments.
+        Capabilities are set by a list of objects with ``capability`` and ``state``, parameters by
+        arguments.
         """
         arguments = self._members(self._entities[command]["arg-type"])
         if "capabilities" not in arguments:
@@ -102,11 +102,11 @@ def at_launch(
     scenario: Scenario,
     words: str,
 ) -> None:
-    """Find out whether QEMU refuses to start for lack of something.
+    """Find out whether QEMU did not start because something is lacking.
 
-    :param types: that the build knows (qom-list-types)
-    :param words: QEMU's
-    :raise CannotRunHere: it does; says of what
+    :param types: QOM types of the build (qom-list-types)
+    :param words: QEMU's error message
+    :raise CannotRunHere: it is; the message names what is lacking
     """
     for option, value in pairwise(argv):
         name = value.split(",")[0]
@@ -125,15 +125,14 @@ def at_launch(
         )
     if _NO_MEMORY.search(words):
         raise CannotRunHere(
-            f"this machine has not {scenario.ram_mib} MiB of memory for the guest (ram_mib): "
-            f"{words}"
+            f"this machine lacks {scenario.ram_mib} MiB of memory for the guest (ram_mib): {words}"
         )
 
 
 def of_firmware(binary: Path, names: Sequence[str] = LINUX_FILES) -> None:
-    """Files that a guest is booted with must be in one of the build's data folders (``-L help``).
+    """Require the files that boot a guest in one of the build's data folders (``-L help``).
 
-    :raise CannotRunHere: it is not
+    :raise CannotRunHere: one is missing
     """
     try:
         said = subprocess.run(
@@ -151,15 +150,15 @@ def of_firmware(binary: Path, names: Sequence[str] = LINUX_FILES) -> None:
 
 
 def of_memory(needed_bytes: int, scenario: Scenario, proc: Path = Path("/proc/meminfo")) -> None:
-    """Whether the machine has ``needed_bytes`` for the states that are kept in memory.
+    """Require ``needed_bytes`` of memory for the device states that are kept in it.
 
-    :raise CannotRunHere: it certainly has not; they would end by the kernel's OOM killer
+    :raise CannotRunHere: the machine lacks them, and the kernel's OOM killer would end the run
     """
     fields = dict(line.split(":", 1) for line in proc.read_text().splitlines())
     has_bytes = sum(int(fields[name].split()[0]) << 10 for name in ("MemAvailable", "SwapFree"))
     if needed_bytes > has_bytes:
         raise CannotRunHere(
             f"{scenario.name} keeps {needed_bytes // MIB} MiB of device state in memory, and this "
-            f"machine has {has_bytes // MIB} MiB free: give it smaller states, or a "
-            "data_path that is supervised"
+            f"machine has {has_bytes // MIB} MiB free: use smaller states, or a supervised "
+            "data_path"
         )

@@ -1,4 +1,4 @@
-"""Files that are in no folder, so that nothing of them can stay behind."""
+"""Files without a name in the file system, so that none is left behind."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def memory_file(name: str) -> Iterator[tuple[Path, int]]:
-    """An empty file: its path, which our children may open too while we live, and its
-    descriptor, which they do not inherit unless it is passed on.
+    """Make an empty file; gives its path, which child processes may open too, and its descriptor,
+    which they inherit only if it is passed on.
 
-    :param name: what /proc shows of it
+    :param name: its name in /proc
     """
     fd = os.memfd_create(name)
     try:

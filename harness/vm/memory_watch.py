@@ -1,7 +1,7 @@
-"""Samples of both QEMUs' memory while they migrate, for its course over time.
+"""Samples of both QEMUs' memory during the migration, for its course over time.
 
-There is no event that tells of a process's memory: it has to be looked at.  The samples only
-draw a curve, nothing waits for them, and the high-water mark is the kernel's own (VmHWM).
+The kernel has no event for the size of a process's memory, so it is sampled.  The samples are
+only for a graph: nothing waits for them, and the high-water mark is the kernel's own (VmHWM).
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from typing import Final, Self
 
 FIRST_S: Final = 0.01
 MOST: Final = 200
-"""Samples at one distance; then it doubles, so that a long run has few more."""
+"""Samples at one interval; then the interval doubles, so that a long run has few more."""
 
 
 class MemoryWatch:
-    """Inside ``with``, calls each of ``looks`` from time to time, on the running loop.
+    """Inside ``with``, calls each of ``looks`` from time to time, in the running event loop.
 
-    :param looks: takes one sample each, and must not block
+    :param looks: take one sample each, and must not block
     """
 
     def __init__(self, looks: Sequence[Callable[[], None]], first_s: float = FIRST_S) -> None:

@@ -1,4 +1,4 @@
-"""The QMP commands of one migration, and how its end is seen.
+"""The QMP commands of one migration, and how its end is recognised.
 
 Status names are QEMU's MigrationStatus (``qapi/migration.json``).
 """
@@ -15,7 +15,7 @@ from harness.vm.sockets import DESTINATION
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 UNLIMITED_BYTES_PER_S = 1 << 50
-# The state is large and the network is memory: switch over at once, whatever it takes.
+# The state is large and the network is memory: switch over at once, whatever the downtime.
 DOWNTIME_LIMIT_MS = 2_000_000
 
 
@@ -23,8 +23,8 @@ def address(scenario: Scenario) -> dict[str, Any]:
     """The ``addr`` that the destination listens on.
 
     ``unix`` is a socket in the folder that ``sockets.Sockets`` makes, relative to QEMU's working
-    directory.  ``tcp`` is a port of the kernel's choice on loopback, which ``query-migrate``
-    reports afterwards; every user of the machine can connect to it.
+    directory.  ``tcp`` is a port on loopback that the kernel chooses and ``query-migrate`` then
+    reports; every user of the machine can connect to it.
     """
     if scenario.transport is Transport.TCP:
         return {"transport": "socket", "type": "inet", "host": "127.0.0.1", "port": "0"}
@@ -42,11 +42,11 @@ async def configure(
     tls: Setup = NO_TLS,
     defaults: Mapping[str, Any] | None = None,
 ) -> None:
-    """Set capabilities and parameters, the same on both sides but for ``tls``.
+    """Set capabilities and parameters, the same on both sides except for ``tls``.
 
-    :param defaults: parameters of a QEMU that took part in a migration before, as they were at
-        its start: what was set since then is reset
-    :raise QmpError: QEMU refuses; ``lacks`` says whether the build is why
+    :param defaults: of a QEMU that was in an earlier migration, the parameters at its start; those
+        that were changed since then are reset
+    :raise QmpError: QEMU refuses; ``lacks`` says whether the build is the reason
     """
     left_on, changed = ({}, {}) if defaults is None else await _left_over(monitor, defaults)
     capabilities = {
@@ -82,7 +82,7 @@ async def configure(
 async def _left_over(
     monitor: Monitor, defaults: Mapping[str, Any]
 ) -> tuple[dict[str, bool], dict[str, Any]]:
-    """Capabilities that are on, to be off; parameters that have changed, with their defaults."""
+    """Capabilities that are on, to switch off; changed parameters, with their defaults."""
     listed: Any = await monitor.execute("query-migrate-capabilities")
     now = await monitor.execute("query-migrate-parameters")
     left_on = {one["capability"]: False for one in listed if one["state"]}
@@ -90,8 +90,8 @@ async def _left_over(
 
 
 _NOT_BUILT = (
-    "does not accept value",  # a capability or a method that the build has no name for
-    "is unexpected",  # a parameter that it has no name for
+    "does not accept value",  # a capability or a method that the build does not know
+    "is unexpected",  # a parameter that it does not know
     "QEMU compiled without",
     "No build-time support",
     "requires GNUTLS",
@@ -101,7 +101,7 @@ _NOT_BUILT = (
 
 
 def lacks(error: QmpError) -> bool:
-    """Whether a command of ``configure`` is refused because the build lacks what is asked."""
+    """Whether a command of ``configure`` was refused because the build lacks a feature."""
     return any(words in error.desc for words in _NOT_BUILT)
 
 
@@ -111,17 +111,17 @@ def statuses(events: list[Record]) -> list[str]:
 
 
 def last_status(events: list[Record]) -> str:
-    """The last status; "": there is none."""
+    """The last status; empty if there is none."""
     return next(reversed(statuses(events)), "")
 
 
 def is_stopped(events: list[Record]) -> bool:
-    """Whether the VM's last word is that it was stopped."""
+    """Whether the last event about the VM is that it was stopped."""
     return _last_word(events) == "STOP"
 
 
 def is_resumed(events: list[Record]) -> bool:
-    """Whether the VM's last word is that it runs."""
+    """Whether the last event about the VM is that it runs."""
     return _last_word(events) == "RESUME"
 
 
@@ -131,14 +131,14 @@ def _last_word(events: list[Record]) -> str:
 
 
 def source_end(events: list[Record]) -> str | None:
-    """The status with which the source's side ended; None: it goes on."""
+    """The status with which the source's side ended; None if it has not ended."""
     return next((status for status in statuses(events) if status in ENDED), None)
 
 
 def destination_end(events: list[Record]) -> str | None:
-    """The status with which the destination's side ended; None: it goes on.
+    """The status with which the destination's side ended; None if it has not ended.
 
-    A guest that runs is resumed a moment before the status is ``completed``; one that arrives
+    A running guest is resumed just before the status is ``completed``; a guest that arrives
     paused is not resumed (process_incoming_migration_bh() in migration/migration.c).
     """
     end = source_end(events)
@@ -148,9 +148,9 @@ def destination_end(events: list[Record]) -> str | None:
 
 
 def listens_on(source: list[Record], destination: list[Record]) -> bool:
-    """Whether the source has failed and the destination waits for another one.
+    """Whether the source has failed and the destination still listens.
 
-    It does where TLS has refused the source's connections: it tells so on its standard error
+    It listens if TLS has refused the source's connections: it reports that on its standard error
     and changes no state (migration_tls_incoming_handshake() in migration/tls.c).
     """
     return source_end(source) == "failed" and last_status(destination) == "setup"

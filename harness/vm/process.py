@@ -1,4 +1,4 @@
-"""Starting a process so that it cannot outlive the harness, and ending it."""
+"""Starts a process so that it cannot outlive the harness, and ends it."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from harness.supervisor.spawn import Launcher, Spawn
 from harness.vm import sanitizers
 from harness.vm.activity import Activity
 
-# setpriv arms the parent-death signal before exec.  Should the harness die in the
-# moments before that, the listener is gone too, and QEMU fails at its first VFIO ioctl.
+# setpriv sets the parent-death signal before exec.  If the harness dies before that, the
+# listener is gone too, and QEMU fails at its first VFIO ioctl.
 GUARD = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class QemuProcess:
-    """One running QEMU: its end is seen at once, and recorded once."""
+    """One running QEMU.  Its end is noticed at once and recorded once."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class QemuProcess:
         self.side = side
         self.argv = tuple(argv)
         self.returncode: int | None = None
-        """As ``subprocess``: exit code, or minus the signal; None while it runs."""
+        """As in ``subprocess``: exit code, or minus the signal; None while it runs."""
         self.is_end_asked = False
-        """The harness has told it to end, so its end is no finding."""
+        """Whether the harness has asked it to end, so that its end is no finding."""
         self._stderr_path = stderr_path
         self._record = record
         self._activity = activity
@@ -50,7 +50,7 @@ class QemuProcess:
 
     @property
     def pid(self) -> int:
-        """Process id; valid until the process was reaped."""
+        """Process id, valid until the process is reaped; 0 before it is started."""
         return self._popen.pid if self._popen else 0
 
     async def start(
@@ -60,20 +60,20 @@ class QemuProcess:
         memory_limit_bytes: int,
         cwd: Path | None = None,
     ) -> None:
-        """Start it in ``cwd``, at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA;
-        where a sanitizer needs a shadow of the memory, by its own limit).
+        """Start it in ``cwd`` with at most ``memory_limit_bytes`` of private memory (RLIMIT_DATA,
+        or a sanitizer's own limit if that maps a shadow of the memory).
 
-        :raise LaunchError: there is no such program, or nothing could be executed
-        :raise PrerequisiteMissing: the system would end it for what is no fault of its own
+        :raise LaunchError: there is no such program, or it cannot be executed
+        :raise PrerequisiteMissing: a limit of this shell would end it
         """
         most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         if most != resource.RLIM_INFINITY:  # SIGXFSZ, when its trace gets there
             raise PrerequisiteMissing(
-                f"{self.side}: files may have {most} bytes here, not more, and QEMU would be ended "
-                "by that: raise the limit of file sizes (ulimit -f unlimited)"
+                f"{self.side}: files are limited to {most} bytes here, which would end QEMU: "
+                "raise the limit (ulimit -f unlimited)"
             )
-        if shutil.which(self.argv[0]) is None:  # setpriv would only write so, and end
-            raise LaunchError(f"{self.side}: {self.argv[0]}: there is no such program")
+        if shutil.which(self.argv[0]) is None:  # setpriv would only print that and exit
+            raise LaunchError(f"{self.side}: {self.argv[0]}: no such program")
         private.write(self._stderr_path, b"")
         binary = Path(shutil.which(self.argv[0]) or self.argv[0])
         built_with = sanitizers.of(binary)
@@ -94,9 +94,7 @@ class QemuProcess:
                     )
                 )
             except FileNotFoundError as error:
-                raise LaunchError(
-                    f"{self.side}: setpriv is not there: install util-linux"
-                ) from error
+                raise LaunchError(f"{self.side}: setpriv not found: install util-linux") from error
             except OSError as error:
                 raise LaunchError(f"{self.side}: {self.argv[0]}: {error.strerror}") from error
         self._pidfd = os.pidfd_open(self.pid)
@@ -108,8 +106,8 @@ class QemuProcess:
         self._note(Launched(argv=list(self.argv), pid=self.pid))
 
     async def _launch(self, launch: Callable[[], subprocess.Popen[bytes]]) -> None:
-        """Call ``launch`` in a thread, to its end: it cannot be called back, so what it has
-        started must be known here, also to a caller that is cancelled meanwhile.
+        """Call ``launch`` in a thread and wait for its end, also if cancelled meanwhile: a launch
+        cannot be interrupted, and the process that it starts must be known here.
         """
         launching = asyncio.get_running_loop().run_in_executor(None, launch)
         cancelled: asyncio.CancelledError | None = None
@@ -144,11 +142,11 @@ class QemuProcess:
         self._activity.notify()
 
     def stderr(self) -> str:
-        """What it has written to stdout and stderr."""
+        """What it has printed on stdout and stderr."""
         return self._stderr_path.read_text(errors="backslashreplace")
 
     def memory(self, at: Literal["booted", "migrating", "ended"]) -> Memory | None:
-        """Its memory now, in the phase ``at``; None if it is gone."""
+        """Its memory now, in the phase ``at``; None if the process is gone."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except OSError:
@@ -160,7 +158,7 @@ class QemuProcess:
         return Memory(hwm_kib=hwm_kib, rss_kib=rss_kib, at=at)
 
     async def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended, after waiting for that at most ``timeout_s``."""
+        """Wait at most ``timeout_s`` for its end; return whether it has ended."""
         try:
             await self._activity.until(lambda: self.returncode, timeout_s)
         except TimeoutError:
@@ -168,7 +166,7 @@ class QemuProcess:
         return True
 
     async def end(self, grace_s: float) -> None:
-        """SIGTERM, then SIGKILL; returns when it is gone, at once if it was never started."""
+        """End it by SIGTERM, then SIGKILL; do nothing if it was never started."""
         if self._popen is None:
             return
         for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 30.0)):
@@ -178,19 +176,17 @@ class QemuProcess:
             await self.wait(wait_s)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal that ends it; what follows from that is no finding."""
+        """Send it a signal that ends it; its end is then no finding."""
         if self.returncode is None and self._popen is not None:
             self.is_end_asked = True
             self._note(Signalled(int(number)))
             self._popen.send_signal(number)
 
     def kill_now(self) -> None:
-        """SIGKILL, and wait for that without a loop, where none runs any more.  Its end is
-        recorded no more.
-        """
+        """Send SIGKILL and wait for the end without an event loop.  The end is not recorded."""
         if self._popen is None or self.returncode is not None:
             return
-        self._popen.kill()  # nothing, where it has ended
+        self._popen.kill()  # does nothing if it has ended
         self.returncode = self._popen.wait()
         if self._pidfd >= 0:
             with contextlib.suppress(RuntimeError):  # no loop runs

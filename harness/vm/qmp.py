@@ -1,7 +1,7 @@
-"""QMP through qemu.qmp, with a time limit on every command.  Nothing else imports qemu.qmp.
+"""QMP through qemu.qmp, with a time limit on every command.  No other file imports qemu.qmp.
 
-qemu.qmp itself waits for ever; ``asyncio.timeout`` around it leaves the connection usable
-and a late reply is dropped by its id.
+qemu.qmp itself waits for ever.  After ``asyncio.timeout`` around it the connection is still
+usable, and a late reply is dropped by its id.
 """
 
 import asyncio
@@ -29,14 +29,13 @@ from harness.scenario.action_plan import PAUSES, effect_of
 
 COMMAND_TIMEOUT_S = 10.0
 
-# What matters of it is raised here; its own log lines would only repeat that on stderr.
+# Its errors are raised here; its own log lines would only repeat them on stderr.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 logging.getLogger("qemu.qmp").propagate = False
 
 
 class _Client(QMPClient):
-    """Without the library's log of messages: it is pretty-printed even where nobody reads it,
-    and what matters of it is in the records."""
+    """Without the library's log of messages, which is formatted even if it is not written."""
 
     def _cb_outbound(self, msg: Message) -> Message:
         return msg
@@ -46,10 +45,10 @@ class _Client(QMPClient):
 
 
 def _drop_ends(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Ignore the end of a connection in a future of qemu.qmp that nobody waits for any more.
+    """Ignore the end of a connection in a future of qemu.qmp that is no longer awaited.
 
-    A call of ours that was cancelled leaves one (``AsyncProtocol._bh_disconnect``), and asyncio
-    would print its traceback; QEMU's end is recorded by the process.
+    A cancelled call of ours leaves one (``AsyncProtocol._bh_disconnect``), and asyncio would print
+    its traceback; the process records QEMU's end.
     """
     is_end = isinstance(context.get("exception"), EOFError | ConnectionError)
     if not (is_end and "never retrieved" in context.get("message", "")):
@@ -60,8 +59,8 @@ class Monitor:
     """QEMU's monitor; every command, reply and event becomes a record.
 
     :ivar events: all events so far, as QEMU sent them
-    :ivar is_paused: whether the last command about it was to pause the guest, or to let it run;
-        None if there was none
+    :ivar is_paused: True if the last such command paused the guest, False if it resumed it; None
+        if there was none
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Monitor:
     async def connect(self, sock: socket.socket, timeout_s: float) -> None:
         """Negotiate over ``sock``.
 
-        :raise LostVM: QEMU said no greeting within ``timeout_s``, or ended
+        :raise LostVM: QEMU sent no greeting within ``timeout_s``, or ended
         """
         asyncio.get_running_loop().set_exception_handler(_drop_ends)
         try:
@@ -112,10 +111,10 @@ class Monitor:
         arguments: dict[str, Any] | None = None,
         timeout_s: float = COMMAND_TIMEOUT_S,
     ) -> Any:
-        """The command's return value.
+        """Execute ``command``; returns its value.
 
         :raise QmpError: QEMU refused it
-        :raise QmpTimeout: no answer in time; it may still have run
+        :raise QmpTimeout: no answer in time; it may still be executed
         :raise LostVM: the monitor is gone
         """
         self._note("execute", {"command": command, "arguments": arguments or {}})
@@ -130,15 +129,15 @@ class Monitor:
         return value
 
     async def ask(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        """As :meth:`execute`, but not recorded: about the build, and none of the run's doing."""
+        """As :meth:`execute`, but not recorded: a question about the build, not part of the run."""
         return await self._ask(command, arguments, COMMAND_TIMEOUT_S)
 
     async def human(self, *lines: str) -> list[str]:
-        """The human monitor's answers to ``lines``; not recorded.
+        """Execute ``lines`` in the human monitor; returns the answers.  Not recorded.
 
-        All are sent before the first answer is waited for.  They run in their order, and
-        with no other call's lines between them: tasks start in the order in which they are
-        made, and sending does not suspend.
+        All lines are sent before the first answer is awaited.  They run in order, without lines of
+        another call between them: tasks start in the order in which they are made, and sending
+        does not suspend.
 
         :raise VMError: as :meth:`execute`
         """
@@ -166,10 +165,10 @@ class Monitor:
             raise LostVM(f"{self.side}: the monitor went away during {command}") from error
 
     async def is_answering(self, *, oob: bool, timeout_s: float = 1.0) -> bool:
-        """Whether a harmless command is answered.
+        """Whether a command without effect is answered.
 
-        :param oob: out-of-band, by the monitor's own thread: then a stuck main loop does
-            not matter, and only a stopped or dead process does not answer
+        :param oob: out-of-band, by the monitor's own thread: then a blocked main loop does not
+            matter, and only a stopped or dead process does not answer
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -184,9 +183,9 @@ class Monitor:
             await self._client.runstate_changed()
 
     async def close(self) -> None:
-        """Leave the monitor; why it may have gone already is told by the process's end.
+        """Close the connection; does nothing if there is none.
 
-        Called again, or before there was a connection, it does nothing.
+        An error is ignored: the process records QEMU's end.
         """
         if self._client.runstate is Runstate.IDLE:
             return

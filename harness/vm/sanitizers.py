@@ -1,8 +1,8 @@
-"""Sanitizers that a QEMU was built with (``--enable-asan``, ``--enable-ubsan``,
-``--enable-tsan``), and what they need to run.
+"""The sanitizers that a QEMU was built with (``--enable-asan``, ``--enable-ubsan``,
+``--enable-tsan``), and the environment that they need.
 
-The address and the thread sanitizer map a shadow of all memory, which RLIMIT_DATA would
-refuse, so their own limits take that one's place.
+The address and the thread sanitizer map a shadow of all memory, which RLIMIT_DATA would refuse;
+their own limits are used instead.
 """
 
 import functools
@@ -17,7 +17,7 @@ _SYMBOLS = {
     "undefined": b"\0__ubsan_handle_",
     "thread": b"\0__tsan_init\0",
 }
-"""What the code calls of each sanitizer's library, gcc's and clang's."""
+"""A symbol of each sanitizer's library, of gcc and clang."""
 SUPPRESSIONS = "suppressions.tsan"
 _SHT_STRTAB, _SHF_ALLOC = 3, 2
 
@@ -26,13 +26,13 @@ _SHT_STRTAB, _SHF_ALLOC = 3, 2
 def of(binary: Path) -> tuple[str, ...]:
     """Names of the sanitizers in ``binary``: ``address``, ``undefined``, ``thread``.
 
-    Asked of its dynamic symbols (elf(5)), so a build tree of the user's own is known, too.
-    Empty for what is no ELF file of 64 bits, such as the script of a fetched build.
+    They are found by its dynamic symbols (elf(5)), also in a build tree of the user's.  Empty if
+    it is no 64-bit ELF file, such as the script of a fetched build.
     """
     try:
         with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             names = _dynamic_names(data)
-    except (OSError, ValueError, struct.error):  # it is not there, empty, or cut short
+    except (OSError, ValueError, struct.error):  # missing, empty or truncated
         return ()
     return tuple(name for name, symbol in _SYMBOLS.items() if symbol in names)
 
@@ -53,23 +53,22 @@ def _dynamic_names(data: mmap.mmap) -> bytes:
 
 
 def has_shadow(found: tuple[str, ...]) -> bool:
-    """Whether one of them maps a shadow of the memory, which no limit leaves room for."""
+    """Whether one of them maps a shadow of the memory, for which no limit leaves room."""
     return "address" in found or "thread" in found
 
 
 def environment(
     binary: Path, memory_limit_bytes: int, given: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """``given`` and options of the sanitizers, before which those of ``given`` go.
+    """``given`` and options of the sanitizers; those in ``given`` override ours.
 
-    An error aborts, as an assertion does, so that it is seen whatever QEMU was doing; a leak
-    leaves the exit status alone; both say so on standard error.
+    An error aborts QEMU, as an assertion does, so that it is always noticed.  A leak does not
+    change the exit status.  Both are reported on standard error.
 
-    What QEMU suppresses of the thread sanitizer's reports (tests/tsan/suppressions.tsan) is
-    taken from beside ``binary``, where ``qemu build`` puts it.
+    The reports of the thread sanitizer that QEMU suppresses (tests/tsan/suppressions.tsan) are
+    read from the folder of ``binary``, where ``qemu build`` puts them.
 
-    :param memory_limit_bytes: no allocation gets more, which is NULL then as it is by
-        RLIMIT_DATA
+    :param memory_limit_bytes: a larger allocation fails, as it does by RLIMIT_DATA
     """
     limit_mib = memory_limit_bytes >> 20
     suppressed = binary.resolve().parent / SUPPRESSIONS

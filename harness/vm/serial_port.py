@@ -1,8 +1,8 @@
-"""A 16550 serial port as a guest uses it, through the human monitor: set it up, read it back.
+"""A 16550 serial port, set up and read back through the human monitor as by a guest.
 
-The registers are those of include/uapi/linux/serial_reg.h of the kernel.  What is told here
-of their use holds for mtty (samples/vfio-mdev/mtty.c), whose ports are looped back: what is
-sent stands in its FIFO until it is read.
+The registers are those of include/uapi/linux/serial_reg.h of the kernel.  Their use is that of
+mtty (samples/vfio-mdev/mtty.c), whose ports are looped back: a byte that is sent is in the FIFO
+until it is read.
 """
 
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ from harness.vm.qmp import Monitor
 PORTS = 8
 """I/O ports of one serial port."""
 _DATA, _IER, _FCR, _LCR, _MCR, _LSR, _MSR, _SCR = range(PORTS)
-_IIR = _FCR  # for who reads
+_IIR = _FCR  # when read
 _DIVISOR_LOW, _DIVISOR_HIGH = _DATA, _IER  # while the divisor latch is open
 _DLAB = 0x80
 _ENABLE_AND_CLEAR_FIFO = 0x07
 _DATA_READY = 0x01
 FIFO_SIZE = 15
-"""Of mtty's 16 bytes; full, its two ends meet, and it says that it is empty."""
+"""Of mtty's 16 bytes: with all 16 in use its head and tail are equal, and it reports empty."""
 
 
 class Registers(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a port shows."""
+    """All that can be read from a port."""
 
     divisor: int
     ier: int
@@ -48,9 +48,9 @@ class Registers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def contents(seed: str) -> tuple[dict[int, int], int, bytes]:
-    """What to write: registers, divisor, bytes to send; other ones for each ``seed``."""
+    """What to write, by ``seed``: registers, divisor, bytes to send."""
     random = Random(seed)
-    # No interrupt is enabled: the line would be raised, and nobody is there to serve it.
+    # No interrupt is enabled: without a guest none would be served.
     registers = {
         _LCR: random.randrange(0x01, _DLAB),
         _MCR: random.randrange(0x01, 0x40),
@@ -60,10 +60,10 @@ def contents(seed: str) -> tuple[dict[int, int], int, bytes]:
 
 
 async def fill(monitor: Monitor, port: int, seed: str) -> Registers:
-    """Give the serial port at the I/O ports from ``port`` on the contents of ``seed``.
+    """Write the contents of ``seed`` to the serial port at the I/O ports from ``port`` on.
 
-    :return: what a destination must show: as written, or as the port shows it now where it
-        can be read without a change
+    :return: what the destination must show: the values written, or the values read now if reading
+        does not change them
     """
     registers, divisor, sent = contents(seed)
     writes = [
@@ -93,7 +93,7 @@ async def fill(monitor: Monitor, port: int, seed: str) -> Registers:
 
 
 async def drain(monitor: Monitor, port: int) -> Registers:
-    """All that the port shows; closes the divisor latch and empties the FIFO."""
+    """Read all of the port; this closes the divisor latch and empties the FIFO."""
     latched = (_DIVISOR_LOW, _DIVISOR_HIGH, _LCR, _MCR, _LSR, _MSR, _SCR, _IIR)
     shown = await _read(monitor, port, *latched)
     await monitor.human(pci_config.write_port(port + _LCR, shown[_LCR] & ~_DLAB))
@@ -115,7 +115,7 @@ async def drain(monitor: Monitor, port: int) -> Registers:
 
 
 def _ready(values: list[int]) -> Iterator[int]:
-    """Of pairs of line status and data the data that were ready."""
+    """The data that were ready, of pairs of line status and data."""
     for status, data in zip(values[::2], values[1::2], strict=True):
         if status & _DATA_READY:
             yield data

@@ -1,8 +1,8 @@
-"""The **sockets** that one migration goes through: in a folder that nobody else enters.
+"""The **sockets** of one migration, in a folder that no other user can enter.
 
-An abstract socket's name stands in /proc/net/unix, and every user of the machine can connect
-to it.  These are files in a folder below the working directory of both QEMUs, which therefore
-reach them by a short path however long that of the run directory is: a socket's path has at
+The name of an abstract socket is in /proc/net/unix, and every user of the machine can connect to
+it.  These sockets are files in a folder below the working directory of both QEMUs.  The path that
+QEMU uses is therefore short, whatever the path of the run directory is: a socket's path has at
 most 107 bytes (unix(7)).
 """
 
@@ -16,12 +16,12 @@ from harness.scenario import Scenario, Transport
 
 FOLDER = "sockets"
 DESTINATION = f"{FOLDER}/destination"
-"""What the destination listens on, relative to the QEMUs' working directory."""
+"""The socket that the destination listens on, relative to the QEMUs' working directory."""
 RELAY = f"{FOLDER}/relay"
 
 
 class Sockets:
-    """The folder of ``scenario``'s sockets in ``home``; where it needs none, none is made.
+    """The folder of the sockets of ``scenario`` in ``home``; made only if it has any.
 
     :ivar home: working directory of its QEMUs
     """
@@ -32,9 +32,9 @@ class Sockets:
         self._folder = home / FOLDER
 
     def make(self) -> None:
-        """Make it.
+        """Make the folder.
 
-        :raise PrerequisiteMissing: the file system there has no sockets
+        :raise PrerequisiteMissing: its file system has no sockets
         """
         if not self._is_needed:
             return
@@ -43,17 +43,17 @@ class Sockets:
             self._try_one()
         except OSError as error:
             raise PrerequisiteMissing(
-                f"{self._folder}: no unix socket can be made there ({error.strerror or error}): "
-                "give --runs a folder on another file system"
+                f"{self._folder}: cannot make a unix socket ({error.strerror or error}): "
+                "use --runs with a folder on another file system"
             ) from error
 
     def _try_one(self) -> None:
-        """A file system without sockets must not look like a QEMU that cannot listen."""
+        """Else a file system without sockets would look like a QEMU that cannot listen."""
         address = UnixAddress("probe", self._folder)
         address.listen().close()
         address.remove()
 
     def remove(self) -> None:
-        """Remove it and what is in it, if it is there."""
+        """Remove the folder and its contents, if it exists."""
         if self._folder.exists():
             shutil.rmtree(self._folder)

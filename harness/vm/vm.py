@@ -1,4 +1,4 @@
-"""One QEMU of the pair: process and monitor together, from launch to a proved end."""
+"""One QEMU of the pair, process and monitor, from its launch to its end."""
 
 import contextlib
 import signal
@@ -23,12 +23,12 @@ QUIT_TIMEOUT_S = 5.0
 
 
 class Vm:
-    """A QEMU that is up: ``launch`` it, talk through ``monitor``, ``shutdown``.
+    """A QEMU: ``launch`` it, use its ``monitor``, ``shutdown``.
 
-    :ivar process: the process
+    :ivar process: the process; None before the launch
     :ivar monitor: its monitor
     :ivar home: its working directory
-    :param folder: takes its standard error
+    :param folder: where its standard error is written
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Vm:
         self.process: QemuProcess | None = None
         self._is_connected = False
         self.is_stuck = False
-        """Its main loop was seen not to answer; it will not quit when told to."""
+        """Whether its main loop was seen not to answer, so that it would not obey ``quit``."""
 
     @property
     def monitor_fd(self) -> int:
@@ -58,7 +58,7 @@ class Vm:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process exists."""
         return self.process is not None and self.process.returncode is None
 
     async def launch(
@@ -70,13 +70,13 @@ class Vm:
     ) -> None:
         """Start QEMU and negotiate with its monitor.
 
-        :raise LaunchError: it ended first, with its exit status and last words
+        :raise LaunchError: it ended first; the message has its exit status and last line
         """
         self.process = QemuProcess(
             self.side, argv, self._folder / f"{self.side}.stderr", self._record, self.activity
         )
         with self._theirs:
-            # Our copy of QEMU's end must be closed, or a QEMU that dies would hang connect.
+            # Our copy of QEMU's end must be closed, or connect would hang if QEMU dies.
             await self.process.start(
                 launcher, (*pass_fds, self._theirs.fileno()), memory_limit_bytes, self.home
             )
@@ -89,16 +89,16 @@ class Vm:
             words = self.process.stderr().strip().splitlines()
             raise LaunchError(
                 f"{self.side}: QEMU ended at start with {_end(self.process.returncode)}: "
-                f"{words[-1] if words else 'it said nothing'}"
+                f"{words[-1] if words else 'it printed nothing'}"
             ) from error
         self._is_connected = True
 
     async def record_hang(
         self, waiting_for: str, attaching: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> None:
-        """Evidence that it does not do what was waited for.
+        """Record evidence that it did not do what was waited for.
 
-        :param attaching: inside it a debugger can stop all threads
+        :param attaching: a context in which a debugger can stop all threads
         """
         if self.process is None or not self.is_running:
             return
@@ -110,24 +110,24 @@ class Vm:
         self._record(Record.of(time.time_ns(), self.side, hung))
 
     def record_memory(self, at: Literal["booted", "migrating", "ended"]) -> None:
-        """Its memory now, if it is there; ``at`` is the phase."""
+        """Record its memory now, in the phase ``at``, if the process exists."""
         found = self.process.memory(at) if self.process else None
         if found is not None:
             self._record(Record.of(time.time_ns(), self.side, found))
 
     def sample_memory(self) -> None:
-        """Its memory while it migrates."""
+        """Record its memory while it migrates."""
         self.record_memory("migrating")
 
     def kill(self) -> bool:
-        """SIGKILL, as a scenario wants it; whether the process was still there."""
+        """Send SIGKILL, as a scenario requests; return whether the process still existed."""
         if self.process is None or not self.is_running:
             return False
         self.process.signal(signal.SIGKILL)
         return True
 
     async def shutdown(self) -> None:
-        """``quit``, then SIGTERM, then SIGKILL; when this returns the process is gone."""
+        """End it by ``quit``, then SIGTERM, then SIGKILL; when this returns it is gone."""
         if (
             self.process is not None
             and self.is_running
@@ -140,7 +140,7 @@ class Vm:
             except QmpTimeout:
                 await self.record_hang("quit")
             except VMError:
-                pass  # it is on its way out: its exit status tells how
+                pass  # it is ending: its exit status is recorded
             else:
                 await self.process.wait(QUIT_TIMEOUT_S)
         if self.process is not None:
@@ -149,7 +149,7 @@ class Vm:
         self._ours.close()
 
     def abandon(self) -> None:
-        """End the process without a loop; the last resort of a harness that gives up."""
+        """End the process without an event loop, as the last resort."""
         if self.process is not None:
             self.process.kill_now()
         for ours in (self._ours, self._theirs):

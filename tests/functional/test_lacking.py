@@ -61,7 +61,7 @@ def test_memory_that_the_guest_cannot_get(results_dir: Path, qemu_src: Path) -> 
     """As much as a scenario may ask for."""
     huge = Scenario(name="huge", ram_mib=1 << 20)
     line = _run(results_dir, huge, qemu_src)
-    assert "this machine has not 1048576 MiB of memory for the guest (ram_mib): " in line
+    assert "this machine lacks 1048576 MiB of memory for the guest (ram_mib): " in line
 
 
 def test_memory_that_the_states_cannot_get(results_dir: Path, qemu_src: Path) -> None:

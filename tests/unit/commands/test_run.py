@@ -40,8 +40,8 @@ def test_scenario_that_is_not_there_is_one_line(call, tmp_path):
         (None, 0o755, "no such QEMU"),
         ("", 0o644, "not an executable"),
         ("#!/bin/sh\necho QEMU emulator version 7.2.22\n", 0o755, "QEMU 7.2.22 has no multifd"),
-        ("#!/bin/sh\necho hello\n", 0o755, "is not a QEMU"),
-        ("#!/bin/sh\necho QEMU emulator version 10.0.0\n", 0o755, "no trace-events-all"),
+        ("#!/bin/sh\necho hello\n", 0o755, "not a QEMU"),
+        ("#!/bin/sh\necho QEMU emulator version 10.0.0\n", 0o755, "trace-events-all not found"),
     ],
     ids=["missing", "not executable", "too old", "no QEMU", "no trace events"],
 )

@@ -50,7 +50,7 @@ def saved(tmp_path):
 )
 def test_who_named_a_qemu_that_is_not_there_is_said(build, fields, settings, who):
     wanted = Scenario(name="x", **{"qemu": str(build()), **fields})
-    with pytest.raises(PrerequisiteMissing, match=f"^{who}: /gone: there is no such QEMU$"):
+    with pytest.raises(PrerequisiteMissing, match=f"^{who}: /gone: no such QEMU$"):
         with_builds(wanted, settings)
 
 

@@ -122,5 +122,5 @@ def test_requirement_and_run_stand_in_junit(project, pytester) -> None:
 def test_unusable_qemu_is_one_line(pytester) -> None:
     pytester.makepyfile("def test_it(qemu_src):\n    pass\n")
     result = pytester.runpytest("--qemu", "/no/such/qemu")
-    result.stdout.fnmatch_lines(["*UsageError: --qemu: /no/such/qemu: there is no such QEMU*"])
+    result.stdout.fnmatch_lines(["*UsageError: --qemu: /no/such/qemu: no such QEMU*"])
     result.assert_outcomes(errors=1)

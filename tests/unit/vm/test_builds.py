@@ -89,13 +89,13 @@ def test_folder_that_is_given_has_the_binary_in_it(new_build):
 
 def test_folder_without_the_binary_is_refused(tmp_path):
     assert refusal(builds.find, str(tmp_path)) == (
-        f"--qemu: {tmp_path} is a folder without {BINARY} in it, or in build/"
+        f"--qemu: {tmp_path} has no {BINARY}, neither directly nor in build/"
     )
 
 
 def test_missing_path_is_refused(tmp_path):
     path = tmp_path / "none"
-    assert refusal(builds.find, str(path)) == f"--qemu: {path}: there is no such QEMU"
+    assert refusal(builds.find, str(path)) == f"--qemu: {path}: no such QEMU"
 
 
 def test_build_tree_has_the_binary_below_it(new_build, tmp_path):
@@ -124,14 +124,14 @@ def test_environment_may_give_a_name_too(new_build, monkeypatch):
 
 def test_name_of_a_build_that_was_not_fetched_tells_how_to_fetch_it():
     assert refusal(builds.find, "debian-13-backports") == (
-        "--qemu: debian-13-backports is not there yet: vfio-multifd qemu fetch debian-13-backports"
+        "--qemu: debian-13-backports is not fetched yet: vfio-multifd qemu fetch debian-13-backports"
     )
 
 
 def test_unknown_name_is_refused_with_those_that_are_known(new_build):
     new_build(f"cache/mine/{BINARY}")
     assert refusal(builds.find, "debian-12") == (
-        "--qemu: debian-12: there is no such QEMU; builds with names: "
+        "--qemu: debian-12: no such QEMU; builds with names: "
         "debian-13, debian-13-backports, debian-12-backports, mine"
     )
 
@@ -147,7 +147,7 @@ def test_environment_names_one_and_is_named_when_it_is_wrong(new_build, monkeypa
     monkeypatch.setenv(ENVIRONMENT, str(binary))
     assert builds.find() == binary
     monkeypatch.setenv(ENVIRONMENT, "/none/qemu")
-    assert refusal(builds.find) == f"{ENVIRONMENT}: /none/qemu: there is no such QEMU"
+    assert refusal(builds.find) == f"{ENVIRONMENT}: /none/qemu: no such QEMU"
 
 
 def test_what_is_given_comes_before_the_environment(new_build, monkeypatch):
@@ -190,7 +190,7 @@ def test_fetched_qemus_are_found_in_a_fixed_order(new_build):
 
 def test_no_qemu_at_all_tells_what_to_do():
     assert refusal(builds.find) == (
-        "no qemu-system-x86_64 on PATH: give one with --qemu, "
+        "no qemu-system-x86_64 on PATH: use --qemu, "
         "or fetch one with vfio-multifd qemu fetch debian-13"
     )
 
@@ -218,11 +218,11 @@ def test_version_is_what_it_says(new_program, said, version):
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("echo nonsense", "is not a QEMU: --version says 'nonsense'"),
-        ("echo one; echo two >&2; exit 3", "is not a QEMU: --version says 'two'"),
-        ("exit 1", "is not a QEMU: --version says 'nothing'"),
-        (r"printf 'a\377'", r"is not a QEMU: --version says 'a\\xff'"),
-        (r"printf 'b\377' >&2", r"is not a QEMU: --version says 'b\\xff'"),
+        ("echo nonsense", "not a QEMU: --version prints 'nonsense'"),
+        ("echo one; echo two >&2; exit 3", "not a QEMU: --version prints 'two'"),
+        ("exit 1", "not a QEMU: --version prints 'nothing'"),
+        (r"printf 'a\377'", r"not a QEMU: --version prints 'a\\xff'"),
+        (r"printf 'b\377' >&2", r"not a QEMU: --version prints 'b\\xff'"),
     ],
 )
 def test_program_that_is_no_qemu_is_refused(new_program, script, says):
@@ -232,7 +232,7 @@ def test_program_that_is_no_qemu_is_refused(new_program, script, says):
 
 def test_file_that_is_no_program_is_refused(new_program):
     binary = new_program("\x7fELF and no more")
-    assert refusal(builds.version_of, binary) == f"{binary}: cannot be executed: Exec format error"
+    assert refusal(builds.version_of, binary) == f"{binary}: cannot execute: Exec format error"
 
 
 def test_program_that_does_not_end_is_refused(new_program, monkeypatch):
@@ -304,7 +304,7 @@ def test_path_of_trace_events_that_is_given_is_used(new_build, new_events):
 def test_no_trace_events_tell_what_to_do(new_build):
     binary = new_build("build/qemu")
     assert refusal(builds.trace_events_path, binary) == (
-        f"{binary}: no trace-events-all beside it: give its path with --trace-events"
+        f"{binary}: trace-events-all not found: give its path with --trace-events"
     )
 
 
@@ -432,7 +432,7 @@ def test_build_that_does_not_come_up_is_refused_with_its_last_words(
     if "greets" in behaviour:
         monkeypatch.setattr(builds, "version_of", lambda _binary: (10, 0, 2))
         monkeypatch.setattr(builds, "_PROBE_TIMEOUT_S", 0.3)
-    assert refusal(builds.probe_now, binary) == f"{binary}: does not come up: {says}"
+    assert refusal(builds.probe_now, binary) == f"{binary}: does not start: {says}"
 
 
 # -- two builds -----------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_fetch_runs_the_recipe_for_the_cache(cache, recipe, capfd):
 
 def test_recipe_that_fails_is_told(cache, recipe):
     recipe("exit 1")
-    assert refusal(fetched.fetch, "debian-13").startswith("qemu fetch: debian-13 could not be")
+    assert refusal(fetched.fetch, "debian-13").startswith("qemu fetch: debian-13: failed")
 
 
 def test_name_that_nobody_knows_is_refused_with_those_that_are_known(cache, recipe):

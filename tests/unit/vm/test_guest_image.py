@@ -41,7 +41,7 @@ def test_firmware_is_told_its_memory_and_is_else_as_built(built):
 
 def test_firmware_that_is_not_built_is_named(built):
     (built / "firmware.bin").write_bytes(b"short")
-    with pytest.raises(PrerequisiteMissing, match=r"firmware.bin: the guest is not whole: remove"):
+    with pytest.raises(PrerequisiteMissing, match=r"firmware.bin: the guest is incomplete: remove"):
         guest_image.firmware(64, built)
     (built / "manifest.json").unlink()
     with pytest.raises(PrerequisiteMissing, match=r"the guest is not built: make guest"):
@@ -51,6 +51,6 @@ def test_firmware_that_is_not_built_is_named(built):
 @pytest.mark.parametrize("part", ["vmlinuz", "initrd"])
 def test_part_that_is_missing_is_named(built, part):
     (built / part).unlink()
-    words = rf"{part}: the guest is not whole: remove .*, make guest"
+    words = rf"{part}: the guest is incomplete: remove .*, make guest"
     with pytest.raises(PrerequisiteMissing, match=words):
         guest_image.find(built)

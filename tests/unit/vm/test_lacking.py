@@ -122,7 +122,7 @@ ARGV = ["qemu", "-object", "iommufd,id=iommufd0,fd=3", "-device", "vfio-pci,id=v
         (
             TYPES,
             "cannot set up guest memory 'pc.ram': Cannot allocate memory",
-            "this machine has not 64 MiB of memory for the guest",
+            "this machine lacks 64 MiB of memory for the guest",
         ),
     ],
 )

@@ -111,7 +111,7 @@ async def test_program_works_where_it_shall_and_ours_stays_where_we_are(start, t
 async def test_missing_program_is_a_launch_error(start, tmp_path, records):
     with pytest.raises(LaunchError) as failure:
         await start([str(tmp_path / "qemu"), "-M", "none"])
-    assert str(failure.value) == f"source: {tmp_path}/qemu: there is no such program"
+    assert str(failure.value) == f"source: {tmp_path}/qemu: no such program"
     assert records == []
 
 
@@ -119,7 +119,7 @@ async def test_missing_guard_is_a_launch_error(start, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LaunchError) as failure:
         await start(["/bin/sh", "-c", "true"])
-    assert str(failure.value) == "source: setpriv is not there: install util-linux"
+    assert str(failure.value) == "source: setpriv not found: install util-linux"
 
 
 async def test_other_errors_of_the_start_are_launch_errors(start):

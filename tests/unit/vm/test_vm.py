@@ -106,7 +106,7 @@ async def test_qemu_that_ends_first_is_a_launch_error_with_its_last_words(up, na
 
 
 async def test_qemu_that_ends_silently_said_nothing(up):
-    with pytest.raises(LaunchError, match=r"with exit status 0: it said nothing$"):
+    with pytest.raises(LaunchError, match=r"with exit status 0: it printed nothing$"):
         await up(exit=0)
 
 
