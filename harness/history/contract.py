@@ -16,7 +16,7 @@ import msgspec
 
 from harness.errors import HistoryError
 from harness.history import device, guest, process, session, wire
-from harness.history.records import Body, Kind, Record
+from harness.history.records import Body, Event, Kind, Record
 from harness.scenario import Scenario
 from harness.scenario.fault_plan import Fault
 
@@ -68,42 +68,68 @@ NAMES: Mapping[Kind, frozenset[str]] = {
 }
 """The names of each kind; of ``trace`` and ``qmp`` those that are not QEMU's."""
 
-_TYPES: dict[tuple[Kind, str], type[Any]] = {
-    **BODIES,
-    **{
-        (kind, name): msgspec.defstruct(
+_ARGUMENTS: dict[str, tuple[Kind, type[Any]]] = {
+    name: (
+        kind,
+        msgspec.defstruct(
             name,
             [(key.replace("-", "_"), of, msgspec.field(name=key)) for key, of in promised.items()],
             kw_only=True,
             gc=False,
-        )
-        for (kind, name), promised in _PROMISED.items()
-    },
+        ),
+    )
+    for (kind, name), promised in _PROMISED.items()
 }
+_TYPED = {name: (kind, of) for (kind, name), of in BODIES.items()}
+
+
+def typed(events: Sequence[Event], origin: str) -> list[Record]:
+    """The records of a file, those of typed kinds with their types.
+
+    :param events: as they were read, in the order of the file ``origin``, one per line
+    :raise HistoryError: one has not what its type demands; the message names its line
+    """
+    types, convert, found = _TYPED, msgspec.convert, list[Record](events)
+    for number, event in enumerate(events):
+        of = types.get(event.name)
+        if of is not None and of[0] is event.kind and type(event.args) is dict:
+            try:
+                args = convert(event.args, of[1])
+            except msgspec.ValidationError as error:
+                raise _broken(origin, number, event, str(error)) from None
+            found[number] = Record(
+                event.t_ns, event.side, event.kind, event.name, args, event.device, event.tid,
+                event.channel,
+            )  # fmt: skip
+    return found
 
 
 def check(records: Sequence[Record], scenario: Scenario, origin: str) -> None:
-    """Check that each record has what its name promises, and fits ``scenario``.
+    """Check that each record of QEMU has the arguments that its name promises, and that all
+    records fit ``scenario``.
 
     :param records: in the order of the file ``origin``, one record per line
     :raise HistoryError: one does not; the message names its line
     """
-    types, convert = _TYPES, msgspec.convert
-    for number, record in enumerate(records, 1):
-        promised = types.get((record.kind, record.name))
-        if promised is None:
-            continue
-        try:
-            if type(record.args) is dict:
-                convert(record.args, promised)
-            why = _strange(record, scenario)
-        except msgspec.ValidationError as error:
-            why = str(error)
-        if why:
-            raise HistoryError(
-                f"{origin}: line {number}: {record.kind} {record.name}: {why}; "
-                "a record is not as its name promises (harness.history.records)"
-            )
+    arguments, convert = _ARGUMENTS, msgspec.convert
+    for number, record in enumerate(records):
+        if type(record.args) is dict:
+            promised = arguments.get(record.name)
+            if promised is None or promised[0] is not record.kind:
+                continue
+            try:
+                convert(record.args, promised[1])
+            except msgspec.ValidationError as error:
+                raise _broken(origin, number, record, str(error)) from None
+        if why := _strange(record, scenario):
+            raise _broken(origin, number, record, why)
+
+
+def _broken(origin: str, number: int, record: Record, why: str) -> HistoryError:
+    return HistoryError(
+        f"{origin}: line {number + 1}: {record.kind} {record.name}: {why}; "
+        "a record is not as its name promises (harness.history.records)"
+    )
 
 
 def _strange(record: Record, scenario: Scenario) -> str:

@@ -223,7 +223,7 @@ def digest_of(path: Path) -> str:
     return xxhash.xxh3_128_hexdigest(_read(path))
 
 
-def read_records(path: Path) -> Sequence[Record]:
+def read_records(path: Path) -> list[Record]:
     """Read the records in the file ``path``, which must be sorted by time.
 
     :raise HistoryError: it cannot be read; the message names the first bad line
@@ -231,9 +231,10 @@ def read_records(path: Path) -> Sequence[Record]:
     data = _read(path)
     with _no_garbage_collection():
         try:
-            records = msgspec.json.Decoder(Event).decode_lines(data)
+            events = msgspec.json.Decoder(Event).decode_lines(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise HistoryError(_first_bad_line(path, data)) from None
+        records = contract.typed(events, str(path))
     last = 0
     for number, record in enumerate(records, 1):
         if record.t_ns < last:

@@ -12,7 +12,8 @@ from tests.unit.check.histories import scenario
 def read(kind: Kind, name: str, /, **args: Any) -> Body:
     """What the line with ``args`` holds, once it was read and checked."""
     fields = {"t_ns": 5, "side": "source", "kind": kind, "name": name, "args": args}
-    record = msgspec.json.decode(msgspec.json.encode(fields), type=Event)
+    event = msgspec.json.decode(msgspec.json.encode(fields), type=Event)
+    (record,) = contract.typed([event], "h")
     contract.check([record], scenario(), "h")
     assert isinstance(record.args, Body)
     return record.args

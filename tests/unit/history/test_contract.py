@@ -6,13 +6,14 @@ that gets as far as a rule, which then fails as if it had a bug.
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from harness.check.judge import judge
 from harness.errors import HistoryError
-from harness.history import Kind, Record, Side, contract
+from harness.history import Event, Kind, Record, Side, contract
 from harness.history.rundir import HISTORY, History, load
 from harness.measure.measured import measured
 from harness.report import stuck
@@ -23,16 +24,16 @@ FAULTY = next(name for name in GOOD if good(name).scenario.faults)
 ABSENT = object()
 
 
-def refusal_of(*records: Record, name: str = FAULTY) -> str:
-    """The words with which ``records`` are refused; "": they are not."""
+def refusal_of(*events: Event, name: str = FAULTY) -> str:
+    """The words with which ``events`` are refused; empty if they are not."""
     try:
-        contract.check(records, good(name).scenario, "h")
+        contract.check(contract.typed(events, "h"), good(name).scenario, "h")
     except HistoryError as error:
         return str(error)
     return ""
 
 
-def record(kind: Kind, name: str, **args: object) -> Record:
+def event(kind: Kind, name: str, **args: object) -> Event:
     return Record(5, Side.HARNESS, kind, name, args)
 
 
@@ -59,33 +60,33 @@ def test_damaged_record_of_a_saved_run_is_one_line_that_names_it(tmp_path) -> No
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (record(Kind.DEVICE, "sent", bytes="5", digest="x"), "Expected `int`, got `str`"),
+        (event(Kind.DEVICE, "sent", bytes="5", digest="x"), "Expected `int`, got `str`"),
         (
-            record(Kind.WIRE, "fault", fault="nothing", position=0, what="x"),
+            event(Kind.WIRE, "fault", fault="nothing", position=0, what="x"),
             "nothing: no such fault",
         ),
-        (record(Kind.WIRE, "fault", fault="drop", position=99, what="x"), "no such position"),
-        (record(Kind.SESSION, "action", action="x", position=-1), "no such position"),
-        (record(Kind.SESSION, "faults", fired=[]), "not a number for each fault"),
-        (record(Kind.QMP, "return", command="query-status", value=5), "no object"),
-        (record(Kind.QMP, "return", command="query-status"), "no object"),
+        (event(Kind.WIRE, "fault", fault="drop", position=99, what="x"), "no such position"),
+        (event(Kind.SESSION, "action", action="x", position=-1), "no such position"),
+        (event(Kind.SESSION, "faults", fired=[]), "not a number for each fault"),
+        (event(Kind.QMP, "return", command="query-status", value=5), "no object"),
+        (event(Kind.QMP, "return", command="query-status"), "no object"),
     ],
 )
-def test_what_is_promised_of_the_scenario_and_of_values(bad: Record, words: str) -> None:
+def test_what_is_promised_of_the_scenario_and_of_values(bad: Event, words: str) -> None:
     assert words in refusal_of(bad)
 
 
 @pytest.mark.parametrize(
     "fine",
     [
-        record(Kind.QMP, "return", command="query-status", value={}),
-        record(Kind.QMP, "return", command="quit"),
-        record(Kind.TRACE, "some_event", position="x"),
-        record(Kind.GUEST, "of_a_newer_harness"),
-        record(Kind.PROCESS, "memory", hwm_kib=5),
+        event(Kind.QMP, "return", command="query-status", value={}),
+        event(Kind.QMP, "return", command="quit"),
+        event(Kind.TRACE, "some_event", position="x"),
+        event(Kind.GUEST, "of_a_newer_harness"),
+        event(Kind.PROCESS, "memory", hwm_kib=5),
     ],
 )
-def test_what_is_not_promised_is_not_asked_for(fine: Record) -> None:
+def test_what_is_not_promised_is_not_asked_for(fine: Event) -> None:
     assert not refusal_of(fine)
 
 
@@ -100,39 +101,43 @@ def test_a_million_records_are_checked_in_seconds() -> None:
 # -- no rule stumbles -------------------------------------------------------------------------
 
 
-def _damaged(run: History) -> list[tuple[str, History]]:
-    """The run with one argument of all records of one name taken away, or of another type."""
-    groups: dict[tuple[Kind, str], set[str]] = defaultdict(set)
-    for each in run.records:
-        groups[each.kind, each.name].update(each.args)
-    found = []
+def _damaged(run: History) -> Iterator[tuple[str, list[bytes]]]:
+    """The run's lines with one argument of all records of one name absent, or of another type."""
+    lines = [msgspec.to_builtins(record) for record in run.records]
+    groups: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for line in lines:
+        groups[line["kind"], line["name"]].update(line.get("args", {}))
     for (kind, name), keys in groups.items():
-        for key in keys:
+        for key in sorted(keys):
             for value in (ABSENT, [{}]):
-                records = [_without(r, kind, name, key, value) for r in run.records]
-                found.append((f"{kind} {name} {key} {value}", changed(run, records)))
-    return found
+                damaged = [_without(line, kind, name, key, value) for line in lines]
+                yield f"{kind} {name} {key} {value}", [msgspec.json.encode(d) for d in damaged]
 
 
-def _without(old: Record, kind: Kind, name: str, key: str, value: object) -> Record:
-    if (old.kind, old.name) != (kind, name) or key not in old.args:
-        return old
-    args = {k: v for k, v in old.args.items() if k != key}
-    return msgspec.structs.replace(old, args=args if value is ABSENT else {**args, key: value})
+def _without(line: dict, kind: str, name: str, key: str, value: object) -> dict:
+    args = line.get("args", {})
+    if (line["kind"], line["name"]) != (kind, name) or key not in args:
+        return line
+    rest = {k: v for k, v in args.items() if k != key}
+    return {**line, "args": rest if value is ABSENT else {**rest, key: value}}
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_damage_is_refused_or_judged_and_never_a_bug_of_a_rule(name: str) -> None:
     """Whatever is not refused when it is loaded, every rule and the report can cope with."""
-    for what, run in _damaged(good(name)):
+    run = good(name)
+    for what, lines in _damaged(run):
+        events = msgspec.json.Decoder(Event).decode_lines(b"\n".join(lines))
         try:
-            contract.check(run.records, run.scenario, "h")
+            records = contract.typed(events, "h")
+            contract.check(records, run.scenario, "h")
         except HistoryError:
             continue
+        damaged = changed(run, records)
         try:
-            judge(run)
-            stuck.describe(run)
-            measured(run)
+            judge(damaged)
+            stuck.describe(damaged)
+            measured(damaged)
         except HistoryError:
             continue
         except Exception as error:  # noqa: BLE001

@@ -124,7 +124,8 @@ def test_environment_may_give_a_name_too(new_build, monkeypatch):
 
 def test_name_of_a_build_that_was_not_fetched_tells_how_to_fetch_it():
     assert refusal(builds.find, "debian-13-backports") == (
-        "--qemu: debian-13-backports is not fetched yet: vfio-multifd qemu fetch debian-13-backports"
+        "--qemu: debian-13-backports is not fetched yet: "
+        "vfio-multifd qemu fetch debian-13-backports"
     )
 
 
