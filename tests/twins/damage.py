@@ -52,6 +52,11 @@ def change(old: Record, **fields: Any) -> Record:
     return msgspec.structs.replace(old, **own, args={**old.args, **args})
 
 
+def held(record: Record) -> Any:
+    """What a record of a typed kind holds."""
+    return record.args
+
+
 def swap(records: list[Record], old: Iterable[Record], **fields: Any) -> list[Record]:
     """The records with each of ``old`` changed."""
     ids = {id(record) for record in old}

@@ -4,6 +4,7 @@ it badly, or cannot wait.
 
 from harness.check.evidence import INCOMING, STARVED
 from harness.history.records import Kind, Record, Side
+from harness.history.session import Deadline
 from tests.twins.damage import Unfit, change, one, pick, some, swap
 from tests.twins.twin import twin
 
@@ -25,8 +26,8 @@ def _on_wire(records: list[Record]) -> None:
 
 
 def _deadline(t_ns: int) -> Record:
-    args = {"waiting_for": "the end of destination", "deadline_s": 15.0}
-    return Record(t_ns, Side.HARNESS, Kind.SESSION, "deadline", args)
+    gave_up = Deadline(waiting_for="the end of destination", deadline_s=15.0)
+    return Record.of(t_ns, Side.HARNESS, gave_up)
 
 
 @twin("REF-1", "RUN", on="duplicate")

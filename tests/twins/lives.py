@@ -3,7 +3,7 @@
 from harness.check.convergence import EXACT
 from harness.check.evidence import CONFIG_START
 from harness.history.records import Kind, Record, Side
-from tests.twins.damage import change, drop, one, pick, some, swap
+from tests.twins.damage import change, drop, held, one, pick, some, swap
 from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
@@ -56,13 +56,13 @@ def counter_is_not_reset(records: list[Record]) -> list[Record]:
 @twin("LIF-8", on="measured")
 def queue_is_held_twice(records: list[Record]) -> list[Record]:
     ended = one(records, "memory", side=DST, at="ended")
-    return swap(records, [ended], hwm_kib=ended.args["hwm_kib"] + 100_000)
+    return swap(records, [ended], hwm_kib=held(ended).hwm_kib + 100_000)
 
 
 @twin("LIF-8", on="measured")
 def queue_is_never_freed(records: list[Record]) -> list[Record]:
     ended = one(records, "memory", side=DST, at="ended")
-    return swap(records, [ended], rss_kib=ended.args["rss_kib"] + 64_000)
+    return swap(records, [ended], rss_kib=held(ended).rss_kib + 64_000)
 
 
 @twin("PRE-5", on="not converging")

@@ -3,8 +3,9 @@
 import msgspec
 
 from harness.check.rules.set_5 import CHANNEL_TYPE, INCOMING_CHANNEL
+from harness.history.process import Stderr
 from harness.history.records import Kind, Record, Side
-from tests.twins.damage import drop, one, some, swap
+from tests.twins.damage import drop, held, one, some, swap
 from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
@@ -13,7 +14,9 @@ SRC, DST = Side.SOURCE, Side.DESTINATION
 @twin("SET-5", on="tls")
 def multifd_channel_in_plain_text(records: list[Record]) -> list[Record]:
     opened = one(records, "channel_opened")
-    plain = msgspec.structs.replace(opened, args={**opened.args, "kind": "multifd"})
+    plain = msgspec.structs.replace(
+        opened, args=msgspec.structs.replace(held(opened), kind="multifd")
+    )
     return [plain if record is opened else record for record in records]
 
 
@@ -29,8 +32,8 @@ def session_left_open(records: list[Record]) -> list[Record]:
     """The destination has closed before the source ends its TLS sessions."""
     at = one(records, "exited", side=SRC).t_ns - 1
     failed = Record(at, SRC, Kind.TRACE, "qio_channel_tls_bye_fail", {"ioc": 1})
-    words = {"line": "qemu: multifd_send_0: Failed to terminate TLS connection: Broken pipe"}
-    return [*records, failed, Record(at, SRC, Kind.PROCESS, "stderr", words)]
+    said = Stderr(line="qemu: multifd_send_0: Failed to terminate TLS connection: Broken pipe")
+    return [*records, failed, Record.of(at, SRC, said)]
 
 
 @twin("SET-5", on="tls refused")

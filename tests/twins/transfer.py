@@ -3,8 +3,21 @@
 import msgspec
 
 from harness.check import evidence as seen
+from harness.history.process import Hung, Memory
 from harness.history.records import Kind, Record, Side
-from tests.twins.damage import Unfit, change, drop, first_device, one, pick, recount, some, swap
+from harness.history.session import Deadline
+from tests.twins.damage import (
+    Unfit,
+    change,
+    drop,
+    first_device,
+    held,
+    one,
+    pick,
+    recount,
+    some,
+    swap,
+)
 from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
@@ -61,7 +74,7 @@ def wake_up_lost(records: list[Record]) -> list[Record]:
     at = records.index(start)
     waker = pick(records, seen.INCOMING, device=device)[-1]
     late = [change(record, t_ns=record.t_ns + 3 * _S) for record in records[at:]]
-    sign_of_life = Record(start.t_ns + _S, SRC, Kind.PROCESS, "memory", {"hwm_kib": 1})
+    sign_of_life = Record.of(start.t_ns + _S, SRC, Memory(hwm_kib=1))
     rest = [*records[:at], sign_of_life, *late]
     rest = drop(rest, seen.INCOMING, device=device, idx=waker.args["idx"])
     return [*rest, change(waker, t_ns=start.t_ns + 3 * _S - 1000)]
@@ -77,11 +90,11 @@ def load_thread_stalls(records: list[Record]) -> list[Record]:
     rest = [r for r in records[at:] if r.device != device or r.name not in loads]
     kept = [r for r in rest if r.name not in over]
     until = max(record.t_ns for record in kept) + 30 * _S
-    gave_up = {"waiting_for": "the end of destination", "deadline_s": 30.0}
+    gave_up = Deadline(waiting_for="the end of destination", deadline_s=30.0)
     return [
         *records[:at],
         *[r for r in kept if r.kind is Kind.TRACE],
-        Record(until, Side.HARNESS, Kind.SESSION, "deadline", gave_up),
+        Record.of(until, Side.HARNESS, gave_up),
         *[change(r, t_ns=until + _S) for r in kept if r.kind is not Kind.TRACE],
     ]
 
@@ -149,7 +162,7 @@ def command_register_lost(records: list[Record]) -> list[Record]:
 @twin("ORD-4")
 def guest_register_lost(records: list[Record]) -> list[Record]:
     view = one(records, "guest_config", side=DST)
-    registers = dict.fromkeys(view.args["registers"], 0xFFFFFFFF)
+    registers = dict.fromkeys(held(view).registers, 0xFFFFFFFF)
     return swap(records, [view], registers=registers)
 
 
@@ -191,8 +204,8 @@ def states_go_to_the_wrong_devices(records: list[Record]) -> list[Record]:
     if len(received) < 2:
         raise Unfit("one device only")
     ours, theirs = received[:2]
-    first = {name: theirs.args[name] for name in ("bytes", "digest")}
-    second = {name: ours.args[name] for name in ("bytes", "digest")}
+    first = {name: getattr(theirs.args, name) for name in ("bytes", "digest")}
+    second = {name: getattr(ours.args, name) for name in ("bytes", "digest")}
     records = swap(records, [ours], **first, first_difference=0)
     return swap(records, [theirs], **second, first_difference=0)
 
@@ -200,7 +213,7 @@ def states_go_to_the_wrong_devices(records: list[Record]) -> list[Record]:
 @twin("ORD-8", on="short writes")
 def rest_of_a_write_lost(records: list[Record]) -> list[Record]:
     writes = pick(records, "write", kind=Kind.DEVICE)
-    short = next((w for w in writes if w.args["got"] < w.args["asked"]), None)
+    short = next((w for w in writes if held(w).got < held(w).asked), None)
     if short is None:
         raise Unfit("no short write")
     return [record for record in records if record is not writes[writes.index(short) + 1]]
@@ -209,11 +222,11 @@ def rest_of_a_write_lost(records: list[Record]) -> list[Record]:
 @twin("ORD-8", on="short writes")
 def whole_write_offered_again(records: list[Record]) -> list[Record]:
     writes = pick(records, "write", kind=Kind.DEVICE)
-    short = next((w for w in writes if w.args["got"] < w.args["asked"]), None)
+    short = next((w for w in writes if held(w).got < held(w).asked), None)
     if short is None:
         raise Unfit("no short write")
     again = writes[writes.index(short) + 1]
-    return swap(records, [again], asked=short.args["asked"])
+    return swap(records, [again], asked=held(short).asked)
 
 
 # -- STA ---------------------------------------------------------------------------------
@@ -343,7 +356,7 @@ def other_version_is_not_understood(records: list[Record]) -> list[Record]:
 @twin("SET-6", "ORD-1", on="two versions")
 def other_version_cuts_the_state_short(records: list[Record]) -> list[Record]:
     received = one(records, "received", kind=Kind.DEVICE)
-    size = received.args["bytes"] - MIB
+    size = held(received).bytes - MIB
     return swap(records, [received], bytes=size, digest="0" * 32, first_difference=size)
 
 
@@ -404,8 +417,8 @@ def destination_fails(records: list[Record]) -> list[Record]:
 @twin("RUN")
 def monitor_stops_answering(records: list[Record]) -> list[Record]:
     quit_ns = one(records, "execute", side=DST, command="quit").t_ns
-    args = {"waiting_for": "query-migrate", "backtrace": ""}
-    return [*records, Record(quit_ns, DST, Kind.PROCESS, "hung", args)]
+    hung = Hung(waiting_for="query-migrate", backtrace="")
+    return [*records, Record.of(quit_ns, DST, hung)]
 
 
 @twin("RUN")

@@ -1,9 +1,11 @@
 """SYNTHETIC histories of migrations with a guest that tells rounds on its console."""
 
-from harness.history.records import Kind, Record
+from harness.history.guest import Ready, Round
+from harness.history.records import Record
 from harness.history.rundir import History
 from harness.scenario import EmulatedDevice, Scenario
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
+from tests.twins.damage import pick
 from tests.unit.check.story import DST, MS, SRC, history, scenario
 
 
@@ -15,15 +17,15 @@ def told(run: History, side, number: int, *, at: int, memory: str = "good", **de
     """A round; ``devices`` are those that are not good."""
     good = {device.id: "good" for device in run.scenario.devices}
     args = {"round": number, "memory": memory, "devices": {**good, **devices}}
-    return Record(at, side, Kind.GUEST, "round", args)
+    return Record.of(at, side, Round(**args))
 
 
 def with_guest(run: History, *more: Record) -> History:
     """``run`` with a guest that told rounds 0 to 3 at the source and 4 to 9 at the destination."""
-    began = next(r.t_ns for r in run.records if r.args.get("command") == "migrate")
+    began = pick(run.records, "execute", command="migrate")[0].t_ns
     ended = next(r.t_ns for r in run.records if r.name == "RESUME")
     rounds = [told(run, SRC, n, at=began + n) for n in range(4)]
     rounds += [told(run, DST, n, at=ended + 1 + n) for n in range(4, 10)]
     ready = {"memory_kib": 4096, "devices": [device.id for device in run.scenario.devices]}
-    up = Record(began - MS, SRC, Kind.GUEST, "ready", ready)
+    up = Record.of(began - MS, SRC, Ready(**ready))
     return history(run.scenario, [*run.records, up, *rounds, *more])

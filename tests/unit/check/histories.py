@@ -18,6 +18,8 @@ import msgspec
 from harness.check.judge import judge
 from harness.check.verdict import Finding
 from harness.history.builds import BuildFacts
+from harness.history.device import Config, Read, Received, Sent, Write
+from harness.history.process import Exited, Launched, Stderr
 from harness.history.records import Kind, Record
 from harness.history.rundir import History, load
 from harness.scenario import (
@@ -30,6 +32,7 @@ from harness.scenario import (
     Tls,
     TlsMismatch,
 )
+from tests.twins.damage import change
 from tests.unit.check.guests import guest_scenario, with_guest
 from tests.unit.check.lives import LIVES, STORM, continued, measured, stalled, stormy
 from tests.unit.check.relayed import RELAYED, with_relay
@@ -82,6 +85,12 @@ def replaced(run: History, old: Record, **fields) -> History:
     return changed(run, [new if record is old else record for record in run.records])
 
 
+def with_args(run: History, old: Record, **args) -> History:
+    """The run with other arguments of one record."""
+    new = change(old, **args)
+    return changed(run, [new if record is old else record for record in run.records])
+
+
 def blocked(scenario: Scenario, reason: str) -> History:
     """``migrate`` is refused because of a device."""
     story = Story()
@@ -96,9 +105,9 @@ def launch_refused(scenario: Scenario, reason: str) -> History:
     """Neither QEMU starts."""
     story = Story()
     for side in (SRC, DST):
-        story.add(side, Kind.PROCESS, "launched", argv=["qemu-system-x86_64"], pid=7)
-        story.add(side, Kind.PROCESS, "stderr", line=f"qemu: -device vfio-pci,fd=9: {reason}")
-        story.add(side, Kind.PROCESS, "exited", status=1, signal=0, asked=False)
+        story.put(side, Launched(argv=["qemu-system-x86_64"], pid=7))
+        story.put(side, Stderr(line=f"qemu: -device vfio-pci,fd=9: {reason}"))
+        story.put(side, Exited(status=1, signal=0, asked=False))
     return history(scenario, story.records)
 
 
@@ -110,7 +119,7 @@ def refused(scenario: Scenario, reason: str, facts: BuildFacts = FACTS) -> Histo
     story.qmp(SRC, "migrate")
     story.status(SRC, "setup", "failed")
     story.status(DST, "setup", "active", "failed")
-    story.add(SRC, Kind.PROCESS, "stderr", line=f"qemu: {reason}")
+    story.put(SRC, Stderr(line=f"qemu: {reason}"))
     story.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": reason})
     story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "load of stream failed"})
     story.end("inmigrate")
@@ -175,13 +184,17 @@ def completed(
         story.guest(DST, spec.id)
         digest = f"{spec.seed:032x}"
         size = spec.total_size
-        story.add(SRC, Kind.DEVICE, "sent", spec.id, bytes=size, digest=digest)
-        story.add(
-            DST, Kind.DEVICE, "received", spec.id, bytes=size, digest=digest, expected_bytes=size,
-            expected_digest=digest, first_difference=-1,
-        )  # fmt: skip
+        story.put(SRC, Sent(bytes=size, digest=digest), spec.id)
+        received = Received(
+            bytes=size,
+            digest=digest,
+            expected_bytes=size,
+            expected_digest=digest,
+            first_difference=-1,
+        )
+        story.put(DST, received, spec.id)
         for side in (SRC, DST):
-            story.add(side, Kind.DEVICE, "config", spec.id, command=6, scratch="00")
+            story.put(side, Config(command=6, scratch="00"), spec.id)
     story.end()
     return history(scenario, story.records, facts)
 
@@ -204,7 +217,7 @@ def _precopy(story: Story, spec: EmulatedDevice) -> int:
         size = min(left, MIB)
         story.trace(SRC, "vfio_save_block", spec.id, data_size=size)
         story.trace(DST, "vfio_load_state_device_data", spec.id, data_size=size, ret=0)
-        story.add(SRC, Kind.DEVICE, "read", spec.id, offset=0, asked=MIB, got=size, errno=0)
+        story.put(SRC, Read(offset=0, asked=MIB, got=size, errno=0), spec.id)
         left -= size
     return spec.precopy_size
 
@@ -258,10 +271,10 @@ def _over_multifd(story, scenario, spec, sizes, number, received) -> int:
         story.trace(DST, f"{event}_end", name, idx=idx, tid=tid, t=free)
         if spec.save.read_sizes or spec.pre_copy:
             read = {"offset": position - size, "asked": MIB, "got": size, "errno": 0}
-            story.add(SRC, Kind.DEVICE, "read", name, t=arrival[idx] - US, **read)
+            story.put(SRC, Read(**read), name, t=arrival[idx] - US)
     if spec.save.read_sizes or spec.pre_copy:
         end = {"offset": position, "asked": MIB, "got": 0, "errno": 0}
-        story.add(SRC, Kind.DEVICE, "read", name, t=arrival[config] - US, **end)
+        story.put(SRC, Read(**end), name, t=arrival[config] - US)
     story.trace(SRC, "vfio_save_complete_precopy_thread_end", name, ret=1)
     return sum(sizes) + 12 * (len(sizes) + 1) + CONFIG_BLOB
 
@@ -279,7 +292,7 @@ def _writes(story: Story, spec: EmulatedDevice, position: int, size: int, t: int
     while limits and left:
         got = min(left, limits[0])
         write = {"offset": position, "asked": left, "got": got, "errno": 0}
-        story.add(DST, Kind.DEVICE, "write", spec.id, t=t, **write)
+        story.put(DST, Write(**write), spec.id, t=t)
         position, left = position + got, left - got
     return position if limits else position + size
 

@@ -5,10 +5,15 @@ from typing import Any
 
 from harness.check.convergence import ALLOWED, ESTIMATE, EXACT
 from harness.check.evidence import CONFIG_START, THREAD_START
-from harness.history.records import Kind, Record
+from harness.history.device import Read, Received, Reset, Write
+from harness.history.process import Exited, Hung, Memory
+from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History
+from harness.history.session import Action, Continued, Deadline, NotConverged
+from harness.history.wire import MainResumed, MainStalled
 from harness.scenario import LoadBehaviour, Scenario
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
+from tests.twins.damage import pick
 from tests.unit.check.story import DST, SRC, US, Story, device, history, scenario
 
 RUNNING = {"status": "running", "running": True}
@@ -41,7 +46,7 @@ class Life(Story):
 
     def act(self, position: int = 0) -> None:
         """An action of the scenario is done."""
-        self.add("harness", Kind.SESSION, "action", action="", position=position)
+        self.put("harness", Action(action="", position=position))
 
     def cancelled(self) -> None:
         """Both sides end as they do after a cancel."""
@@ -49,10 +54,10 @@ class Life(Story):
         self.status(DST, "failed")
 
     def killed(self, side) -> None:
-        self.add(side, Kind.PROCESS, "exited", status=-1, signal=9, asked=True)
+        self.put(side, Exited(status=-1, signal=9, asked=True))
 
     def died(self, side, signal: int = 6, status: int = -1) -> None:
-        self.add(side, Kind.PROCESS, "exited", status=status, signal=signal, asked=False)
+        self.put(side, Exited(status=status, signal=signal, asked=False))
 
     def asked(self, side, value: dict[str, Any] = RUNNING) -> None:
         self.qmp(side, "query-status", value)
@@ -63,17 +68,21 @@ class Life(Story):
 
     def hangs(self, side, *, main_loop_alive: bool = True) -> None:
         """``side`` does not end by the deadline."""
-        self.add("harness", Kind.SESSION, "deadline", waiting_for=f"{side}", deadline_s=15.0)
+        self.put("harness", Deadline(waiting_for=f"{side}", deadline_s=15.0))
         alive = {"main_loop_alive": main_loop_alive, "monitor_alive": True}
-        self.add(side, Kind.PROCESS, "hung", waiting_for="the end", backtrace="", **alive)
+        self.put(side, Hung(waiting_for="the end", backtrace="", **alive))
 
     def received(self, got: int, difference: int = -1) -> None:
         """The destination's only device tells what it holds."""
         size = self.scenario.devices[0].total_size
-        self.add(
-            DST, Kind.DEVICE, "received", "vfio0", bytes=got, digest="d", expected_bytes=size,
-            expected_digest="d", first_difference=difference,
-        )  # fmt: skip
+        received = Received(
+            bytes=got,
+            digest="d",
+            expected_bytes=size,
+            expected_digest="d",
+            first_difference=difference,
+        )
+        self.put(DST, received, "vfio0")
 
     def history(self) -> History:
         return history(self.scenario, self.records)
@@ -91,12 +100,12 @@ def reset(state: str = "PRE_COPY", *, event: bool = True, noticed: bool = True) 
     """The guest is reset while the source's device is in ``state``."""
     life = Life(scenario(device(pre_copy=True)))
     life.arc(SRC, "vfio0", state)
-    life.add(SRC, Kind.DEVICE, "reset", "vfio0")
+    life.put(SRC, Reset(), "vfio0")
     if event:
         life.add(SRC, Kind.QMP, "RESET", guest=False, reason="host-qmp-system-reset")
     if noticed:
         args = {"offset": 0, "asked": 9, "got": 0, "errno": errno.ENODEV}
-        life.add(SRC, Kind.DEVICE, "read", "vfio0", **args)
+        life.put(SRC, Read(**args), "vfio0")
     life.status(SRC, "failed")
     life.status(DST, "failed")
     return life
@@ -106,11 +115,11 @@ def reset_destination(*, noticed: bool = True) -> Life:
     """The destination's guest is reset while its device is loaded."""
     life = Life(scenario(device()), ("setup", "active", "device"))
     life.arc(DST, "vfio0", "RESUMING")
-    life.add(DST, Kind.DEVICE, "reset", "vfio0")
+    life.put(DST, Reset(), "vfio0")
     life.add(DST, Kind.QMP, "RESET", guest=False, reason="host-qmp-system-reset")
     if noticed:
         args = {"offset": 0, "asked": 9, "got": 0, "errno": errno.ENODEV}
-        life.add(DST, Kind.DEVICE, "write", "vfio0", **args)
+        life.put(DST, Write(**args), "vfio0")
     life.status(DST, "active", "failed")
     life.status(SRC, "failed")
     return life
@@ -130,7 +139,7 @@ def killed_destination() -> History:
 def device_error() -> History:
     """The destination's device fails a write; both sides fail, and the source runs on."""
     life = Life(scenario(device(load=LoadBehaviour(error_at=0))), ("setup", "active", "device"))
-    life.add(DST, Kind.DEVICE, "write", "vfio0", offset=0, asked=9, got=0, errno=5)
+    life.put(DST, Write(offset=0, asked=9, got=0, errno=5), "vfio0")
     life.status(DST, "active", "failed")
     life.status(SRC, "failed")
     said = {"status": "failed", "error-desc": "vfio0: writing state buffer 0 failed: 5"}
@@ -154,7 +163,7 @@ def not_converging(passes: int = 30, pending: int = 64 << 20, allowed: int = 5 <
 
 def called_off(life: Life, *, answer: dict[str, Any] | None = RUNNING) -> Life:
     """The time is over; the harness cancels, and both sides end."""
-    life.add("harness", Kind.SESSION, "not_converged", deadline_s=3.0)
+    life.put("harness", NotConverged(deadline_s=3.0))
     if answer is not None:
         life.asked(SRC, answer)
     life.qmp(SRC, "migrate_cancel")
@@ -188,18 +197,14 @@ def added(run: History, *records: Record) -> History:
 def continued(run: History, after: str) -> History:
     """``run`` as the migration that follows one which ended so."""
     args = {"after": after}
-    return added(run, Record(run.records[0].t_ns, "harness", Kind.SESSION, "continued", args))
+    return added(run, Record.of(run.records[0].t_ns, "harness", Continued(**args)))
 
 
 def stormy(run: History, *, is_answered: bool = True, is_early: bool = True) -> History:
     """``run`` with a storm of three commands before or after its load."""
-    (active,) = [
-        record
-        for record in run.records
-        if record.side is DST and record.args.get("status") == "active"
-    ]
+    (active,) = pick(run.records, "MIGRATION", side=DST, status="active")
     at = active.t_ns if is_early else run.records[-1].t_ns
-    storm = [Record(at, "harness", Kind.SESSION, "action", {"action": "", "position": 0})]
+    storm = [Record.of(at, "harness", Action(action="", position=0))]
     for _ in range(3):
         storm.append(Record(at, DST, Kind.QMP, "execute", {"command": "query-pci"}))
         if is_answered:
@@ -218,7 +223,7 @@ def measured(run: History, grown: int, left: int = 0) -> History:
     return added(
         run,
         *(
-            Record(t, DST, Kind.PROCESS, "memory", {"hwm_kib": high, "rss_kib": now, "at": at})
+            Record.of(t, DST, Memory(hwm_kib=high, rss_kib=now, at=at))
             for t, high, now, at in values
         ),
     )
@@ -229,5 +234,8 @@ def stalled(run: History, *, waits: bool) -> History:
     (begun,) = [record for record in run.records if record.name == THREAD_START]
     (loaded,) = [record for record in run.records if record.name == CONFIG_START]
     until = loaded.t_ns + (-US if waits else US)
-    moments = ((begun.t_ns + US, "main_stalled"), (until, "main_resumed"))
-    return added(run, *(Record(t, "harness", Kind.WIRE, name) for t, name in moments))
+    return added(
+        run,
+        Record.of(begun.t_ns + US, Side.HARNESS, MainStalled()),
+        Record.of(until, Side.HARNESS, MainResumed()),
+    )

@@ -12,8 +12,11 @@ import msgspec
 
 from harness.check.evidence import INCOMING, STARVED, THREAD_START
 from harness.check.prediction_input import LIMIT
-from harness.history.records import Kind, Record
+from harness.history.process import Hung, Memory, Stderr
+from harness.history.records import Body, Record
 from harness.history.rundir import History
+from harness.history.session import Deadline, Faults
+from harness.history.wire import Fault, PacketIn, PacketOut
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, fault_plan
 from tests.unit.check.story import CONFIG_BLOB, DST, SRC, US, Story, device, history, scenario
 
@@ -44,10 +47,8 @@ def with_relay(run: History) -> History:
         idx, of = record.args["idx"], record.device
         size = min(MIB, left[of] - idx * MIB)
         args = config(idx) if idx == last[of] else packet(idx, size)
-        for name, early in (("packet_in", 20), ("packet_out", 10)):
-            records.append(
-                Record(record.t_ns - early * US, SRC, Kind.WIRE, name, args, of, 0, record.channel)
-            )
+        for body, early in ((PacketIn(**args), 20), (PacketOut(**args), 10)):
+            records.append(Record.of(record.t_ns - early * US, SRC, body, of, record.channel))
     return history(run.scenario, records)
 
 
@@ -67,26 +68,25 @@ class Relayed(Story):
         self.status(SRC, "setup", "active")
         self.status(DST, "setup", "active")
 
-    def wire(self, name: str, channel: int = -1, of: str = "", **args: Any) -> Record:
+    def wire(self, args: Body, channel: int = -1, of: str = "") -> Record:
         """Something that the relay saw."""
-        return self.add(SRC, Kind.WIRE, name, of, channel=channel, **args)
+        return self.put(SRC, args, of, channel=channel)
 
     def send(self, count: int = 4, of: str = "vfio0") -> None:
         """The source sends so many data packets and the configuration."""
         for idx in range(count):
-            self.wire("packet_in", idx % 2, of, **packet(idx))
-        self.wire("packet_in", count % 2, of, **config(count))
+            self.wire(PacketIn(**packet(idx)), idx % 2, of)
+        self.wire(PacketIn(**config(count)), count % 2, of)
 
     def fault(self, kind: str, channel: int = 0, **args: Any) -> Record:
         """A fault of the plan did something."""
-        return self.wire(
-            "fault", channel, "vfio0", **{"fault": kind, "position": 0, "what": "", **args}
-        )
+        fault = Fault(**{"fault": kind, "position": 0, "what": "", **args})
+        return self.wire(fault, channel, "vfio0")
 
     def deliver(self, *packets: dict[str, Any], of: str = "vfio0", channel: int = 0) -> None:
         """Packets reach the destination, on one channel, and nobody has read them yet."""
         for args in packets:
-            self.wire("packet_out", channel, of, **args)
+            self.wire(PacketOut(**args), channel, of)
 
     def read(self, *indices: int, of: str = "vfio0", channel: int = 0) -> None:
         """The destination tells that packets came in."""
@@ -100,10 +100,10 @@ class Relayed(Story):
 
     def refused(self, text: str) -> History:
         """The destination fails with ``text``, and the source learns of it."""
-        self.add(DST, Kind.PROCESS, "memory", hwm_kib=200_000)
+        self.put(DST, Memory(hwm_kib=200_000))
         self.status(DST, "failed")
         self.status(SRC, "failed")
-        self.add(DST, Kind.PROCESS, "stderr", line=f"qemu: {text}")
+        self.put(DST, Stderr(line=f"qemu: {text}"))
         self.qmp(DST, "query-migrate", {"status": "failed", "error-desc": text})
         self.qmp(SRC, "query-migrate", {"status": "failed"})
         self.fired(1)
@@ -114,11 +114,11 @@ class Relayed(Story):
         """The deadline passes; both QEMUs are asked whether they are alive."""
         self.at += 15 * 10**9
         gave_up = {"waiting_for": "the end of destination", "deadline_s": 15.0}
-        self.add(RELAY, Kind.SESSION, "deadline", **gave_up)
+        self.put(RELAY, Deadline(**gave_up))
         answers = {"main_loop_alive": True, "monitor_alive": True}
         for side in (SRC, DST):
             told = {**answers, **(alive if side is DST else {})}
-            self.add(side, Kind.PROCESS, "hung", waiting_for="the end", backtrace="", **told)
+            self.put(side, Hung(waiting_for="the end", backtrace="", **told))
         self.fired(1)
         self.end("inmigrate")
         return self.history()
@@ -132,7 +132,7 @@ class Relayed(Story):
         return self.history()
 
     def fired(self, *counts: int) -> None:
-        self.add(RELAY, Kind.SESSION, "faults", fired=list(counts))
+        self.put(RELAY, Faults(fired=list(counts)))
 
     def history(self) -> History:
         return history(self.scenario, self.records)

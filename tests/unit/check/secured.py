@@ -1,8 +1,11 @@
 """SYNTHETIC histories of migrations with TLS."""
 
-from harness.history.records import Kind, Record
+from harness.history.process import Stderr
+from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History
+from harness.history.wire import ChannelOpened
 from harness.scenario import Scenario
+from tests.twins.damage import pick
 from tests.unit.check.lives import Life, added
 from tests.unit.check.story import DST, SRC, US
 
@@ -14,19 +17,20 @@ def secured(run: History, *, relay: bool = True, trace: bool = True, channels: i
 
     :param channels: multifd channels that are told of; 0: all
     """
-    (begun,) = [r for r in run.records if r.args.get("status") == "setup" and r.side is SRC]
+    (begun,) = pick(run.records, "MIGRATION", status="setup", side=SRC)
     more: list[Record] = []
 
-    def add(side, kind, name, /, **args):
-        more.append(Record(begun.t_ns + US, side, kind, name, args))
+    def channel(side, name, ioctype):
+        more.append(Record(begun.t_ns + US, side, Kind.TRACE, name, {"ioctype": ioctype}))
 
     for number in range(1 + (channels or run.scenario.channels)):
         if relay:
-            add("harness", Kind.WIRE, "channel_opened", connection=number, kind="tls")
+            opened = ChannelOpened(connection=number, kind="tls")
+            more.append(Record.of(begun.t_ns + US, Side.HARNESS, opened))
         for ioctype in (SOCKET, TLS) if trace else ():
             which = "multifd" if number else "migration"
-            add(SRC, Kind.TRACE, f"{which}_set_outgoing_channel", ioctype=ioctype)
-            add(DST, Kind.TRACE, "migration_set_incoming_channel", ioctype=ioctype)
+            channel(SRC, f"{which}_set_outgoing_channel", ioctype)
+            channel(DST, "migration_set_incoming_channel", ioctype)
     return added(run, *more)
 
 
@@ -35,7 +39,7 @@ def handshake_refused(scenario: Scenario) -> History:
     life = Life(scenario, ("setup",))
     life.status(DST, "setup")
     life.status(SRC, "failed")
-    life.add(DST, Kind.PROCESS, "stderr", line="qemu: TLS handshake failed: illegal parameter")
+    life.put(DST, Stderr(line="qemu: TLS handshake failed: illegal parameter"))
     life.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": "TLS handshake failed"})
     life.qmp(DST, "query-migrate", {"status": "setup"})
     life.end("inmigrate")

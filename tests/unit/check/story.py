@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.history.builds import BuildFacts
+from harness.history.device import Arc
+from harness.history.process import Exited, Launched
 from harness.history.records import Body, Kind, Record, Side
 from harness.history.rundir import History, Manifest
+from harness.history.session import GuestConfig
 from harness.scenario import MIB, EmulatedDevice, Scenario
 
 START = 1_700_000_000 * 10**9
@@ -68,6 +71,14 @@ class Story:
         self.records.append(record)
         return record
 
+    def put(self, side, args: Body, device="", *, channel=-1, t=None) -> Record:
+        """A record of a typed kind."""
+        if t is None:
+            self.at += 10 * US
+        record = Record.of(self.at if t is None else t, Side(side), args, device, channel)
+        self.records.append(record)
+        return record
+
     def trace(self, side, name, device="", /, **args) -> Record:
         if device:
             args = {"name": device, **args}
@@ -90,18 +101,18 @@ class Story:
 
     def arc(self, side, device, state: str) -> None:
         """The device goes to ``state``, and QEMU tells so."""
-        self.add(side, Kind.DEVICE, "arc", device, state=state, path=[state], errno=0)
+        self.put(side, Arc(state=state, path=[state], errno=0), device)
         told = state.lower().replace("_", "-")
         args = {"device-id": device, "qom-path": f"/machine/peripheral/{device}"}
         self.add(side, Kind.QMP, "VFIO_MIGRATION", device, **args, **{"device-state": told})
 
     def boot(self, scenario: Scenario) -> None:
         for side, pid in ((SRC, 1000), (DST, 2000)):
-            self.add(side, Kind.PROCESS, "launched", argv=["qemu-system-x86_64"], pid=pid)
+            self.put(side, Launched(argv=["qemu-system-x86_64"], pid=pid))
         for spec in scenario.devices:
             # The VM starts before there is a monitor to tell that to.
             for state in ("RUNNING_P2P", "RUNNING") if spec.p2p else ():
-                self.add(SRC, Kind.DEVICE, "arc", spec.id, state=state, path=[state], errno=0)
+                self.put(SRC, Arc(state=state, path=[state], errno=0), spec.id)
         for side in (SRC, DST):
             self.qmp(side, "migrate-set-capabilities")
             self.qmp(side, "migrate-set-parameters")
@@ -113,7 +124,7 @@ class Story:
 
     def guest(self, side, device) -> None:
         registers = {"0x04": 0x100006, "0x10": 0xC0000000, "0x3c": 0x10B}
-        self.add(side, Kind.SESSION, "guest_config", device, registers=registers)
+        self.put(side, GuestConfig(registers=registers), device)
 
     def end(self, destination: str = "running") -> None:
         source = "postmigrate" if destination == "running" else "running"
@@ -125,4 +136,4 @@ class Story:
 
     def quit(self, side, status: int = 0) -> None:
         self.qmp(side, "quit")
-        self.add(side, Kind.PROCESS, "exited", status=status, signal=0, asked=True)
+        self.put(side, Exited(status=status, signal=0, asked=True))

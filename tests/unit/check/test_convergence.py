@@ -3,7 +3,7 @@
 from harness.check import convergence
 from harness.check.convergence import ALLOWED, ESTIMATE, EXACT, QUERY
 from harness.check.evidence import Evidence, Seen
-from harness.history import Kind
+from harness.history.session import NotConverged
 from harness.model.expectation import expect
 from tests.unit.check.story import FACTS, SRC, Story, history, scenario
 
@@ -12,7 +12,7 @@ MS = 1_000_000
 
 def standing(story: Story):
     story.at += MS
-    story.add("harness", Kind.SESSION, "not_converged", deadline_s=3.0)
+    story.put("harness", NotConverged(deadline_s=3.0))
     run = history(scenario(), story.records)
     seen = Evidence(Seen(run), expect(run.scenario, FACTS, FACTS))
     over = convergence.not_converged(seen)

@@ -13,6 +13,9 @@ from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import UsageError
 from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
+from harness.history.guest import Line
+from harness.history.process import Exited, Hung, Stderr
+from harness.history.wire import Fault
 from harness.job.run import known_deviations
 
 TEXT = """
@@ -44,7 +47,7 @@ shape = "recv-sync-waits-for-ended-channel"
 KNOWN = deviations.parse(TEXT, "known.toml")
 EMPTY, FIRST, SECOND, OFTEN = KNOWN
 OLD = BuildFacts(path="q", version=(10, 0, 3), version_text="")
-STDERR = Record(1, Side.SOURCE, Kind.PROCESS, "stderr", {"line": "a buffer of no bytes!"})
+STDERR = Record.of(1, Side.SOURCE, Stderr(line="a buffer of no bytes!"))
 
 
 HANG = "recv-sync-waits-for-ended-channel"
@@ -145,10 +148,10 @@ def test_qemus_own_words_are_found_in_the_evidence(record: Record) -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        Record(1, Side.SOURCE, Kind.GUEST, "line", {"line": "a buffer of no bytes"}),
-        Record(1, Side.HARNESS, Kind.WIRE, "fault", {"what": "a buffer of no bytes"}),
+        Record.of(1, Side.SOURCE, Line(line="a buffer of no bytes")),
+        Record.of(1, Side.HARNESS, Fault(fault="drop", position=0, what="a buffer of no bytes")),
         Record(1, Side.SOURCE, Kind.QMP, "execute", {"command": "a buffer of no bytes"}),
-        Record(1, Side.SOURCE, Kind.PROCESS, "hung", {"backtrace": "a buffer of no bytes"}),
+        Record.of(1, Side.SOURCE, Hung(waiting_for="x", backtrace="a buffer of no bytes")),
     ],
     ids=["guest", "fault", "command", "backtrace"],
 )
@@ -210,7 +213,7 @@ def test_consequence_is_explained_only_beside_its_origin() -> None:
 
 
 def test_run_is_explained_where_it_repeats_what_is() -> None:
-    end = Record(2, Side.DESTINATION, Kind.PROCESS, "exited", {"signal": 6})
+    end = Record.of(2, Side.DESTINATION, Exited(status=-1, signal=6, asked=False))
     own = _violated("REF-1", "waits-in-sync", end)
     assert _explained(_violated("RUN", "crashed", end), own)["RUN"] == "ref-1-sync"
     another = msgspec.structs.replace(end, t_ns=3)

@@ -7,8 +7,8 @@ import pytest
 from harness.check.evidence import INCOMING, LOAD_START, Endings, Evidence, Seen
 from harness.history import Kind, Record, Side
 from harness.history.device import Received, Write
-from harness.history.process import HandedOver, Hung
-from harness.history.session import Deadline
+from harness.history.process import Exited, HandedOver, Hung, Stderr
+from harness.history.session import Action, Continued, Deadline
 from harness.history.wire import Delivered, PacketLost, PacketOut
 from harness.model.expectation import expect
 from harness.scenario.action_plan import Execute, Target, When
@@ -269,7 +269,7 @@ def with_stderr(*lines: str, side=DST, story: Story | None = None):
     """A run that wrote ``lines``; all are recorded at its end, as in real runs."""
     story = story or Story()
     for line in lines:
-        story.add(side, Kind.PROCESS, "stderr", line=line)
+        story.put(side, Stderr(line=line))
     return endings(history(scenario(), story.records))
 
 
@@ -328,7 +328,7 @@ def test_answer_has_the_time_of_its_record():
 
 def test_error_of_an_earlier_migration_is_not_of_this_one():
     story = Story()
-    at = story.add("harness", Kind.SESSION, "continued", after="failed").t_ns
+    at = story.put("harness", Continued(after="failed")).t_ns
     lines = stamped(at - US, "earlier"), stamped(at + US, "now")
     assert texts(with_stderr(*lines, side=SRC, story=story).texts(SRC)) == ["now"]
 
@@ -344,7 +344,7 @@ def given_up(status: str = "active") -> Story:
     story.qmp(SRC, "migrate")
     story.status(SRC, "setup", "active")
     story.status(DST, status)
-    story.add("harness", Kind.SESSION, "deadline", waiting_for="the end", deadline_s=15.0)
+    story.put("harness", Deadline(waiting_for="the end", deadline_s=15.0))
     return story
 
 
@@ -352,7 +352,7 @@ def line(story: Story, at_ns: int, words: str) -> Record:
     """A line of the destination's stderr that it wrote at that time; recorded now."""
     moment = datetime.fromtimestamp(at_ns // 10**9, UTC)
     stamp = f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ns % 10**9 // 1000:06d}Z"
-    return story.add(DST, Kind.PROCESS, "stderr", line=f"{stamp} qemu: {words}")
+    return story.put(DST, Stderr(line=f"{stamp} qemu: {words}"))
 
 
 def test_status_that_came_of_the_harness_s_quit_is_none():
@@ -380,11 +380,11 @@ def test_line_counts_by_the_time_at_which_it_was_written():
     before it."""
     story = given_up()
     gave_up = story.records[-1].t_ns
-    story.add(DST, Kind.PROCESS, "stderr", line="first of all")
+    story.put(DST, Stderr(line="first of all"))
     line(story, gave_up - MS, "early")
-    story.add(DST, Kind.PROCESS, "stderr", line="with it")
+    story.put(DST, Stderr(line="with it"))
     line(story, gave_up + MS, "late")
-    story.add(DST, Kind.PROCESS, "stderr", line="with that")
+    story.put(DST, Stderr(line="with that"))
     found = endings(history(scenario(), story.records))
     said = [text.split(": ")[-1] for _, text in found.texts(DST)]
     assert said == ["first of all", "early", "with it"]
@@ -410,7 +410,7 @@ def test_end_after_the_deadline_is_none_of_its_own_unless_by_a_signal_that_nobod
     fields, died
 ):
     story = given_up()
-    story.add(DST, Kind.PROCESS, "exited", **fields)
+    story.put(DST, Exited(**fields))
     found = endings(history(scenario(), story.records))
     assert found.crash(DST) is None
     assert (found.died_quitting(DST) is not None) is died
@@ -418,7 +418,7 @@ def test_end_after_the_deadline_is_none_of_its_own_unless_by_a_signal_that_nobod
 
 def test_end_before_the_deadline_is_its_own():
     story = given_up()
-    story.add(DST, Kind.PROCESS, "exited", t=story.at - 1, status=1, signal=0, asked=False)
+    story.put(DST, Exited(status=1, signal=0, asked=False), t=story.at - 1)
     found = endings(history(scenario(), story.records))
     assert found.crash(DST) is not None
     assert found.died_quitting(DST) is None
@@ -427,15 +427,15 @@ def test_end_before_the_deadline_is_its_own():
 def test_doings_after_the_deadline_are_no_evidence_and_what_the_harness_records_is():
     story = given_up()
     story.trace(DST, "vfio_load_bufs_thread_end", "vfio0")
-    story.add(DST, Kind.DEVICE, "write", "vfio0", offset=0, asked=1, got=0, errno=5)
-    lost = {"state_flags": 0, "instance_id": 0, "size": 1, "digest": ""}
-    story.add("harness", Kind.WIRE, "packet_lost", "vfio0", idx=1, **lost)
+    story.put(DST, Write(offset=0, asked=1, got=0, errno=5), "vfio0")
+    lost = PacketLost(idx=1, state_flags=0, instance_id=0, size=1, digest="")
+    story.put("harness", lost, "vfio0")
     story.add(DST, Kind.QMP, "RESUME")
-    story.add("harness", Kind.WIRE, "delivered", "vfio0", bytes=1, digest="")
+    story.put("harness", Delivered(bytes=1, digest=""), "vfio0")
     expected = {"digest": "", "expected_bytes": 1, "expected_digest": "", "first_difference": -1}
-    story.add(DST, Kind.DEVICE, "received", "vfio0", bytes=1, **expected)
+    story.put(DST, Received(bytes=1, **expected), "vfio0")
     story.qmp(DST, "query-status", {"status": "paused", "running": False})
-    story.add(DST, Kind.PROCESS, "hung", waiting_for="the end", backtrace="")
+    story.put(DST, Hung(waiting_for="the end", backtrace=""))
     run = Evidence(Seen(history(scenario(), story.records)), expect(scenario(), FACTS, FACTS))
     assert not run.trace(DST, "vfio_load_bufs_thread_end", "vfio0")
     assert not run.of(Write, DST)
@@ -468,10 +468,10 @@ def test_end_that_the_scenario_wants_is_no_crash(command, fields, is_crash, targ
     wanted = Execute(when=When(), target=target, command=command, arguments=arguments)
     story, side = Story(), Side(target)
     other = DST if side is SRC else SRC
-    story.add("harness", Kind.SESSION, "action", action="", position=0)
+    story.put("harness", Action(action="", position=0))
     for each in (side, other):
         end = {"status": 0, "signal": 0, "asked": False, **(fields if each is side else {})}
-        story.add(each, Kind.PROCESS, "exited", **end)
+        story.put(each, Exited(**end))
     found = endings(history(scenario(actions=(wanted,)), story.records))
     assert (found.crash(side) is not None) is is_crash
     assert found.crash(other) is not None
@@ -480,6 +480,6 @@ def test_end_that_the_scenario_wants_is_no_crash(command, fields, is_crash, targ
 def test_end_before_the_quit_that_the_scenario_wants_is_a_crash():
     wanted = Execute(when=When(), target=Target.SOURCE, command="quit")
     story = Story()
-    story.add(SRC, Kind.PROCESS, "exited", status=0, signal=0, asked=False)
-    story.add("harness", Kind.SESSION, "action", action="", position=0)
+    story.put(SRC, Exited(status=0, signal=0, asked=False))
+    story.put("harness", Action(action="", position=0))
     assert endings(history(scenario(actions=(wanted,)), story.records)).crash(SRC) is not None

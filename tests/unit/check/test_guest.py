@@ -7,6 +7,7 @@ from harness.check.evidence import Evidence, Seen
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from harness.history.guest import Line
 from harness.model.expectation import expect
 from tests.unit.check.guests import guest_scenario, told, with_guest
 from tests.unit.check.histories import changed, completed, find, good, without
@@ -31,7 +32,7 @@ def plain():
 
 def test_good_rounds_say_nothing(plain):
     run = checked(with_guest(plain))
-    assert [r.args["round"] for r in guest.rounds(run, DST)] == list(range(4, 10))
+    assert [r.args.round for r in guest.rounds(run, DST)] == list(range(4, 10))
     assert guest.damaged_memory(run) is None
     assert guest.damaged_device(run, "vfio0", DST) is None
     assert guest.went_back(run) is None
@@ -82,7 +83,7 @@ def test_damage_of_a_device_of_the_kernel_is_no_sign_that_devices_are_apart(unse
     assert not guest.found_whole(checked(run), "vfio1")
     sentence, evidence = interruption.damaged(checked(run))
     assert sentence == finding.sentence
-    assert [record.args["round"] for record in evidence] == [10]
+    assert [record.args.round for record in evidence] == [10]
 
 
 def test_device_damaged_at_the_source_is_of_the_run(plain):
@@ -108,8 +109,8 @@ def test_round_that_the_switchover_cut_in_two_is_not_missed(plain):
     run = with_guest(plain)
     first = next(r for r in run.records if r.kind is Kind.GUEST and r.side is DST)
     parts = [
-        Record(first.t_ns - 2, SRC, Kind.GUEST, "line", {"line": "guest: round 4: mem"}),
-        Record(first.t_ns, DST, Kind.GUEST, "line", {"line": "ory good"}),
+        Record.of(first.t_ns - 2, SRC, Line(line="guest: round 4: mem")),
+        Record.of(first.t_ns, DST, Line(line="ory good")),
     ]
     rest = [record for record in run.records if record is not first]
     assert find(changed(run, [*rest, *parts]), "RUN").outcome is Outcome.VALID

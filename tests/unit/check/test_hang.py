@@ -1,5 +1,6 @@
 """Why a migration hangs, as far as the trace tells."""
 
+import msgspec
 import pytest
 
 from harness.check.evidence import (
@@ -24,14 +25,14 @@ from harness.check.hang import (
     goes_on,
 )
 from harness.history import Kind, Record, Side
+from harness.history.device import Read, Write
+from harness.history.session import Deadline
 from harness.model.expectation import expect
 from tests.unit.check.histories import FACTS, SRC, device, find, history, scenario
 from tests.unit.check.story import START
 
 S = 10**9
-DEADLINE = Record(
-    START + 30 * S, Side.HARNESS, Kind.SESSION, "deadline", {"waiting_for": "the end"}
-)
+DEADLINE = Record.of(START + 30 * S, Side.HARNESS, Deadline(waiting_for="the end"))
 
 
 def trace(after_s: float, name: str, device: str = "") -> Record:
@@ -49,18 +50,17 @@ def told(*records: Record, devices=("vfio0",)):
 
 
 @pytest.mark.parametrize(
-    ("side", "kind", "name"),
+    "moved",
     [
-        (SRC, Kind.DEVICE, "read"),
-        (Side.DESTINATION, Kind.DEVICE, "write"),
-        (Side.DESTINATION, Kind.TRACE, LOAD_END),
+        Record.of(0, SRC, Read(offset=0, asked=1, got=1, errno=0), "vfio0"),
+        Record.of(0, Side.DESTINATION, Write(offset=0, asked=1, got=1, errno=0), "vfio0"),
+        Record(0, Side.DESTINATION, Kind.TRACE, LOAD_END, {"idx": 7}, "vfio0"),
     ],
+    ids=["read", "write", "load"],
 )
-def test_transfer_that_still_moves_state_is_slow_and_does_not_hang(side, kind, name):
+def test_transfer_that_still_moves_state_is_slow_and_does_not_hang(moved):
     def run(after_s: float):
-        args = {"idx": 7} if kind is Kind.TRACE else {"offset": 0, "asked": 1, "got": 1, "errno": 0}
-        moved = Record(START + int(after_s * S), side, kind, name, args, "vfio0")
-        return hung(*STUCK, moved)
+        return hung(*STUCK, msgspec.structs.replace(moved, t_ns=START + int(after_s * S)))
 
     def checked(after_s: float):
         saved = run(after_s)

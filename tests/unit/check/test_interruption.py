@@ -4,7 +4,8 @@ import pytest
 
 from harness.check import interruption, planned
 from harness.check.evidence import Evidence, Seen
-from harness.history import Kind
+from harness.history.device import Arc
+from harness.history.session import Continued
 from harness.model.expectation import Ending, expect
 from harness.scenario import Tls, TlsMismatch
 from harness.scenario.action_plan import Execute, Storm, Target, Tell, status
@@ -134,7 +135,7 @@ def test_what_a_device_does_when_its_qemu_quits_is_no_loss():
 
 def test_arc_that_the_device_refused_changes_nothing():
     life = cancelled()
-    life.add(SRC, Kind.DEVICE, "arc", "vfio0", state="STOP", path=[], errno=22)
+    life.put(SRC, Arc(state="STOP", path=[], errno=22), "vfio0")
     assert interruption.lost(checked(life.history())) is None
 
 
@@ -308,7 +309,7 @@ def test_guest_that_was_to_be_paused_and_runs_is_not_seen_paused():
 @pytest.mark.parametrize("is_paused", [True, False])
 def test_guest_that_came_paused_from_the_migration_before(is_paused):
     life = paused()
-    life.add("harness", Kind.SESSION, "continued", after="completed", is_paused=is_paused)
+    life.put("harness", Continued(after="completed", is_paused=is_paused))
     assert interruption.is_paused(checked(life.history())) is is_paused
 
 

@@ -11,7 +11,11 @@ from harness.check import planned
 from harness.check.evidence import Evidence, Seen
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Kind, Record
+from harness.history import Record, session
+from harness.history import device as on_device
+from harness.history.device import Read, Write
+from harness.history.records import Side
+from harness.history.session import ActionEnded, Actions, Faults, NotContinued
 from harness.model.expectation import expect
 from harness.scenario import DataPath, Lie, LoadBehaviour, SaveBehaviour
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
@@ -20,7 +24,11 @@ from tests.unit.check.histories import completed, find
 from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
 from tests.unit.check.story import DST, FACTS, SRC, device, scenario
 
-NOT_FOUND = {"how": "refused", "class": "CommandNotFound", "desc": "The command x was not found"}
+NOT_FOUND = {
+    "how": "refused",
+    "error_class": "CommandNotFound",
+    "desc": "The command x was not found",
+}
 ACTIVE = status(Target.SOURCE, "active")
 ASKS = Execute(when=ACTIVE, target=Target.SOURCE, command="query-status")
 
@@ -33,15 +41,11 @@ def acted(action, *results, run=None):
     """A run that completes, in which ``action`` came to these results; none: it was begun."""
     run = run or completed(scenario(actions=(action,)))
     at = run.records[len(run.records) // 2].t_ns
-    args = ({"action": "", "position": 0}, *({"position": 0, **each} for each in results))
-    names = ("action", "action_ended")
-    return added(
-        run,
-        *(
-            Record(at + n, "harness", Kind.SESSION, name, each)
-            for n, (name, each) in enumerate(zip(names, args, strict=False))
-        ),
-    )
+    begun = Record.of(at, Side.HARNESS, session.Action(action="", position=0))
+    ended = [
+        Record.of(at + 1, Side.HARNESS, session.ActionEnded(position=0, **each)) for each in results
+    ]
+    return added(run, begun, *ended)
 
 
 def expects(words: str | None) -> Execute:
@@ -96,7 +100,7 @@ def test_action_that_began_and_whose_result_is_not_recorded_counts_as_done():
 
 def test_action_whose_moment_did_not_come_is_named():
     run = completed(scenario(actions=(ASKS,)))
-    actions = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "actions", {"done": [False]})
+    actions = Record.of(run.records[-1].t_ns, "harness", Actions(done=[False]))
     missed = planned.missed(checked(added(run, actions)))
     assert missed.endswith("query-status to the source at source MIGRATION status=active: "
                            "its moment did not come")  # fmt: skip
@@ -134,7 +138,7 @@ def test_quit_whose_answer_was_lost_was_done_if_qemu_ended_then(ends, is_done):
     if not ends:
         life.killed(SRC)
     life.act()
-    life.add("harness", Kind.SESSION, "action_ended", position=0, how="lost")
+    life.put("harness", ActionEnded(position=0, how="lost"))
     if ends:
         life.died(SRC, signal=0, status=0)
     run = checked(life.history())
@@ -148,14 +152,8 @@ def test_quit_whose_answer_was_lost_was_done_if_qemu_ended_then(ends, is_done):
 def lying(*changed: bool):
     run = completed(scenario(device(load=LoadBehaviour(lie=Lie.WRONG_BYTE, lie_at=99))))
     at = run.records[len(run.records) // 2].t_ns
-    args = {"lie": "wrong_byte", "at": 99}
-    return added(
-        run,
-        *(
-            Record(at, DST, Kind.DEVICE, "lie", {**args, "changed": each}, "vfio0")
-            for each in changed
-        ),
-    )
+    told = [on_device.Lie(lie="wrong_byte", at=99, changed=each) for each in changed]
+    return added(run, *(Record.of(at, DST, each, "vfio0") for each in told))
 
 
 @pytest.mark.parametrize(
@@ -185,8 +183,8 @@ def test_error_that_never_came_is_named(fields, call, number):
     """It lies behind the last byte; what ends a pre-copy is none."""
     run = completed(scenario(device(**fields)))
     side = SRC if call == "read" else DST
-    args = {"offset": 0, "asked": 9, "got": 0, "errno": number}
-    record = Record(run.records[-1].t_ns, side, Kind.DEVICE, call, args, "vfio0")
+    failed = {"read": Read, "write": Write}[call](offset=0, asked=9, got=0, errno=number)
+    record = Record.of(run.records[-1].t_ns, side, failed, "vfio0")
     missed = planned.missed(checked(added(run, record)))
     at = (30 if call == "read" else 4) << 20
     expected = f"errors of the plan did not come: vfio0: no {call} came to byte {at}"
@@ -195,7 +193,7 @@ def test_error_that_never_came_is_named(fields, call, number):
 
 def test_error_that_another_error_forestalls_is_not_named():
     life = Life(scenario(device(**READ), device("vfio1", **WRITE)))
-    life.add(SRC, Kind.DEVICE, "read", "vfio0", offset=0, asked=9, got=0, errno=errno.EIO)
+    life.put(SRC, Read(offset=0, asked=9, got=0, errno=errno.EIO), "vfio0")
     assert planned.missed(checked(life.history())) == ""
 
 
@@ -213,7 +211,7 @@ def test_second_migration_that_was_not_made_is_named(is_hung):
     life = Life(scenario(then=(scenario(),)))
     if is_hung:
         life.hangs(DST)
-    life.add("harness", Kind.SESSION, "not_continued", **{"with": "again"})
+    life.put("harness", NotContinued(scenario="again"))
     run = checked(life.history())
     words = "the second migration was not made: again: no QEMU runs the guest"
     assert planned.missed(run).startswith(words) is not is_hung
@@ -229,8 +227,8 @@ GO = Tell(when=When(name="never"), name="go")
 def holding(fault, *, holds: bool, actions=(), fired: int = 1):
     run = completed(scenario(faults=(fault,), actions=actions))
     faults = {"fired": [fired], "holding": [holds]}
-    return checked(added(run, Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults",
-                                     faults)))  # fmt: skip
+    record = Record.of(run.records[-1].t_ns, Side.HARNESS, Faults(**faults))
+    return checked(added(run, record))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +247,7 @@ def test_fault_that_waited_in_vain_for_an_event_is_named(fault, holds, is_named)
     spec = {"data_path": DataPath.SUPERVISED} if fault.until.loaded else {}
     run = completed(scenario(device(**spec), faults=(fault,)))
     faults = {"fired": [1], "holding": [holds]}
-    record = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults", faults)
+    record = Record.of(run.records[-1].t_ns, "harness", Faults(**faults))
     missed = planned.missed(checked(added(run, record)))
     expected = f"faults of the plan waited in vain: {fault.describe()}" if is_named else ""
     assert missed == expected
@@ -265,7 +263,7 @@ def test_fault_that_a_refusal_left_waiting_is_not_named():
 def test_second_fault_that_selects_what_never_came_is_named():
     faults = (Flip(select=Select(idx=(1,))), Flip(select=Select(channel=9)))
     run = completed(scenario(faults=faults))
-    record = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults", {"fired": [1, 0]})
+    record = Record.of(run.records[-1].t_ns, "harness", Faults(fired=[1, 0]))
     missed = planned.missed(checked(added(run, record)))
     assert missed == f"faults of the plan changed nothing: {faults[1].describe()}"
 
@@ -284,10 +282,10 @@ def test_all_that_did_not_happen_is_named():
 def given_up(*, holds=False, refused=False, main_loop_alive=True):
     life = Life(scenario(actions=(ASKS,), faults=(Hold(until=Until(delay_s=60)),)))
     life.act()
-    life.add("harness", Kind.SESSION, "action_ended", position=0,
-             **(NOT_FOUND if refused else {"how": "done"}))  # fmt: skip
+    how = NOT_FOUND if refused else {"how": "done"}
+    life.put("harness", ActionEnded(position=0, **how))
     life.hangs(DST, main_loop_alive=main_loop_alive)
-    life.add("harness", Kind.SESSION, "faults", fired=[1], holding=[holds])
+    life.put("harness", Faults(fired=[1], holding=[holds]))
     life.quit(SRC)
     life.quit(DST)
     return life.history()

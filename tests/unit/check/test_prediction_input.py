@@ -5,11 +5,12 @@ import pytest
 from harness.check.evidence import CONFIG_START, Evidence, Seen
 from harness.check.prediction_input import KINDS, delivery, predicted, seen_end
 from harness.history.records import Kind, Record
+from harness.history.wire import Fault, MainResumed, MainStalled, PacketLost, RawOut
 from harness.model.expectation import Ending, expect
 from harness.model.prediction import Outcome
 from harness.scenario import MIB
 from harness.scenario.fault_plan import CloseChannel, Drop
-from tests.unit.check.histories import changed, completed, good, only, replaced, without
+from tests.unit.check.histories import changed, completed, good, only, with_args, without
 from tests.unit.check.relayed import Relayed, config, missing_packet, packet, refused, whole
 from tests.unit.check.story import CONFIG_BLOB, DST, FACTS, SECOND, SRC, device, scenario
 
@@ -34,7 +35,7 @@ DROPPED = {"fault": "drop", "position": 0, "what": ""}
 
 def test_run_that_does_not_get_that_far_is_judged_by_its_scenario():
     run = good("refused")
-    fault = Record(run.records[-1].t_ns, SRC, Kind.WIRE, "fault", DROPPED)
+    fault = Record.of(run.records[-1].t_ns, SRC, Fault(**DROPPED))
     checked = expected(changed(run, [*run.records, fault]))
     assert checked.prediction is None
     assert checked.expectation.ending is Ending.REFUSED_AT_SETUP
@@ -44,7 +45,7 @@ def test_what_is_delivered_in_tls_is_not_predicted():
     """Connections were held: no packet was seen, and all of them went through."""
     run = good("tls")
     held = {"fault": "hold_connections", "position": 0, "what": ""}
-    fault = Record(run.records[-1].t_ns, SRC, Kind.WIRE, "fault", held)
+    fault = Record.of(run.records[-1].t_ns, SRC, Fault(**held))
     checked = expected(changed(run, [*run.records, fault]))
     assert checked.prediction is None
     assert checked.expectation.ending is Ending.COMPLETED
@@ -124,7 +125,7 @@ def test_packet_lost_to_a_destination_that_had_closed_counts_as_delivered():
     story.send()
     story.fault("duplicate", idx=0)
     story.deliver(*whole()[:4])
-    story.wire("packet_lost", 0, "vfio0", **config(4))
+    story.wire(PacketLost(**config(4)), 0, "vfio0")
     assert [p.idx for p in given(story.refused("x")).packets] == [0, 1, 2, 3, 4]
 
 
@@ -133,7 +134,7 @@ def test_packet_lost_to_a_fault_that_closed_its_channel_does_not():
     story.send()
     story.fault("close_channel", 1)
     story.fault("cut_stream", -1)
-    story.wire("packet_lost", 1, "vfio0", **packet(0))
+    story.wire(PacketLost(**packet(0)), 1, "vfio0")
     found = given(story.refused("x"))
     assert found.packets == ()
     assert found.closed == (1, -1)
@@ -153,7 +154,7 @@ def test_pieces_stand_behind_the_packets_before_them():
     story = Relayed(scenario())
     story.fault("cut_stream")
     story.deliver(packet(0), packet(1))
-    story.wire("raw_out", 0, size=99)
+    story.wire(RawOut(size=99), 0)
     story.deliver(packet(2))
     (piece,) = given(story.refused("x")).pieces
     assert piece.after == 1
@@ -164,8 +165,8 @@ def test_stall_of_the_main_channel_and_limits():
         scenario(device(properties={"x-migration-max-queued-buffers-size": 5}), device("b", seed=2))
     )
     story.fault("stall_main", -1)
-    story.wire("main_stalled")
-    resumed = story.wire("main_resumed")
+    story.wire(MainStalled())
+    resumed = story.wire(MainResumed())
     found = given(story.refused("x"))
     assert found.resumed_ns == resumed.t_ns
     assert found.limits == {"vfio0": 5}
@@ -208,9 +209,9 @@ def test_exit_with_status_1_is_a_refusal_too():
     run = without(good("duplicate"), "MIGRATION", "return", side=DST)
     end = only(run, "exited", side=DST)[0]
     args = {"status": 1, "signal": 0, "asked": False}
-    assert seen_end(expected(replaced(run, end, args=args))) is Outcome.REFUSED
+    assert seen_end(expected(with_args(run, end, **args))) is Outcome.REFUSED
     args = {"status": -1, "signal": 6, "asked": False}
-    assert seen_end(expected(replaced(run, end, args=args))) is None
+    assert seen_end(expected(with_args(run, end, **args))) is None
 
 
 def test_failure_behind_the_deadline_is_the_harness_doing():

@@ -5,9 +5,10 @@ import pytest
 from harness.check.hang import RECV_END
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history.records import Kind, Record
+from harness.history.process import Hung
+from harness.history.records import Record
 from tests.twins.damage import one, pick, swap
-from tests.unit.check.histories import changed, find, good, only, replaced, without
+from tests.unit.check.histories import changed, find, good, only, with_args, without
 from tests.unit.check.relayed import FILLED, Relayed, config, packet, refused, whole
 from tests.unit.check.story import DST, SRC, scenario
 
@@ -77,7 +78,7 @@ def test_refusal_tells_what_was_said():
 def test_exit_with_status_1_is_a_refusal():
     run = good("duplicate")
     end = only(run, "exited", side=DST)[0]
-    exited = replaced(run, end, args={"status": 1, "signal": 0, "asked": False})
+    exited = with_args(run, end, status=1, signal=0, asked=False)
     assert find(exited, "REF-1").outcome is Outcome.VALID
 
 
@@ -93,7 +94,7 @@ def test_exit_with_status_1_is_a_refusal():
 def test_death_is_no_refusal(side, args, how):
     run = good("duplicate")
     end = only(run, "exited", side=side)[0]
-    finding = find(replaced(run, end, args=args), "REF-1")
+    finding = find(with_args(run, end, **args), "REF-1")
     assert finding.outcome is Outcome.VIOLATED
     assert f"the {side} QEMU ended {how}" in finding.sentence
     last_words = ["stderr"] if side is DST else []  # the story's source says nothing
@@ -121,8 +122,7 @@ def test_deaths_by_two_signals_are_two_shapes():
     run = good("duplicate")
     end = only(run, "exited", side=DST)[0]
     shapes = [
-        find(replaced(run, end, args={"status": -1, "signal": n, "asked": False}), "REF-1").shape
-        for n in (6, 11)
+        find(with_args(run, end, status=-1, signal=n, asked=False), "REF-1").shape for n in (6, 11)
     ]
     assert shapes == ["signal-6-index-twice", "signal-11-index-twice"]
 
@@ -162,7 +162,7 @@ def test_waiting_is_right_where_a_length_eats_what_follows():
 def test_destination_that_fails_and_hangs_has_not_refused():
     run = good("duplicate")
     at = one(run.records, "MIGRATION", side=DST).t_ns + 1
-    hung = Record(at, DST, Kind.PROCESS, "hung", {"waiting_for": "query-migrate", "backtrace": ""})
+    hung = Record.of(at, DST, Hung(waiting_for="query-migrate", backtrace=""))
     finding = find(changed(run, [*run.records, hung]), "REF-1")
     assert "the destination failed and hung" in finding.sentence
 

@@ -6,8 +6,17 @@ import pytest
 from harness.check import sanitizer
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history.records import Kind, Record
-from tests.unit.check.histories import changed, completed, find, only, replaced, with_manifest
+from harness.history.process import Signalled, Stderr
+from harness.history.records import Record
+from tests.twins.damage import pick
+from tests.unit.check.histories import (
+    changed,
+    completed,
+    find,
+    only,
+    with_args,
+    with_manifest,
+)
 from tests.unit.check.story import DST, FACTS, SRC, US, scenario
 
 ADDRESS = (
@@ -41,9 +50,7 @@ THREAD = (
 def saying(run, side, lines):
     """``run`` whose QEMU on ``side`` has written ``lines``."""
     (exited,) = [r for r in only(run, "exited") if r.side is side]
-    said = [
-        Record(exited.t_ns - US, side, Kind.PROCESS, "stderr", {"line": line}) for line in lines
-    ]
+    said = [Record.of(exited.t_ns - US, side, Stderr(line=line)) for line in lines]
     return changed(run, [*run.records, *said])
 
 
@@ -68,7 +75,7 @@ def test_report_is_a_finding_although_the_run_completed(side, lines, sentence):
     finding = find(saying(completed(scenario()), side, lines), "RUN")
     assert finding.outcome is Outcome.VIOLATED
     assert finding.sentence == f"the {side} QEMU: {sentence}"
-    assert finding.evidence[0].args["line"] == next(line for line in lines if ": " in line)
+    assert finding.evidence[0].args.line == next(line for line in lines if ": " in line)
     assert finding.numbers["sanitizer_reports"] == 1
 
 
@@ -89,21 +96,20 @@ def test_other_words_are_no_report(line):
 
 def killed(run):
     (exited,) = [r for r in only(run, "exited") if r.side is SRC]
-    signalled = Record(exited.t_ns - 2 * US, SRC, Kind.PROCESS, "signalled", {"signal": 15})
+    signalled = Record.of(exited.t_ns - 2 * US, SRC, Signalled(signal=15))
     return changed(run, [*run.records, signalled])
 
 
 def never_told(run):
-    return changed(
-        run, [r for r in run.records if r.side is not SRC or r.args.get("command") != "quit"]
-    )
+    told = pick(run.records, "execute", "return", side=SRC, command="quit")
+    return changed(run, [record for record in run.records if record not in told])
 
 
 def still_migrating(run):
     over = [r for r in only(run, "MIGRATION") if r.side is SRC and r.args["status"] == "completed"]
-    answers = [r for r in run.records if r.side is SRC and r.args.get("command") == "query-migrate"]
+    answers = pick(run.records, "execute", "return", side=SRC, command="query-migrate")
     for record in over:
-        run = replaced(run, record, args={**record.args, "status": "active"})
+        run = with_args(run, record, status="active")
     return changed(run, [r for r in run.records if r not in answers])
 
 

@@ -7,6 +7,7 @@ from harness.check.evidence import Evidence, Seen
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from harness.history.wire import Delivered
 from harness.model.expectation import expect
 from tests.twins.damage import one, pick, swap
 from tests.unit.check.histories import changed, find, good, only, without
@@ -21,7 +22,7 @@ def checked(run) -> Evidence:
 
 
 def with_register(run, record, **registers):
-    args = {**record.args["registers"], **registers}
+    args = {**record.args.registers, **registers}
     return changed(run, swap(list(run.records), [record], registers=args))
 
 
@@ -48,19 +49,19 @@ def test_port_that_was_not_read_leaves_nothing_compared():
 def test_first_register_that_differs_is_named_with_its_port():
     run = good(RUN)
     port = only(run, "guest_serial", device="vfio1", side=DST)[1]
-    other = with_register(run, port, scr=port.args["registers"]["scr"] ^ 1)
+    other = with_register(run, port, scr=port.args.registers["scr"] ^ 1)
     found = serial_ports.difference(checked(other), "vfio1")
     assert found is not None
     assert found.register == "scr"
     assert (found.source.side, found.destination.side) == (SRC, DST)
-    assert f"vfio1: scr of the serial port at {port.args['port']:#x} was" in found.sentence
+    assert f"vfio1: scr of the serial port at {port.args.port:#x} was" in found.sentence
 
 
 def test_bytes_of_another_device_are_told_from_lost_ones():
     run = good(RUN)
     ours = one(run.records, "guest_serial", device="vfio0", side=DST)
     other = only(run, "guest_serial", device="vfio1", side=SRC)[1]
-    swapped = checked(with_register(run, ours, fifo=other.args["registers"]["fifo"]))
+    swapped = checked(with_register(run, ours, fifo=other.args.registers["fifo"]))
     theirs = serial_ports.foreign(swapped, "vfio0")
     assert theirs is not None
     assert theirs[0] == other
@@ -70,7 +71,7 @@ def test_bytes_of_another_device_are_told_from_lost_ones():
 def test_second_port_of_the_same_device_is_no_other_device():
     run = good(RUN)
     first, second = only(run, "guest_serial", device="vfio1", side=DST)
-    mixed = with_register(run, first, fifo=second.args["registers"]["fifo"])
+    mixed = with_register(run, first, fifo=second.args.registers["fifo"])
     assert serial_ports.foreign(checked(mixed), "vfio1") is None
     assert find(mixed, "ORD-1").outcome is Outcome.VIOLATED
 
@@ -93,7 +94,7 @@ def test_bytes_that_a_fault_changed_are_not_compared():
     run = good(RUN)
     at = run.records[-1].t_ns
     args = {"bytes": 36, "digest": "x"}
-    delivered = Record(at, SRC, Kind.WIRE, "delivered", args, "vfio0")
+    delivered = Record.of(at, SRC, Delivered(**args), "vfio0")
     assert find(changed(run, [*run.records, delivered]), "ORD-1").outcome is Outcome.UNKNOWN
 
 

@@ -5,6 +5,7 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Side
+from harness.history.session import ActionEnded, Faults
 from harness.scenario.action_plan import Execute, Target, status
 from harness.scenario.fault_plan import Hold, Until
 from tests.unit.check.histories import completed, find
@@ -291,7 +292,7 @@ def test_destination_that_waits_for_what_the_relay_keeps_back(holds, outcome):
     life = killed(SRC, faults=(Hold(until=Until(delay_s=60)),))
     life.status(DST, "active")
     life.hangs(DST)
-    life.add("harness", Kind.SESSION, "faults", fired=[1], holding=[holds])
+    life.put("harness", Faults(fired=[1], holding=[holds]))
     finding = verdict(life, DST)
     assert finding.outcome is outcome
     assert ("hold every packet for 60 s" in finding.sentence) is holds
@@ -300,7 +301,7 @@ def test_destination_that_waits_for_what_the_relay_keeps_back(holds, outcome):
 def test_kill_of_a_qemu_that_was_gone_is_none():
     life = Life(scenario(actions=(KILL_DESTINATION,)))
     life.act()
-    life.add("harness", Kind.SESSION, "action_ended", position=0, how="lost")
+    life.put("harness", ActionEnded(position=0, how="lost"))
     life.status(SRC, "failed")
     life.asked(SRC, STOPPED)
     assert verdict(life, SRC, DST).outcome is Outcome.UNKNOWN

@@ -6,6 +6,7 @@ from harness.check.judge import judge
 from harness.check.rules.lif_4 import RULE
 from harness.check.verdict import Outcome
 from harness.history import Kind
+from harness.history.session import ActionEnded, Faults
 from harness.scenario.fault_plan import Hold, Until
 from tests.unit.check.histories import completed, find, without
 from tests.unit.check.lives import CANCEL, CONT, PAUSED, STOP, STOPPED, Life, cancelled, continued
@@ -228,7 +229,7 @@ def there(status: str, *, holds: bool = False, main_loop_alive: bool = True):
         life.status(DST, status)
     life.hangs(DST, main_loop_alive=main_loop_alive)
     life.asked(SRC)
-    life.add("harness", Kind.SESSION, "faults", fired=[1], holding=[holds])
+    life.put("harness", Faults(fired=[1], holding=[holds]))
     return verdict(life)
 
 
@@ -262,8 +263,8 @@ def test_cancel_that_qemu_refused_is_none():
     """Wrong if LIF-4 is valid, or blames QEMU, for a cancel that there was not."""
     life = Life(scenario(actions=(CANCEL,)))
     life.act()
-    life.add("harness", Kind.SESSION, "action_ended", position=0, how="refused", desc="no",
-             **{"class": "GenericError"})  # fmt: skip
+    refused = ActionEnded(position=0, how="refused", desc="no", error_class="GenericError")
+    life.put("harness", refused)
     life.status(SRC, "failed")
     life.asked(SRC, STOPPED)
     assert verdict(life).outcome is Outcome.UNKNOWN
@@ -272,7 +273,7 @@ def test_cancel_that_qemu_refused_is_none():
 def test_second_migration_that_a_refused_action_left_open_is_unknown():
     life = Life(scenario(actions=(CONT,)))
     life.act()
-    life.add("harness", Kind.SESSION, "action_ended", position=0, how="lost")
+    life.put("harness", ActionEnded(position=0, how="lost"))
     life.hangs(DST)
     life.quit(SRC)
     life.quit(DST)

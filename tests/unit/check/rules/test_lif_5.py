@@ -9,6 +9,9 @@ from harness.check.hang import RECV_END, RECV_SYNC_WAIT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind
+from harness.history.device import Read, Write
+from harness.history.process import Stderr
+from harness.history.wire import Fault
 from harness.scenario import LoadBehaviour, SaveBehaviour
 from tests.unit.check.histories import completed, find
 from tests.unit.check.lives import STOPPED, Life
@@ -21,9 +24,9 @@ NAMED = "vfio0: writing state buffer 0 failed: 5"
 
 def fails(side) -> Life:
     """The device of ``side`` fails a call."""
-    name, spec = ("read", READ) if side is SRC else ("write", WRITE)
+    call, spec = (Read, READ) if side is SRC else (Write, WRITE)
     life = Life(scenario(spec), ("setup", "active", "device"))
-    life.add(side, Kind.DEVICE, name, "vfio0", offset=100, asked=9, got=0, errno=5)
+    life.put(side, call(offset=100, asked=9, got=0, errno=5), "vfio0")
     return life
 
 
@@ -219,7 +222,7 @@ WARNING = "qemu: -device vfio-pci,id=vfio0,addr=0x2: warning: VFIO dma-buf not s
 def test_warning_at_start_up_is_no_error_that_names_it():
     life = both_fail(DST, "Input/output error")
     life.asked(SRC)
-    life.add(DST, Kind.PROCESS, "stderr", line=WARNING)
+    life.put(DST, Stderr(line=WARNING))
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
     assert 'does not name it: "Input/output error"' in finding.sentence
@@ -228,14 +231,14 @@ def test_warning_at_start_up_is_no_error_that_names_it():
 def test_error_from_before_the_failure_does_not_name_it():
     life = both_fail(DST, "Input/output error")
     life.asked(SRC)
-    life.add(DST, Kind.PROCESS, "stderr", line="1999-01-01T00:00:00Z qemu: vfio0: no")
+    life.put(DST, Stderr(line="1999-01-01T00:00:00Z qemu: vfio0: no"))
     assert verdict(life).outcome is Outcome.VIOLATED
 
 
 def test_line_that_may_be_older_is_unknown():
     life = both_fail(DST, "Input/output error")
     life.asked(SRC)
-    life.add(DST, Kind.PROCESS, "stderr", line="vfio0: no")
+    life.put(DST, Stderr(line="vfio0: no"))
     assert "named it is not known" in verdict(life).sentence
 
 
@@ -261,7 +264,7 @@ def test_name_that_the_trace_never_had_leaves_it_unknown():
 
 def test_error_may_be_about_a_fault_before_it():
     life = both_fail(DST, "Channel error")
-    life.add(SRC, Kind.WIRE, "fault", t=life.records[0].t_ns, fault="drop", position=0, what="")
+    life.put(SRC, Fault(fault="drop", position=0, what=""), t=life.records[0].t_ns)
     life.asked(SRC)
     assert "about the fault before it" in verdict(life).sentence
 
@@ -270,7 +273,7 @@ def test_either_of_two_devices_that_failed_may_be_named():
     spec = device("vfio1", save=SaveBehaviour(error_at=100))
     life = Life(scenario(READ, spec), ("setup", "active", "device"))
     for name in ("vfio0", "vfio1"):
-        life.add(SRC, Kind.DEVICE, "read", name, offset=100, asked=9, got=0, errno=5)
+        life.put(SRC, Read(offset=100, asked=9, got=0, errno=5), name)
     life.status(SRC, "failed")
     life.status(DST, "failed")
     life.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": "vfio1: reading failed: 5"})
@@ -285,8 +288,8 @@ def test_end_of_pre_copy_is_no_failure():
     """The destination's write is the subject, though the source read ENOMSG before."""
     life = Life(scenario(WRITE), ("setup", "active", "device"))
     enomsg = {"offset": 64, "asked": 9, "got": 0, "errno": errno.ENOMSG}
-    life.add(SRC, Kind.DEVICE, "read", "vfio0", **enomsg)
-    life.add(DST, Kind.DEVICE, "write", "vfio0", offset=100, asked=9, got=0, errno=errno.EIO)
+    life.put(SRC, Read(**enomsg), "vfio0")
+    life.put(DST, Write(offset=100, asked=9, got=0, errno=errno.EIO), "vfio0")
     life.status(SRC, "failed")
     life.status(DST, "failed")
     life.qmp(DST, "query-migrate", {"status": "failed", "error-desc": NAMED})
@@ -299,5 +302,5 @@ def test_end_of_pre_copy_is_no_failure():
 def test_end_of_pre_copy_alone_is_unknown():
     life = Life(scenario(READ), ("setup", "active", "device"))
     enomsg = {"offset": 64, "asked": 9, "got": 0, "errno": errno.ENOMSG}
-    life.add(SRC, Kind.DEVICE, "read", "vfio0", **enomsg)
+    life.put(SRC, Read(**enomsg), "vfio0")
     assert "no device was seen to fail" in verdict(life).sentence

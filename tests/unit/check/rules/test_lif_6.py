@@ -3,6 +3,7 @@
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.records import Kind, Record
+from harness.history.session import ActionEnded
 from tests.unit.check.histories import changed, completed, find
 from tests.unit.check.lives import CANCEL, KILL_DESTINATION, STORM, Life, stormy
 from tests.unit.check.story import DST, SRC, scenario
@@ -70,7 +71,7 @@ def storm_with(refused):
     run = storm()
     began = next(record for record in run.records if record.name == "action")
     args = {"position": 0, "how": "done", "sent": 3, "refused": refused}
-    end = Record(run.records[-1].t_ns, "harness", Kind.SESSION, "action_ended", args)
+    end = Record.of(run.records[-1].t_ns, "harness", ActionEnded(**args))
     assert end.t_ns > began.t_ns
     return find(changed(run, [*run.records, end]), "LIF-6")
 

@@ -5,7 +5,7 @@ from harness.check.hang import SYNC_SIGNAL
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from tests.twins.damage import one
-from tests.unit.check.histories import changed, completed, find, good, replaced, without
+from tests.unit.check.histories import changed, completed, find, good, with_args, without
 from tests.unit.check.lives import Life, continued
 from tests.unit.check.story import DST, SRC, scenario
 
@@ -50,7 +50,7 @@ def test_migration_that_hangs_says_where():
 def test_state_that_is_not_whole():
     run = good("multifd")
     got = one(run.records, "received", device="vfio1")
-    wrong = replaced(run, got, args={**got.args, "first_difference": 9})
+    wrong = with_args(run, got, first_difference=9)
     finding = find(continued(wrong, "completed"), "LIF-7")
     assert finding.outcome is Outcome.VIOLATED
     assert "vfio1 holds" in finding.sentence
@@ -73,7 +73,7 @@ def test_counter_that_was_not_reset():
     run = good("multifd")
     told = one(run.records, "return", side=SRC, command="query-migrate")
     value = {"status": "completed", "vfio": {"transferred": 2 * (25 << 20)}}
-    twice = replaced(run, told, args={**told.args, "value": value})
+    twice = with_args(run, told, value=value)
     finding = find(continued(twice, "completed"), "LIF-7")
     assert finding.outcome is Outcome.VIOLATED
     assert "it includes an earlier migration" in finding.sentence
@@ -82,6 +82,6 @@ def test_counter_that_was_not_reset():
 def test_statistics_are_not_needed():
     run = good("multifd")
     told = one(run.records, "return", side=SRC, command="query-migrate")
-    bare = replaced(run, told, args={**told.args, "value": {"status": "completed"}})
+    bare = with_args(run, told, value={"status": "completed"})
     finding = find(continued(bare, "completed"), "LIF-7")
     assert finding.outcome is Outcome.VALID

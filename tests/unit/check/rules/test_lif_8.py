@@ -6,7 +6,8 @@ from harness.check.evidence import INCOMING
 from harness.check.judge import judge
 from harness.check.rules.lif_8 import KEPT_KIB, KEPT_PER_CHANNEL_KIB, SLACK_KIB
 from harness.check.verdict import Outcome
-from harness.history import Kind
+from harness.history.device import Write
+from harness.history.process import Memory
 from harness.history.records import Record
 from harness.scenario import MIB
 from tests.unit.check.histories import changed, completed, find, good, only, without
@@ -88,10 +89,14 @@ def written_at_once(run):
     relayed = with_relay(run)
     last = max(record.args["idx"] for record in only(relayed, INCOMING))
     writes = [
-        Record(packet.t_ns + MS // 1000, DST, Kind.DEVICE, "write",
-               {"offset": 0, "asked": MIB, "got": packet.args["size"], "errno": 0}, "vfio0")
+        Record.of(
+            packet.t_ns + MS // 1000,
+            DST,
+            Write(offset=0, asked=MIB, got=packet.args.size, errno=0),
+            "vfio0",
+        )
         for packet in only(relayed, "packet_out")
-        if packet.args["idx"] != last
+        if packet.args.idx != last
     ]  # fmt: skip
     return changed(relayed, [*relayed.records, *writes])
 
@@ -107,7 +112,7 @@ def test_memory_beyond_the_queue_that_was_seen():
     finding = find(measured(written_at_once(completed(STATE)), 60_000), "LIF-8")
     assert finding.outcome is Outcome.VIOLATED
     assert "where 1024 KiB were queued at most" in finding.sentence
-    assert [record.args["at"] for record in finding.evidence] == ["booted", "ended"]
+    assert [record.args.at for record in finding.evidence] == ["booted", "ended"]
 
 
 def test_queues_of_several_devices_add_up():
@@ -126,5 +131,5 @@ def test_memory_that_was_not_measured_twice_is_not_asked(keep):
 def test_the_source_s_memory_does_not_count():
     run = measured(completed(STATE), 0)
     much = {"hwm_kib": 9_000_000, "rss_kib": 9_000_000, "at": "ended"}
-    more = Record(run.records[-1].t_ns, SRC, Kind.PROCESS, "memory", much)
+    more = Record.of(run.records[-1].t_ns, SRC, Memory(**much))
     assert find(changed(run, [*run.records, more]), "LIF-8").outcome is Outcome.VALID

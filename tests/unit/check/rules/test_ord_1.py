@@ -8,6 +8,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.history.rundir import History
+from harness.history.wire import Delivered
 from harness.scenario import MIB
 from harness.scenario.fault_plan import Drop
 from tests.twins.damage import change, one, pick, swap
@@ -22,6 +23,7 @@ from tests.unit.check.histories import (
     only,
     replaced,
     scenario,
+    with_args,
     without,
 )
 from tests.unit.check.story import MS
@@ -187,7 +189,7 @@ def test_nothing_to_compare_is_unknown_for_no_data_as_well():
 def test_evidence_are_records_of_the_history():
     run = good("multifd")
     received = only(run, "received", device="vfio0")[0]
-    wrong = msgspec.structs.replace(received, args={**received.args, "digest": "bad"})
+    wrong = change(received, digest="bad")
     damaged = changed(run, [wrong if r is received else r for r in run.records])
     finding = find(damaged, "ORD-1")
     assert finding.evidence == (only(run, "sent", device="vfio0", side=SRC)[0], wrong)
@@ -200,7 +202,7 @@ def test_evidence_are_records_of_the_history():
 def with_delivered(run, size, digest, device="vfio0"):
     told = {"bytes": size, "digest": digest}
     at = run.records[-1].t_ns
-    return changed(run, [*run.records, Record(at, "harness", Kind.WIRE, "delivered", told, device)])
+    return changed(run, [*run.records, Record.of(at, "harness", Delivered(**told), device)])
 
 
 def received(run, **fields):
@@ -237,7 +239,7 @@ def test_device_on_the_main_channel_has_the_sources_bytes():
 
 def test_buffer_that_a_fault_has_emptied_shows_no_load():
     run = good("relayed")
-    out = [r for r in only(run, "packet_out", device="vfio0") if r.args["idx"] == 3]
+    out = pick(run.records, "packet_out", device="vfio0", idx=3)
     kept = [
         r for r in run.records
         if not (r.name in (LOAD_START, LOAD_END) and r.device == "vfio0" and r.args["idx"] == 3)
@@ -265,7 +267,7 @@ def unjudged(run, **fields):
 def with_difference(at: int, got: int):
     run = good("multifd")
     received = only(run, "received")[0]
-    return replaced(run, received, args={**received.args, "first_difference": at, "bytes": got})
+    return with_args(run, received, first_difference=at, bytes=got)
 
 
 def test_other_bytes_are_wrong_whatever_the_settings_are():
@@ -285,7 +287,7 @@ def test_other_bytes_are_wrong_whatever_the_settings_are():
 )
 def test_anything_else_may_come_of_an_unknown_setting(run):
     verdict = judge(unjudged(run))
-    is_wrong = only(run, "RESUME") and only(run, "received")[0].args["first_difference"] == 7
+    is_wrong = only(run, "RESUME") and only(run, "received")[0].args.first_difference == 7
     assert bool(verdict.with_outcome(Outcome.VIOLATED)) is bool(is_wrong)
     if not is_wrong:
         assert verdict.not_applicable["ORD-1"] == "the model does not know capability x-colo"

@@ -5,6 +5,8 @@ import pytest
 from harness.check.evidence import INCOMING, LOAD_START
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record, Side
+from harness.history.process import Memory
+from harness.history.session import Deadline
 from tests.twins.damage import change, drop, one
 from tests.twins.transfer import load_thread_stalls, wake_up_lost
 from tests.unit.check.histories import DST, SRC, changed, find, good, only, replaced, without
@@ -23,7 +25,7 @@ def delayed(by_ns: int, *, waker_before_ns: int, awake: bool = True):
     rest = drop([*run.records[:at], *late], INCOMING, device="vfio0", idx=waker.args["idx"])
     rest.append(change(waker, t_ns=start.t_ns + by_ns - waker_before_ns))
     if awake:
-        rest.append(Record(start.t_ns + by_ns // 2, SRC, Kind.PROCESS, "memory", {"hwm_kib": 1}))
+        rest.append(Record.of(start.t_ns + by_ns // 2, SRC, Memory(hwm_kib=1)))
     return changed(run, rest)
 
 
@@ -95,13 +97,7 @@ def test_configuration_that_waits_is_not_this_rules_affair():
     run = good("no data")
     kept = [r for r in run.records if not r.name.startswith("vfio_load_device_config")]
     kept = [r for r in kept if r.name not in ("MIGRATION", "RESUME", "return")]
-    gave_up = Record(
-        START + 60 * S,
-        Side.HARNESS,
-        Kind.SESSION,
-        "deadline",
-        {"waiting_for": "it", "deadline_s": 30.0},
-    )
+    gave_up = Record.of(START + 60 * S, Side.HARNESS, Deadline(waiting_for="it", deadline_s=30.0))
     assert find(changed(run, [*kept, gave_up]), "ORD-2").outcome is Outcome.UNKNOWN
 
 

@@ -6,6 +6,7 @@ import pytest
 from harness.check.evidence import CONFIG_END, CONFIG_START, LOAD_END, LOAD_START, MAIN_DATA
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from harness.history.session import GuestConfig
 from harness.scenario.action_plan import Execute, Target, status
 from tests.twins.damage import change, one, swap
 from tests.unit.check.histories import (
@@ -19,6 +20,7 @@ from tests.unit.check.histories import (
     refused,
     replaced,
     scenario,
+    with_args,
     without,
 )
 from tests.unit.check.story import MS, history
@@ -96,7 +98,7 @@ def test_command_register_that_was_not_restored():
 def test_register_in_the_guests_eyes():
     run = good("multifd")
     view = only(run, "guest_config", side=DST, device="vfio1")
-    registers = {**view[0].args["registers"], "0x10": 0}
+    registers = {**view[0].args.registers, "0x10": 0}
     finding = find(changed(run, swap(list(run.records), view, registers=registers)), "ORD-4")
     assert "register 0x10 as read by the guest was 3221225472" in finding.sentence
 
@@ -153,10 +155,10 @@ def test_without_a_trace_it_is_unknown():
 def test_config_space_of_a_changed_configuration_is_not_compared():
     run = good("relayed")
     view = one(run.records, "guest_config", side=DST, device="vfio0")
-    registers = dict.fromkeys(view.args["registers"], 1)
+    registers = dict.fromkeys(view.args.registers, 1)
     damaged = changed(run, swap(list(run.records), [view], registers=registers))
     assert find(damaged, "ORD-4").outcome is Outcome.VIOLATED
-    outs = [r for r in only(damaged, "packet_out", device="vfio0") if "marker" in r.args]
+    outs = [r for r in only(damaged, "packet_out", device="vfio0") if r.args.marker]
     flipped = changed(damaged, swap(list(damaged.records), outs, digest="d"))
     assert find(flipped, "ORD-4").outcome is Outcome.VALID
 
@@ -180,7 +182,7 @@ def reset_before_the_stop(*, is_read_at_stop: bool):
     if is_read_at_stop:
         for spec in run.scenario.devices:
             args = {"registers": blank}
-            records.append(Record(stop.t_ns + 1, SRC, Kind.SESSION, "guest_config", args, spec.id))
+            records.append(Record.of(stop.t_ns + 1, SRC, GuestConfig(**args), spec.id))
     return changed(run, [record for record in records if record.name != "config"])
 
 
@@ -199,8 +201,8 @@ def test_registers_from_before_a_reset_say_nothing():
 def test_reset_after_the_migration_is_not_the_migrations(side):
     run = good("multifd")
     record = only(run, "guest_config", side=DST)[0]
-    args = {**record.args["registers"], "0x04": 0x100000}
-    run = replaced(run, record, args={"registers": args})
+    args = {**record.args.registers, "0x04": 0x100000}
+    run = with_args(run, record, registers=args)
     assert find(run, "ORD-4").outcome is Outcome.VIOLATED
     reset = Record(completed_at(run).t_ns + 1, side, Kind.QMP, "RESET", {})
     assert find(changed(run, [*run.records, reset]), "ORD-4").outcome is Outcome.UNKNOWN

@@ -90,7 +90,7 @@ def test_what_cannot_be_predicted_is_unknown():
 def test_what_the_source_cut_is_judged_by_what_came_out_of_it():
     run = good("relayed")
     assert find(run, "ORD-5").numbers["packets"] == {"vfio0": 22, "vfio1": 5}
-    lost = [r for r in only(run, "packet_in", device="vfio1") if r.args["idx"] == 2]
+    lost = [r for r in only(run, "packet_in", device="vfio1") if r.args.idx == 2]
     finding = find(changed(run, [r for r in run.records if r not in lost]), "ORD-5")
     assert "packet 2 of 5" in finding.sentence
 

@@ -59,7 +59,7 @@ def test_state_of_another_device():
     run = good("multifd")
     other = only(run, "sent", device="vfio0")[0].args
     received = only(run, "received", device="vfio1")
-    wrong = swap(list(run.records), received, digest=other["digest"], bytes=other["bytes"])
+    wrong = swap(list(run.records), received, digest=other.digest, bytes=other.bytes)
     finding = find(changed(run, wrong), "ORD-6")
     assert finding.outcome is Outcome.VIOLATED
     assert finding.sentence == "vfio1 received the state of vfio0"

@@ -6,7 +6,8 @@ import pytest
 from harness.check.convergence import ALLOWED, EXACT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Kind
+from harness.history.process import Hung
+from harness.history.session import NotConverged
 from tests.unit.check.histories import changed, find, good, only, without
 from tests.unit.check.lives import STOPPED, called_off, not_converging
 from tests.unit.check.story import DST, SRC
@@ -141,11 +142,11 @@ def test_source_that_dies_of_the_cancel():
 
 def test_cancel_that_does_not_end_it():
     life = not_converging()
-    life.add("harness", Kind.SESSION, "not_converged", deadline_s=3.0)
+    life.put("harness", NotConverged(deadline_s=3.0))
     life.qmp(SRC, "migrate_cancel")
     life.status(SRC, "cancelling")
     alive = {"main_loop_alive": True, "monitor_alive": True}
-    life.add(SRC, Kind.PROCESS, "hung", waiting_for="the end", backtrace="", **alive)
+    life.put(SRC, Hung(waiting_for="the end", backtrace="", **alive))
     finding = verdict(life)
     assert finding.outcome is Outcome.VIOLATED
     assert "could not be cancelled" in finding.sentence
@@ -153,7 +154,7 @@ def test_cancel_that_does_not_end_it():
 
 def test_source_that_completes_instead_of_being_cancelled_is_judged_as_any():
     life = not_converging()
-    life.add("harness", Kind.SESSION, "not_converged", deadline_s=3.0)
+    life.put("harness", NotConverged(deadline_s=3.0))
     life.status(SRC, "completed")
     life.status(DST, "completed")
     assert verdict(life).outcome is not Outcome.VIOLATED

@@ -5,6 +5,7 @@ import pytest
 from harness.check.evidence import INCOMING
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
+from harness.history.process import Stderr
 from harness.history.records import Kind
 from tests.unit.check.histories import find, good, without
 from tests.unit.check.relayed import Relayed, refused, whole
@@ -78,7 +79,7 @@ def unnamed(line: str):
     story.send()
     story.fault("duplicate")
     story.deliver(*DUPLICATE)
-    story.add(DST, Kind.PROCESS, "stderr", line=line)
+    story.put(DST, Stderr(line=line))
     return story
 
 

@@ -5,7 +5,7 @@ import pytest
 from harness.check.judge import judge
 from harness.check.prediction_input import LIMIT
 from harness.check.verdict import Outcome
-from harness.history import Kind
+from harness.history.process import Stderr
 from harness.scenario import MIB, LoadBehaviour, SaveBehaviour
 from tests.unit.check.histories import completed, find, good
 from tests.unit.check.lives import Life
@@ -120,7 +120,7 @@ def test_state_that_is_larger_and_completes_tells_nothing():
 def test_slow_device_that_meets_it_and_hangs():
     life = Life(scenario(device(properties={LIMIT: 2 * MIB})), ("setup", "active"))
     life.status(DST, "active")
-    life.add(DST, Kind.PROCESS, "stderr", line=f"2023-11-14T22:13:20.000001Z qemu: {SLOW}")
+    life.put(DST, Stderr(line=f"2023-11-14T22:13:20.000001Z qemu: {SLOW}"))
     life.hangs(DST)
     life.quit(SRC)
     life.quit(DST)

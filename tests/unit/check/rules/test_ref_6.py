@@ -4,8 +4,8 @@ import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history.records import Kind
-from tests.unit.check.histories import find, good, only, replaced
+from harness.history.process import Memory
+from tests.unit.check.histories import find, good, only, with_args
 from tests.unit.check.relayed import Relayed, packet, whole
 from tests.unit.check.story import DST, scenario
 
@@ -19,7 +19,7 @@ def far(idx=1_000_000):
 
 
 def with_memory(story, hwm_kib):
-    story.add(DST, Kind.PROCESS, "memory", hwm_kib=hwm_kib)
+    story.put(DST, Memory(hwm_kib=hwm_kib))
     return story
 
 
@@ -45,7 +45,7 @@ def test_far_index_that_exhausts_memory():
     run = with_memory(far(), 300_000).completed()
     end = only(run, "exited", side=DST)[0]
     args = {"status": -1, "signal": 5, "asked": False}
-    finding = find(replaced(run, end, args=args), "REF-6")
+    finding = find(with_args(run, end, **args), "REF-6")
     assert "the destination QEMU ended by signal 5" in finding.sentence
 
 

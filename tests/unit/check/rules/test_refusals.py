@@ -5,6 +5,7 @@ import pytest
 from harness.check.evidence import CONFIG_START
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
+from harness.history.wire import HelloOut
 from harness.scenario import OnOffAuto
 from tests.unit.check.histories import find, good
 from tests.unit.check.relayed import Relayed, config, packet, refused, whole
@@ -290,7 +291,7 @@ def test_damaged_channel(damaged):
 def hello_of_channel_2(**fields):
     story = Relayed(scenario())
     right = {"magic": 0x11223344, "version": 1, "channel_id": 2, "uuid": "00" * 16}
-    story.wire("hello_out", 2, **{**right, **fields})
+    story.wire(HelloOut(**{**right, **fields}), 2)
     story.fault("hello", 2)
     return story
 

@@ -7,7 +7,11 @@ from harness.check.hang import SEND_END, SYNC_WAIT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from harness.history.device import UnknownIoctl
+from harness.history.process import Exited, Hung, Signalled, Stderr
+from harness.history.records import Body, Side
 from harness.history.rundir import History
+from harness.history.session import Action, ActionEnded, Deadline, Faults, Replayed
 from harness.scenario import MIB, LoadBehaviour, SaveBehaviour, fault_plan
 from harness.scenario.action_plan import Execute, Target
 from tests.twins import TWINS
@@ -43,9 +47,12 @@ def unjudged(run):
     return History(of, run.manifest, run.records)
 
 
-def with_record(run, side, kind, name, **args):
-    quit_ns = one(run.records, "execute", side=DST, command="quit").t_ns
-    return changed(run, [*run.records, Record(quit_ns - 1, side, kind, name, args)])
+def with_record(run, side, args, kind=Kind.TRACE, name="?"):
+    """``args`` at the end; where they are a dict, of trace or monitor."""
+    at = one(run.records, "execute", side=DST, command="quit").t_ns - 1
+    is_typed = isinstance(args, Body)
+    record = Record.of(at, Side(side), args) if is_typed else Record(at, side, kind, name, args)
+    return changed(run, [*run.records, record])
 
 
 @pytest.mark.parametrize("name", ["multifd", "refused", "blocked", "launch refused"])
@@ -93,7 +100,7 @@ def test_crash_while_it_quits_is_a_crash():
 
 def test_crash_shows_the_last_words():
     run = good("multifd")
-    words = Record(run.records[-1].t_ns, DST, Kind.PROCESS, "stderr", {"line": "assertion failed"})
+    words = Record.of(run.records[-1].t_ns, DST, Stderr(line="assertion failed"))
     crashed = ending(changed(run, [*run.records, words]), DST, signal=6, status=-1)
     finding = find(crashed, "RUN")
     assert [record.name for record in finding.evidence] == ["exited", "stderr"]
@@ -118,16 +125,14 @@ def test_neither_may_exit_where_the_migration_must_complete():
 
 
 def test_deadline():
-    run = with_record(
-        good("multifd"), "harness", Kind.SESSION, "deadline", waiting_for="RESUME", deadline_s=30.0
-    )
+    run = with_record(good("multifd"), "harness", Deadline(waiting_for="RESUME", deadline_s=30.0))
     finding = find(run, "RUN")
     assert finding.sentence == "RESUME did not come within 30 s"
     assert [record.name for record in finding.evidence] == ["deadline"]
 
 
 def test_monitor_that_hung():
-    run = with_record(good("multifd"), DST, Kind.PROCESS, "hung", waiting_for="quit", backtrace="")
+    run = with_record(good("multifd"), DST, Hung(waiting_for="quit", backtrace=""))
     finding = find(run, "RUN")
     assert finding.sentence == "the destination QEMU hung: quit"
 
@@ -138,19 +143,19 @@ def test_monitor_that_hung_in_a_known_shape():
     shown = [
         Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
         Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
-        Record(quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "quit", "backtrace": ""}),
+        Record.of(quit_ns - 1, SRC, Hung(waiting_for="quit", backtrace="")),
     ]
     finding = find(changed(run, [*run.records, *shown]), "RUN")
     assert finding.sentence.startswith("the source QEMU hung: quit: the source's migration thread")
     assert list(finding.evidence) == shown
 
 
-LATE = {"waiting_for": "the end", "deadline_s": 5}
+LATE = Deadline(waiting_for="the end", deadline_s=5.0)
 
 
 def test_deadline_shows_who_hung():
-    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", **LATE)
-    run = with_record(run, SRC, Kind.PROCESS, "hung", waiting_for="the end", backtrace="")
+    run = with_record(good("multifd"), "harness", LATE)
+    run = with_record(run, SRC, Hung(waiting_for="the end", backtrace=""))
     assert [r.name for r in find(run, "RUN").evidence] == ["deadline", "hung"]
 
 
@@ -178,9 +183,7 @@ def test_quit_that_meets_a_known_hang_is_that_hang():
         Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
         Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
     ]
-    hung = Record(
-        quit_ns - 1, SRC, Kind.PROCESS, "hung", {"waiting_for": "the end", "backtrace": ""}
-    )
+    hung = Record.of(quit_ns - 1, SRC, Hung(waiting_for="the end", backtrace=""))
     killed = ending(changed(run, [*run.records, *shown, hung]), SRC, signal=9, status=-1)
     assert find(killed, "RUN").shape == "send-sync-waits-for-ended-channel"
     other = msgspec.structs.replace(hung, side=DST)
@@ -258,9 +261,7 @@ def test_refusal_that_left_no_trace_is_unknown():
 def test_warning_does_not_tell_that_it_failed():
     run = without(good("refused"), "MIGRATION", "return", "stderr")
     warning = "qemu: -device vfio-pci,id=vfio0: warning: VFIO dma-buf not supported in kernel"
-    assert find(with_record(run, SRC, Kind.PROCESS, "stderr", line=warning), "RUN").outcome is (
-        Outcome.UNKNOWN
-    )
+    assert find(with_record(run, SRC, Stderr(line=warning)), "RUN").outcome is (Outcome.UNKNOWN)
 
 
 # -- at start ----------------------------------------------------------------------------
@@ -284,8 +285,8 @@ def test_no_end_at_start_is_unknown():
 
 
 def test_unknown_trace_lines_are_counted_and_not_held_against_qemu():
-    run = with_record(good("multifd"), DST, Kind.TRACE, "?", line="warning: something")
-    run = with_record(run, SRC, Kind.TRACE, "?", line="another")
+    run = with_record(good("multifd"), DST, {"line": "warning: something"})
+    run = with_record(run, SRC, {"line": "another"})
     finding = find(run, "RUN")
     assert finding.outcome is Outcome.VALID
     assert finding.numbers["unknown_trace_lines"] == 2
@@ -296,9 +297,7 @@ def test_ioctl_that_the_device_does_not_know_is_named_and_not_held_against_qemu(
     run = good("multifd")
     quit_ns = one(run.records, "execute", side=DST, command="quit").t_ns
     asked = [
-        Record(
-            quit_ns - 1, side, Kind.DEVICE, "unknown_ioctl", {"number": name, "errno": 25}, "vfio0"
-        )
+        Record.of(quit_ns - 1, side, UnknownIoctl(number=name, errno=25), "vfio0")
         for side, name in (
             (SRC, "VFIO_DEVICE_FEATURE 11"),
             (DST, "VFIO_DEVICE_FEATURE 11"),
@@ -325,8 +324,7 @@ def with_faults(run, *counts):
     plan = (fault_plan.Drop(), fault_plan.Hold(until=fault_plan.Until(delay_s=1)))
     planned = msgspec.structs.replace(run.scenario, faults=plan)
     told = [
-        Record(run.records[-1].t_ns, "harness", Kind.SESSION, "faults", {"fired": list(fired)})
-        for fired in counts
+        Record.of(run.records[-1].t_ns, "harness", Faults(fired=list(fired))) for fired in counts
     ]
     return history(planned, [*run.records, *told])
 
@@ -425,11 +423,10 @@ def test_qemu_that_dies_of_being_stopped_is_a_crash():
 
 def test_kill_that_came_before_it_was_told_to_quit_is_the_scenarios():
     run = ending(good("multifd"), DST, signal=9, status=-1)
-    (told,) = [r for r in run.records if r.side == DST and r.args.get("command") == "quit"
-               and r.name == "execute"]  # fmt: skip
-    early = Record(told.t_ns - 1, DST, Kind.PROCESS, "signalled", {"signal": 9})
+    (told,) = pick(run.records, "execute", side=DST, command="quit")
+    early = Record.of(told.t_ns - 1, DST, Signalled(signal=9))
     assert find(changed(run, [*run.records, early]), "RUN").outcome is Outcome.VALID
-    late = Record(told.t_ns + 1, DST, Kind.PROCESS, "signalled", {"signal": 9})
+    late = Record.of(told.t_ns + 1, DST, Signalled(signal=9))
     assert find(changed(run, [*run.records, late]), "RUN").outcome is Outcome.VIOLATED
 
 
@@ -451,7 +448,7 @@ def test_unknown_setting_is_told_with_what_was_seen():
     )
     assert 'the source refused migrate: "' in find(unjudged(good("blocked")), "RUN").sentence
     late = {"waiting_for": "the end of source", "deadline_s": 15.0}
-    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", **late)
+    run = with_record(good("multifd"), "harness", Deadline(**late))
     assert "the end of source did not come" in find(unjudged(run), "RUN").sentence
 
 
@@ -474,7 +471,7 @@ def test_twin_with_an_unknown_setting_shows_crashes_and_other_bytes_only(twin):
         "memory_is_damaged": ("RUN",),
     }
     found = judge(run).with_outcome(Outcome.VIOLATED)
-    crashed = any(r.name == "exited" and r.args["signal"] not in (0, 9) for r in run.records)
+    crashed = any(r.name == "exited" and r.args.signal not in (0, 9) for r in run.records)
     expected = ("RUN",) if crashed else stands_alone.get(twin.name, ())
     assert found == expected
 
@@ -595,7 +592,7 @@ def arriving(status, *, actions=(), done=()):
     records = swap(records, [answer], value=value)
     began = one(records, "MIGRATION", side=SRC, status="active").t_ns
     return changed(run, [*records, *(
-        Record(began, "harness", Kind.SESSION, "action", {"action": "", "position": each})
+        Record.of(began, "harness", Action(action="", position=each))
         for each in done
     )])  # fmt: skip
 
@@ -627,7 +624,7 @@ def test_guest_arrives_as_the_scenario_left_it(status, actions, done, outcome):
 
 def test_guest_of_a_capture_may_have_been_paused():
     run = arriving("paused")
-    record = Record(run.records[0].t_ns, "harness", Kind.SESSION, "replayed", {"capture": "x"})
+    record = Record.of(run.records[0].t_ns, "harness", Replayed(capture="x"))
     assert find(changed(run, [*run.records, record]), "RUN").outcome is Outcome.VALID
 
 
@@ -645,7 +642,7 @@ def test_guest_of_a_capture_may_have_been_paused():
     ],
 )  # fmt: skip
 def test_deadline_says_how_long_was_waited(args, words):
-    run = with_record(good("multifd"), "harness", Kind.SESSION, "deadline", **args)
+    run = with_record(good("multifd"), "harness", Deadline(**args))
     assert find(run, "RUN").sentence == words
 
 
@@ -653,7 +650,7 @@ def after_the_deadline(**fields):
     life = Life(scenario())
     life.hangs(DST)
     life.quit(SRC)
-    life.add(DST, Kind.PROCESS, "exited", **fields)
+    life.put(DST, Exited(**fields))
     return find(life.history(), "RUN")
 
 
@@ -681,9 +678,9 @@ def test_command_that_must_be_refused_leaves_the_run_judged():
     run = completed(scenario(actions=(wanted,)))
     at = run.records[0].t_ns
     args = {"action": "", "position": 0}
-    refused = {"position": 0, "how": "refused", "class": "GenericError", "desc": "no"}
-    acted = [Record(at, "harness", Kind.SESSION, "action", args),
-             Record(at, "harness", Kind.SESSION, "action_ended", refused)]  # fmt: skip
+    refused = {"position": 0, "how": "refused", "error_class": "GenericError", "desc": "no"}
+    acted = [Record.of(at, "harness", Action(**args)),
+             Record.of(at, "harness", ActionEnded(**refused))]  # fmt: skip
     assert find(changed(run, [*run.records, *acted]), "RUN").outcome is Outcome.VALID
 
 
@@ -720,13 +717,13 @@ def migrates_again(answered: str, ended: str):
     )
     run = completed(scenario(actions=(action,)))
     at = one(run.records, "MIGRATION", side=SRC, status="active").t_ns
-    result = {"position": 0, "how": "refused", "class": "GenericError", "desc": ended}
+    result = {"position": 0, "how": "refused", "error_class": "GenericError", "desc": ended}
     error = {"command": "migrate", "class": "GenericError", "desc": answered}
     return changed(run, [
         *run.records,
-        Record(at + 1, "harness", Kind.SESSION, "action", {"action": "", "position": 0}),
+        Record.of(at + 1, "harness", Action(action="", position=0)),
         Record(at + 2, SRC, Kind.QMP, "error", error),
-        Record(at + 3, "harness", Kind.SESSION, "action_ended", result),
+        Record.of(at + 3, "harness", ActionEnded(**result)),
     ])  # fmt: skip
 
 

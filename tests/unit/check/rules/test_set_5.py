@@ -1,14 +1,16 @@
 """SET-5: TLS secures every channel, and mismatched credentials are refused."""
 
+import msgspec
 import pytest
 
 from harness.check.judge import judge
 from harness.check.rules.set_5 import CHANNEL_TYPE, INCOMING_CHANNEL
 from harness.check.verdict import Outcome
 from harness.history import Kind
+from harness.history.process import Stderr
 from harness.history.records import Record
 from harness.scenario import MISMATCHES, OnOffAuto, Tls, TlsMismatch
-from tests.unit.check.histories import changed, completed, find, only, replaced, without
+from tests.unit.check.histories import changed, completed, find, only, replaced, with_args, without
 from tests.unit.check.lives import CANCEL, Life
 from tests.unit.check.secured import handshake_refused, secured
 from tests.unit.check.story import DST, SRC, device, scenario
@@ -22,7 +24,7 @@ def opened(run):
 
 
 def kind(run, record, name):
-    return replaced(run, record, args={**record.args, "kind": name})
+    return replaced(run, record, args=msgspec.structs.replace(record.args, kind=name))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_connection_without_tls(plain):
     run = secured(completed(WITH_TLS))
     finding = find(kind(run, opened(run)[0], plain), "SET-5")
     assert finding.sentence == "1 of 5 connections began without TLS"
-    assert finding.evidence[0].args["kind"] == plain
+    assert finding.evidence[0].args.kind == plain
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_connections_that_were_not_all_seen_are_unknown():
 def test_session_that_could_not_be_terminated():
     run = secured(completed(WITH_TLS))
     words = "qemu: warning: multifd_send_0: Failed to terminate TLS connection: Broken pipe"
-    said = Record(run.records[-1].t_ns, SRC, Kind.PROCESS, "stderr", {"line": words})
+    said = Record.of(run.records[-1].t_ns, SRC, Stderr(line=words))
     finding = find(changed(run, [*run.records, said]), "SET-5")
     assert finding.outcome is Outcome.VIOLATED
     assert finding.sentence.endswith("Failed to terminate TLS connection: Broken pipe")
@@ -142,16 +144,16 @@ def test_refusal_that_does_not_come():
 def test_source_that_dies():
     run = handshake_refused(WRONG_KEY)
     (end,) = only(run, "exited", side=SRC)
-    run = replaced(run, end, args={"status": -1, "signal": 6, "asked": False})
+    run = with_args(run, end, status=-1, signal=6, asked=False)
     finding = find(run, "SET-5")
     assert "the source is lost" in finding.sentence
-    assert finding.evidence[0].args["signal"] == 6
+    assert finding.evidence[0].args.signal == 6
 
 
 def test_failure_that_nothing_is_said_of_is_unknown():
     run = without(handshake_refused(WRONG_KEY), "stderr")
     (answer,) = [r for r in only(run, "return", side=SRC) if "error-desc" in r.args["value"]]
-    run = replaced(run, answer, args={**answer.args, "value": {"status": "failed"}})
+    run = with_args(run, answer, value={"status": "failed"})
     assert find(run, "SET-5").outcome is Outcome.UNKNOWN
 
 
@@ -164,7 +166,7 @@ def test_failure_for_something_else_is_no_refusal():
     run = without(handshake_refused(WRONG_KEY), "stderr")
     (answer,) = [r for r in only(run, "return", side=SRC) if "error-desc" in r.args["value"]]
     value = {"status": "failed", "error-desc": "Unable to write to socket: Broken pipe"}
-    finding = find(replaced(run, answer, args={**answer.args, "value": value}), "SET-5")
+    finding = find(with_args(run, answer, value=value), "SET-5")
     assert finding.outcome is Outcome.UNKNOWN
     assert "Broken pipe" in finding.sentence
 
@@ -174,7 +176,7 @@ def test_each_versions_warning_is_known(manner):
     """QEMU 10.0's, and that of 10.2 and 11.1."""
     words = f"qemu: warning: Failed to {manner}terminate TLS connection: Broken pipe"
     run = secured(completed(WITH_TLS))
-    said = Record(run.records[-1].t_ns, SRC, Kind.PROCESS, "stderr", {"line": words})
+    said = Record.of(run.records[-1].t_ns, SRC, Stderr(line=words))
     finding = find(changed(run, [*run.records, said]), "SET-5")
     assert finding.outcome is Outcome.VIOLATED
     assert finding.sentence.endswith(f"Failed to {manner}terminate TLS connection: Broken pipe")

@@ -9,7 +9,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.records import Side
 from harness.history.rundir import load
-from tests.twins.damage import change, one
+from tests.twins.damage import change, one, pick
 from tests.unit.check.histories import (
     FACTS,
     NEW,
@@ -34,14 +34,12 @@ DATA = Path(__file__).parents[3] / "data"
 
 def without_end(run):
     """Neither side told how the migration ended."""
-    kept = [
-        record
-        for record in run.records
-        if record.args.get("status") != "completed"
-        and record.name != "RESUME"
-        and record.args.get("command") != "query-migrate"
+    told = [
+        *pick(run.records, "MIGRATION", status="completed"),
+        *pick(run.records, "RESUME"),
+        *pick(run.records, "execute", "return", command="query-migrate"),
     ]
-    return changed(run, kept)
+    return changed(run, [record for record in run.records if record not in told])
 
 
 def crashed(run):
@@ -110,16 +108,16 @@ def test_migration_without_an_end_contradicts_nothing():
 def test_device_that_holds_less_than_was_sent():
     run = good("two versions")
     received = only(run, "received")[0]
-    short = received.args["bytes"] - 5
+    short = received.args.bytes - 5
     records = [change(r, bytes=short) if r is received else r for r in run.records]
     finding = find(changed(run, records), "SET-6")
     assert finding.outcome is Outcome.VIOLATED
-    assert f"holds {short} of {received.args['expected_bytes']} bytes" in finding.sentence
+    assert f"holds {short} of {received.args.expected_bytes} bytes" in finding.sentence
 
 
 def test_bytes_that_a_fault_changed_are_not_the_versions_fault():
     run = load(DATA / "good" / "versions-changed-byte")
-    assert only(run, "received")[0].args["first_difference"] != -1
+    assert only(run, "received")[0].args.first_difference != -1
     finding = find(run, "SET-6")
     assert finding.outcome is Outcome.VALID
     assert finding.sentence == "the migration from 10.0.13 to 11.1.3 completed"

@@ -7,8 +7,8 @@ from harness.check.evidence import CONFIG_START, LOAD_END, THREAD_START
 from harness.check.judge import judge
 from harness.check.rules.set_7 import PROPERTY, SOON_NS
 from harness.check.verdict import Outcome
-from harness.history import Kind
 from harness.history.records import Record
+from harness.history.wire import MainResumed
 from tests.unit.check.histories import changed, completed, find, only, replaced, without
 from tests.unit.check.lives import stalled
 from tests.unit.check.story import MS, device, scenario
@@ -88,6 +88,6 @@ def test_load_that_was_not_seen_is_unknown(missing):
 def test_load_that_began_after_the_stall_is_unknown():
     run = stall("on", waits=True)
     (last,) = only(run, "main_resumed")
-    early = Record(run.records[0].t_ns, last.side, Kind.WIRE, "main_resumed")
+    early = Record.of(run.records[0].t_ns, last.side, MainResumed())
     run = changed(run, [early, *without(run, "main_resumed").records])
     assert find(run, "SET-7").outcome is Outcome.UNKNOWN

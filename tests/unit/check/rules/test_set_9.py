@@ -7,8 +7,9 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.history.records import Record
+from harness.history.session import Action
 from harness.scenario import MIB
-from tests.twins.damage import one
+from tests.twins.damage import change, one
 from tests.unit.check.histories import changed, completed, find, only, without
 from tests.unit.check.lives import STOP, Life
 from tests.unit.check.story import DST, SRC, US, device, scenario
@@ -78,7 +79,7 @@ def test_source_that_completes_alone():
 def test_state_that_is_not_whole():
     run = completed(scenario(return_path=False))
     (got,) = only(run, "received")
-    short = Record(got.t_ns, DST, got.kind, got.name, {**got.args, "bytes": 1}, "vfio0")
+    short = change(got, bytes=1)
     run = changed(run, [*without(run, "received").records, short])
     assert "vfio0 holds 1 of" in find(run, "SET-9").sentence
 
@@ -97,7 +98,6 @@ def test_migration_that_fails_is_unknown():
 def test_stop_that_the_scenario_wants_is_no_switchover(is_done, outcome):
     """Wrong if a pause in pre-copy is taken for it; or if a pause that was not done hides it."""
     run = stopped(completed(scenario(PRECOPY, capabilities=ACK, actions=(STOP,))), after=False)
-    acted = Record(run.records[0].t_ns, "harness", Kind.SESSION, "action",
-                   {"action": "", "position": 0})  # fmt: skip
+    acted = Record.of(run.records[0].t_ns, "harness", Action(action="", position=0))  # fmt: skip
     finding = find(changed(run, [*run.records, acted] if is_done else list(run.records)), "SET-9")
     assert finding.outcome is outcome

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from harness.check.verdict import Outcome
-from harness.history import Kind, Record
+from harness.history import Record
+from harness.history.device import Reset
 from tests.twins.damage import change, one, pick, swap
 from tests.unit.check.histories import (
     DST,
@@ -145,7 +146,7 @@ def test_change_that_failed_has_no_event():
 def test_reset_after_a_failure_is_told_as_running():
     run = good("multifd")
     arc = one(run.records, "arc", side=DST, device="vfio0")
-    reset = Record(arc.t_ns - 2, DST, Kind.DEVICE, "reset", {}, "vfio0")
+    reset = Record.of(arc.t_ns - 2, DST, Reset(), "vfio0")
     told = change(events(run, DST)[-1], t_ns=arc.t_ns - 1)
     assert find(failing(run, reset, told), "STA-2").outcome is Outcome.VALID
     assert "no event" in verdict(without_record(failing(run, reset), events(run, DST)[-1]))
@@ -153,7 +154,7 @@ def test_reset_after_a_failure_is_told_as_running():
 
 def test_reset_of_its_own_is_no_change():
     run = good("multifd")
-    reset = Record(START + 5, DST, Kind.DEVICE, "reset", {}, "vfio0")
+    reset = Record.of(START + 5, DST, Reset(), "vfio0")
     assert find(changed(run, [*run.records, reset]), "STA-2").outcome is Outcome.VALID
 
 

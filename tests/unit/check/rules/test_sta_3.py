@@ -149,7 +149,7 @@ def test_packet_that_was_delivered_and_not_told():
 
 def test_packet_that_was_told_and_not_delivered():
     run = without(good("relayed"), END)
-    outs = [r for r in only(run, "packet_out", device="vfio1") if r.args["idx"] == 4]
+    outs = [r for r in only(run, "packet_out", device="vfio1") if r.args.idx == 4]
     finding = find(changed(run, [r for r in run.records if r not in outs]), "STA-3")
     assert "vfio1: packet 4 came in on channel" in finding.sentence
     assert "where none was delivered" in finding.sentence
