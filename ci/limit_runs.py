@@ -44,12 +44,12 @@ def limit(runs: Path, most_bytes: int) -> list[Path]:
 
 
 def main(runs: Path, most_mib: int) -> None:
-    """Limit ``runs``, and tell in a file and in one line what is not there."""
+    """Limit ``runs``; list what was removed in a file and print one line."""
     gone = limit(runs, most_mib << 20)
     if gone:
         note = runs / NOT_KEPT
         note.write_text("".join(f"{path.relative_to(runs)}\n" for path in gone))
-        print(f"limit_runs: over {most_mib} MiB: {len(gone)} files or runs are not kept: {note}")
+        print(f"limit_runs: over {most_mib} MiB: {len(gone)} files or runs removed, see {note}")
 
 
 if __name__ == "__main__":

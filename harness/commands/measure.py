@@ -37,7 +37,7 @@ from harness.measure.measured import measured
 from harness.measure.measurement import Measurement, Sample, Series
 from harness.measure.statistics import FEWEST
 from harness.report import measurement_text
-from harness.report.format import build_words
+from harness.report.format import build_text
 from harness.scenario import OnOffAuto, Scenario
 from harness.scenario.sizes import size_of
 from harness.vm import builds, fits
@@ -268,7 +268,7 @@ def _run(
             path=str(target.path), outcome="lost", left_out=f"lost: {error}", measured=None
         )
     manifest = made.history.manifest
-    source, destination = build_words(manifest.source), build_words(manifest.destination)
+    source, destination = build_text(manifest.source), build_text(manifest.destination)
     facts[name] = source if source == destination else f"{source}, to {destination}"
     numbers = measured(made.history)
     return Sample(

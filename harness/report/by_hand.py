@@ -77,7 +77,7 @@ def render(history: History) -> str:
         ("%RELAY%", _RELAY if history.scenario.has_relay else ""),
         ("%GUEST%", _GUEST if history.scenario.guest is not None else ""),
         ("%ROUNDS%", _ROUNDS if history.scenario.guest is not None else ""),
-        ("%STEPS%", "\n".join(map(_step_words, _steps(history)))),
+        ("%STEPS%", "\n".join(map(_step_text, _steps(history)))),
     ):
         script = script.replace(mark, text)
     return script
@@ -235,7 +235,7 @@ def _address(addr: dict[str, Any]) -> dict[str, Any]:
     return addr
 
 
-def _step_words(step: _Step) -> str:
+def _step_text(step: _Step) -> str:
     options = ' "${ended[@]}"' if step.waits else ""
     lines = [json.dumps(command) for command in step.commands]
     text = "\n".join(lines).replace("\\", "\\\\").replace("$", "\\$").replace("`", "\\`")

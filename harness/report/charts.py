@@ -100,7 +100,7 @@ class _Scale:
         return tuple((x, f"{t_ns / 1e6:.{decimals}f} ms") for x, t_ns in found if 4 <= x <= 96)
 
 
-def span_words(begin_ns: int, end_ns: int | None) -> str:
+def duration(begin_ns: int, end_ns: int | None) -> str:
     """How long it lasted: ``1.234 ms``."""
     return "to the end" if end_ns is None else f"{(end_ns - begin_ns) / 1e6:.3f} ms"
 
@@ -166,7 +166,7 @@ def _in_sight(spans: Iterable[Span], scale: _Scale) -> Iterator[Bar]:
 def _bar(span: Span, scale: _Scale, style: str, label: str) -> Bar:
     x = scale.x(span.begin_ns)
     width = round(scale.x(span.end_ns) - x, 2)
-    lasted = span_words(span.begin_ns, span.end_ns) if span.begin_ns else "from the start"
+    lasted = duration(span.begin_ns, span.end_ns) if span.begin_ns else "from the start"
     shown = label if width >= _LETTER_WIDTH * len(label) else ""
     return Bar(x, width, 1, _LANE_HEIGHT - 2, style, f"{span.what}: {lasted}", shown)
 
@@ -261,7 +261,7 @@ def _row(group: Sequence[Buffer], number: int, scale: _Scale) -> Iterator[Bar]:
 
     def bar(what: str, begin_ns: int, end_ns: int | None, style: str) -> Bar:
         x = scale.x(begin_ns)
-        title = f"{which} {what}: {span_words(begin_ns, end_ns)}"
+        title = f"{which} {what}: {duration(begin_ns, end_ns)}"
         return Bar(x, round(scale.x(end_ns) - x, 2), y, height, style, title)
 
     if sent and came and min(came) > min(sent):
@@ -309,7 +309,7 @@ def _merged(
 def _group_bar(group: list[Span], scale: _Scale, style: str, labels: dict[int, str]) -> Bar:
     x = scale.x(group[0].begin_ns)
     width = round(scale.x(group[-1].end_ns) - x, 2)
-    lasted = span_words(group[0].begin_ns, group[-1].end_ns)
+    lasted = duration(group[0].begin_ns, group[-1].end_ns)
     title, label = f"{group[0].what}: {lasted}", labels.get(id(group[0]), "")
     if len(group) > 1:
         title, label = f"{len(group)} times within {lasted}, first: {group[0].what}", ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.check.verdict import Finding, Outcome
-from harness.report.format import build_words, moment, record_words
+from harness.report.format import build_text, moment, record_text
 from harness.report.summary import Entry, Report, Row, show_again
 
 _HARNESS: Final = "harness"
@@ -142,7 +142,7 @@ def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str,
     if finding is not None and finding.evidence and entry.manifest is not None:
         started_ns = entry.manifest.started_ns
         found["records"] = [
-            f"{moment(record, started_ns)}  {record_words(record)}"
+            f"{moment(record, started_ns)}  {record_text(record)}"
             for record in sorted(finding.evidence, key=lambda record: record.t_ns)
         ]
     known = entry.explained.get(finding.requirement) if finding is not None else entry.known
@@ -153,8 +153,8 @@ def _details(report: Report, entry: Entry, finding: Finding | None) -> dict[str,
     if entry.stuck and (finding is None or finding.outcome is not Outcome.VALID):
         found["stuck"] = list(entry.stuck)
     if entry.manifest is not None:
-        found["source"] = build_words(entry.manifest.source)
-        found["destination"] = build_words(entry.manifest.destination)
+        found["source"] = build_text(entry.manifest.source)
+        found["destination"] = build_text(entry.manifest.destination)
     if entry.path is not None and entry.path not in report.removed:
         found["run directory"] = str(entry.path)
         found["run again"] = shlex.join(report.repeat(entry))

@@ -18,7 +18,7 @@ import msgspec
 from harness.check.verdict import Outcome
 from harness.errors import LOST, HistoryError
 from harness.measure.measured import Measured
-from harness.report.format import build_words
+from harness.report.format import build_text
 from harness.report.summary import Entry
 
 _BUILDS = ("name", "qemu", "qemu_dst")
@@ -184,7 +184,7 @@ def _builds(entries: Iterable[Entry]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for entry in entries:
         if (manifest := entry.manifest) is not None:
-            source, destination = build_words(manifest.source), build_words(manifest.destination)
+            source, destination = build_text(manifest.source), build_text(manifest.destination)
             found[source if source == destination else f"{source}, to {destination}"] = None
     return tuple(found)
 

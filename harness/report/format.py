@@ -7,7 +7,7 @@ from harness.check.verdict import Outcome
 from harness.history import Kind, Record, plain
 from harness.history.builds import BuildFacts
 
-WORDS = {
+OUTCOMES = {
     Outcome.VALID: "valid",
     Outcome.VIOLATED: "VIOLATED",
     Outcome.UNKNOWN: "unknown",
@@ -27,7 +27,7 @@ def moment(record: Record, started_ns: int) -> str:
     return f"{(record.t_ns - started_ns) / 1e9:+.6f} s"
 
 
-def record_words(record: Record) -> str:
+def record_text(record: Record) -> str:
     """One line: side, device, channel, thread, name and arguments."""
     where = [str(record.side)]
     if record.device:
@@ -46,7 +46,7 @@ def record_words(record: Record) -> str:
     return f"{' '.join(where)}: {what}{': ' if values else ''}{values}"
 
 
-def numbers_words(numbers: Mapping[str, Any]) -> str:
+def figures_text(numbers: Mapping[str, Any]) -> str:
     """Figures of a finding: ``loads 16, longest wait 0.2 ms``."""
     return ", ".join(_number(key, value) for key, value in numbers.items() if value not in ({}, ""))
 
@@ -70,7 +70,7 @@ def _listed(value: Any) -> str:
     )
 
 
-def build_words(facts: BuildFacts) -> str:
+def build_text(facts: BuildFacts) -> str:
     """Version and path of a QEMU."""
     version = facts.version_text or "of unknown version"
     return f"QEMU {version}, {facts.path or 'no path'}"

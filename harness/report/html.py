@@ -23,15 +23,15 @@ from harness.history.by_type import ByType
 from harness.history.rundir import History, Manifest
 from harness.measure.measured import measured
 from harness.measure.timeline import Downtime, Timeline, Wait, timeline
-from harness.report.charts import Chart, charts, span_words
+from harness.report.charts import Chart, charts, duration
 from harness.report.format import (
     LEFT_OUT,
-    WORDS,
-    build_words,
+    OUTCOMES,
+    build_text,
+    figures_text,
     moment,
-    numbers_words,
     ranges,
-    record_words,
+    record_text,
 )
 from harness.report.summary import Entry, Report, Row
 
@@ -158,7 +158,7 @@ def _builds(entries: Iterable[Entry]) -> Iterator[_Build]:
     for pair, numbers in found.items():
         source, destination = manifests[pair].source, manifests[pair].destination
         versions = [".".join(map(str, build.version)) for build in (source, destination)]
-        words = build_words(source), build_words(destination)
+        words = build_text(source), build_text(destination)
         if pair[:2] == pair[2:]:
             yield _Build(versions[0], (f"source and destination: {words[0]}",), tuple(numbers))
         else:
@@ -189,7 +189,7 @@ def _cells(row: Row, builds: Iterable[_Build]) -> list[_Cell | None]:
         else:
             is_all_valid = worst is Outcome.VALID and not known
             first = runs[worst][0]
-            cells.append(_Cell(WORDS[worst], worst, detail, first, is_all_valid))
+            cells.append(_Cell(OUTCOMES[worst], worst, detail, first, is_all_valid))
     return cells
 
 
@@ -218,7 +218,7 @@ def _run(report: Report, number: int, entry: Entry, folder: Path) -> dict[str, A
     elif entry.left_out:
         word, style = LEFT_OUT, "unknown"
     else:
-        word, style = WORDS[entry.outcome], entry.outcome or "lost"
+        word, style = OUTCOMES[entry.outcome], entry.outcome or "lost"
     return {
         "number": number,
         "entry": entry,
@@ -232,7 +232,7 @@ def _run(report: Report, number: int, entry: Entry, folder: Path) -> dict[str, A
             if finding.outcome is outcome
         ],
         "good": [
-            (finding, report.titles.get(finding.requirement, ""), numbers_words(finding.numbers))
+            (finding, report.titles.get(finding.requirement, ""), figures_text(finding.numbers))
             for finding in findings
             if finding.outcome is Outcome.VALID
         ],
@@ -246,16 +246,16 @@ def _run_builds(manifest: Manifest | None) -> list[str]:
         return []
     source, destination = manifest.source, manifest.destination
     machine = f", machine {source.machine}" if source.machine else ""
-    if build_words(source) == build_words(destination):
-        return [f"Source and destination: {build_words(source)}{machine}"]
-    return [f"Source: {build_words(source)}{machine}", f"Destination: {build_words(destination)}"]
+    if build_text(source) == build_text(destination):
+        return [f"Source and destination: {build_text(source)}{machine}"]
+    return [f"Source: {build_text(source)}{machine}", f"Destination: {build_text(destination)}"]
 
 
 def _records(finding: Finding, entry: Entry) -> tuple[list[tuple[str, str]], int]:
     """Time and text of the records that contradict the requirement; how many were left out."""
     started_ns = entry.manifest.started_ns if entry.manifest is not None else 0
     evidence = sorted(finding.evidence, key=lambda record: record.t_ns)
-    lines = [(moment(record, started_ns), record_words(record)) for record in evidence]
+    lines = [(moment(record, started_ns), record_text(record)) for record in evidence]
     return lines[:_MOST_RECORDS], max(0, len(lines) - _MOST_RECORDS)
 
 
@@ -289,10 +289,10 @@ def _downtime(downtime: Downtime, history: History) -> Iterator[tuple[str, str]]
     if downtime.resumed is None:
         yield "downtime", "did not end: neither side ran the guest again"
     else:
-        total = span_words(downtime.begin_ns, downtime.end_ns)
+        total = duration(downtime.begin_ns, downtime.end_ns)
         yield f"source's STOP to {downtime.resumed}'s RESUME", total
     for part in downtime.parts:
-        yield part.what, span_words(part.begin_ns, part.end_ns)
+        yield part.what, duration(part.begin_ns, part.end_ns)
     if (qemu_ms := measured(history).qemu_downtime_ms) is not None:
         yield "by the source's query-migrate", f"{qemu_ms:g} ms"
 
@@ -310,7 +310,7 @@ def _longest(times: Timeline, started_ns: int) -> Iterator[_Wait]:
             device,
             wait.idx,
             f"{(wait.begin_ns - started_ns) / 1e9:+.6f} s",
-            span_words(wait.begin_ns, wait.end_ns),
+            duration(wait.begin_ns, wait.end_ns),
             f"channel {wait.channel}" if wait.channel >= 0 else "never arrived",
         )
 

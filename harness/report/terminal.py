@@ -19,12 +19,12 @@ from harness.check.verdict import Finding, Outcome
 from harness.history.rundir import BY_HAND
 from harness.report.format import (
     LEFT_OUT,
-    WORDS,
-    build_words,
+    OUTCOMES,
+    build_text,
+    figures_text,
     moment,
-    numbers_words,
     ranges,
-    record_words,
+    record_text,
 )
 from harness.report.summary import Entry, Report, Row, show_again
 
@@ -77,7 +77,7 @@ def print_run(out: Console, number: int, entry: Entry) -> None:
 def _word(entry: Entry) -> str:
     if entry.left_out:
         return LEFT_OUT
-    return "known" if entry.known is not None else WORDS[entry.outcome]
+    return "known" if entry.known is not None else OUTCOMES[entry.outcome]
 
 
 def print_report(out: Console, report: Report, *, runs_printed: bool) -> None:
@@ -106,7 +106,7 @@ def _print_builds(out: Console, entries: Iterable[Entry]) -> None:
     for entry in entries:
         if entry.manifest is not None:
             source, destination = map(
-                build_words, (entry.manifest.source, entry.manifest.destination)
+                build_text, (entry.manifest.source, entry.manifest.destination)
             )
             if source == destination:
                 seen[f"source and destination: {source}"] = None
@@ -146,7 +146,7 @@ def _print_requirements(out: Console, report: Report) -> None:
     for row in rows:
         if row.outcome is not None:
             words = _measured(row) if is_single else Text(row.title)
-            verdict = Text(WORDS[row.outcome], _STYLES[row.outcome])
+            verdict = Text(OUTCOMES[row.outcome], _STYLES[row.outcome])
             table.add_row(row.requirement, words, verdict, *(() if is_single else (_where(row),)))
     _print(out, table)
     _print_others(out, "Not judged", {r.requirement: r.why_not_judged for r in rows})
@@ -167,7 +167,7 @@ def _print_others(out: Console, what: str, reasons: Mapping[str, str]) -> None:
 
 def _measured(row: Row) -> Text:
     """The title, and the figures of the only run."""
-    figures = numbers_words(next(iter(row.findings.values())).numbers)
+    figures = figures_text(next(iter(row.findings.values())).numbers)
     return Text.assemble(row.title, *((("\n", ""), (figures, _DIM)) if figures else ()))
 
 
@@ -209,7 +209,7 @@ def _print_findings(out: Console, report: Report, number: int, entry: Entry) -> 
     for sentence, findings in unknown.items():
         out.print()
         ids = ", ".join(finding.requirement for finding in findings)
-        word = (WORDS[Outcome.UNKNOWN], _STYLES[Outcome.UNKNOWN])
+        word = (OUTCOMES[Outcome.UNKNOWN], _STYLES[Outcome.UNKNOWN])
         _print(out, Text.assemble((f"{ids} ", _BOLD), word, f" {where}"))
         _paragraph(out, sentence)
         has_printed = True
@@ -241,7 +241,7 @@ def _print_violated(
     out: Console, report: Report, where: str, entry: Entry, finding: Finding
 ) -> None:
     """The requirement, what was seen instead, and the records that contradict the requirement."""
-    word = (WORDS[finding.outcome], _STYLES[finding.outcome])
+    word = (OUTCOMES[finding.outcome], _STYLES[finding.outcome])
     title = report.titles.get(finding.requirement, "")
     _print(out, Text.assemble((f"{finding.requirement} ", _BOLD), word, f" {where}: {title}"))
     _paragraph(out, finding.sentence)
@@ -251,7 +251,7 @@ def _print_violated(
         records.add_column(overflow="fold")
         for record in sorted(finding.evidence, key=lambda record: record.t_ns):
             when = Text(moment(record, entry.manifest.started_ns), _DIM)
-            records.add_row(when, record_words(record))
+            records.add_row(when, record_text(record))
         _print(out, Padding(records, (0, 0, 0, 4)))
     if (known := entry.explained.get(finding.requirement)) is not None:
         _print_deviation(out, known)
@@ -287,7 +287,7 @@ def _print_lost(out: Console, report: Report) -> None:
         out.print()
         runs = f"run{'s' if len(numbers) > 1 else ''} {ranges(numbers)}"
         where = f" in {runs} (says nothing about QEMU)"
-        _print(out, Text.assemble((WORDS[None], _STYLES[None]), where))
+        _print(out, Text.assemble((OUTCOMES[None], _STYLES[None]), where))
         _paragraph(out, error)
         if len(numbers) == 1:
             _print_commands(out, report, report.entries[numbers[0] - 1])

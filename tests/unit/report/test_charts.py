@@ -4,7 +4,7 @@ import pytest
 
 from harness.history import Side
 from harness.measure.timeline import timeline
-from harness.report.charts import charts, span_words
+from harness.report.charts import charts, duration
 from tests.unit.report.moments import (
     MS,
     START,
@@ -191,7 +191,7 @@ def test_run_in_which_nothing_happened_has_no_chart():
     ("end_ns", "words"), [(1_234_567, "1.235 ms"), (None, "to the end"), (0, "0.000 ms")]
 )
 def test_length_of_a_span_in_words(end_ns, words):
-    assert span_words(0, end_ns) == words
+    assert duration(0, end_ns) == words
 
 
 @pytest.mark.parametrize("length_ms", [0.01, 1, 17, 2000, 60_000])

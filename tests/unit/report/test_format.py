@@ -3,7 +3,7 @@
 import pytest
 
 from harness.history import Kind, Side
-from harness.report.format import build_words, moment, numbers_words, ranges, record_words
+from harness.report.format import build_text, figures_text, moment, ranges, record_text
 from tests.unit.check.histories import FACTS, START
 from tests.unit.saved_runs import record
 
@@ -17,7 +17,7 @@ def test_moment_before_the_start_is_negative():
 
 
 def test_record_shows_side_device_channel_and_thread():
-    told = record_words(
+    told = record_text(
         record(
             "vfio_load_state_device_buffer_incoming",
             side=Side.DESTINATION,
@@ -35,24 +35,24 @@ def test_record_shows_side_device_channel_and_thread():
 
 
 def test_qmp_record_is_named_by_its_command():
-    told = record_words(
+    told = record_text(
         record("error", kind=Kind.QMP, args={"command": "migrate", "class": "X", "desc": "no"})
     )
     assert told == "source: qmp migrate error: class X, desc no"
 
 
 def test_list_is_reported_as_its_words():
-    assert record_words(record(args={"path": ["STOP", "RESUMING"]})).endswith("path STOP RESUMING")
+    assert record_text(record(args={"path": ["STOP", "RESUMING"]})).endswith("path STOP RESUMING")
 
 
 def test_long_value_is_cut_and_says_where_the_rest_is():
-    told = record_words(record(args={"line": "x" * 500}))
+    told = record_text(record(args={"line": "x" * 500}))
     assert "x" * 500 not in told
     assert "500 characters, all in history.jsonl" in told
 
 
 def test_backtrace_keeps_its_first_lines_as_lines():
-    told = record_words(record("hung", args={"backtrace": "\n".join(map(str, range(100)))}))
+    told = record_text(record("hung", args={"backtrace": "\n".join(map(str, range(100)))}))
     assert "\n  0\n  1\n" in told
     assert "\n  99" not in told
     assert "100 lines, all in history.jsonl" in told
@@ -71,7 +71,7 @@ def test_backtrace_keeps_its_first_lines_as_lines():
     ],
 )
 def test_numbers_are_reported_with_their_names_and_units(numbers, told):
-    assert numbers_words(numbers) == told
+    assert figures_text(numbers) == told
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_runs_of_numbers_are_reported_as_ranges(numbers, told):
 
 
 def test_build_is_reported_with_version_and_path():
-    assert build_words(FACTS) == "QEMU 10.0.2 Debian, /usr/bin/qemu-system-x86_64"
+    assert build_text(FACTS) == "QEMU 10.0.2 Debian, /usr/bin/qemu-system-x86_64"
