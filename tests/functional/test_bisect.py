@@ -105,7 +105,7 @@ def test_requirement_that_is_kept_is_good_and_leaves_no_run(tree, pair) -> None:
 
 def test_violation_that_is_known_is_no_answer_about_the_requirement(tree, pair) -> None:
     folder = tree(("one", pair[1]))
-    known = ROOT / "harness" / "findings" / "ref-10-unknown-flags.json"
+    known = ROOT / "harness" / "job" / "findings" / "ref-10-unknown-flags.json"
     status, said = answer(folder, "REF-10", "--scenario", str(known))
     assert status == 125, said
     assert "known deviation ref-10-unknown-flags" in said
