@@ -14,7 +14,7 @@ from harness.check.deviations import Deviation
 from harness.check.judge import RULES
 from harness.check.rule import Rule, always_applies
 from harness.history.builds import BuildFacts
-from harness.job.run import known_deviations
+from harness.job.known import known_deviations
 from harness.model.expectation import expect
 from harness.scenario import Scenario, main_job
 

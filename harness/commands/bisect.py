@@ -33,7 +33,8 @@ from harness.commands.output import say
 from harness.errors import HarnessError, PrerequisiteMissing, UsageError
 from harness.history import private
 from harness.job import findings, scenario_checks
-from harness.job.run import Run, known_deviations, run_scenario
+from harness.job.known import known_deviations
+from harness.job.run import Run, run_scenario
 from harness.job.settings import Settings, with_builds
 from harness.model.expectation import expect
 from harness.scenario import Scenario, main_job

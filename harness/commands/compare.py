@@ -1,11 +1,13 @@
 """``vfio-multifd compare``: compare saved runs of two builds."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from harness.commands.arguments import add_json
 from harness.commands.output import complain
 from harness.job import saved
+from harness.report import comparison, comparison_text, json_report
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -24,5 +26,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it; the exit status."""
-    return saved.compare(options.before, options.after, is_json=options.json, complain=complain)
+    """Run it; the exit status.
+
+    :raise UsageError: there is no run
+    :raise HistoryError: no scenario is on both sides
+    """
+    before, after = (saved.saved(path, complain) for path in (options.before, options.after))
+    if not any(each.error for each in (*before, *after)):
+        comparison.require_common([each.name for each in before], [each.name for each in after])
+    found = comparison.compare(before, after)
+    if options.json:
+        sys.stdout.write(json_report.compared(found).decode())
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in comparison_text.lines(found))
+    return found.exit_status

@@ -24,7 +24,6 @@ from harness.proxy.events import MAIN
 from harness.proxy.recorder import Seen
 from harness.proxy.relay import Relay
 from harness.scenario.fault_plan import FaultPlan
-from harness.session.link import idstrs_of
 
 _LOOK_S = 1.0  # between two looks whether a fault has failed
 
@@ -55,16 +54,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
-    wanted = scenario.load(options.scenario) if options.scenario else None
-    seed = wanted.seed if wanted else 0
-    return serve(
-        address(options.listen),
-        address(options.to),
-        faults(options.fault) or (wanted.faults if wanted else ()),
-        seed if options.seed is None else options.seed,
-        idstrs_of(wanted) if wanted else {},
-        sys.stdout,
-    )
+    seed, plan = 0, faults(options.fault)
+    idstrs: dict[str, str] = {}
+    if options.scenario is not None:
+        from harness.session.link import idstrs_of  # noqa: PLC0415 - it imports asyncio
+
+        wanted = scenario.load(options.scenario)
+        seed, plan, idstrs = wanted.seed, plan or wanted.faults, idstrs_of(wanted)
+    if options.seed is not None:
+        seed = options.seed
+    listen, onward = address(options.listen), address(options.to)
+    return serve(listen, onward, plan, seed, idstrs, sys.stdout)
 
 
 def address(text: str) -> Address:

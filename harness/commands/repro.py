@@ -1,11 +1,32 @@
-"""``vfio-multifd repro``: show findings in QEMU again."""
+"""``vfio-multifd repro``: show findings in QEMU again.
+
+It runs the scenario of each, and checks that what it shows is that finding and nothing else.
+"""
 
 import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import msgspec
+
+from harness import interrupt
+from harness.check.deviations import Deviation
+from harness.check.verdict import Outcome
 from harness.commands.arguments import add_qemus, add_runs, add_trace_events
 from harness.commands.output import say
-from harness.job import repro
-from harness.job.settings import Settings
+from harness.errors import HarnessError, UsageError
+from harness.job import findings
+from harness.job.run import Run, run_scenario
+from harness.job.settings import Settings, with_builds
+
+TRIES = 100
+"""Runs of a finding that does not show in each run."""
+
+SHOWN, NOT_SHOWN, NOT_AFFECTED, LOST = 0, 1, 2, 3
+"""Exit statuses: the finding was shown; it was not, or another failure was; it is none of this
+QEMU's version; a run was lost."""
+
+Say = Callable[[str], None]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,4 +46,60 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
     settings = Settings(qemu=options.qemu, qemu_dst=options.qemu_dst)
-    return repro.repro(options.name, settings, options.runs, options.trace_events, say)
+    return repro(options.name, settings, options.runs, options.trace_events, say)
+
+
+def repro(
+    names: Sequence[str], settings: Settings, runs_dir: Path, trace_events: str, say: Say
+) -> int:
+    """Reproduce each finding of ``names``, all that are known if empty; the worst exit status.
+
+    :param say: prints a line
+    :raise UsageError: there is no such finding
+    :raise PrerequisiteMissing: there is no such QEMU
+    """
+    worst = SHOWN
+    for deviation in findings.named(tuple(names)):
+        status, words = _show(deviation, settings, runs_dir, trace_events)
+        say(f"{deviation.name}: {words}")
+        worst = max(worst, status)
+    return worst
+
+
+def _show(
+    deviation: Deviation, settings: Settings, runs_dir: Path, trace_events: str
+) -> tuple[int, str]:
+    wanted = with_builds(findings.scenario_of(deviation), settings)
+    wanted = msgspec.structs.replace(wanted, name=deviation.name)
+    tries = TRIES if deviation.intermittent else 1
+    others = ""
+    for number in range(1, tries + 1):
+        try:
+            runs = interrupt.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
+        except UsageError:
+            raise  # not about one scenario: the others would meet it too
+        except HarnessError as error:
+            return LOST, f"LOST: {error}"
+        manifest = runs[0].history.manifest
+        if not deviation.affects(manifest.source, manifest.destination):
+            versions = {manifest.source.version_text, manifest.destination.version_text}
+            return (
+                NOT_AFFECTED,
+                f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}",
+            )
+        for migration in runs:
+            shown = deviation.shown_in(migration.verdict)
+            if shown is not None:
+                after = f" in run {number}" if deviation.intermittent else ""
+                return SHOWN, f"shown{after}: {shown.sentence}\n    see {migration.rundir}/"
+            if migration.verdict.overall is not Outcome.VALID:
+                others = f", but {_failures(migration)}\n    see {migration.rundir}/"
+    in_runs = f" in {tries} runs" if deviation.intermittent else ""
+    return NOT_SHOWN, f"NOT shown{in_runs}{others or ': valid'}"
+
+
+def _failures(run: Run) -> str:
+    found = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED] or [
+        f for f in run.verdict.findings if f.outcome is Outcome.UNKNOWN
+    ]
+    return "; ".join(f"{f.requirement} {f.outcome}: {f.sentence}" for f in found[:3])

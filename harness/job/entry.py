@@ -10,28 +10,24 @@ from harness.check.verdict import Verdict
 from harness.errors import LOST, SYSTEM_ERRORS, HarnessError, of_the_system
 from harness.history.rundir import History
 from harness.history.session import NotCaptured, Replayed
-from harness.job.run import Run, explained, interrupted_by
+from harness.job.known import explained, interrupted_by
 from harness.measure.measured import measured
 from harness.report import stuck
 from harness.report.summary import Entry
 
 
-def of(made: Run) -> Entry:
-    """Of a run that was made and judged."""
-    manifest = made.history.manifest
-    seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
-    return judged(made.rundir, made.history, made.verdict, seconds)
-
-
-def judged(path: Path, history: History, verdict: Verdict, seconds: float) -> Entry:
+def judged(path: Path, history: History, verdict: Verdict, seconds: float | None = None) -> Entry:
     """Of the run in ``path``, of which ``history`` and ``verdict`` are.
 
-    :param seconds: that it took to make it, or to judge it
+    :param seconds: that it took to judge it; None for those that it took to make it
     """
+    manifest = history.manifest
+    if seconds is None:
+        seconds = (manifest.ended_ns - manifest.started_ns) / 1e9
     return Entry(
         name=history.scenario.name,
         path=path,
-        manifest=history.manifest,
+        manifest=manifest,
         scenario=history.scenario,
         verdict=verdict,
         measured=measured(history),

@@ -190,7 +190,7 @@ class _Runs:
                     replayed=self._replayed,
                 )
             )
-            return [entry.of(each) for each in made]
+            return [entry.judged(each.rundir, each.history, each.verdict) for each in made]
         except Exception as failure:  # noqa: BLE001 - a bug of ours must not lose the other runs
             return [entry.lost(wanted.name, self._place, failure, time.monotonic() - started)]
 

@@ -4,14 +4,12 @@ The command line and the pytest plugin both start here.
 """
 
 import contextlib
-import functools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import interrupt
-from harness.check import deviations
 from harness.check.deviations import Deviation
 from harness.check.judge import judge
 from harness.check.verdict import Verdict
@@ -25,6 +23,7 @@ from harness.history.rundir import (
     RunDir,
 )
 from harness.job import scenario_checks
+from harness.job.known import explained, interrupted_by
 from harness.proxy.capture import Capture
 from harness.report import by_hand
 from harness.scenario import Scenario
@@ -50,25 +49,6 @@ class Run:
     def explained(self) -> dict[str, Deviation]:
         """The known deviation behind each violation that has one, by requirement."""
         return explained(self.history, self.verdict)
-
-
-@functools.cache
-def known_deviations() -> tuple[Deviation, ...]:
-    """The project's own list."""
-    path = Path(deviations.__file__).with_name("known_deviations.toml")
-    return deviations.parse(path.read_text(), str(path))
-
-
-def interrupted_by(history: History, verdict: Verdict) -> Deviation | None:
-    """The known deviation that every violation of ``verdict`` comes from, if there is one."""
-    builds = history.manifest.source, history.manifest.destination
-    return deviations.interrupted_by(known_deviations(), verdict, *builds)
-
-
-def explained(history: History, verdict: Verdict) -> dict[str, Deviation]:
-    """The known deviation behind each violation of ``verdict`` that has one, by requirement."""
-    builds = history.manifest.source, history.manifest.destination
-    return deviations.explain(known_deviations(), verdict, *builds)
 
 
 async def run_scenario(

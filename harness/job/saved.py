@@ -1,36 +1,17 @@
-"""Saved runs: judged again by today's rules, or compared."""
+"""Saved runs, judged again by today's rules."""
 
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from harness.check.judge import TITLES, judge
+from harness.check.judge import judge
 from harness.errors import UsageError
 from harness.history import rundir
 from harness.job import entry
-from harness.report import comparison, comparison_text, files, json_report
-from harness.report.emit import emit
-from harness.report.summary import Entry, Report
+from harness.report.summary import Entry
 
 Complain = Callable[[str], None]
 """Prints one line on standard error."""
-
-
-def recheck(
-    paths: Sequence[Path], *, is_json: bool, complain: Complain, reports: Sequence[Path] = ()
-) -> int:
-    """Judge the saved runs at or below ``paths`` again, report, and give the exit status.
-
-    :param reports: files to write the report to as well
-
-    :raise UsageError: there is none
-    """
-    for path in reports:
-        files.check(path)
-    entries = [each for path in paths for each in saved(path, complain)]
-    report = Report(entries=tuple(entries), titles=TITLES)
-    return emit(report, reports, None, complain, is_json=is_json, runs_printed=False)
 
 
 def saved(path: Path, complain: Complain) -> list[Entry]:
@@ -45,23 +26,6 @@ def saved(path: Path, complain: Complain) -> list[Entry]:
         if each.error:
             complain(each.error)
     return entries
-
-
-def compare(before: Path, after: Path, *, is_json: bool, complain: Complain) -> int:
-    """Report what changed between the runs at or below both, and give the exit status.
-
-    :raise UsageError: there is none
-    :raise HistoryError: no scenario is on both sides
-    """
-    old, new = saved(before, complain), saved(after, complain)
-    if not any(each.error for each in (*old, *new)):
-        comparison.require_common([each.name for each in old], [each.name for each in new])
-    found = comparison.compare(old, new)
-    if is_json:
-        sys.stdout.write(json_report.compared(found).decode())
-    else:
-        sys.stdout.writelines(f"{line}\n" for line in comparison_text.lines(found))
-    return found.exit_status
 
 
 def run_dirs(path: Path) -> list[Path]:

@@ -15,7 +15,8 @@ from harness.check import deviations
 from harness.check.verdict import Outcome
 from harness.errors import CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import RunDir
-from harness.job.run import Run, known_deviations, run_scenario
+from harness.job.known import known_deviations
+from harness.job.run import Run, run_scenario
 from harness.pytest_plugin.counting import interrupted
 from harness.scenario import Scenario
 from harness.session.session import Session

@@ -1,12 +1,12 @@
 """Saved runs compared, and series measured, on real QEMUs."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import msgspec
 
-from harness.commands import measure
-from harness.job import saved
+from harness.commands import compare, measure
 from harness.job.run import run_scenario
 from harness.job.settings import Settings, with_builds
 from harness.report import measurement_text
@@ -25,9 +25,8 @@ async def test_run_that_breaks_a_requirement_is_worse_than_one_that_does_not(
         await run_scenario(scenario, results_dir / folder)
 
     def compared(before: str, after: str) -> tuple[int, dict]:
-        status = saved.compare(
-            results_dir / before, results_dir / after, is_json=True, complain=print
-        )
+        options = Namespace(before=results_dir / before, after=results_dir / after, json=True)
+        status = compare.run(options)
         return status, json.loads(capsys.readouterr().out)
 
     status, found = compared("good", "again")

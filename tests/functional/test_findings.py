@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from harness.check.deviations import Deviation
-from harness.job import repro
-from harness.job.run import known_deviations
+from harness.commands import repro
+from harness.job.known import known_deviations
 from harness.job.settings import Settings
 
 ALWAYS = [deviation for deviation in known_deviations() if not deviation.intermittent]

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness import scenario
 from harness.check.deviations import Deviation
 from harness.errors import UsageError
-from harness.job.run import known_deviations
+from harness.job.known import known_deviations
 from harness.scenario import Scenario
 
 FOLDER = Path(__file__).parent

@@ -16,7 +16,7 @@ from harness.history.builds import BuildFacts
 from harness.history.guest import Line
 from harness.history.process import Exited, Hung, Stderr
 from harness.history.wire import Fault
-from harness.job.run import known_deviations
+from harness.job.known import known_deviations
 
 TEXT = """
 [[deviation]]

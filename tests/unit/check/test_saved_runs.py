@@ -7,7 +7,7 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.rundir import load
-from harness.job.run import explained, known_deviations
+from harness.job.known import explained, known_deviations
 
 DATA = Path(__file__).parents[2] / "data"
 GOOD = sorted((DATA / "good").iterdir())

@@ -29,7 +29,7 @@ RARE = Deviation(
 def known(monkeypatch):
     deviations = (KNOWN, OTHERS, RARE)
     monkeypatch.setattr(bisect, "known_deviations", lambda: deviations)
-    monkeypatch.setattr("harness.job.run.known_deviations", lambda: deviations)
+    monkeypatch.setattr("harness.job.known.known_deviations", lambda: deviations)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def raises(monkeypatch):
         def fail(*_args: object, **_fields: object) -> int:
             raise error
 
-        monkeypatch.setattr(saved, "recheck", fail)
+        monkeypatch.setattr(saved, "saved", fail)
 
     return put
 

@@ -100,3 +100,45 @@ def test_json_is_a_document_also_where_nothing_could_be_done(call, tmp_path):
     assert status == 4
     assert json.loads(out)["error"] in one_line(err)
     assert (json.loads(out)["overall"], json.loads(out)["exit_status"]) == ("usage", 4)
+
+
+def test_deadlock_that_is_a_known_deviation_is_reported_as_one(call):
+    status, out, _ = call("recheck", DATA / "violated" / "RUN" / "sync-deadlock", "--json")
+    (run,) = json.loads(out)["runs"]
+    assert (status, run["outcome"]) == (2, "known deviation")
+    assert "channels_ready" in run["known"]["cause"]
+    name = "set-4-device-state-is-queued-during-the-final-ram-sync"
+    assert (run["known"]["name"], run["known"]["repro"][-1]) == (name, name)
+
+
+def test_known_deviation_that_shows_in_every_run_is_named_and_stays_violated(call):
+    """It is recognised by what was seen, whatever the scenario's name is."""
+    name = "ord-4-guest-writes-the-interrupt-line"
+    path = DATA / "violated" / "ORD-4" / "interrupt-line"
+    status, out, _ = call("recheck", path, "--json")
+    (run,) = json.loads(out)["runs"]
+    assert (status, run["outcome"], run["known"], run["name"] == name) == (
+        1,
+        "violated",
+        None,
+        False,
+    )
+    (seen,) = run["deviations"]
+    assert (seen["seen_in"], seen["name"]) == ("ORD-4", name)
+    assert seen["repro"] == ["vfio-multifd", "repro", name]
+    status, out, _ = call("recheck", path)
+    assert status == 1
+    assert f"    known deviation: {name}\n    cause: vfio_pci_load_config() writes only" in out
+    assert f"    reproduce with: vfio-multifd repro {name}\n" in out
+
+
+def test_unknown_violation_is_not_called_known(call, tmp_path):
+    status, out, _ = call("recheck", save(violated_run(), tmp_path), "--json")
+    (run,) = json.loads(out)["runs"]
+    assert (status, run["known"], run["deviations"]) == (1, None, [])
+
+
+def test_report_of_no_known_type_is_refused_before_anything_is_judged(call, tmp_path):
+    status, out, err = call("recheck", save(valid_run(), tmp_path), "--report", tmp_path / "x.pdf")
+    assert (status, out) == (4, "")
+    assert "x.pdf: unknown report type" in one_line(err)

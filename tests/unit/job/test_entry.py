@@ -12,7 +12,6 @@ from harness.history import Record, Side
 from harness.history.rundir import History
 from harness.history.session import NotCaptured, Replayed
 from harness.job import entry
-from harness.job.run import Run
 from harness.scenario.fault_plan import Drop
 from tests.unit.check.histories import changed
 from tests.unit.saved_runs import valid_run, violated_run
@@ -26,7 +25,7 @@ def _with_scenario(history, note, **fields):
 
 
 def of_run(history):
-    return entry.of(Run(PLACE, history, judge(history)))
+    return entry.judged(PLACE, history, judge(history))
 
 
 def test_run_that_was_made_has_its_verdict_and_how_long_it_took():

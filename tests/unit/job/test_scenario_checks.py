@@ -12,7 +12,7 @@ import pytest
 from harness.check.deviations import Deviation
 from harness.errors import UsageError
 from harness.job import findings, scenario_checks
-from harness.job.run import known_deviations
+from harness.job.known import known_deviations
 from harness.scenario import (
     MIB,
     DataPath,
