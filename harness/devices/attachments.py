@@ -4,7 +4,6 @@ import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 
-from harness.devices.emulated import EmulatedDevices
 from harness.devices.of_kind import DevicesOfKind, Target
 from harness.errors import UsageError
 from harness.history import Record, Side
@@ -30,6 +29,7 @@ class Attachments:
 
     :param ram_mib: the guest's RAM, which a device that is passed through needs pinned
     :param taken: addresses of devices that the other QEMU has
+    :ivar kinds: one for each kind that there is among ``specs``
     :raise PrerequisiteMissing: one cannot be attached; the others are undone
     """
 
@@ -44,48 +44,40 @@ class Attachments:
     ) -> None:
         self._ids = [spec.id for spec in specs]
         self._target = Target(side, specs, record, ram_mib * MIB, taken)
-        self._kinds: list[DevicesOfKind] = []
+        self.kinds: list[DevicesOfKind] = []
         with contextlib.ExitStack() as undo:
             for kind in KINDS:
                 if ours := [spec for spec in specs if type(spec) is kind]:
                     made = class_of(kind)(ours, self._target)
                     undo.callback(made.close)
-                    self._kinds.append(made)
+                    self.kinds.append(made)
             self.launch: Launcher = self._launcher()
             """What starts QEMU."""
             undo.pop_all()
 
     def _launcher(self) -> Launcher:
-        found = [kind.launch for kind in self._kinds if kind.launch is not None]
+        found = [kind.launch for kind in self.kinds if kind.launch is not None]
         if len(found) > 1:
             raise UsageError("devices of two kinds, each of which must start QEMU")
         return found[0] if found else Spawn.start
 
     @property
-    def emulated(self) -> EmulatedDevices:
-        """Those that live in the harness."""
-        for kind in self._kinds:
-            if isinstance(kind, EmulatedDevices):
-                return kind
-        return EmulatedDevices((), self._target)
-
-    @property
     def addresses(self) -> list[str]:
         """Addresses of the attached devices that only one QEMU at a time can have."""
-        return [address for kind in self._kinds for address in kind.addresses]
+        return [address for kind in self.kinds for address in kind.addresses]
 
     def options(self) -> list[str]:
         """QEMU options that attach the devices, in the scenario's order."""
         found: dict[str, list[str]] = {}
         options = []
-        for kind in self._kinds:
+        for kind in self.kinds:
             options += kind.objects()
             found |= kind.options()
         return options + [option for name in self._ids for option in found.get(name, [])]
 
     def trace_names(self) -> dict[str, str]:
         """Names that QEMU's trace may give the devices -> their ids."""
-        names = {name: each for kind in self._kinds for name, each in kind.trace_names().items()}
+        names = {name: each for kind in self.kinds for name, each in kind.trace_names().items()}
         return names | {name: name for name in self._ids}
 
     @property
@@ -93,23 +85,23 @@ class Attachments:
         """Why devices were lost although QEMU had not ended, which makes the run lost; None if
         none were.
         """
-        return next((kind.failure for kind in self._kinds if kind.failure is not None), None)
+        return next((kind.failure for kind in self.kinds if kind.failure is not None), None)
 
     def fill_contents(self) -> None:
         """Give the source's devices the registers and memory that a driver would."""
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.fill_contents()
 
     def expect_from(self, source: "Attachments") -> None:
         """Compare what each device gets with the state that its peer in ``source`` gives."""
-        for ours, theirs in zip(source._kinds, self._kinds, strict=True):
+        for ours, theirs in zip(source.kinds, self.kinds, strict=True):
             theirs.expect_from(ours)
 
     def expect_generated(self) -> None:
         """Compare what each device gets with the state that a source device has from the start:
         the source is a capture.
         """
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.expect_generated()
 
     def prepare(self, go_on: GoOn = to_the_end) -> None:
@@ -117,26 +109,26 @@ class Attachments:
 
         :raise Stopped: by ``go_on``
         """
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.prepare(go_on)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """In this block a debugger can stop QEMU's threads: none waits for the harness."""
         with contextlib.ExitStack() as stack:
-            for kind in self._kinds:
+            for kind in self.kinds:
                 stack.callback(kind.pause, False)
                 kind.pause(True)
             yield
 
     def observe_config(self) -> None:
         """Record the registers that each device itself has now, if the harness can see them."""
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.observe_config()
 
     def report(self, go_on: GoOn = to_the_end) -> None:
         """Record what each device gave or got, if the harness can see it; blocks."""
-        for kind in self._kinds:
+        for kind in self.kinds:
             kind.report(go_on)
 
     def close(self) -> None:
@@ -145,5 +137,5 @@ class Attachments:
         :raise HarnessError: one is left behind; the others are not
         """
         with contextlib.ExitStack() as stack:
-            for kind in self._kinds:
+            for kind in self.kinds:
                 stack.callback(kind.close)

@@ -126,8 +126,3 @@ def _state_given_by(device: AttachedDevice) -> StateBytes | None:
 
 def _itself(state: StateBytes) -> StateBytes:
     return state
-
-
-def expect_from(source: EmulatedDevices, destination: EmulatedDevices) -> None:
-    """Of :meth:`EmulatedDevices.expect_from`."""
-    destination.expect_from(source)

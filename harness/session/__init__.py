@@ -1,4 +1,4 @@
-"""A **session** makes one migration: the one place that knows all parts of the harness.
+"""A **session** runs one migration: here the QEMUs, their devices and the relay come together.
 
 It takes a scenario and gives a history.  What QEMU does wrong is recorded and left to the
 verdict; what keeps the harness from making the migration at all is raised (``harness.errors``).

@@ -32,7 +32,7 @@ class Hold:
 
     def __init__(self, session: Session) -> None:
         self._log = session.log
-        self._function: Any = session.source.devices.emulated.devices[0].function
+        self._function: Any = session.source.devices.kinds[0].devices[0].function
         self._answer = self._function.ioctl
         self._is_set_up = threading.Event()
         self._is_done = threading.Event()

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from harness.devices import attachments
 from harness.devices.attachments import Attachments, class_of
+from harness.devices.emulated import EmulatedDevices
 from harness.devices.ledger import Ledger
 from harness.devices.mdev import MdevDevices
 from harness.devices.pci import PciDevices
@@ -112,10 +112,8 @@ def test_all_are_gone_in_the_end(attach, kernel):
 
 def test_one_that_cannot_be_had_leaves_none_of_another_kind(kernel, monkeypatch):
     closed = []
-    close = attachments.EmulatedDevices.close
-    monkeypatch.setattr(
-        attachments.EmulatedDevices, "close", lambda self: (closed.append(self), close(self))
-    )
+    close = EmulatedDevices.close
+    monkeypatch.setattr(EmulatedDevices, "close", lambda self: (closed.append(self), close(self)))
     with pytest.raises(
         PrerequisiteMissing, match=r"^e: mdev type mtty-1 of mtty has no instance left"
     ):
@@ -130,7 +128,7 @@ def test_one_that_is_left_behind_does_not_keep_those_of_another_kind(attach, ker
     kernel.error_on_remove = 16
     with pytest.raises(HarnessError, match=uuid):
         devices.close()
-    assert devices.emulated.devices[0].regions.fd == -1
+    assert devices.kinds[0].devices[0].regions.fd == -1
 
 
 @pytest.fixture

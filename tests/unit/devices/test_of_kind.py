@@ -41,7 +41,7 @@ def test_least_kind_can_be_attached(devices):
     assert (devices.failure, devices.addresses) == (None, [])
     assert not attachments.is_missing_here(SPECS[0])
     devices.close()
-    assert devices._kinds[0].is_closed
+    assert devices.kinds[0].is_closed
 
 
 def test_what_it_does_not_do_is_no_error(devices):
