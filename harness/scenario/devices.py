@@ -362,7 +362,7 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         )
 
     def field_problems(self) -> Iterator[str]:
-        """The seed is in no range of msgspec's, so that the command line can change it."""
+        """The seed has no range in JSON, because an older saved run may have one below 0."""
         if not 0 <= self.seed <= ranges.INT64_MAX:
             yield f"seed is {self.seed}, not 0 to {ranges.INT64_MAX}"
 

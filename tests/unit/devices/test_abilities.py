@@ -123,7 +123,7 @@ def test_group_that_is_not_viable(group, kernel):
         (Container.GROUP_GET_STATUS, errno.ENOTTY, "cannot open the device through"),
     ],
 )
-def test_refusal_of_the_kernel_is_told(group, kernel, number, error, why):
+def test_refusal_of_the_kernel_is_reported(group, kernel, number, error, why):
     kernel.errors[number] = error
     before = open_files()
     with pytest.raises(PrerequisiteMissing, match=f"^{NAME}: .*{why}"):
@@ -148,9 +148,9 @@ def test_group_that_may_not_be_opened(group, kernel, monkeypatch, error, why):
         return real(path, flags)
 
     monkeypatch.setattr(abilities.os, "open", refuse)
-    with pytest.raises(PrerequisiteMissing, match=why) as told:
+    with pytest.raises(PrerequisiteMissing, match=why) as raised:
         abilities.by_group(NAME, group, kernel.ioctl)
-    assert (f"pid {os.getpid()} (" in str(told.value)) is (error == errno.EBUSY)
+    assert (f"pid {os.getpid()} (" in str(raised.value)) is (error == errno.EBUSY)
 
 
 ASK = """
@@ -161,14 +161,14 @@ print(abilities.of_bound("device", int(sys.argv[1]), int(sys.argv[2])))
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "words"),
     [
         (EmulatedDevice(id="a", pre_copy=True), "STOP_COPY, P2P, PRE_COPY, DMA_LOGGING"),
         (EmulatedDevice(id="a", p2p=False, dma_logging=False), "STOP_COPY"),
         (EmulatedDevice(id="a", stop_copy=False), "does not migrate"),
     ],
 )
-def test_device_of_an_iommufd_is_asked_as_qemu_asks_it(spec, told):
+def test_device_of_an_iommufd_is_asked_as_qemu_asks_it(spec, words):
     devices = EmulatedDevices([spec], Target(Side.SOURCE, [spec], lambda _record: None))
     fds = [str(devices.devices[0].fd), str(devices.supervisor.iommufd.fd)]
     child = devices.supervisor.launch(
@@ -176,7 +176,7 @@ def test_device_of_an_iommufd_is_asked_as_qemu_asks_it(spec, told):
     )
     out, _ = child.communicate(timeout=60)
     devices.close()
-    assert (child.returncode, out.decode().strip()) == (0, told)
+    assert (child.returncode, out.decode().strip()) == (0, words)
 
 
 def test_own_file_of_a_device_is_bound_to_the_iommufd(tmp_path, group, kernel):

@@ -78,7 +78,7 @@ def test_properties_are_those_of_the_settings(attach):
     assert found["migration-events"] == "on"
 
 
-def test_transfer_that_is_not_said_is_left_to_qemu(attach):
+def test_transfer_that_is_not_set_is_left_to_qemu(attach):
     ((_, found),) = device_options(attach(spec(multifd_transfer=None)))
     assert "x-migration-multifd-transfer" not in found
 

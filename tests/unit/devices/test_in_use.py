@@ -100,7 +100,7 @@ def test_opener_that_ends_is_waited_for(held):
     assert openers(path) == []
 
 
-def test_opener_that_stays_is_told_at_the_deadline(held):
+def test_opener_that_stays_is_reported_at_the_deadline(held):
     path, child = held
     since = time.monotonic()
     assert [left.pid for left in wait_for_openers([path], 0.1)] == [child.pid]

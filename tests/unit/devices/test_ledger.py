@@ -1,4 +1,4 @@
-"""The ledger: what is written down stays until released, and tells the living from the dead."""
+"""The ledger: an entry stays until it is released, and shows whose owner has ended."""
 
 import subprocess
 import sys

@@ -137,7 +137,7 @@ def test_one_that_cannot_be_removed_does_not_keep_the_others(attach, kernel, tmp
     first, second = devices.uuids
     kernel.error_on_remove = errno.EBUSY
     kernel.bus.device(second).joinpath("iommu_group").unlink()
-    kernel.bus.device(second).rmdir()  # by somebody else
+    kernel.bus.device(second).rmdir()  # as another process would
     with pytest.raises(HarnessError, match=first):
         devices.close()
     assert [path.stem for path in (tmp_path / "run" / "mdev").iterdir()] == [first]

@@ -16,7 +16,7 @@ def kernel(tmp_path):
     return FakeKernel(tmp_path)
 
 
-def test_types_tell_parent_and_instances_left(kernel):
+def test_types_have_parent_and_instances_left(kernel):
     found = [(kind.parent, kind.name, kind.available) for kind in kernel.bus.types()]
     assert found == [("mtty", "mtty-1", 4), ("mtty", "mtty-2", 2)]
 
@@ -64,7 +64,7 @@ def test_type_that_is_no_pci_device_is_refused(kernel):
         kernel.bus.find("mtty-1")
 
 
-def test_full_type_says_so(tmp_path):
+def test_full_type_is_reported(tmp_path):
     bus = FakeKernel(tmp_path, ports=1).bus
     with pytest.raises(PrerequisiteMissing, match="mtty-2 of mtty has no instance left: end"):
         bus.create(bus.find("mtty-2"), UUID)
@@ -87,7 +87,7 @@ def test_instance_whose_group_cannot_be_opened_is_not_left(kernel):
     assert not kernel.uuids
 
 
-def test_instance_that_stays_is_told_with_the_way_to_remove_it(kernel):
+def test_instance_that_stays_is_reported_with_the_way_to_remove_it(kernel):
     bus = kernel.bus
     bus.create(bus.find("mtty-1"), UUID)
     kernel.error_on_remove = errno.EBUSY

@@ -1,4 +1,4 @@
-"""PCI functions of one side: bound, told of, and given back whatever happens."""
+"""PCI functions of one side: bound, recorded, and given back in every case."""
 
 import errno
 import os
@@ -121,7 +121,7 @@ def test_iommufd_that_the_kernel_has_not_is_refused_and_the_device_given_back(at
     assert kernel.state(CARD) == ("nic", "(null)")
 
 
-def test_what_was_found_and_what_the_kernel_says_are_recorded(attach, records):
+def test_what_was_found_and_what_the_kernel_reports_are_recorded(attach, records):
     attach(SPEC)
     bound, able = records
     assert {(record.side, record.device) for record in records} == {(Side.SOURCE, "nic0")}
@@ -262,7 +262,7 @@ def test_what_a_killed_run_left_is_given_back_and_what_a_living_one_has_is_not(
     living.close()
 
 
-def test_device_of_a_killed_run_that_somebody_holds_is_told(
+def test_device_of_a_killed_run_that_is_in_use_is_reported(
     killed, kernel, ledger, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("harness.devices.pci._RELEASE_TIMEOUT_S", 0.1)

@@ -13,14 +13,14 @@ def kernel(tmp_path):
     return FakePci(tmp_path)
 
 
-def test_function_tells_driver_override_and_group(kernel):
+def test_function_has_driver_override_and_group(kernel):
     found = kernel.bus.function(CARD)
     assert (found.kind, found.driver, found.override, found.group) == ("8086:10d3", "nic", "", "12")
     assert [each.address for each in kernel.bus.functions()] == [CARD, OTHER_CARD, BRIDGE, DISK]
     assert [each.address for each in kernel.bus.members("14")] == [BRIDGE, DISK]
 
 
-def test_function_that_is_not_there_is_told(kernel):
+def test_function_that_is_not_there_is_reported(kernel):
     with pytest.raises(PrerequisiteMissing, match=r"^no PCI device 0000:77:00\.0 .*lspci"):
         kernel.bus.function("0000:77:00.0")
 
@@ -92,13 +92,13 @@ def test_override_of_another_driver_comes_back(kernel):
         (errno.EINVAL, "I"),
     ],
 )
-def test_refusal_of_the_kernel_is_told(kernel, number, why):
+def test_refusal_of_the_kernel_is_reported(kernel, number, why):
     kernel.refusals["bind"] = number
     with pytest.raises(PrerequisiteMissing, match=f"^cannot bind {CARD} to vfio-pci: {why}"):
         kernel.bus.bind(kernel.bus.function(CARD), "vfio-pci")
 
 
-def test_device_that_cannot_be_given_back_is_told_with_what_to_do(kernel):
+def test_device_that_cannot_be_given_back_is_reported_with_what_to_do(kernel):
     kernel.bus.bind(kernel.bus.function(CARD), "vfio-pci")
     kernel.refusals["bind"] = errno.ENODEV
     with pytest.raises(

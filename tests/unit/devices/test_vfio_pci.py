@@ -17,7 +17,7 @@ def test_properties_come_in_order_with_booleans_as_qemu_writes_them():
     )
 
 
-def test_what_the_scenario_says_goes_before_what_the_kind_adds():
+def test_properties_of_the_scenario_override_those_of_the_kind():
     value = option({"x-one": True}, slot=17, properties={"x-one": False, "migration-events": "off"})
     assert value.count("x-one=") == 1
     assert ",addr=0x11," in value
@@ -25,7 +25,7 @@ def test_what_the_scenario_says_goes_before_what_the_kind_adds():
     assert ",migration-events=off," in value
 
 
-def test_transfer_that_is_not_said_is_left_to_qemu():
+def test_transfer_that_is_not_set_is_left_to_qemu():
     value = option({}, multifd_transfer=None, enable_migration=OnOffAuto.AUTO)
     assert "multifd-transfer" not in value
     assert ",enable-migration=auto," in value

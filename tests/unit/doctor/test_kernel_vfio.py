@@ -1,4 +1,4 @@
-"""The kernel's VFIO and the rig: each row tells what is there; none is ever missing."""
+"""The kernel's VFIO and the rig: each row shows what is there, and is never missing."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def built(tmp_path, monkeypatch):
     return image
 
 
-def test_rig_that_is_not_built_is_told_how(built, monkeypatch):
+def test_rig_that_is_not_built_is_reported_with_the_command_that_builds_it(built, monkeypatch):
     assert "Linux 6.12.0-amd64" in kernel_vfio.rig().found
 
     def find():

@@ -69,7 +69,7 @@ def test_limit_of_open_files_leaves_room_for_the_numbers_in_use(monkeypatch, lim
     assert (check.state, check.fix) == (state, fix)
 
 
-def test_full_disk_and_unwritable_folder_are_told_apart(monkeypatch, tmp_path):
+def test_full_disk_and_unwritable_folder_are_distinguished(monkeypatch, tmp_path):
     assert machine.space(tmp_path / "not" / "there" / "yet").state is State.OK
     usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil's own
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: usage(9, 9, 1 << 20))

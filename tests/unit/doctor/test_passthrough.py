@@ -1,4 +1,4 @@
-"""PCI passthrough: each row tells what is there; none is ever missing."""
+"""PCI passthrough: each row shows what is there, and is never missing."""
 
 import gzip
 import platform
@@ -63,17 +63,17 @@ def test_iommufd_with_the_devices_that_have_files(kernel):
 
 @pytest.mark.parametrize("place", ["proc/config.gz", "boot/config-{}", "lib/modules/{}/config"])
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "words"),
     [("CONFIG_IOMMUFD=m", "; CONFIG_IOMMUFD=m"), ("CONFIG_VFIO=m", "; CONFIG_IOMMUFD is not set")],
 )
-def test_kernel_without_iommufd_is_told_with_its_setting(kernel, tmp_path, place, line, told):
+def test_kernel_without_iommufd_is_reported_with_its_setting(kernel, tmp_path, place, line, words):
     path = tmp_path / place.format(platform.release())
     path.parent.mkdir(parents=True)
     text = f"# kernel\n{line}\n".encode()
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
     check = passthrough.iommufd(kernel.bus, tmp_path)
     assert check.state is State.OPTIONAL
-    assert check.found.endswith(told)
+    assert check.found.endswith(words)
 
 
 def test_kernel_that_shows_no_configuration(kernel, tmp_path):

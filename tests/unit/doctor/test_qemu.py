@@ -1,4 +1,4 @@
-"""QEMU builds: what each lacks is told, and which of them has to be fit."""
+"""QEMU builds: what each lacks is reported, and which of them must be fit."""
 
 import msgspec
 import pytest
@@ -36,7 +36,7 @@ def states(*given):
     return [check.state for check in qemu.all_of([str(path) for path in given])]
 
 
-def test_fit_build_is_told_with_version_and_path(machine):
+def test_fit_build_is_reported_with_version_and_path(machine):
     path = machine("bin")
     (check,) = qemu.all_of([])
     assert check.state is State.OK
@@ -44,7 +44,7 @@ def test_fit_build_is_told_with_version_and_path(machine):
     assert str(path) in check.found
 
 
-def test_machine_without_qemu_is_told_how_to_fetch_one(machine):
+def test_machine_without_qemu_gets_the_command_that_fetches_one(machine):
     (check,) = qemu.all_of([])
     assert check.state is State.MISSING
     assert "vfio-multifd qemu fetch debian-13" in check.fix
@@ -67,7 +67,7 @@ def test_every_build_that_was_given_has_to_be_fit(machine, tmp_path):
     assert states(machine("a"), tmp_path / "gone") == [State.OK, State.MISSING]
 
 
-def test_build_that_is_not_taken_is_told_how_to_take(machine):
+def test_build_that_is_not_taken_is_shown_with_the_option_that_takes_it(machine):
     machine("bin")
     other = machine("cache/debian-13-backports")
     taken, left = qemu.all_of([])

@@ -37,7 +37,7 @@ def test_trying_it_leaves_no_descriptor_open():
     assert open_descriptors() == before
 
 
-def test_container_that_forbids_it_is_told_with_what_to_do(monkeypatch):
+def test_container_that_forbids_it_is_reported_with_what_to_do(monkeypatch):
     def refused():
         raise PrerequisiteMissing("refused here (Operation not permitted)")
 
@@ -62,7 +62,7 @@ def test_memory_of_a_child_can_be_read_here():
     assert sandbox.memory_of_a_child().state is State.OK
 
 
-def test_memory_that_is_kept_from_us_is_told_with_what_to_do(monkeypatch):
+def test_memory_that_must_not_be_read_is_reported_with_what_to_do(monkeypatch):
     def refused(_self, _pid):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

@@ -1,4 +1,4 @@
-"""Deliveries for the tests of the model: one device of four data packets unless told."""
+"""Deliveries for the tests of the model: one device of four data packets by default."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def config(idx: int = 4, channel: int = 0, **fields: Any) -> Packet:
     return data(idx, channel, **{**usual, **fields})
 
 
-def whole(*instead: Packet, of: str = "a", channel: int = 0) -> list[Packet]:
+def complete(*instead: Packet, of: str = "a", channel: int = 0) -> list[Packet]:
     """All packets in order, those of ``instead`` in the place of theirs."""
     packets = {idx: data(idx, channel, device=of) for idx in range(4)}
     packets[4] = config(4, channel, device=of)

@@ -26,7 +26,7 @@ def test_buffer_is_at_most_one_mib_and_at_most_what_the_device_reports(reported,
         (3 * MOST, (MOST, MOST, MOST)),
     ],
 )
-def test_state_is_cut_into_whole_buffers_and_a_rest(total, expected):
+def test_state_is_cut_into_full_buffers_and_a_rest(total, expected):
     assert sizes(total, MOST) == expected
 
 

@@ -14,7 +14,7 @@ from harness.model.delivery import (
     defects,
     leaves_rest,
 )
-from tests.unit.model.deliveries import SENT, config, data, delivery, whole
+from tests.unit.model.deliveries import SENT, complete, config, data, delivery
 
 REFUSED, STUCK, OPEN = Effect.REFUSED, Effect.STUCK, Effect.OPEN
 
@@ -25,7 +25,7 @@ def found(packet, **fields):
     return [(each.reason.requirement, each.effect) for each in defects(given.packets[0], given)]
 
 
-@pytest.mark.parametrize("packet", [*whole(), data(0, size=0)])
+@pytest.mark.parametrize("packet", [*complete(), data(0, size=0)])
 def test_packets_of_qemu_and_an_empty_one_have_nothing_wrong(packet):
     assert found(packet) == []
 
@@ -61,13 +61,13 @@ def test_index_that_is_not_far_is_nothing_by_itself():
     assert found(data(FAR + 4)) == []
 
 
-def test_all_that_is_wrong_is_told_in_the_order_in_which_it_is_read():
+def test_all_that_is_wrong_is_reported_in_the_order_in_which_it_is_read():
     packet = data(INVALID_IDX, magic=1, instance_id=9, state_version=3)
     assert [name for name, _ in found(packet)] == ["REF-10", "REF-9", "REF-4", "REF-5"]
 
 
 @pytest.mark.parametrize("packet", [data(None, size=5), data(INVALID_IDX), data(1, device="")])
-def test_of_a_packet_that_eats_what_follows_no_more_is_told(packet):
+def test_of_a_packet_that_reads_into_the_next_one_no_more_is_reported(packet):
     eating = msgspec.structs.replace(packet, next_packet_size=5000)
     assert found(eating) == [("REF-10", STUCK)]
 
@@ -100,7 +100,7 @@ def test_reason_names_the_device_where_it_concerns_one(packet, has_device):
     assert defect.reason.idx == packet.idx
 
 
-def test_idstr_without_an_end_is_told_apart():
+def test_idstr_without_an_end_is_distinguished():
     given = delivery(data(1, device="", has_idstr_end=False))
     (defect,) = defects(given.packets[0], given)
     assert defect.reason.words == "its idstr is not terminated"
@@ -145,7 +145,7 @@ def test_configuration_of_a_device_that_sent_none_has_nothing_to_be_compared_wit
         (Sent(indices=frozenset({0}), config_idx=0), True),
     ],
 )
-def test_state_is_whole_with_every_packet_up_to_the_configuration(sent, is_whole):
+def test_state_is_complete_with_every_packet_up_to_the_configuration(sent, is_whole):
     assert sent.is_whole is is_whole
 
 
@@ -154,7 +154,7 @@ def test_state_is_whole_with_every_packet_up_to_the_configuration(sent, is_whole
 
 def words_of(*hellos):
     """What is wrong with the hellos of four channels."""
-    given = delivery(*whole(), channels=4, hellos=tuple(hellos))
+    given = delivery(*complete(), channels=4, hellos=tuple(hellos))
     return [reason.words for reason in bad_hellos(given)]
 
 

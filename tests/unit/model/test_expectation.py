@@ -310,7 +310,7 @@ def test_device_that_reports_nothing_must_migrate_all_the_same():
         (ON, Abilities(), Ending.COMPLETED, ""),
     ],
 )
-def test_device_of_the_kernel_ends_as_the_kernel_told(setting, able, ending, reason):
+def test_device_of_the_kernel_ends_as_the_kernel_reported(setting, able, ending, reason):
     device = PciDevice(id="n", source="3b:00.2", destination="3b:00.3", enable_migration=setting)
     found = expect(Scenario(name="x", devices=(device,)), FACTS, FACTS, {"n": able})
     assert (found.ending, found.reason) == (ending, reason)

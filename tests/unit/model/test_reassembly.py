@@ -35,7 +35,7 @@ def test_a_right_run_has_nothing_to_say():
     assert queue.is_config_loaded
 
 
-def test_configuration_alone_is_a_whole_state():
+def test_configuration_alone_is_a_complete_state():
     queue = queue_of(0, config=0)
     assert queue.config_start() == ""
     assert queue.config_end() == ""
@@ -109,7 +109,7 @@ def test_load_that_ends_without_a_beginning():
     assert "never began" in queue_of(0).load_end(0)
 
 
-def test_one_deviation_is_told_once():
+def test_one_deviation_is_reported_once():
     queue = queue_of(0, 1, 2, 3)
     assert queue.load_start(1)
     assert queue.load_end(1) == ""
@@ -177,7 +177,7 @@ def test_configuration_written_to_the_device_as_data():
     assert queue.load_start(1) == "packet 1 was loaded as data, but it is the configuration"
 
 
-def test_configuration_that_the_trace_does_not_tell_is_the_highest():
+def test_configuration_that_the_trace_does_not_show_is_the_highest():
     queue = DestinationQueue()
     for idx in range(3):
         queue.arrive(idx, is_empty=False)

@@ -219,7 +219,7 @@ def test_setting_that_these_commands_accept(fields):
 
 
 @pytest.mark.parametrize(("oldest", "count"), [((10, 0, 13), 1), ((10, 1, 0), 0), ((11, 1, 3), 0)])
-def test_postcopy_beside_multifd_is_accepted_from_10_1_on(oldest, count):
+def test_postcopy_with_multifd_is_accepted_from_10_1_on(oldest, count):
     assert len(refusals(oldest, **on("postcopy-ram"))) == count
     assert refusals(oldest, **on("postcopy-ram", **NO_MULTIFD)) == []
 
@@ -241,7 +241,7 @@ def test_vfio_refuses_what_the_commands_accept(name, words):
         "vfio0: VFIO migration is not supported with background snapshot",
     ],
 )
-def test_words_are_said_without_regard_to_case_and_hyphens(text):
+def test_case_and_hyphens_of_words_are_ignored(text):
     assert settings.is_said("background snapshot", text)
     assert not settings.is_said("postcopy", text)
     assert settings.is_said("downtime-limit", "Parameter 'downtime_limit' expects an integer")

@@ -93,13 +93,13 @@ def test_folder_that_no_command_line_can_name_is_refused(ask, tmp_path, name):
         ask(writable=(folder,))
 
 
-def test_refusal_of_virtme_ng_is_told_in_its_words(ask, virtme):
+def test_refusal_of_virtme_ng_is_reported_in_its_words(ask, virtme):
     virtme(program="import sys; sys.exit('first\\nno such thing')")
     with pytest.raises(PrerequisiteMissing, match=r"^virtme-ng 1\.42 failed: no such thing$"):
         ask()
 
 
-def test_virtme_ng_that_says_nothing_is_told(ask, virtme):
+def test_virtme_ng_without_output_is_reported(ask, virtme):
     virtme(program="")
     with pytest.raises(PrerequisiteMissing, match="failed: status 0"):
         ask()

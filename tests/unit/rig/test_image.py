@@ -21,13 +21,13 @@ def built(image):
     return image
 
 
-def test_image_is_what_the_manifest_says(built):
+def test_image_is_as_in_the_manifest(built):
     found = image_module.find(built.folder)
     assert found == built
     assert found.vmlinuz.name == "vmlinuz-6.12.0-amd64"
 
 
-def test_rig_that_is_not_built_is_told_how(tmp_path):
+def test_rig_that_is_not_built_is_reported_with_the_command_that_builds_it(tmp_path):
     with pytest.raises(PrerequisiteMissing, match=r"^the rig is not built: run `make rig`$"):
         image_module.find(tmp_path)
 

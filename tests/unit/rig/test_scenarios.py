@@ -42,7 +42,7 @@ def test_inside_there_is_no_second_one(without, monkeypatch):
 
 @pytest.fixture
 def rigged(monkeypatch):
-    """A rig that takes down what it was to run, and tells a status or raises."""
+    """A rig that records what it was to run, and returns a status or raises."""
     seen = {"end": 0}
 
     def run(command, folder, *, on_stdout, on_stderr, **settings):

@@ -51,10 +51,10 @@ def test_ids_match_no_quirk_and_stand_in_both_places(config):
 def test_header_is_type_0_of_one_function_and_no_bridge(config):
     assert config[0x0E] == 0
     assert config[0x0B] == 0xFF
-    assert u16(config, 0x04) == 0, "decodes nothing before somebody lets it"
+    assert u16(config, 0x04) == 0, "decodes nothing before it is enabled"
 
 
-def test_bar_0_tells_its_size_as_32_bit_memory(config, bar_size):
+def test_bar_0_has_its_size_as_32_bit_memory(config, bar_size):
     bar = u32(config, 0x10)
     assert bar & 0x7 == 0, "memory, 32-bit"
     assert bar & 0x8 == 0, "not prefetchable"

@@ -141,7 +141,7 @@ def qemu(new_qemu):
 # -- what QEMU asks when it realizes the device ----------------------------------------
 
 
-def test_info_says_a_pci_device_that_can_be_reset(qemu):
+def test_info_is_of_a_pci_device_that_can_be_reset(qemu):
     answer, info = qemu.call(Vfio.DEVICE_GET_INFO, uapi.DEVICE_INFO.pack(24, 0, 0, 0, 9))
     assert answer.errno == 0
     assert uapi.DEVICE_INFO.unpack(info) == (24, 3, 9, 5, 0)
@@ -398,7 +398,7 @@ def test_data_size_is_what_is_left_of_the_state(new_qemu):
 
 
 @pytest.mark.parametrize("size", [0, 1, 1 << 40])
-def test_reported_size_is_told_instead_of_the_truth(new_qemu, size):
+def test_reported_size_is_reported_instead_of_the_true_one(new_qemu, size):
     qemu = new_qemu(reported_size=size)
     assert data_size(qemu) == size
     qemu.go(S.STOP_COPY)
@@ -594,7 +594,7 @@ def test_data_fd_that_takes_state_in_has_no_precopy_info(precopying):
     assert precopy_info(precopying)[0] == errno.ENOTTY
 
 
-# -- a whole migration ----------------------------------------------------------------
+# -- a complete migration ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -721,7 +721,7 @@ def test_reset_instead_of_the_end_loads_nothing(pair):
     assert dst.contents() == bytes(HEAD)
 
 
-def test_whose_state_is_expected_may_be_told_late(qemu):
+def test_expected_state_may_be_set_late(qemu):
     qemu.go(S.RESUMING)
     other = StateBytes(99, 10_000)
     qemu.device.expected = lambda: other

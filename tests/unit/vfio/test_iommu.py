@@ -76,7 +76,7 @@ def test_mappings_are_counted(iommu, call):
     assert iommu.mapping_count == 3
 
 
-def test_unmapping_tells_how_much_it_was(iommu, call):
+def test_unmapping_returns_the_length(iommu, call):
     for iova in (0, MIB, 4 * MIB):
         call(Iommufd.IOAS_MAP, mapping(1, iova, MIB))
     error, out = call(Iommufd.IOAS_UNMAP, unmapping(1, 0, 2 * MIB))

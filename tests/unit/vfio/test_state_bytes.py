@@ -1,4 +1,4 @@
-"""State bytes: any piece of the stream is what the whole stream has there."""
+"""State bytes: any piece of the stream is what the complete stream has there."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from harness.vfio.state_bytes import CHUNK, StateBytes, digest, first_difference
 quick = settings(deadline=None, max_examples=80)
 
 
-def whole(state):
+def all_bytes(state):
     return b"".join(state.chunks())
 
 
@@ -67,7 +67,7 @@ def test_no_buffer_equals_another_of_the_same_stream():
     offset=st.integers(0, 700),
     length=st.integers(0, 700),
 )
-def test_chunk_is_a_slice_of_the_whole_state(total, head, head_at, offset, length):
+def test_chunk_is_a_slice_of_the_complete_state(total, head, head_at, offset, length):
     state = StateBytes(3, total, head, head_at)
     plain = generate(3, 0, total)
     expected = (plain[:head_at] + head + plain[head_at + len(head) :])[:total]
@@ -93,15 +93,15 @@ def test_chunk_is_a_slice_of_the_whole_state(total, head, head_at, offset, lengt
 def test_head_is_cut_off_where_the_state_ends(total, head_at, kept):
     state = StateBytes(1, total, b"head", head_at)
     assert state.head == kept
-    assert whole(state)[head_at : head_at + 4] == kept
-    assert len(whole(state)) == total
+    assert all_bytes(state)[head_at : head_at + 4] == kept
+    assert len(all_bytes(state)) == total
 
 
-def test_chunks_are_bounded_and_make_up_the_whole():
+def test_chunks_are_bounded_and_make_up_the_state():
     state = StateBytes(2, 2 * CHUNK + 1, b"x" * 100, CHUNK - 50)
     sizes = [len(chunk) for chunk in state.chunks()]
     assert sizes == [CHUNK, CHUNK, 1]
-    assert whole(state)[CHUNK - 50 : CHUNK + 50] == b"x" * 100
+    assert all_bytes(state)[CHUNK - 50 : CHUNK + 50] == b"x" * 100
 
 
 def test_state_of_no_bytes_has_no_chunks():
@@ -125,7 +125,7 @@ def test_digest_is_worked_out_once(monkeypatch):
 
 def test_digest_of_a_state_is_that_of_its_bytes():
     state = StateBytes(5, CHUNK + 3, b"head", 10)
-    assert state.digest() == xxhash.xxh3_128_hexdigest(whole(state))
+    assert state.digest() == xxhash.xxh3_128_hexdigest(all_bytes(state))
 
 
 def naive_first_difference(a, b):

@@ -108,7 +108,7 @@ def test_read_error_past_the_end_does_not_come():
     assert found[-1] == (100, 0, 0)
 
 
-def test_pre_copy_gives_its_part_and_then_says_that_there_is_no_more_for_now():
+def test_pre_copy_gives_its_part_and_then_reports_no_more_for_now():
     spec = device(10, pre_copy=True, precopy_initial_bytes=6, precopy_dirty_bytes=3)
     saving = saving_of(spec, stopped=False)
     assert reads(saving, 5) == [(0, 5, 0), (5, 4, 0), (9, 0, errno.ENOMSG)]
@@ -164,7 +164,7 @@ def test_reads_make_up_the_state_without_gap_or_overlap(size, read_sizes, asked)
     assert all(count <= asked for _, count, _ in found)
 
 
-def test_sent_is_the_whole_state_however_much_was_read():
+def test_sent_is_the_complete_state_however_much_was_read():
     spec = device(2 * CHUNK)
     saving = Saving(spec, state_of(spec))
     saving.stop(HEAD)
@@ -184,7 +184,7 @@ def load(spec, data, expected, pieces=()):
     return loading
 
 
-def whole(state):
+def all_bytes(state):
     return b"".join(state.chunks())
 
 
@@ -204,7 +204,7 @@ def test_write_sizes_are_used_in_turn_and_over_again():
     assert accepted(loading, 3, 4) == [(0, 3, 0), (3, 1, 0), (4, 3, 0), (7, 1, 0)]
 
 
-def test_everything_is_accepted_where_nothing_was_said():
+def test_everything_is_accepted_without_settings():
     assert Loading(device(), lambda: None).write(1 << 30) == Share(0, 1 << 30)
 
 
@@ -227,7 +227,7 @@ def test_pieces_do_not_matter(size, precopy, pieces, damage_at):
     """Any cut of the writes gives the report and the head of one write."""
     spec = device(size, pre_copy=True, precopy_initial_bytes=precopy)
     expected = state_of(spec, HEAD)
-    data = bytearray(whole(expected))
+    data = bytearray(all_bytes(expected))
     is_damaged = damage_at is not None and damage_at < len(data)
     if is_damaged:
         data[damage_at] ^= 0x40
@@ -241,7 +241,7 @@ def test_report_of_a_state_that_arrived():
     spec = device(CHUNK + 7)
     expected = state_of(spec, HEAD)
     digest = expected.digest()
-    assert load(spec, whole(expected), expected).report() == {
+    assert load(spec, all_bytes(expected), expected).report() == {
         "bytes": CHUNK + 7,
         "digest": digest,
         "expected_bytes": CHUNK + 7,
@@ -253,7 +253,7 @@ def test_report_of_a_state_that_arrived():
 def test_report_of_a_damaged_state_has_both_digests():
     spec = device(50)
     expected = state_of(spec)
-    data = bytearray(whole(expected))
+    data = bytearray(all_bytes(expected))
     data[20] ^= 1
     data[30] ^= 1
     report = load(spec, bytes(data), expected, [10, 25]).report()
@@ -263,10 +263,10 @@ def test_report_of_a_damaged_state_has_both_digests():
 
 
 @pytest.mark.parametrize("at", [0, 1, 49])
-def test_first_of_several_differences_is_told(at):
+def test_first_of_several_differences_is_reported(at):
     spec = device(50)
     expected = state_of(spec)
-    data = bytearray(whole(expected))
+    data = bytearray(all_bytes(expected))
     data[at] ^= 1
     data[49] ^= 2
     for pieces in ([], [1], [1, 2, 30]):
@@ -277,7 +277,7 @@ def test_first_of_several_differences_is_told(at):
 def test_state_that_ends_early_differs_where_it_ends(size):
     spec = device(50)
     expected = state_of(spec)
-    report = load(spec, whole(expected)[:size], expected).report()
+    report = load(spec, all_bytes(expected)[:size], expected).report()
     assert (report.bytes, report.expected_bytes) == (size, 50)
     assert report.first_difference == size
     assert report.expected_digest == expected.digest() != report.digest
@@ -286,14 +286,14 @@ def test_state_that_ends_early_differs_where_it_ends(size):
 def test_state_that_goes_on_differs_where_it_should_have_ended():
     spec = device(50)
     expected = state_of(spec)
-    report = load(spec, whole(expected) + b"more", expected, [50]).report()
+    report = load(spec, all_bytes(expected) + b"more", expected, [50]).report()
     assert (report.bytes, report.expected_bytes) == (54, 50)
     assert report.first_difference == 50
 
 
 def test_state_of_a_source_that_is_not_known_is_no_arrived_state():
     spec = device(50)
-    report = load(spec, whole(state_of(spec)), None).report()
+    report = load(spec, all_bytes(state_of(spec)), None).report()
     assert (report.bytes, report.expected_bytes) == (50, -1)
 
 
@@ -301,7 +301,7 @@ def test_state_of_a_source_that_is_not_known_is_no_arrived_state():
 def test_source_that_becomes_known_late_is_compared_all_the_same(is_damaged):
     spec = device(50)
     expected = state_of(spec)
-    data = bytearray(whole(expected))
+    data = bytearray(all_bytes(expected))
     data[20] ^= is_damaged
     known: list[StateBytes] = []
     loading = Loading(spec, lambda: known[0] if known else None)
@@ -317,7 +317,7 @@ def test_memfd_is_shown_afterwards():
     expected = state_of(spec, HEAD)
     loading = Loading(spec, lambda: expected)
     loading.keep_head(len(HEAD))
-    loading.memory = File(whole(expected))
+    loading.memory = File(all_bytes(expected))
     assert loading.finish() == HEAD
     report = loading.report()
     assert report.bytes == 2 * CHUNK + 5
@@ -329,14 +329,14 @@ def test_head_of_a_memfd_lies_behind_the_pre_copy_part():
     spec = device(50, pre_copy=True, precopy_initial_bytes=7)
     loading = Loading(spec, lambda: None)
     loading.keep_head(len(HEAD))
-    loading.memory = File(whole(state_of(spec, HEAD)))
+    loading.memory = File(all_bytes(state_of(spec, HEAD)))
     assert loading.finish() == HEAD
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9])
 def test_head_is_as_long_as_the_state_has_it(size):
     spec = device(size)
-    data = whole(state_of(spec, HEAD))
+    data = all_bytes(state_of(spec, HEAD))
     supervised = load(spec, data, None)
     shown = Loading(spec, lambda: None)
     shown.keep_head(len(HEAD))
@@ -344,7 +344,7 @@ def test_head_is_as_long_as_the_state_has_it(size):
     assert supervised.finish() == shown.finish() == HEAD[:size]
 
 
-def test_no_head_is_kept_where_nobody_asked_for_one():
+def test_no_head_is_kept_unless_it_was_asked_for():
     loading = Loading(device(50), lambda: None)
     loading.commit(bytes(50))
     assert loading.finish() == b""
@@ -353,58 +353,58 @@ def test_no_head_is_kept_where_nobody_asked_for_one():
 # -- lies -----------------------------------------------------------------------------
 
 
-def told(lie, *, size, lie_at=0, **more):
+def with_lie(lie, *, size, lie_at=0, **more):
     """(state, what it has become) after the lie."""
     spec = device(size, load={"lie": lie, "lie_at": lie_at}, **more)
     expected = state_of(spec)
     loading = Loading(spec, lambda: expected)
-    loading.memory = File(whole(expected))
+    loading.memory = File(all_bytes(expected))
     loading.finish()
     changed = bytes(loading.memory.data)
-    assert loading.has_lied is (changed != whole(expected))
-    return whole(expected), changed, loading.report()
+    assert loading.has_lied is (changed != all_bytes(expected))
+    return all_bytes(expected), changed, loading.report()
 
 
 def test_truth_is_left_alone():
-    before, after, report = told(None, size=100)
+    before, after, report = with_lie(None, size=100)
     assert after == before
     assert report.first_difference == -1
 
 
 def test_wrong_byte_is_one_byte_in_the_middle_of_its_buffer():
-    before, after, report = told(Lie.WRONG_BYTE, size=100, lie_at=2, reported_size=30)
+    before, after, report = with_lie(Lie.WRONG_BYTE, size=100, lie_at=2, reported_size=30)
     differ = [at for at in range(100) if before[at] != after[at]]
     assert differ == [60 + 15]
     assert report.first_difference == 75
 
 
 def test_lost_buffer_shifts_the_rest():
-    before, after, report = told(Lie.LOST_BUFFER, size=100, lie_at=1, reported_size=30)
+    before, after, report = with_lie(Lie.LOST_BUFFER, size=100, lie_at=1, reported_size=30)
     assert after == before[:30] + before[60:]
     assert (report.bytes, report.first_difference) == (70, 30)
 
 
 def test_swapped_buffers_change_places():
-    before, after, report = told(Lie.SWAPPED_BUFFERS, size=100, lie_at=1, reported_size=30)
+    before, after, report = with_lie(Lie.SWAPPED_BUFFERS, size=100, lie_at=1, reported_size=30)
     assert after == before[:30] + before[60:90] + before[30:60] + before[90:]
     assert (report.bytes, report.first_difference) == (100, 30)
 
 
 def test_buffer_is_swapped_with_a_shorter_last_one():
-    before, after, _ = told(Lie.SWAPPED_BUFFERS, size=100, lie_at=2, reported_size=30)
+    before, after, _ = with_lie(Lie.SWAPPED_BUFFERS, size=100, lie_at=2, reported_size=30)
     assert after == before[:60] + before[90:] + before[60:90]
 
 
 @pytest.mark.parametrize("lie", Lie)
 def test_lie_about_the_last_short_buffer_stays_inside(lie):
-    before, after, _ = told(lie, size=100, lie_at=3, reported_size=30)
+    before, after, _ = with_lie(lie, size=100, lie_at=3, reported_size=30)
     assert after[:90] == before[:90]
     assert len(after) == (90 if lie is Lie.LOST_BUFFER else 100)
 
 
 @pytest.mark.parametrize("lie", Lie)
-def test_lie_about_a_buffer_that_there_is_not_is_not_told(lie):
-    before, after, report = told(lie, size=100, lie_at=4, reported_size=30)
+def test_lie_about_a_buffer_that_there_is_not_is_not_reported(lie):
+    before, after, report = with_lie(lie, size=100, lie_at=4, reported_size=30)
     assert after == before
     assert report.first_difference == -1
 
@@ -421,24 +421,24 @@ def test_lie_about_a_buffer_that_there_is_not_is_not_told(lie):
     ],
 )
 def test_buffer_is_what_one_read_of_the_source_gave(size, more, buffer):
-    before, after, _ = told(Lie.LOST_BUFFER, size=size, **more)
+    before, after, _ = with_lie(Lie.LOST_BUFFER, size=size, **more)
     assert after == before[buffer:]
 
 
 def test_last_buffer_that_has_none_to_be_swapped_with_is_left_alone():
-    before, after, _ = told(Lie.SWAPPED_BUFFERS, size=90, lie_at=2, reported_size=30)
+    before, after, _ = with_lie(Lie.SWAPPED_BUFFERS, size=90, lie_at=2, reported_size=30)
     assert after == before
 
 
 @pytest.mark.parametrize("lie", Lie)
-def test_lie_about_buffers_of_no_bytes_is_not_told(lie):
-    before, after, _ = told(lie, size=100, reported_size=0)
+def test_lie_about_buffers_of_no_bytes_is_not_reported(lie):
+    before, after, _ = with_lie(lie, size=100, reported_size=0)
     assert after == before
 
 
 @pytest.mark.parametrize("lie", Lie)
-def test_lie_about_no_state_at_all_is_not_told(lie):
-    assert told(lie, size=0)[1] == b""
+def test_lie_about_no_state_at_all_is_not_reported(lie):
+    assert with_lie(lie, size=0)[1] == b""
 
 
 def test_settings_come_from_the_scenario():
