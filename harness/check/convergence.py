@@ -48,7 +48,7 @@ def not_converged(evidence: Evidence) -> Record[session.NotConverged] | None:
 
 
 def standing(evidence: Evidence, over: Record) -> Standing | None:
-    """How the pre-copy stood at ``over``; None if the trace does not tell."""
+    """How the pre-copy stood at ``over``; None if the trace does not show it."""
     pending = _before(_pending(evidence), over)
     allowed = _before([(r, r.args["size"]) for r in evidence.trace(Side.SOURCE, ALLOWED)], over)
     if not pending or not allowed:

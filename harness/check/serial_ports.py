@@ -48,7 +48,7 @@ def why_not_compared(evidence: Evidence) -> str:
 
 
 def ports_compared(evidence: Evidence, device: str) -> int:
-    """Serial ports whose registers can be compared; 0: not all that the source has, or none."""
+    """Serial ports whose registers can be compared; 0 if none, or not all of the source's."""
     ours, theirs = _ports(evidence, device, Side.SOURCE), _ports(evidence, device, Side.DESTINATION)
     return len(ours) if ours.keys() == theirs.keys() else 0
 
