@@ -282,7 +282,7 @@ async def test_migration_that_the_relay_keeps_from_its_end_is_no_hang(judged, fa
     run = await judged(scenario(devices=(SLOW,), faults=(fault,), deadline_s=3.0))
     words = sentence(run, outcome=Outcome.UNKNOWN)
     assert words == (
-        "the end of source and destination did not come within 3 s; the relay still kept "
+        "the end of source and destination did not come within 3 s; the relay still held "
         f"something back: {fault.describe()}"
     )
 

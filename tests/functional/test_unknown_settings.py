@@ -57,8 +57,8 @@ async def test_refusal_at_set_up_is_valid_and_about_nothing_else(judged, fields,
 @pytest.mark.parametrize(
     ("fields", "named", "seen"),
     [
-        (_on("postcopy-blocktime"), "capability postcopy-blocktime", "says completed"),
-        ({"parameters": {"x-checkpoint-delay": 1}}, "x-checkpoint-delay=1", "says completed"),
+        (_on("postcopy-blocktime"), "capability postcopy-blocktime", "status is completed"),
+        ({"parameters": {"x-checkpoint-delay": 1}}, "x-checkpoint-delay=1", "status is completed"),
         ({"parameters": {"mode": "cpr-transfer"}}, "mode=cpr-transfer", "the source refused"),
         ({"parameters": {"xbzrle-cache-size": 5}}, "xbzrle-cache-size=5", "power of two"),
         (_on("pause-before-switchover", deadline_s=1.0), "pause-before-switchover", "did not come"),

@@ -42,6 +42,19 @@ def test_wait_for_another_packet():
     assert "packet 2 is missing, but the load thread waits for packet 4" in finding.sentence
 
 
+@pytest.mark.parametrize(("came", "outcome"), [(False, Outcome.UNKNOWN), (True, Outcome.VIOLATED)])
+def test_wait_for_a_packet_that_is_still_in_the_socket_is_right(came, outcome):
+    """Wrong if LIF-1 blames a destination whose channels wait for a stalled main channel."""
+    story = Relayed(scenario())
+    story.send()
+    story.fault("stall_main", idx=None)
+    story.deliver(*[args for args in whole() if args["idx"] != 2])
+    story.read(*([0, 1] if came else [0]))
+    story.starve(1)
+    finding = find(story.waits(), "LIF-1")
+    assert finding.outcome is outcome, finding.sentence
+
+
 def dropped():
     story = Relayed(scenario())
     story.send()
