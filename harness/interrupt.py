@@ -1,7 +1,7 @@
 """A **signal** ends the program: one is enough, in every phase, within a bounded time.
 
-The first SIGINT, SIGTERM or SIGHUP makes the main thread leave what it does and clean up;
-further ones change nothing.  How it leaves depends on the phase:
+The first SIGINT, SIGTERM or SIGHUP makes the main thread stop its work and clean up; further
+ones have no effect.  How it leaves depends on the phase:
 
 ======================================  ==================================================
 imports, before anything was begun      the process ends at once: an exception there could
@@ -11,8 +11,8 @@ inside :func:`held`                     as soon as that block ends
 anywhere else                           KeyboardInterrupt
 ======================================  ==================================================
 
-A clean-up that does not come to its end within ``LIMIT_S`` is cut short by a thread: it kills
-all children and ends the process.  Exit statuses are those of a shell, 128 and the number.
+If the clean-up takes longer than ``LIMIT_S``, a thread kills all children and ends the
+process.  Exit statuses are those of a shell: 128 plus the signal's number.
 
 This module is imported before everything else, so it imports next to nothing.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 LIMIT_S = 1.5
-"""A clean-up may take that long; the rest of two seconds is for the end by force."""
+"""Time limit of a clean-up; the rest of two seconds is for the end by force."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
@@ -43,11 +43,11 @@ _KILL_S = 0.3
 
 
 class _State:
-    """Of this process; changed by the main thread only."""
+    """The state of this process; only the main thread changes it."""
 
     def __init__(self) -> None:
         self.number = 0
-        """The signal that came; 0 if none did."""
+        """The signal that came, or 0."""
         self.asked = 0  # what ``end`` was called with
         self.has_begun = False
         self.held = 0
@@ -80,9 +80,9 @@ def install() -> None:
 
 
 def uninstall(*, is_over: bool) -> None:
-    """The program has come to its end, or has cleaned up.
+    """Stop taking signals: the program has ended, or has cleaned up.
 
-    :param is_over: the process ends now: signals are ignored, else they are as before
+    :param is_over: the process ends now, so signals are ignored; else they are as before
     """
     for number, before in _state.before.items():
         signal.signal(number, signal.SIG_IGN if is_over else before)
@@ -91,7 +91,7 @@ def uninstall(*, is_over: bool) -> None:
 
 
 def came() -> int:
-    """The number of the signal that ends the program; 0 if none came."""
+    """The number of the signal that ends the program, or 0."""
     return _state.number
 
 
@@ -101,12 +101,12 @@ def status() -> int:
 
 
 def words() -> str:
-    """What came, in a word; "" for SIGPIPE, of which nobody wants to read."""
+    """The signal in a word; empty for SIGPIPE, which is not reported."""
     return WORDS.get(signal.Signals(_state.number or signal.SIGINT), "")
 
 
 def leave() -> None:
-    """End the process here, with nothing of it left, after a signal and its clean-up."""
+    """End the process and its children here, after a signal and its clean-up."""
     _kill_children()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -120,7 +120,9 @@ def leave() -> None:
 
 
 def begin() -> None:
-    """Something was begun that has to be cleaned up: no import ends the process any more."""
+    """Something was begun that must be cleaned up: a signal during an import no longer ends the
+    process at once.
+    """
     _state.has_begun = True
 
 
@@ -132,9 +134,9 @@ def end(number: int) -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """No signal is acted on in this block: who starts a thing gets to know it.
+    """Defer signals to the end of this block, so that what it starts can be cleaned up.
 
-    :raise KeyboardInterrupt: at the block's end, if one came meanwhile
+    :raise KeyboardInterrupt: at the end of the block, if a signal came in it
     """
     if not _is_main_thread():
         yield
@@ -151,8 +153,8 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """In the main task of :func:`run`: a block that takes long, does not await, and leaves
-    nothing to clean up.  A signal leaves it by a KeyboardInterrupt.
+    """For a long block in the main task of :func:`run` that does not await and has nothing to
+    clean up: a signal raises KeyboardInterrupt in it.
     """
     if not _is_main_thread():
         yield
@@ -168,9 +170,9 @@ def at_once() -> Iterator[None]:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run(main)``, whose main task a signal cancels, once.
+    """``asyncio.run(main)``; a signal cancels its main task, once.
 
-    :raise KeyboardInterrupt: one came, and all is cleaned up
+    :raise KeyboardInterrupt: a signal came, and all is cleaned up
     """
     import asyncio  # noqa: PLC0415 - see above
 
@@ -244,13 +246,13 @@ def _last_resort(state: _State) -> None:
     if state.has_ended.acquire(timeout=LIMIT_S):
         state.has_ended.release()
         return
-    _say(f"{words() or 'the reader went away'}; the clean-up took longer than {LIMIT_S:g} s")
+    _say(f"{words() or 'the reader is gone'}; the clean-up took longer than {LIMIT_S:g} s")
     _kill_children()
     os._exit(status())
 
 
 def _kill_children() -> None:
-    """SIGKILL for all of our children, and wait until they are gone."""
+    """Kill all our children, and wait until they are gone."""
     import select  # noqa: PLC0415
     import time  # noqa: PLC0415
 
@@ -271,7 +273,7 @@ def _kill_children() -> None:
 
 
 def _children() -> list[int]:
-    """Process ids of our children (proc_tid_children(5)); none where the kernel lists none."""
+    """Process ids of our children (proc_tid_children(5)); none if the kernel does not list them."""
     found: list[int] = []
     try:
         for task in os.listdir("/proc/self/task"):  # noqa: PTH208
@@ -283,7 +285,7 @@ def _children() -> list[int]:
 
 
 def _say(text: str) -> None:
-    """One line on standard error, by no buffer that a thread may hold."""
+    """Write one line to standard error, without a buffer that a thread may have locked."""
     if text:
         try:
             os.write(2, f"vfio-multifd: error: {text}\n".encode())

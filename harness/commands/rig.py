@@ -1,11 +1,14 @@
 """``vfio-multifd rig``: run commands in a virtual machine with the kernel's own VFIO."""
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 
 from harness import PROGRAM
 from harness.commands.arguments import add_runs, command_of, seconds
-from harness.rig import by_command
+from harness.history.rundir import RunDir
+from harness.rig import rig
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +36,23 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it; the exit status."""
+    """Run it; the exit status.
+
+    The rig keeps its console log in a directory of its own in ``--runs``.  Raises what
+    ``rig.run`` raises.
+    """
     argv = command_of(options, "rig run: no command: vfio-multifd rig run -- COMMAND ARGS...")
-    return by_command.run(
-        argv,
-        options.runs,
-        qemu=options.qemu,
-        writable=options.writable,
-        deadline_s=options.timeout,
-    )
+    folder = RunDir.create(options.runs, "rig").path
+    try:
+        return rig.run(
+            argv,
+            folder,
+            on_stdout=rig.passed_on(sys.stdout.buffer),
+            on_stderr=rig.passed_on(sys.stderr.buffer),
+            qemu=options.qemu,
+            writable=(options.runs, *options.writable),
+            deadline_s=options.timeout,
+        )
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty: evidence
+            folder.rmdir()

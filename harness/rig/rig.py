@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.errors import LostVM, UsageError
 from harness.history import private
@@ -60,6 +61,16 @@ def run(
         qemu=path, has_kvm=can_kvm_boot(path, built), writable=tuple(writable)
     )
     return _boot(built, machine, folder.resolve(), command, on_stdout, on_stderr, deadline_s)
+
+
+def passed_on(file: BinaryIO) -> Callable[[bytes], None]:
+    """A function that writes to ``file`` and flushes it, for ``on_stdout`` and ``on_stderr``."""
+
+    def write(data: bytes) -> None:
+        file.write(data)
+        file.flush()
+
+    return write
 
 
 def _boot(

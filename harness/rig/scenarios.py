@@ -8,7 +8,7 @@ from harness.devices import attachments
 from harness.errors import LostVM, PrerequisiteMissing
 from harness.history import private
 from harness.history.rundir import RunDir
-from harness.rig import by_command, image, rig
+from harness.rig import image, rig
 from harness.scenario import Scenario, to_json
 
 _BOOT_S = 120.0
@@ -54,8 +54,8 @@ def run(
         status = rig.run(
             [*command, "--runs", str(runs_dir), *options],
             folder,
-            on_stdout=by_command.passed_on(sys.stdout.buffer),
-            on_stderr=by_command.passed_on(sys.stderr.buffer),
+            on_stdout=rig.passed_on(sys.stdout.buffer),
+            on_stderr=rig.passed_on(sys.stderr.buffer),
             writable=(runs_dir, *writable),
             deadline_s=_BOOT_S + sum(map(_most_s, wanted)),
         )

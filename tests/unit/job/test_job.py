@@ -70,6 +70,19 @@ def test_each_run_is_told_as_it_ends_and_the_worst_is_the_exit_status(runs, caps
     assert [line.split()[1] for line in out.splitlines()[:2]] == ["valid", "VIOLATED"]
 
 
+@pytest.mark.parametrize("is_json", [False, True])
+def test_steps_are_printed_without_progress_and_with_json_on_standard_error(runs, capsys, is_json):
+    runs(valid_run(), has_steps=True, has_progress=False, is_json=is_json)
+    out, err = capsys.readouterr()
+    steps = "     run0: start\n     run0: boot\n"
+    if is_json:
+        assert err == steps
+        assert json.loads(out)["overall"] == "valid"
+    else:
+        assert out.startswith(steps)
+        assert err == ""
+
+
 def test_bug_of_a_rule_is_told_with_its_traceback_and_the_other_runs_are_made(
     runs, tmp_path, capsys
 ):
