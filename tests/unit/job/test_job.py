@@ -64,7 +64,7 @@ def runs(monkeypatch, tmp_path):
     return run
 
 
-def test_each_run_is_told_as_it_ends_and_the_worst_is_the_exit_status(runs, capsys):
+def test_each_run_is_printed_when_it_ends_and_the_worst_is_the_exit_status(runs, capsys):
     assert runs(valid_run(), violated_run()) == (1, [])
     out = capsys.readouterr().out
     assert [line.split()[1] for line in out.splitlines()[:2]] == ["valid", "VIOLATED"]
@@ -83,9 +83,7 @@ def test_steps_are_printed_without_progress_and_with_json_on_standard_error(runs
         assert err == ""
 
 
-def test_bug_of_a_rule_is_told_with_its_traceback_and_the_other_runs_are_made(
-    runs, tmp_path, capsys
-):
+def test_bug_of_a_rule_prints_its_traceback_and_the_other_runs_are_made(runs, tmp_path, capsys):
     status, complaints = runs(valid_run(), KeyError("typo"), violated_run())
     assert status == 3
     folder = tmp_path / "runs" / "run1-0001"
@@ -108,7 +106,7 @@ def test_capture_of_nothing_is_refused_before_anything_runs(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_run_that_followed_another_is_told_and_counts(runs, capsys):
+def test_run_that_followed_another_is_printed_and_counts(runs, capsys):
     assert runs((valid_run(), violated_run()), valid_run()) == (1, [])
     out = capsys.readouterr().out
     assert [line.split()[:2] for line in out.splitlines()[:3]] == [
@@ -200,7 +198,7 @@ def test_bug_in_one_run_keeps_its_traceback_and_the_others_are_made(runs, capsys
     assert "2  valid" in said.out
 
 
-def test_interrupt_tells_what_was_done_and_where_the_rest_is(runs, capsys):
+def test_interrupt_reports_what_was_done_and_where_the_rest_is(runs, capsys):
     status, _ = runs(violated_run(), KeyboardInterrupt(), valid_run())
     assert status == 130
     out = capsys.readouterr().out
@@ -236,7 +234,7 @@ def test_with_a_baseline_a_lost_run_is_still_lost(runs, tmp_path):
     assert runs(VMError("it is gone"), baseline=before)[0] == 3
 
 
-def test_baseline_stands_in_the_document(runs, tmp_path, capsys):
+def test_baseline_is_in_the_document(runs, tmp_path, capsys):
     before = save(valid_run(), tmp_path / "before")
     assert runs(violated_run(), baseline=before, is_json=True)[0] == 1
     found = json.loads(capsys.readouterr().out)

@@ -80,7 +80,7 @@ def test_scenario_names_the_qemu_that_will_run_so_that_it_can_be_repeated(build,
     assert found.qemu == found.qemu_dst == str(binary)
 
 
-def test_run_directory_stands_for_its_scenario(build, saved, tmp_path):
+def test_run_directory_is_taken_for_its_scenario(build, saved, tmp_path):
     saved(THREE)
     (found,) = scenarios([tmp_path], Settings(qemu=str(build())))
     assert found.devices == THREE.devices
@@ -295,7 +295,7 @@ def test_guest_gets_the_memory_that_it_needs():
     assert Settings(guest=True).has_shape
 
 
-def test_guest_beside_an_mdev_device_is_no_linux_and_needs_no_more_memory():
+def test_guest_besides_an_mdev_device_is_no_linux_and_needs_no_more_memory():
     settings = Settings(guest=True, kinds=(MdevDevice(id="vfio0"),))
     found = applied(THREE, settings)
     assert not found.has_linux

@@ -53,7 +53,7 @@ def test_moment_that_never_comes_is_refused():
         When(count=0)
 
 
-def test_field_that_nobody_knows_is_refused():
+def test_unknown_field_is_refused():
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.json.decode(b'{"cuont": 1}', type=When)
 

@@ -256,7 +256,7 @@ def test_json_that_is_no_scenario_is_refused_in_one_line(text, says):
     assert "\n" not in message
 
 
-def test_origin_of_the_text_need_not_be_told():
+def test_origin_of_the_text_need_not_be_given():
     with pytest.raises(UsageError, match=r"^scenario: not a scenario: not JSON: Expecting"):
         from_json(b"{")
 
@@ -452,7 +452,7 @@ def test_setting_that_would_do_nothing_is_refused(fields, words):
         Scenario(name="a", devices=(EmulatedDevice(id="d", **fields),))
 
 
-def test_supervised_device_tells_what_it_has_loaded():
+def test_supervised_device_reports_what_it_has_loaded():
     device = EmulatedDevice(id="a", data_path=DataPath.SUPERVISED)
     assert Scenario(name="a", devices=(device,), faults=(Hold(until=Until(loaded=True)),))
 

@@ -87,7 +87,7 @@ async def test_command_is_executed_at_its_moment_and_once(carry_out, log):
     assert noted(log, "actions") == [{"done": [True]}]
 
 
-async def test_action_whose_moment_does_not_come_is_told_as_not_done(carry_out, log):
+async def test_action_whose_moment_does_not_come_is_recorded_as_not_done(carry_out, log):
     vm = Qemu()
     plan = [Kill(when=when, target=Target.SOURCE) for when in (NEVER, NOW)]
     async with carry_out(vm, *plan):
@@ -97,7 +97,7 @@ async def test_action_whose_moment_does_not_come_is_told_as_not_done(carry_out, 
     assert noted(log, "actions") == [{"done": [False, True]}]
 
 
-async def test_faults_are_told(carry_out, log):
+async def test_faults_are_notified(carry_out, log):
     heard = []
     plan = Tell(when=NOW, name="go", value=3)
     async with carry_out(Qemu(), plan, notify=lambda *told: heard.append(told)):
@@ -125,7 +125,7 @@ async def test_what_came_of_a_command_is_recorded(carry_out, log, error, result)
     assert noted(log, "actions") == [{"done": [result["how"] in ("done", "unanswered")]}]
 
 
-async def test_kill_of_a_qemu_that_is_gone_kills_nobody(carry_out, log):
+async def test_kill_of_a_qemu_that_is_gone_kills_nothing(carry_out, log):
     vm = Qemu()
     vm.is_running = False
     async with carry_out(vm, Kill(when=NOW, target=Target.SOURCE)):
@@ -134,7 +134,7 @@ async def test_kill_of_a_qemu_that_is_gone_kills_nobody(carry_out, log):
     assert noted(log, "action_ended") == [{"position": 0, "how": "lost"}]
 
 
-async def test_tell_without_a_relay_reaches_nobody(carry_out, log):
+async def test_notification_without_a_relay_reaches_no_fault(carry_out, log):
     async with carry_out(Qemu(), Tell(when=NOW, name="go"), notify=None):
         log(now())
         await until_idle()

@@ -33,7 +33,7 @@ def writer(tmp_path):
         yield made
 
 
-def test_manifest_tells_whose_bytes_they_are(writer):
+def test_manifest_says_whose_bytes_they_are(writer):
     records = [sent("a"), sent("b"), Record(2, Side.DESTINATION, Kind.QMP, "RESUME")]
     assert captures.finish(writer, SCENARIO, (BUILD, BUILD), records) == ""
     capture = Capture.load(writer.path)

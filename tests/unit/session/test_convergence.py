@@ -111,7 +111,7 @@ async def test_source_that_does_not_end_then_hangs():
     assert source.hung == ["the end after migrate_cancel"]
 
 
-async def test_destination_that_does_not_end_then_is_nobodys_concern():
+async def test_destination_that_does_not_end_then_is_not_waited_for():
     source, destination = Peer(Side.SOURCE, *GOES_ON), Peer(Side.DESTINATION, {})
     log = Log()
     assert await convergence.call_off((source, destination), Activity(), log, 6.0)

@@ -98,7 +98,7 @@ async def test_guest_that_does_not_come_up_is_one_line(peer, console, said, word
         await guest.until_up(peer, SCENARIO, Log())
 
 
-async def test_rounds_that_it_has_told_before_do_not_count(peer):
+async def test_rounds_that_it_has_reported_before_do_not_count(peer):
     waited_for = await guest.until_it_goes_on(peer, SCENARIO)
     assert waited_for == "3 more rounds of the guest at the source"
 

@@ -97,7 +97,7 @@ def test_packets_pass_and_are_recorded_with_the_devices_id(ends, address):
     assert record.args.digest == digest_of(b"data")
 
 
-def test_packet_for_nobody_is_recorded_with_its_idstr(ends):
+def test_packet_for_no_device_is_recorded_with_its_idstr(ends):
     here = ends()
     here.source.sendall(packet(0, idstr="0000:00:1f.0/other"))
     (record,) = here.wait_for("packet_out")
@@ -136,7 +136,7 @@ def test_fault_for_a_device_that_is_not_there_is_refused():
         Link(scenario, UnixAddress("nobody").qmp(), Log())
 
 
-def test_faults_are_told_what_the_destinations_device_has_loaded(ends):
+def test_faults_are_notified_of_what_the_destinations_device_has_loaded(ends):
     here = ends(Hold(select=Select(idx=(1,)), until=Until(told="loaded", value=4)))
     here.source.sendall(packet(0) + packet(1) + packet(2))
     here.received(len(packet(0)) + len(packet(2)))
@@ -172,7 +172,7 @@ def test_link_that_failed_loses_the_run(ends, monkeypatch):
         here.link.close()
 
 
-def test_closed_twice_is_told_once(ends):
+def test_closed_twice_is_recorded_once(ends):
     here = ends()
     here.link.close()
     here.link.abandon()
@@ -217,7 +217,7 @@ def test_what_follows_a_gap_is_not_loaded():
     assert collected((0, 0, b"ab"), (2, 0, b"cd")).of(IDSTR) == args(b"ab")
 
 
-def test_payload_without_a_header_is_nobodys():
+def test_payload_without_a_header_is_of_no_device():
     assert collected((None, 0, b"short")).of(IDSTR) == args(b"")
 
 
