@@ -23,7 +23,7 @@ import like_qemu_test  # type: ignore[import-not-found]  # in the folder of this
 from like_qemu_test import BareQemu
 
 from harness.check.judge import judge
-from harness.history import Record, Side
+from harness.history import Record, Side, plain
 from harness.history.rundir import CAPTURE, RunDir
 from harness.job.run import run_scenario
 from harness.proxy.address import UnixAddress
@@ -279,7 +279,7 @@ def _timed(action: Callable[[], object]) -> float:
 
 def _transfer_seconds(records: Sequence[Record]) -> float:
     started = next(
-        r.t_ns for r in records if r.name == "execute" and r.args["command"] == "migrate"
+        r.t_ns for r in records if r.name == "execute" and plain(r)["command"] == "migrate"
     )
     resumed = next(r.t_ns for r in records if r.name == "RESUME" and r.side is Side.DESTINATION)
     return float(resumed - started) / 1e9

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from harness.history.contract import typed
 from harness.history.records import Record
 
 
@@ -78,5 +79,11 @@ def from_json(data: bytes) -> Verdict:
     """The verdict in verdict.json.
 
     :raise msgspec.DecodeError: it is none
+    :raise HistoryError: a record of its evidence is damaged
     """
-    return msgspec.json.decode(data, type=Verdict)
+    verdict = msgspec.json.decode(data, type=Verdict)
+    findings = tuple(
+        msgspec.structs.replace(finding, evidence=tuple(typed(finding.evidence, "verdict")))
+        for finding in verdict.findings
+    )
+    return msgspec.structs.replace(verdict, findings=findings)

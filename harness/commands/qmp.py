@@ -18,7 +18,7 @@ import msgspec
 from harness import interrupt
 from harness.commands.arguments import seconds
 from harness.errors import LostVM, QmpError, UsageError, in_words
-from harness.history import Record, Side
+from harness.history import Event, Side
 from harness.proxy.address import within_reach
 from harness.vm.activity import Activity
 from harness.vm.qmp import Monitor
@@ -137,7 +137,7 @@ class _Conversation:
             what = "QEMU went away" if gone else f"{self._timeout_s:g} s passed"
             raise LostVM(f"{what} before {' or '.join(untils)} came")
 
-    def _print(self, record: Record) -> None:
+    def _print(self, record: Event) -> None:
         """One line of JSON for each reply and event, in QEMU's own shape."""
         match record.name:
             case "execute":

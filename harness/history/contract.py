@@ -16,7 +16,7 @@ import msgspec
 
 from harness.errors import HistoryError
 from harness.history import device, guest, process, session, wire
-from harness.history.records import Body, Event, Kind, Record
+from harness.history.records import Body, Kind, Record
 from harness.scenario import Scenario
 from harness.scenario.fault_plan import Fault
 
@@ -83,16 +83,16 @@ _ARGUMENTS: dict[str, tuple[Kind, type[Any]]] = {
 _TYPED = {name: (kind, of) for (kind, name), of in BODIES.items()}
 
 
-def typed(events: Sequence[Event], origin: str) -> list[Record]:
+def typed(events: Sequence[Record], origin: str) -> list[Record]:
     """The records of a file, those of typed kinds with their types.
 
     :param events: as they were read, in the order of the file ``origin``, one per line
     :raise HistoryError: one has not what its type demands; the message names its line
     """
-    types, convert, found = _TYPED, msgspec.convert, list[Record](events)
+    types, convert, found = _TYPED, msgspec.convert, list(events)
     for number, event in enumerate(events):
         of = types.get(event.name)
-        if of is not None and of[0] is event.kind and type(event.args) is dict:
+        if of is not None and of[0] is event.kind:
             try:
                 args = convert(event.args, of[1])
             except msgspec.ValidationError as error:

@@ -32,10 +32,8 @@ A line of history.jsonl is a record in JSON: ``{"t_ns", "side", "kind", "name", 
 Times are CLOCK_REALTIME, because that is what QEMU stamps its trace lines and QMP events with.
 """
 
-import contextlib
 import enum
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias
 
 import msgspec
@@ -76,50 +74,6 @@ class Body(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         super().__init_subclass__(**config)
         cls.KIND = Kind(cls.__module__.rpartition(".")[2])
         cls.NAME = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-        _TYPES[cls.NAME] = cls
-
-    # Until each reader asks for the type: the fields by their names in the file, as of a dict.
-
-    def __getitem__(self, key: str) -> Any:
-        return msgspec.to_builtins(self)[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in msgspec.to_builtins(self)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, dict):
-            return bool(msgspec.to_builtins(self) == other)
-        return msgspec.Struct.__eq__(self, other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __or__(self, other: dict[str, Any]) -> dict[str, Any]:
-        return {**msgspec.to_builtins(self), **other}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The field ``key``, or ``default``."""
-        return msgspec.to_builtins(self).get(key, default)
-
-    def keys(self) -> list[str]:
-        """Names of the fields that are not absent."""
-        return list(msgspec.to_builtins(self))
-
-    def items(self) -> list[tuple[str, Any]]:
-        """The fields that are not absent."""
-        return list(msgspec.to_builtins(self).items())
-
-    def values(self) -> list[Any]:
-        """Their values."""
-        return list(msgspec.to_builtins(self).values())
-
-
-_TYPES: dict[str, type[Body]] = {}
 
 
 Args: TypeAlias = dict[str, Any]
@@ -147,14 +101,6 @@ class Record(msgspec.Struct, Generic[A_co], frozen=True, gc=False, omit_defaults
     """Thread of QEMU that wrote it (trace only)."""
     channel: int = -1
     """Multifd channel, of ``tid`` or on the wire; -1: the main channel, none, or not known."""
-
-    def __post_init__(self) -> None:
-        # Until everybody who records writes the type.
-        if type(self.args) is dict:
-            of = _TYPES.get(self.name)
-            if of is not None and of.KIND is self.kind:
-                with contextlib.suppress(msgspec.ValidationError):  # contract.check says so
-                    msgspec.structs.force_setattr(self, "args", msgspec.convert(self.args, of))
 
     @staticmethod
     def of(t_ns: int, side: Side, args: B, device: str = "", channel: int = -1) -> "Record[B]":

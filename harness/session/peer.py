@@ -22,7 +22,7 @@ from harness.errors import (
     VMError,
     of_a_part,
 )
-from harness.history import Record, Side, private
+from harness.history import Event, Record, Side, private
 from harness.history.builds import BuildFacts
 from harness.history.process import HandedOver, Launched
 from harness.history.rundir import (
@@ -113,7 +113,7 @@ class Peer:
         return self.facts or BuildFacts(path="", version=(0, 0, 0), version_text="")
 
     @property
-    def events(self) -> list[Record]:
+    def events(self) -> list[Event]:
         """QMP events of this migration so far."""
         return self.vm.monitor.events[self._events_before :]
 

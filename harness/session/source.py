@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from harness.errors import HistoryError, LaunchError, LostVM, VMError, of_a_part
-from harness.history import Record, Side
+from harness.history import Event, Record, Side, contract, plain
 from harness.history.builds import BuildFacts
 from harness.history.device import Received
 from harness.history.session import Replayed
@@ -248,11 +248,12 @@ class CaptureSource:
 
     def _take_over_records(self) -> None:
         """The source's records, as if it had begun to migrate now."""
-        records = msgspec.json.Decoder(Record).decode_lines(self._capture.manifest.records)
+        events = msgspec.json.Decoder(Event).decode_lines(self._capture.manifest.records)
+        records = contract.typed(events, str(self._capture.path))
         began = next(
             record.t_ns
             for record in records
-            if record.name == "execute" and record.args["command"] == "migrate"
+            if record.name == "execute" and plain(record)["command"] == "migrate"
         )
         shift = time.time_ns() - began
         self._log.records += [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import QmpError
-from harness.history import Record
+from harness.history import Event
 from harness.scenario import Scenario, Transport
 from harness.vm.credentials import NO_TLS, Setup
 from harness.vm.qmp import Monitor
@@ -105,37 +105,37 @@ def lacks(error: QmpError) -> bool:
     return any(words in error.desc for words in _NOT_BUILT)
 
 
-def statuses(events: list[Record]) -> list[str]:
+def statuses(events: list[Event]) -> list[str]:
     """The migration's statuses so far, in order."""
     return [event.args["status"] for event in events if event.name == "MIGRATION"]
 
 
-def last_status(events: list[Record]) -> str:
+def last_status(events: list[Event]) -> str:
     """The last status; empty if there is none."""
     return next(reversed(statuses(events)), "")
 
 
-def is_stopped(events: list[Record]) -> bool:
+def is_stopped(events: list[Event]) -> bool:
     """Whether the last event about the VM is that it was stopped."""
     return _last_word(events) == "STOP"
 
 
-def is_resumed(events: list[Record]) -> bool:
+def is_resumed(events: list[Event]) -> bool:
     """Whether the last event about the VM is that it runs."""
     return _last_word(events) == "RESUME"
 
 
-def _last_word(events: list[Record]) -> str:
+def _last_word(events: list[Event]) -> str:
     words = (event.name for event in reversed(events) if event.name in ("STOP", "RESUME"))
     return next(words, "")
 
 
-def source_end(events: list[Record]) -> str | None:
+def source_end(events: list[Event]) -> str | None:
     """The status with which the source's side ended; None if it has not ended."""
     return next((status for status in statuses(events) if status in ENDED), None)
 
 
-def destination_end(events: list[Record]) -> str | None:
+def destination_end(events: list[Event]) -> str | None:
     """The status with which the destination's side ended; None if it has not ended.
 
     A running guest is resumed just before the status is ``completed``; a guest that arrives
@@ -147,7 +147,7 @@ def destination_end(events: list[Record]) -> str | None:
     return end
 
 
-def listens_on(source: list[Record], destination: list[Record]) -> bool:
+def listens_on(source: list[Event], destination: list[Event]) -> bool:
     """Whether the source has failed and the destination still listens.
 
     It listens if TLS has refused the source's connections: it reports that on its standard error

@@ -24,7 +24,7 @@ from qemu.qmp import (
 )
 
 from harness.errors import LostVM, QmpError, QmpTimeout
-from harness.history import Kind, Record, Side
+from harness.history import Event, Kind, Record, Side
 from harness.scenario.action_plan import PAUSES, effect_of
 
 COMMAND_TIMEOUT_S = 10.0
@@ -64,10 +64,10 @@ class Monitor:
     """
 
     def __init__(
-        self, side: Side, record: Callable[[Record], None], notify: Callable[[], None]
+        self, side: Side, record: Callable[[Event], None], notify: Callable[[], None]
     ) -> None:
         self.side = side
-        self.events: list[Record] = []
+        self.events: list[Event] = []
         self.is_paused: bool | None = None
         self._record = record
         self._notify = notify
@@ -204,10 +204,10 @@ class Monitor:
         if not (isinstance(stamp, dict) and isinstance(data, dict)):
             return False
         t_ns = stamp["seconds"] * 10**9 + stamp["microseconds"] * 1000
-        record = Record(
+        event = Record(
             t_ns, self.side, Kind.QMP, str(message["event"]), data, str(data.get("device-id", ""))
         )
-        self.events.append(record)
-        self._record(record)
+        self.events.append(event)
+        self._record(event)
         self._notify()
         return False  # nothing is queued

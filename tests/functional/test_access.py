@@ -19,6 +19,7 @@ import pytest
 
 from harness.history import Kind, rundir
 from harness.history.rundir import RunDir
+from harness.history.wire import ChannelOpened, StrangerRefused
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls, Transport, to_json
 from harness.scenario.action_plan import Tell, When
 from harness.scenario.fault_plan import Hold, HoldConnections, Select, Until
@@ -248,10 +249,9 @@ async def test_relay_that_another_user_reaches_all_the_same_closes_it(
 
     await held.tried(attempt)
     history = rundir.load(folder)
-    (refused,) = [r for r in history.records if r.name == "stranger_refused"]
-    assert refused.args["uid"] == NOBODY
-    opened = [r for r in history.records if r.name == "channel_opened"]
-    assert len(opened) == 5, "the source's, and no other"
+    (refused,) = held(history, StrangerRefused)
+    assert refused.uid == NOBODY
+    assert len(held(history, ChannelOpened)) == 5, "the source's, and no other"
     statuses = [r.args["status"] for r in history.records if r.name == "MIGRATION"]
     assert statuses.count("completed") == 2
 

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from harness.history import Kind, Side
+from harness.history import Side
+from harness.history.device import Ioctl, Read, Received, UnknownIoctl, Write
 from harness.scenario import (
     MIB,
     DataPath,
@@ -13,6 +14,7 @@ from harness.scenario import (
     SaveBehaviour,
     Scenario,
 )
+from tests.records import held
 
 
 def _statuses(run, side: Side) -> list[str]:
@@ -29,8 +31,7 @@ async def test_read_error_at_byte_n_fails_the_migration(judged, at) -> None:
     device = EmulatedDevice(id="vfio0", save=SaveBehaviour(error_at=at))
     run = await judged(Scenario(name="read-error", devices=(device,)))
     assert _statuses(run, Side.SOURCE)[-1] == "failed"
-    failed = [r.args for r in run.history.records if r.name == "read" and r.args["errno"]]
-    assert [args["offset"] for args in failed] == [at]
+    assert [read.offset for read in held(run, Read) if read.errno] == [at]
 
 
 @pytest.mark.requirement("LIF-5")
@@ -39,8 +40,7 @@ async def test_write_error_at_byte_n_fails_the_migration(judged, at) -> None:
     device = EmulatedDevice(id="vfio0", load=LoadBehaviour(error_at=at))
     run = await judged(Scenario(name="write-error", devices=(device,)))
     assert "completed" not in _statuses(run, Side.DESTINATION)
-    failed = [r.args for r in run.history.records if r.name == "write" and r.args["errno"]]
-    assert [args["offset"] for args in failed] == [at]
+    assert [write.offset for write in held(run, Write) if write.errno] == [at]
 
 
 async def test_several_gib_fit_into_a_small_harness(judged, kept) -> None:
@@ -48,14 +48,13 @@ async def test_several_gib_fit_into_a_small_harness(judged, kept) -> None:
     device = EmulatedDevice(id="vfio0", size=3 << 30, data_path=DataPath.SUPERVISED)
     run = await judged(Scenario(name="large", devices=(device,), deadline_s=200))
     kept(run, "ORD-1", "ORD-4")
-    received = next(r for r in run.history.records if r.name == "received")
-    assert received.args["bytes"] == 3 << 30
+    assert held(run, Received)[0].bytes == 3 << 30
 
 
 async def test_unknown_ioctl_is_answered_and_recorded(judged, qemu_facts) -> None:
     """QEMU 11 asks for a feature that this device does not have; 10 does not."""
     run = await judged(Scenario(name="unknown", devices=(EmulatedDevice(id="vfio0", size=MIB),)))
-    unknown = {r.args["number"] for r in run.history.records if r.name == "unknown_ioctl"}
+    unknown = {unknown.number for unknown in held(run, UnknownIoctl)}
     asks = qemu_facts[0].facts.version >= (11, 0, 0)
     assert any("VFIO_DEVICE_FEATURE" in number for number in unknown) == asks
 
@@ -75,12 +74,9 @@ async def test_qemu_sees_device_dirty_tracking(judged) -> None:
 
     def features(run) -> int:
         return sum(
-            record.args["count"]
-            for record in run.history.records
-            if record.kind is Kind.DEVICE
-            and record.name == "ioctl"
-            and record.side is Side.SOURCE
-            and "DEVICE_FEATURE" in record.args["ioctl"]
+            tally.count
+            for tally in held(run, Ioctl, Side.SOURCE)
+            if "DEVICE_FEATURE" in tally.ioctl
         )
 
     assert features(with_logging) > features(without)

@@ -4,7 +4,9 @@ import pytest
 
 from harness.check.evidence import Endings, Evidence, Seen
 from harness.check.verdict import Outcome
-from harness.history import Kind, Side
+from harness.history import Side
+from harness.history.device import Read, Write
+from harness.history.wire import ChannelEnded
 from harness.job.run import Run
 from harness.model.expectation import expect
 from harness.scenario import (
@@ -21,6 +23,7 @@ from harness.scenario.action_plan import Execute, Target, When, status
 from harness.scenario.fault_plan import HoldConnections, Until
 from harness.scenario.main_job import STAYS_ACTIVE
 from harness.vm.migration import DOWNTIME_LIMIT_MS, UNLIMITED_BYTES_PER_S
+from tests.records import held, of
 
 FAST = {
     "downtime-limit": DOWNTIME_LIMIT_MS,
@@ -49,7 +52,8 @@ async def test_words_that_name_a_device_are_of_its_failure(judged, path, fails) 
     )
     finding = run.verdict.finding("LIF-5")
     assert "warning" not in str(finding.numbers.get("said", ""))
-    failed = min(r.t_ns for r in run.history.records if r.args.get("errno") == 5)
+    calls = of(run, Read if fails == "read" else Write)
+    failed = min(call.t_ns for call in calls if call.args.errno == 5)
     side = Side.SOURCE if fails == "read" else Side.DESTINATION
     said = _endings(run).errors_since(side, failed)
     assert said.certain, "an error that was said at once has a later time than the failure"
@@ -88,7 +92,7 @@ async def test_guest_that_is_reset_in_pre_copy_ends_the_migration(judged, kept) 
     kept(run, "RUN")
     cause = run.verdict.finding("RUN").numbers["cause"]
     assert cause == "the guest was reset while vfio0 was in PRE_COPY"
-    errors = {r.args["errno"] for r in run.history.records if r.name == "read"}
+    errors = {read.errno for read in held(run, Read)}
     assert 9 not in errors, "EBADF: the harness has taken the descriptor away"
 
 
@@ -137,8 +141,7 @@ async def test_connections_that_were_held_over_tcp_are_whole(judged, kept, accep
     run = await judged(scenario)
     kept(run, "RUN", "ORD-1")
     assert run.verdict.overall is Outcome.VALID
-    resets = [r for r in run.history.records if r.kind is Kind.WIRE and r.args.get("is_reset")]
-    assert not resets
+    assert not [end for end in held(run, ChannelEnded) if end.is_reset]
 
 
 def _endings(run: Run) -> Endings:

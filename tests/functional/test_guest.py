@@ -6,19 +6,23 @@ import os
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.errors import PrerequisiteMissing
-from harness.history import Kind, Side
+from harness.history import Body, Kind, Record, Side
+from harness.history.by_type import ByType
+from harness.history.guest import Ready, Round
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario
 from harness.scenario.guest_plan import Guest
 from harness.vm import guest_image
 
+B = TypeVar("B", bound=Body)
 RAM_MIB = 192
 # RAM goes in passes until some MiB are left, which the guest dirties meanwhile.
 PASSES = {"downtime-limit": 300, "avail-switchover-bandwidth": 150 * MIB}
@@ -35,12 +39,8 @@ def needs_guest() -> None:
         pytest.skip(str(error))
 
 
-def said(records, side, name="round"):
-    return [
-        record.args
-        for record in records
-        if record.kind is Kind.GUEST and record.side is side and record.name == name
-    ]
+def said(records: Sequence[Record], side: Side, kind: type[B] = Round) -> list[B]:
+    return [record.args for record in ByType(records).of(kind, side)]
 
 
 def scenario(name: str, **fields) -> Scenario:
@@ -63,18 +63,16 @@ async def test_guest_is_whole_after_it_went_forth_and_back(judged_in_turn, kept)
 
     kept(run, "RUN", "ORD-1", "ORD-4")
     kept(back, "RUN", "ORD-1", "ORD-4")
-    (ready,) = said(run.history.records, Side.SOURCE, "ready")
-    assert ready == {"memory_kib": 4096, "devices": ["vfio0", "vfio1"]}
+    (ready,) = said(run.history.records, Side.SOURCE, Ready)
+    assert ready == Ready(4096, ["vfio0", "vfio1"])
     for each in (run, back):
         records = each.history.records
         here, there = said(records, Side.SOURCE), said(records, Side.DESTINATION)
         assert len(there) >= 5
-        assert {name: there[0][name] for name in ("memory", "devices")} == {
-            "memory": "good",
-            "devices": {"vfio0": "good", "vfio1": "good"},
-        }
+        assert there[0].memory == "good"
+        assert there[0].devices == {"vfio0": "good", "vfio1": "good"}
         # A line that the switchover cut in two is no round: one may be missing.
-        assert there[0]["round"] - here[-1]["round"] in (1, 2)
+        assert there[0].round - here[-1].round in (1, 2)
 
 
 def ram_of(pid: int) -> tuple[int, int]:
@@ -137,25 +135,25 @@ async def test_guest_notices_a_damaged_device_and_damaged_memory(pair_booted) ->
 
     def rounds(*, damaged: str) -> list | None:
         told = said(session.records, Side.DESTINATION)
-        return [args for args in told if "damaged" in str(args[damaged])] or None
+        return [args for args in told if "damaged" in str(getattr(args, damaged))] or None
 
     (of_device,) = await vm.activity.until(lambda: rounds(damaged="devices"), DEADLINE_S)
     # The word around the wrong byte, as the guest counts it: 60 bytes are in front of BAR 0.
-    assert f"damaged: byte {MIB // 2 - 60 & ~7:#x}: " in of_device["devices"]["vfio0"]
-    assert of_device["memory"] == "good"
+    assert f"damaged: byte {MIB // 2 - 60 & ~7:#x}: " in of_device.devices["vfio0"]
+    assert of_device.memory == "good"
 
-    now = of_device["round"]
+    now = of_device.round
     address = await asyncio.to_thread(page_of_pattern, vm.process.pid, range(now, now + 100))
     with damaging(vm.process.pid, address):
         (of_memory, *_) = await vm.activity.until(lambda: rounds(damaged="memory"), DEADLINE_S)
-    assert of_memory["memory"].startswith(f"damaged: byte {8 * WORD:#x}: 0, not 0x")
-    assert of_memory["devices"] == {"vfio0": "good"}, "it fills the device anew in each round"
+    assert of_memory.memory.startswith(f"damaged: byte {8 * WORD:#x}: 0, not 0x")
+    assert of_memory.devices == {"vfio0": "good"}, "it fills the device anew in each round"
 
     verdict = judge(await session.stop())
     device, memory = verdict.finding("ORD-1"), verdict.finding("RUN")
     assert device.outcome is memory.outcome is Outcome.VIOLATED
     assert [r.args for r in device.evidence if r.kind is Kind.GUEST] == [of_device]
     assert memory.sentence == (
-        f"the guest found its memory damaged at the destination: {of_memory['memory']}"
+        f"the guest found its memory damaged at the destination: {of_memory.memory}"
     )
     assert [record.args for record in memory.evidence] == [of_memory]

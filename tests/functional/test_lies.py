@@ -3,6 +3,7 @@
 import pytest
 
 from harness.check.verdict import Outcome
+from harness.history.device import Received
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario
 
 
@@ -19,9 +20,9 @@ async def test_lie_is_a_violation_of_ord_1(judged, lie, index) -> None:
     assert run.verdict.exit_status == 1
     finding = run.verdict.finding("ORD-1")
     assert finding.outcome is Outcome.VIOLATED
-    (received,) = [record for record in finding.evidence if record.name == "received"]
+    (received,) = [r.args for r in finding.evidence if isinstance(r.args, Received)]
     expected = index * MIB + (MIB // 2 if lie is Lie.WRONG_BYTE else 0)
-    assert received.args["first_difference"] == expected
+    assert received.first_difference == expected
     assert run.verdict.finding("STA-3").outcome is Outcome.VALID, "the trace did not lie"
 
 

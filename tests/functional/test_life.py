@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from harness.check.verdict import Outcome
-from harness.history import Kind, Side
+from harness.history import Side
+from harness.history.device import Read, Write
 from harness.job.run import Run
 from harness.scenario import (
     MIB,
@@ -23,6 +24,7 @@ from harness.scenario import (
 from harness.scenario.action_plan import Storm, Target, status
 from harness.scenario.fault_plan import Pace
 from harness.vm import builds, fetched
+from tests.records import of
 
 BUFFER = MIB  # QEMU's VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE
 SIZE = 3 * BUFFER
@@ -158,6 +160,9 @@ async def test_memory_returns_where_nobody_watches(judged, kept) -> None:
 async def test_device_that_fails_is_seen_by_the_harness(judged) -> None:
     """What the error looks like to the device: an answer of EIO at the byte that was asked for."""
     run = await judged(Scenario(name="seen", devices=(_device(save=SaveBehaviour(error_at=100)),)))
-    failed = [r for r in run.history.records if r.kind is Kind.DEVICE and r.args.get("errno") == 5]
-    assert [(r.side, r.name, r.args["offset"]) for r in failed] == [(Side.SOURCE, "read", 100)]
+    failed = [read for read in of(run, Read) if read.args.errno]
+    assert [(read.side, read.args.errno, read.args.offset) for read in failed] == [
+        (Side.SOURCE, 5, 100)
+    ]
+    assert not [write for write in of(run, Write) if write.args.errno]
     assert run.verdict.finding("LIF-5").outcome is Outcome.VALID

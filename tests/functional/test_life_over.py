@@ -4,7 +4,9 @@ import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Kind, Side
+from harness.history import Side
+from harness.history.by_type import ByType
+from harness.history.device import Arc
 from harness.scenario import MIB, EmulatedDevice, SaveBehaviour
 from harness.scenario.action_plan import Execute, Target, status
 from harness.scenario.main_job import STAYS_ACTIVE
@@ -20,12 +22,7 @@ CANCEL = Execute(
 
 def _last_arc(session: Session) -> str:
     """The state that the source's device was last asked for."""
-    arcs = [
-        record
-        for record in session.records
-        if record.kind is Kind.DEVICE and record.name == "arc" and record.side is Side.SOURCE
-    ]
-    return str(arcs[-1].args["state"])
+    return ByType(session.records).of(Arc, Side.SOURCE)[-1].args.state
 
 
 async def _state(session: Session, side: Side) -> str:

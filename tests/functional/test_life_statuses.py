@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from harness.history import Kind, Side
+from harness.history.session import Action as ActionDone
 from harness.job.run import Run
 from harness.pytest_plugin.fixtures import JudgedInTurn, Kept
 from harness.scenario import MIB, EmulatedDevice, LoadBehaviour, SaveBehaviour, Scenario
 from harness.scenario.action_plan import Action, Execute, Kill, Target, When, status
 from harness.scenario.fault_plan import CloseChannel, Which
 from harness.scenario.main_job import STAYS_ACTIVE
+from tests.records import of
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
 PAUSED = {"pause-before-switchover": True}
@@ -99,11 +101,7 @@ def _told(run: Run, name: str) -> list[int]:
 
 def _status_at(run: Run, position: int) -> str:
     """The status that the source had told when the scenario's action was done."""
-    (done,) = [
-        record
-        for record in run.history.records
-        if record.name == "action" and record.args["position"] == position
-    ]
+    (done,) = [record for record in of(run, ActionDone) if record.args.position == position]
     told = [
         record.args["status"]
         for record in run.history.records

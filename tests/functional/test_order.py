@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from harness.history import Kind, Side
+from harness.history.device import Read
 from harness.scenario import MIB, DataPath, EmulatedDevice, LoadBehaviour, SaveBehaviour, Scenario
+from tests.records import held
 
 BUFFER = MIB  # QEMU's VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE
 
@@ -98,8 +100,7 @@ async def test_short_reads_make_more_and_smaller_buffers(judged, kept) -> None:
     sizes = (1, 70_000, 4096, BUFFER)
     run = await judged(_one("short-reads", size=5 * MIB, save=SaveBehaviour(read_sizes=sizes)))
     kept(run, "ORD-1", "ORD-5", "STA-1", "STA-3")
-    records = [r for r in run.history.records if r.kind is Kind.DEVICE and r.name == "read"]
-    reads = [record.args["got"] for record in records]
+    reads = [read.got for read in held(run, Read)]
     assert reads[: len(sizes)] == list(sizes)
 
 

@@ -9,7 +9,9 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Side
+from harness.history.process import Hung
 from harness.scenario import MIB, EmulatedDevice
+from tests.records import held
 
 SMALL = (EmulatedDevice(id="vfio0", size=MIB),)
 
@@ -56,10 +58,10 @@ async def test_qemu_that_stops_answering_is_a_finding_with_a_backtrace(pair_boot
     os.kill(process.pid, signal.SIGSTOP)
     await pair_booted.migrate()
     history = await pair_booted.stop()
-    (hung,) = [r for r in history.records if r.name == "hung" and r.side is Side.DESTINATION]
-    assert hung.args["monitor_alive"] is False
-    assert str(process.pid) in hung.args["backtrace"]
+    (hung,) = held(history, Hung, Side.DESTINATION)
+    assert hung.monitor_alive is False
+    assert str(process.pid) in hung.backtrace
     if shutil.which("gdb"):
-        assert "Thread 1 " in hung.args["backtrace"]
+        assert "Thread 1 " in hung.backtrace
     assert judge(history).finding("RUN").outcome is Outcome.VIOLATED
     assert process.returncode == -signal.SIGKILL, "it was stopped: nothing else ends it"

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from harness.check.verdict import Outcome
-from harness.history import Kind, Side
+from harness.history import Side, plain
+from harness.history.process import Exited
+from harness.history.session import ActionEnded, Deadline
 from harness.job.run import Run
 from harness.scenario import (
     MIB,
@@ -24,6 +26,7 @@ from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, Whe
 from harness.scenario.fault_plan import Drop, Flip, Hold, HoldConnections, Select, StallMain, Until
 from harness.scenario.main_job import STAYS_ACTIVE
 from harness.session.ending import settle_s
+from tests.records import held
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
 ACTIVE, DEVICE = status(SOURCE, "active"), status(SOURCE, "device")
@@ -89,7 +92,7 @@ async def test_guest_that_was_paused_in_pre_copy_arrives_paused(judged, kept, re
     kept(run, "RUN", "ORD-1")
     assert sentence(run).endswith("; the guest arrived paused")
     assert last_answer(run, Side.DESTINATION) == "paused"
-    conts = [r for r in run.history.records if r.args.get("command") == "cont"]
+    conts = [r for r in run.history.records if plain(r).get("command") == "cont"]
     assert not conts, "the harness has resumed what the scenario paused"
 
 
@@ -144,8 +147,7 @@ async def test_actions_are_done_with_a_file_too(judged, kept) -> None:
                  devices=(device,))
     )  # fmt: skip
     kept(run, "RUN")
-    done = [r.args["how"] for r in run.history.records if r.name == "action_ended"]
-    assert done == ["done", "done"]
+    assert [ended.how for ended in held(run, ActionEnded)] == ["done", "done"]
 
 
 # -- a QEMU that is told to quit -----------------------------------------------------------
@@ -160,8 +162,8 @@ async def test_planned_quit_is_no_finding_and_leaves_the_other_side(
     leave = Execute(when=when, target=target, command="quit")
     run = await judged(scenario(leave, devices=(SLOW,)))
     kept(run, "RUN", "LIF-3")
-    (end,) = [r for r in run.history.records if r.name == "exited" and r.side.value == target]
-    assert (end.args["status"], end.args["signal"]) == (0, 0)
+    (end,) = held(run, Exited, Side(target))
+    assert (end.status, end.signal) == (0, 0)
 
 
 # -- actions that do not happen ------------------------------------------------------------
@@ -297,10 +299,9 @@ async def test_cancel_over_a_stuck_network_says_what_was_seen(judged, kept) -> N
         "the source cancelled and runs on; the destination waits for what the relay holds back: "
         "hold every packet for 60 s"
     )
-    (deadline,) = [r for r in run.history.records if r.name == "deadline"]
-    assert deadline.kind is Kind.SESSION
-    assert deadline.args["waited_s"] == settle_s(run.history.scenario)
-    assert deadline.args["waiting_for"].startswith("the end of destination after the other side")
+    (deadline,) = held(run, Deadline)
+    assert deadline.waited_s == settle_s(run.history.scenario)
+    assert deadline.waiting_for.startswith("the end of destination after the other side")
 
 
 # -- what the harness does too, and what nobody can reach ----------------------------------

@@ -13,7 +13,10 @@ from uuid import UUID
 import pytest
 
 from harness.check.verdict import Outcome
-from harness.history import Kind, Record
+from harness.history import Event
+from harness.history.device import Write
+from harness.history.session import Faults
+from harness.history.wire import Fault, HelloOut, MainResumed, PacketOut
 from harness.job.run import Run
 from harness.scenario import (
     MIB,
@@ -28,6 +31,7 @@ from harness.scenario import (
 from harness.scenario import fault_plan as f
 from harness.scenario.fault_plan import Fields, Select, Until, Which
 from harness.session.link import idstr_of
+from tests.records import held, of
 
 BUFFERS = 4
 CONFIG_IDX = BUFFERS
@@ -69,7 +73,7 @@ def _rewrite(number: int, /, **fields: Any) -> f.Rewrite:
     return f.Rewrite(select=_at(number), fields=Fields(**fields))
 
 
-def _records(run: Run, name: str, **args: Any) -> list[Record]:
+def _traced(run: Run, name: str, **args: Any) -> list[Event]:
     return [
         record
         for record in run.history.records
@@ -79,14 +83,9 @@ def _records(run: Run, name: str, **args: Any) -> list[Record]:
 
 def _assert_fired(run: Run, fault: f.Fault, idx: int | None) -> None:
     """``fault`` changed the packet ``idx``, and nothing else."""
-    (record,) = [
-        record
-        for record in run.history.records
-        if record.kind is Kind.WIRE
-        and record.name == "fault"
-        and record.args["position"] == run.history.scenario.faults.index(fault)
-    ]
-    assert record.args["idx"] == idx
+    position = run.history.scenario.faults.index(fault)
+    (done,) = [done for done in held(run, Fault) if done.position == position]
+    assert done.idx == idx
 
 
 def _assert_valid(run: Run, *requirements: str, but_for: tuple[str, ...] = ()) -> None:
@@ -183,8 +182,8 @@ async def test_bad_packet_is_refused(judged, kept, name) -> None:
     prelude = (settings.pop("prelude"),) if "prelude" in settings else ()
     run = await judged(_scenario(EARLY, *prelude, case.fault, *case.others, **settings))
     _assert_fired(run, case.fault, case.idx)
-    refused = [record for record in _records(run, REFUSED) if record.args["error"]]
-    (resumed,) = _records(run, "main_resumed")
+    refused = [record for record in _traced(run, REFUSED) if record.args["error"]]
+    (resumed,) = of(run, MainResumed)
     assert refused[0].t_ns < resumed.t_ns, "it was not read before the main channel's end"
     if isinstance(case.fault, f.Duplicate):
         _assert_moment(run, case.fault, case.idx)
@@ -194,12 +193,10 @@ async def test_bad_packet_is_refused(judged, kept, name) -> None:
 
 def _assert_moment(run: Run, duplicate: f.Duplicate, idx: int) -> None:
     """The first of the two was loaded, or not, when the second came."""
-    second = _records(run, "packet_out", idx=idx)[1]
-    loaded = _records(run, LOADED, idx=idx)
+    second = [record for record in of(run, PacketOut) if record.args.idx == idx][1]
+    loaded = _traced(run, LOADED, idx=idx)
     if duplicate.until is not None:
-        written = [
-            r for r in _records(run, "write") if r.args["offset"] + r.args["got"] > idx * MIB
-        ]
+        written = [r for r in of(run, Write) if r.args.offset + r.args.got > idx * MIB]
         assert written[0].t_ns < second.t_ns
     else:
         assert not loaded or second.t_ns < loaded[0].t_ns
@@ -235,7 +232,7 @@ async def test_refused_while_the_main_thread_waits_for_the_load(judged, kept, na
     requirement, *faults = BAD_AT_THE_WAIT[name]
     devices = ONE_OFF["devices"] if requirement == "REF-2" else (_device(),)
     run = await judged(_scenario(*faults, devices=devices, deadline_s=1.5))
-    assert min(_records(run, "faults")[0].args["fired"]) > 0
+    assert min(held(run, Faults)[0].fired) > 0
     kept(run, requirement, case=WAITS)
 
 
@@ -298,7 +295,7 @@ MISPLACED = {
 async def test_configuration_that_is_not_the_last_packet(judged, kept, name) -> None:
     settings = SLOW_LOAD if "while a buffer is written" in name else {}
     run = await judged(_scenario(*MISPLACED[name], **settings))
-    assert min(_records(run, "faults")[0].args["fired"]) > 0
+    assert min(held(run, Faults)[0].fired) > 0
     kept(run, "REF-7", case=name)
 
 
@@ -358,7 +355,7 @@ async def test_bad_hello_is_refused(judged, kept, name) -> None:
     channels, hello = HELLOS[name]
     run = await judged(_scenario(hello, channels=channels))
     channel = hello.select.channel
-    changed = {record.channel for record in _records(run, "hello_out")}
+    changed = {record.channel for record in of(run, HelloOut)}
     assert changed <= (set(range(channels)) if channel is None else {channel})
     if channels == 8 and "REF-10" in run.verdict.with_outcome(Outcome.VIOLATED):
         # What lies behind the array's end lets a few runs through.
@@ -399,7 +396,7 @@ def limited(qemu_facts):
 async def test_more_queued_bytes_than_the_limit_are_refused(judged, kept, limited) -> None:
     held = f.Hold(select=_at(0), until=Until(delay_s=1.0))
     run = await judged(_scenario(EARLY, held, devices=limited(3 * MIB // 2)))
-    assert min(_records(run, "faults")[0].args["fired"]) > 0
+    assert min(held(run, Faults)[0].fired) > 0
     _refused(run, kept, "REF-12", "REF-11")
 
 
@@ -430,7 +427,7 @@ async def test_missing_packet_is_waited_for(judged, kept, name) -> None:
     run = await judged(_scenario(f.Drop(select=MISSING[name]), deadline_s=1.0))
     _assert_valid(run, "RUN", but_for=("LIF-1",))
     idx = CONFIG_IDX if name == "configuration" else MISSING[name].idx[0]
-    assert _records(run, "vfio_load_state_device_buffer_starved")[-1].args["idx"] == idx
+    assert _traced(run, "vfio_load_state_device_buffer_starved")[-1].args["idx"] == idx
     kept(run, "LIF-1", case=WAITS)
 
 
@@ -452,7 +449,7 @@ async def test_channels_that_close_between_packets(judged, kept, transport, whic
     settings, is_abrupt = TRANSPORTS[transport]
     close = f.CloseChannel(select=_at(1), which=which, is_before=True, is_abrupt=is_abrupt)
     run = await judged(_scenario(close, **settings))
-    assert {record.args["idx"] for record in _records(run, "fault")} == {1}
+    assert {done.idx for done in held(run, Fault)} == {1}
     _refused(run, kept, "LIF-2")
 
 

@@ -69,7 +69,7 @@ def assert_whole(run: Run, devices: int = 1) -> None:
     assert run.verdict.overall is Outcome.VALID, run.verdict.with_outcome(Outcome.VIOLATED)
     received = named(run, "received")
     assert len(received) == devices
-    assert all(record.args["first_difference"] == -1 for record in received)
+    assert all(record.args.first_difference == -1 for record in received)
     assert len(named(run, "launched")) == 1
 
 
@@ -103,7 +103,7 @@ async def test_replay_takes_any_order(captured, replayed, faults) -> None:
     run = await replayed(await captured(), *faults)
     assert_whole(run)
     (fired,) = named(run, "faults", Side.HARNESS)
-    assert all(fired.args["fired"])
+    assert all(fired.args.fired)
 
 
 @pytest.mark.requirement("ORD-1")
@@ -111,17 +111,17 @@ async def test_bytes_that_a_fault_changed_are_the_bytes_that_arrive(captured, re
     run = await replayed(await captured(), Flip(select=Select(idx=(1,), config=False), offset=7))
     assert run.verdict.overall is Outcome.VALID
     (received,) = named(run, "received")
-    assert received.args["first_difference"] == MIB + 7
+    assert received.args.first_difference == MIB + 7
 
 
 async def test_source_of_a_replay_is_the_captured_one(captured, replayed) -> None:
     capture = await captured()
     run = await replayed(capture)
     (note,) = named(run, "replayed", Side.HARNESS)
-    assert note.args["capture"] == str(capture.path)
+    assert note.args.capture == str(capture.path)
     assert run.history.manifest.source == capture.manifest.source
     sent = named(run, "sent", Side.SOURCE)
-    assert sent[0].args["digest"] == capture.manifest.devices[0].digest
+    assert sent[0].args.digest == capture.manifest.devices[0].digest
     assert "LIF-9" in run.verdict.not_applicable
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.check.verdict import Outcome
+from harness.history.process import Stderr
 from harness.scenario import MIB, EmulatedDevice, Scenario
 from harness.vm import builds, fetched, sanitizers
 
@@ -32,7 +33,7 @@ async def test_report_is_seen_though_the_qemu_ends_well(judged, results_dir, qem
     (finding,) = [each for each in run.verdict.findings if each.outcome is Outcome.VIOLATED]
     assert finding.requirement == "RUN"
     assert finding.sentence == f"the destination QEMU: UndefinedBehaviorSanitizer: {said}"
-    assert finding.evidence[0].args["line"] == said
+    assert finding.evidence[0].args == Stderr(said)
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """ORD-1 to ORD-8, STA-1 to STA-3 with a relay that changes order, channel, time or size."""
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from harness.history import Kind, Record, plain
+from harness.history import Event, Record, Side, plain
+from harness.history.device import Received, Write
+from harness.history.wire import Fault, MainResumed, Packet, PacketIn, PacketOut
 from harness.job.run import Run
 from harness.scenario import (
     MIB,
@@ -17,7 +20,9 @@ from harness.scenario import (
 )
 from harness.scenario import fault_plan as f
 from harness.scenario.fault_plan import Order, Select, Until
+from tests.records import held, of
 
+P = TypeVar("P", bound=Packet)
 ORDER = ("ORD-1", "ORD-2", "ORD-3", "ORD-4")
 EVERYTHING = (*ORDER, "ORD-5", "STA-1", "STA-2", "STA-3")
 ONE_CHANNEL = f.MoveToChannel(channel=0)
@@ -37,20 +42,25 @@ def _scenario(*faults: f.Fault, **fields: Any) -> Scenario:
     return Scenario(**{"name": "wire", "devices": (_device(),), "faults": faults, **fields})
 
 
-def _records(run: Run, name: str, device: str = "vfio0") -> list[Record]:
+def _traced(run: Run, name: str, device: str = "vfio0") -> list[Event]:
     return [r for r in run.history.records if r.name == name and r.device == device]
 
 
-def _idx(record: Record) -> int:
-    return record.args["idx"]
+def _packets(run: Run, kind: type[P], device: str = "vfio0") -> Sequence[Record[P]]:
+    return of(run, kind, device=device)
+
+
+def _idx(packet: Packet) -> int:
+    assert packet.idx is not None
+    return packet.idx
 
 
 def _delivered(run: Run, device: str = "vfio0") -> list[int]:
-    return [record.args["idx"] for record in _records(run, "packet_out", device)]
+    return [_idx(record.args) for record in _packets(run, PacketOut, device)]
 
 
 def _incoming(run: Run, device: str = "vfio0") -> list[int]:
-    return [record.args["idx"] for record in _records(run, INCOMING, device)]
+    return [record.args["idx"] for record in _traced(run, INCOMING, device)]
 
 
 def _assert_each_came_once(run: Run, device: str = "vfio0", last: int = CONFIG) -> None:
@@ -110,7 +120,7 @@ async def test_order_over_many_channels(judged, kept, order, channels) -> None:
     run = await judged(_scenario(*faults, devices=devices, channels=channels, seed=channels))
     kept(run, *EVERYTHING, "ORD-7")
     _assert_each_came_once(run, last=count)
-    assert {record.channel for record in _records(run, "packet_out")} == set(range(channels))
+    assert {record.channel for record in _traced(run, "packet_out")} == set(range(channels))
 
 
 @pytest.mark.requirement("ORD-1", "ORD-2", "ORD-6", "STA-2", "STA-3")
@@ -129,7 +139,7 @@ async def test_one_device_out_of_order_leaves_the_other_alone(judged, kept) -> N
     run = await judged(_scenario(mixed, ONE_CHANNEL, devices=(_device(0), _device(1))))
     kept(run, *ORDER, "ORD-6", "STA-3")
     assert _delivered(run, "vfio1") == list(range(CONFIG, -1, -1))
-    came = [record.args["idx"] for record in _records(run, "packet_in", "vfio0")]
+    came = [record.args.idx for record in _packets(run, PacketIn, "vfio0")]
     assert _delivered(run, "vfio0") == came
 
 
@@ -141,9 +151,9 @@ async def test_one_channel_delayed(judged, kept, channel) -> None:
     run = await judged(_scenario(spread, late, channels=2))
     kept(run, *EVERYTHING)
     _assert_each_came_once(run)
-    went = [record for record in _records(run, "packet_out") if record.channel == channel]
-    late = {record.args["idx"] for record in went}
-    others = [r for r in _records(run, "packet_in") if r.args["idx"] not in late]
+    went = [record for record in _packets(run, PacketOut) if record.channel == channel]
+    late = {record.args.idx for record in went}
+    others = [r for r in _packets(run, PacketIn) if r.args.idx not in late]
     assert went
     assert min(r.t_ns for r in went) > max(r.t_ns for r in others)
 
@@ -168,9 +178,9 @@ async def test_last_packet_to_come_needs_no_other_to_be_loaded(judged, kept) -> 
     held = f.Hold(select=Select(idx=(0,)), until=Until(delay_s=0.3))
     run = await judged(_scenario(held))
     kept(run, *EVERYTHING, "LIF-1")
-    starts = [record.t_ns for record in _records(run, START)]
+    starts = [record.t_ns for record in _traced(run, START)]
     assert len(starts) == BUFFERS
-    came = [r.t_ns for r in _records(run, INCOMING) if r.args["idx"]]
+    came = [r.t_ns for r in _traced(run, INCOMING) if r.args["idx"]]
     assert min(starts) - max(came) > 200_000_000
 
 
@@ -183,8 +193,8 @@ async def test_all_is_queued_while_the_device_is_slow(judged, kept) -> None:
     run = await judged(_scenario(last_first, ONE_CHANNEL, pace, devices=(slow,), channels=2))
     kept(run, *EVERYTHING)
     assert _incoming(run) == [0, *range(12, 0, -1)]
-    (first, *_) = [r for r in _records(run, "write") if not r.args["errno"]]
-    came = _records(run, INCOMING)
+    (first, *_) = [r for r in of(run, Write, device="vfio0") if not r.args.errno]
+    came = _traced(run, INCOMING)
     assert [r.args["idx"] for r in came if r.t_ns < first.t_ns][:3] == [0, 12, 11]
 
 
@@ -208,7 +218,7 @@ async def test_time_on_the_way_changes_nothing(judged, kept, fault) -> None:
     run = await judged(_scenario(spread, fault, channels=2, devices=devices))
     kept(run, *EVERYTHING)
     _assert_each_came_once(run)
-    assert [r for r in run.history.records if r.name == "fault" and r.args["position"] == 1]
+    assert [fault for fault in held(run, Fault) if fault.position == 1]
 
 
 @pytest.mark.requirement("ORD-1", "ORD-2")
@@ -218,9 +228,9 @@ async def test_packets_that_are_there_before_the_load_begins(judged, kept) -> No
     run = await judged(_scenario(stall, devices=(_device(size=200_000, reported_size=65536),)))
     kept(run, *EVERYTHING)
     _assert_each_came_once(run, last=4)
-    (resumed,) = [r for r in run.history.records if r.name == "main_resumed"]
-    assert all(record.t_ns < resumed.t_ns for record in _records(run, "packet_out"))
-    (began,) = _records(run, "vfio_load_bufs_thread_start")
+    (resumed,) = of(run, MainResumed)
+    assert all(record.t_ns < resumed.t_ns for record in _packets(run, PacketOut))
+    (began,) = _traced(run, "vfio_load_bufs_thread_start")
     assert began.t_ns > resumed.t_ns
 
 
@@ -232,7 +242,7 @@ async def test_other_sizes_of_buffers(judged, kept, size) -> None:
     kept(run, *EVERYTHING)
     count = -(-device.size // size)
     _assert_each_came_once(run, last=count)
-    sizes = [r.args["size"] for r in _records(run, "packet_out") if not r.args["state_flags"]]
+    sizes = [r.args.size for r in _packets(run, PacketOut) if not r.args.state_flags]
     assert sum(sizes) == device.size
     assert max(sizes) == min(size, device.size)
 
@@ -263,11 +273,11 @@ async def test_empty_buffer_counts_as_loaded(judged, kept, idx) -> None:
     empty = f.Truncate(select=Select(idx=(idx,)), size=12)
     run = await judged(_scenario(empty))
     kept(run, *ORDER, "STA-3")
-    (delivered,) = [r for r in _records(run, "packet_out") if r.args["idx"] == idx]
-    assert delivered.args["size"] == 0
-    assert idx not in [record.args["idx"] for record in _records(run, START)]
-    (received,) = [r for r in _records(run, "received") if r.side == "destination"]
-    assert received.args["bytes"] == (BUFFERS - 1) * MIB
+    (delivered,) = [r for r in _packets(run, PacketOut) if r.args.idx == idx]
+    assert delivered.args.size == 0
+    assert idx not in [record.args["idx"] for record in _traced(run, START)]
+    (received,) = held(run, Received, Side.DESTINATION, "vfio0")
+    assert received.bytes == (BUFFERS - 1) * MIB
 
 
 @pytest.mark.requirement("ORD-5")
@@ -297,8 +307,9 @@ async def test_relay_that_does_nothing_sees_what_is_there(judged, kept) -> None:
     kept(run, *EVERYTHING, "ORD-6")
     for device in ("vfio0", "vfio1"):
         _assert_each_came_once(run, device)
-        came, went = _records(run, "packet_in", device), _records(run, "packet_out", device)
-        assert [plain(r) for r in sorted(came, key=_idx)] == [
-            plain(r) for r in sorted(went, key=_idx)
-        ]
-    assert not [r for r in run.history.records if r.kind is Kind.WIRE and r.name == "fault"]
+        came, went = (
+            {_idx(record.args): plain(record) for record in _packets(run, kind, device)}
+            for kind in (PacketIn, PacketOut)
+        )
+        assert came == went
+    assert not of(run, Fault)

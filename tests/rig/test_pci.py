@@ -14,7 +14,7 @@ from harness.devices.of_kind import Target
 from harness.devices.pci import PciDevices, give_back_abandoned
 from harness.devices.pci_bus import PciBus
 from harness.errors import PrerequisiteMissing
-from harness.history import Kind, Side
+from harness.history import Kind, Side, plain
 from harness.rig.command_line import PCI_SLOTS
 from harness.scenario import OnOffAuto, PciDevice, Scenario
 
@@ -102,10 +102,10 @@ async def test_both_qemus_have_a_function_and_the_kernels_reason_blocks_the_migr
     kept(run, "SET-8")
     for side, address in ((Side.SOURCE, SOURCE), (Side.DESTINATION, DESTINATION)):
         (bound,) = told(run, "bound", side)
-        assert (bound.args["address"], bound.args["found_with"]) == (address, DRIVER)
-        assert bound.args["driver"] == "vfio-pci"
+        assert (bound.args.address, bound.args.found_with) == (address, DRIVER)
+        assert bound.args.driver == "vfio-pci"
         (able,) = told(run, "abilities", side)
-        assert not any(able.args.values())
+        assert not any(plain(able).values())
         assert not told(run, "hung", side, Kind.PROCESS)
     (shown,) = told(run, "guest_config", Side.SOURCE, Kind.SESSION)
     assert shown.device == "nic"

@@ -7,6 +7,8 @@ import pytest
 
 from harness.devices.mdev_bus import MdevBus
 from harness.history import rundir
+from harness.history.session import GuestSerial
+from tests.records import held
 
 RUN_S = 200.0
 
@@ -29,6 +31,6 @@ def test_rig_boots_by_itself_and_the_run_directory_comes_out(qemu_src, results_d
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Valid: all" in done.stdout
     history = rundir.load(results_dir / "plain-0001")
-    ports = [r.args["port"] for r in history.records if r.name == "guest_serial"]
+    ports = [shown.port for shown in held(history, GuestSerial)]
     assert len(ports) == 4, "two on each side"
     assert sorted(path.name for path in results_dir.iterdir()) == ["plain-0001", report.name]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from harness.check import evidence as seen
-from harness.history.records import Body, Record
+from harness.history.records import Body, Record, plain
 
 
 class Unfit(ValueError):
@@ -77,7 +77,7 @@ def recount(before: list[Record], after: list[Record]) -> list[Record]:
         was, is_now = (
             len(pick(records, seen.INCOMING, channel=end.channel)) for records in (before, after)
         )
-        after = swap(after, [end], packets=end.args["packets"] + is_now - was)
+        after = swap(after, [end], packets=plain(end)["packets"] + is_now - was)
     return after
 
 

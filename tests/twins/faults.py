@@ -3,7 +3,7 @@ it badly, or cannot wait.
 """
 
 from harness.check.evidence import INCOMING, STARVED
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Kind, Record, Side, plain
 from harness.history.session import Deadline
 from tests.twins.damage import Unfit, change, one, pick, some, swap
 from tests.twins.twin import twin
@@ -160,5 +160,5 @@ def packet_told_on_another_channel(records: list[Record]) -> list[Record]:
 def statistics_forget_a_byte(records: list[Record]) -> list[Record]:
     _on_wire(records)
     answer = one(records, "return", side=SRC, command="query-migrate")
-    told = answer.args["value"]["vfio"]["transferred"] - 1
-    return swap(records, [answer], value={**answer.args["value"], "vfio": {"transferred": told}})
+    told = plain(answer)["value"]["vfio"]["transferred"] - 1
+    return swap(records, [answer], value={**plain(answer)["value"], "vfio": {"transferred": told}})

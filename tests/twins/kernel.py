@@ -1,6 +1,6 @@
 """Broken twins of runs with the kernel's own devices."""
 
-from harness.history.records import Record, Side
+from harness.history.records import Record, Side, plain
 from tests.twins.damage import Unfit, held, one, pick, swap
 from tests.twins.twin import twin
 
@@ -33,7 +33,7 @@ def ports_of_another_device(records: list[Record]) -> list[Record]:
 @twin("STA-2", on="kernel's devices")
 def state_is_told_that_was_not_set(records: list[Record]) -> list[Record]:
     event = next(
-        (r for r in pick(records, "VFIO_MIGRATION") if r.args["device-state"] == "resuming"), None
+        (r for r in pick(records, "VFIO_MIGRATION") if plain(r)["device-state"] == "resuming"), None
     )
     if event is None:
         raise Unfit("nothing is loaded")

@@ -2,7 +2,7 @@
 
 from harness.check.convergence import EXACT
 from harness.check.evidence import CONFIG_START
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Kind, Record, Side, plain
 from tests.twins.damage import change, drop, held, one, pick, some, swap
 from tests.twins.twin import twin
 
@@ -35,7 +35,7 @@ def cancelled_source_stays_stopped(records: list[Record]) -> list[Record]:
 @twin("LIF-5", on="device error")
 def device_error_names_nobody(records: list[Record]) -> list[Record]:
     answer = one(records, "return", side=DST, command="query-migrate")
-    value = {**answer.args["value"], "error-desc": "Input/output error"}
+    value = {**plain(answer)["value"], "error-desc": "Input/output error"}
     return swap(records, [answer], value=value)
 
 
@@ -48,7 +48,7 @@ def command_is_not_answered(records: list[Record]) -> list[Record]:
 @twin("LIF-7", "STA-1", on="second migration")
 def counter_is_not_reset(records: list[Record]) -> list[Record]:
     answer = one(records, "return", side=SRC, command="query-migrate")
-    value = answer.args["value"]
+    value = plain(answer)["value"]
     twice = {"transferred": 2 * value["vfio"]["transferred"]}
     return swap(records, [answer], value={**value, "vfio": twice})
 

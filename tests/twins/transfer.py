@@ -4,7 +4,7 @@ import msgspec
 
 from harness.check import evidence as seen
 from harness.history.process import Hung, Memory
-from harness.history.records import Kind, Record, Side
+from harness.history.records import Kind, Record, Side, plain
 from harness.history.session import Deadline
 from tests.twins.damage import (
     Unfit,
@@ -76,7 +76,7 @@ def wake_up_lost(records: list[Record]) -> list[Record]:
     late = [change(record, t_ns=record.t_ns + 3 * _S) for record in records[at:]]
     sign_of_life = Record.of(start.t_ns + _S, SRC, Memory(hwm_kib=1))
     rest = [*records[:at], sign_of_life, *late]
-    rest = drop(rest, seen.INCOMING, device=device, idx=waker.args["idx"])
+    rest = drop(rest, seen.INCOMING, device=device, idx=plain(waker)["idx"])
     return [*rest, change(waker, t_ns=start.t_ns + 3 * _S - 1000)]
 
 
@@ -109,7 +109,7 @@ def busy_loop(records: list[Record]) -> list[Record]:
 def deaf_while_writing(records: list[Record]) -> list[Record]:
     """The lock is held over the write: each channel gets one packet in, then blocks."""
     device = first_device(records)
-    packets = sorted(pick(records, seen.INCOMING, device=device), key=lambda r: r.args["idx"])
+    packets = sorted(pick(records, seen.INCOMING, device=device), key=lambda r: plain(r)["idx"])
     threads = list(dict.fromkeys((record.tid, record.channel) for record in packets))
     starts = pick(records, seen.LOAD_START, device=device)
     late = []
@@ -148,7 +148,7 @@ def configuration_loaded_as_data(records: list[Record]) -> list[Record]:
     start = one(records, seen.CONFIG_START, device=device)
     at, idx = (
         records.index(start),
-        max(record.args["idx"] for record in pick(records, seen.INCOMING, device=device)),
+        max(plain(record)["idx"] for record in pick(records, seen.INCOMING, device=device)),
     )
     pair = [change(start, name=name, idx=idx) for name in LOADS]
     return [*records[:at], *pair, *records[at:]]
@@ -170,8 +170,8 @@ def guest_register_lost(records: list[Record]) -> list[Record]:
 def state_cut_too_small(records: list[Record]) -> list[Record]:
     """One data packet more, all the way to its load."""
     device = first_device(records)
-    config = max(pick(records, seen.INCOMING, device=device), key=lambda r: r.args["idx"])
-    idx = config.args["idx"]
+    config = max(pick(records, seen.INCOMING, device=device), key=lambda r: plain(r)["idx"])
+    idx = plain(config)["idx"]
     at = records.index(one(records, seen.CONFIG_START, device=device))
     start = records[at]
     pair = [change(start, name=name, idx=idx) for name in LOADS]
@@ -235,8 +235,8 @@ def whole_write_offered_again(records: list[Record]) -> list[Record]:
 @twin("STA-1")
 def statistics_count_twice(records: list[Record]) -> list[Record]:
     answer = one(records, "return", side=SRC, command="query-migrate")
-    told = answer.args["value"]["vfio"]["transferred"]
-    value = {**answer.args["value"], "vfio": {"transferred": 2 * told}}
+    told = plain(answer)["value"]["vfio"]["transferred"]
+    value = {**plain(answer)["value"], "vfio": {"transferred": 2 * told}}
     return swap(records, [answer], value=value)
 
 
@@ -244,8 +244,8 @@ def statistics_count_twice(records: list[Record]) -> list[Record]:
 def statistics_forget_headers(records: list[Record]) -> list[Record]:
     answer = one(records, "return", side=SRC, command="query-migrate")
     less = 12 * len(pick(records, seen.INCOMING)) + 600
-    told = answer.args["value"]["vfio"]["transferred"] - less
-    return swap(records, [answer], value={**answer.args["value"], "vfio": {"transferred": told}})
+    told = plain(answer)["value"]["vfio"]["transferred"] - less
+    return swap(records, [answer], value={**plain(answer)["value"], "vfio": {"transferred": told}})
 
 
 @twin("STA-1")
@@ -303,7 +303,7 @@ def incoming_for_nobody(records: list[Record]) -> list[Record]:
 @twin("STA-3")
 def channel_counts_more(records: list[Record]) -> list[Record]:
     end = one(records, "multifd_recv_thread_end")
-    return swap(records, [end], packets=end.args["packets"] + 1)
+    return swap(records, [end], packets=plain(end)["packets"] + 1)
 
 
 # -- SET ---------------------------------------------------------------------------------

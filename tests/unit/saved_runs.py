@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
+
 from harness.check.judge import TITLES, judge
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.history import Kind, Record
+from harness.history.by_type import ByType
+from harness.history.device import Received
 from harness.history.rundir import History, RunDir
 from harness.report.summary import Entry, Report
 from tests.unit.check.histories import SRC, START, completed, device, replaced, scenario
@@ -28,8 +32,8 @@ def valid_run() -> History:
 def violated_run() -> History:
     """The destination got other bytes than the source gave."""
     run = completed(scenario(device(), name="liar"))
-    received = next(record for record in run.records if record.name == "received")
-    args = {**received.args, "digest": "f" * 32, "first_difference": 1048576}
+    (received,) = ByType(run.records).of(Received)
+    args = msgspec.structs.replace(received.args, digest="f" * 32, first_difference=1048576)
     return replaced(run, received, args=args)
 
 

@@ -10,7 +10,7 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import Evidence
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history.records import Event, Side
 
 RULE = Rule(
     id="LIF-7",
@@ -74,7 +74,7 @@ def judge(evidence: Evidence) -> Finding:
     return RULE.valid("the state is intact, and nothing is left of the migration before")
 
 
-def _counted(evidence: Evidence) -> Record | None:
+def _counted(evidence: Evidence) -> Event | None:
     answers = evidence.endings.commands(Side.SOURCE, "query-migrate", "return")
     told = [record for record in answers if "vfio" in record.args["value"]]
     return told[-1] if told else None

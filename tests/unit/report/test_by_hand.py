@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness.history import Kind
+from harness.history.process import Launched
 from harness.report import by_hand
 from harness.scenario import Tls
 from tests.unit.check.guests import guest_scenario
@@ -39,7 +39,7 @@ class Script:
     def __init__(self):
         self.story = Story()
         for side, more in ((SRC, ()), (DST, ("-incoming", "defer"))):
-            self.story.add(side, Kind.PROCESS, "launched", argv=argv(side, *more), pid=1)
+            self.story.put(side, Launched(argv(side, *more), pid=1))
 
     def sends(self, side, command, **arguments):
         self.story.qmp(side, command, arguments=arguments)
@@ -215,7 +215,7 @@ def guest_script():
     ]  # fmt: skip
     story = Story()
     for side in (SRC, DST):
-        story.add(side, Kind.PROCESS, "launched", argv=argv, pid=1)
+        story.put(side, Launched(argv, pid=1))
     return by_hand.render(history(guest_scenario(), story.records))
 
 

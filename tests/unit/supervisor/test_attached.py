@@ -207,7 +207,7 @@ def test_loaded_memfd_begins_empty_and_is_looked_at_afterwards(attach):
     made.go(S.STOP, S.RUNNING)
     loading = made.device.function.loading
     assert loading is not None
-    assert loading.report()["first_difference"] == -1
+    assert loading.report().first_difference == -1
     assert os.pread(made.device.fd, 10, 0) == b"h" * 10
 
 
@@ -278,7 +278,7 @@ def test_loaded_state_stays_readable_until_the_next(attach):
     made.go(S.STOP)
     loading = made.device.function.loading
     assert loading is not None
-    assert loading.report()["bytes"] == 6
+    assert loading.report().bytes == 6
     made.open(S.RESUMING)
     assert made.device.function.loading is not loading
     assert os.fstat(fd).st_size == 0, "the number is that of the next memfd"

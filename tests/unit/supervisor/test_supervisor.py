@@ -203,7 +203,7 @@ def test_loaded_memfd_is_compared_afterwards(bench):
     data_fd = open_data_fd(child, device, S.RESUMING)
     assert child.write(data_fd, b"abc") == 3
     assert set_state(child, device, S.STOP) == (0, -1)
-    assert device.function.loading.report()["bytes"] == 3
+    assert device.function.loading.report().bytes == 3
     assert device.regions.read((7 << 40) + 0x44, 3) == b"abc"
 
 

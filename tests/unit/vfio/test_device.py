@@ -7,7 +7,7 @@ import struct
 import msgspec
 import pytest
 
-from harness.history.device import Arc, Reset
+from harness.history.device import Arc, Config, Reset
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
@@ -276,7 +276,7 @@ def batched(data, size=16):
 def test_config_record_has_what_qemu_wrote(qemu):
     qemu.regions.write(CONFIG_AT + config_space.COMMAND, b"\x06\x01")
     qemu.regions.write(CONFIG_AT + config_space.SCRATCH, bytes(range(60)))
-    assert qemu.device.config() == {"command": 0x0106, "scratch": bytes(range(60)).hex()}
+    assert qemu.device.config() == Config(command=0x0106, scratch=bytes(range(60)).hex())
 
 
 # -- features -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.history.device import Received, Sent
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
 from harness.vfio.state_bytes import CHUNK, StateBytes
 from harness.vfio.transfer import Loading, Saving, Share
@@ -168,7 +169,7 @@ def test_sent_is_the_complete_state_however_much_was_read():
     spec = device(2 * CHUNK)
     saving = Saving(spec, state_of(spec))
     saving.stop(HEAD)
-    assert saving.report() == {"bytes": 2 * CHUNK, "digest": state_of(spec, HEAD).digest()}
+    assert saving.report() == Sent(2 * CHUNK, state_of(spec, HEAD).digest())
 
 
 # -- loading --------------------------------------------------------------------------
@@ -241,13 +242,13 @@ def test_report_of_a_state_that_arrived():
     spec = device(CHUNK + 7)
     expected = state_of(spec, HEAD)
     digest = expected.digest()
-    assert load(spec, all_bytes(expected), expected).report() == {
-        "bytes": CHUNK + 7,
-        "digest": digest,
-        "expected_bytes": CHUNK + 7,
-        "expected_digest": digest,
-        "first_difference": -1,
-    }
+    assert load(spec, all_bytes(expected), expected).report() == Received(
+        bytes=CHUNK + 7,
+        digest=digest,
+        expected_bytes=CHUNK + 7,
+        expected_digest=digest,
+        first_difference=-1,
+    )
 
 
 def test_report_of_a_damaged_state_has_both_digests():

@@ -156,9 +156,9 @@ async def test_qemu_that_does_not_answer_quit_hangs_and_is_terminated(vm, up, na
     await up(deaf_to=["quit"])
     await vm.shutdown()
     (hung,) = named(Hung)
-    assert hung["waiting_for"] == "quit"
-    assert hung["main_loop_alive"] is True
-    assert str(vm.process.pid) in str(hung["backtrace"])
+    assert hung.waiting_for == "quit"
+    assert hung.main_loop_alive is True
+    assert str(vm.process.pid) in hung.backtrace
     assert named(Signalled) == [Signalled(signal.SIGTERM)]
     assert named(Exited) == [Exited(status=-1, signal=signal.SIGTERM, asked=True)]
 

@@ -7,6 +7,7 @@ from harness.check.evidence import INCOMING, LOAD_END, LOAD_START
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
+from harness.history.device import NotCompared
 from harness.history.rundir import History
 from harness.history.wire import Delivered
 from harness.scenario import MIB
@@ -158,8 +159,8 @@ def test_device_that_did_not_tell_what_it_received_is_unknown():
 def test_bytes_that_were_not_compared_in_time_are_unknown_and_it_says_why():
     run = good("multifd")
     received = only(run, "received", device="vfio1")[0]
-    why = {"what": "received", "why": "it took longer than 15 s"}
-    cut = msgspec.structs.replace(received, name="not_compared", args=why)
+    why = NotCompared(what="received", why="it took longer than 15 s")
+    cut = Record.of(received.t_ns, received.side, why, received.device)
     finding = find(changed(run, [cut if r is received else r for r in run.records]), "ORD-1")
     assert finding.outcome is Outcome.UNKNOWN
     assert finding.sentence == "what vfio1 received was not compared: it took longer than 15 s"
