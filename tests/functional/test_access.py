@@ -25,6 +25,7 @@ from harness.scenario.action_plan import Tell, When
 from harness.scenario.fault_plan import Hold, HoldConnections, Select, Until
 from harness.session.session import Session
 from harness.vm.sockets import DESTINATION, FOLDER, RELAY
+from tests.records import held
 
 DEADLINE_S = 60.0
 NOBODY = 65534
@@ -239,15 +240,15 @@ async def test_relay_that_another_user_reaches_all_the_same_closes_it(
     everybodys: Path, qemu_src: Path
 ) -> None:
     """By a mode that somebody has changed; it serves the source as before."""
-    held = Held(everybodys / "runs", qemu_src, **HELD["capture"])
-    folder = held.rundir.path
+    open_to_all = Held(everybodys / "runs", qemu_src, **HELD["capture"])
+    folder = open_to_all.rundir.path
 
     def attempt() -> None:
         for path in (folder.parent, folder, folder / FOLDER, folder / RELAY):
             path.chmod(0o777)
         assert _as_nobody(("connect", folder / RELAY)) == [""]
 
-    await held.tried(attempt)
+    await open_to_all.tried(attempt)
     history = rundir.load(folder)
     (refused,) = held(history, StrangerRefused)
     assert refused.uid == NOBODY

@@ -136,8 +136,8 @@ async def test_registers_are_those_of_the_source_when_it_stopped(judged, kept) -
 
 @pytest.mark.parametrize("accepted", [0, 1, 3])
 async def test_connections_that_were_held_over_tcp_are_whole(judged, kept, accepted) -> None:
-    held = HoldConnections(accepted=accepted, until=Until(delay_s=1))
-    scenario = Scenario(name="held", devices=(_device(),), transport=Transport.TCP, faults=(held,))
+    late = HoldConnections(accepted=accepted, until=Until(delay_s=1))
+    scenario = Scenario(name="held", devices=(_device(),), transport=Transport.TCP, faults=(late,))
     run = await judged(scenario)
     kept(run, "RUN", "ORD-1")
     assert run.verdict.overall is Outcome.VALID

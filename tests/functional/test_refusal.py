@@ -394,8 +394,8 @@ def limited(qemu_facts):
 
 @pytest.mark.requirement("REF-12", "REF-11")
 async def test_more_queued_bytes_than_the_limit_are_refused(judged, kept, limited) -> None:
-    held = f.Hold(select=_at(0), until=Until(delay_s=1.0))
-    run = await judged(_scenario(EARLY, held, devices=limited(3 * MIB // 2)))
+    late = f.Hold(select=_at(0), until=Until(delay_s=1.0))
+    run = await judged(_scenario(EARLY, late, devices=limited(3 * MIB // 2)))
     assert min(held(run, Faults)[0].fired) > 0
     _refused(run, kept, "REF-12", "REF-11")
 
