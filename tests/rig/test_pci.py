@@ -145,13 +145,13 @@ def test_what_a_killed_run_left_is_given_back_and_nothing_else(before, bus, ledg
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        (pair(iommufd=OnOffAuto.ON), "has no device file for iommufd: that needs Linux 6.6"),
+        (pair(iommufd=OnOffAuto.ON), "has no device file for iommufd: use Linux 6.6"),
         (pair(driver="mlx5_vfio_pci"), "PCI driver mlx5_vfio_pci is not loaded: run `modprobe"),
         (pair(driver=DRIVER), f"{DRIVER} is not a VFIO driver; loaded VFIO drivers: vfio-pci"),
         (PciDevice(id="nic", source="0000:77:00.0"), "no PCI device 0000:77:00.0"),
         (
             PciDevice(id="nic", source=BESIDE),
-            f"{BESIDE} shares IOMMU group 14 with {SHARED}, which is bound to ahci has",
+            f"{BESIDE} shares IOMMU group 14 with {SHARED}, which is bound to ahci",
         ),
     ],
     ids=["iommufd", "no driver", "no VFIO driver", "no device", "shared group"],
@@ -177,7 +177,7 @@ def test_device_that_is_in_use_is_not_taken(before, bus, ledger):
     try:
         with (
             bus.group_file(found).open("r+b", buffering=0),
-            pytest.raises(PrerequisiteMissing, match=rf"in use: pid {os.getpid()} \("),
+            pytest.raises(PrerequisiteMissing, match=rf"in use: end pid {os.getpid()} \("),
         ):
             PciDevices([pair()], Target(Side.SOURCE, [pair()], [].append), bus, ledger)
         assert bus.function(SOURCE).driver == "vfio-pci"
