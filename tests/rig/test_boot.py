@@ -66,7 +66,7 @@ def test_command_runs_on_this_machines_files_and_its_status_comes_back(run, resu
 
 
 def test_kernel_that_panics_is_a_lost_rig(run):
-    with pytest.raises(LostVM, match=r"told no status of the command; .*console"):
+    with pytest.raises(LostVM, match=r"before the command had a status; .*console"):
         run("sh", "-c", "echo c >/proc/sysrq-trigger")
 
 
