@@ -79,6 +79,7 @@ def _insert(path: Path, where: str, name: str, code: str) -> None:
         if where == "above":
             lines.insert(node.lineno - 1, f"{code}\n\n")
         else:
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
             value = node.value
             assert value is not None
             assert value.end_lineno is not None

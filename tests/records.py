@@ -1,10 +1,11 @@
 """Records of a run by their type, for tests on real QEMUs."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from harness.history import Body, Record, Side
 from harness.history.by_type import ByType
+from harness.history.records import Event
 from harness.history.rundir import History
 from harness.job.run import Run
 
@@ -24,3 +25,9 @@ def held(
 ) -> list[B]:
     """What those records hold."""
     return [record.args for record in of(run, body, side, device)]
+
+
+def events(run: Run | History) -> list[Event]:
+    """The records of trace and monitor."""
+    history = run.history if isinstance(run, Run) else run
+    return [cast(Event, record) for record in history.records if isinstance(record.args, dict)]

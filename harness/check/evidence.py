@@ -432,20 +432,23 @@ def _last(records: Sequence[T]) -> T | None:
 
 def until_deadline(records: Sequence[Record]) -> list[Record]:
     """``records`` without what came of the harness's own doing, once it had given up."""
-    of = ByType(records).of
-    deadline = next(iter(of(session.Deadline)), None)
+    deadline = next((r for r in records if _is_deadline(r)), None)
     if deadline is None:
         return list(records)
-    said = _lines_said_by(of(process.Stderr), deadline.t_ns)
+    said = _lines_said_by(records, deadline.t_ns)
     return [
         record
         for record in records
         if (
             id(record) in said
-            if type(record.args) is process.Stderr
+            if isinstance(record.args, process.Stderr)
             else record.t_ns <= deadline.t_ns or not _is_doing(record)
         )
     ]
+
+
+def _is_deadline(record: Record) -> bool:
+    return isinstance(record.args, session.Deadline)
 
 
 def _is_doing(record: Record) -> bool:
@@ -464,16 +467,17 @@ def _is_doing(record: Record) -> bool:
             return False
 
 
-def _lines_said_by(lines: Iterable[Record[process.Stderr]], t_ns: int) -> set[int]:
+def _lines_said_by(records: Iterable[Record], t_ns: int) -> set[int]:
     """Lines of standard error that were written by ``t_ns``: they are all recorded at the end.
 
     A line without a time belongs to the one before it.
     """
     found: set[int] = set()
     is_early = dict.fromkeys(PEERS, True)
-    for record in lines:
-        if said_ns := words.stamp_ns(record.args.line):
-            is_early[record.side] = said_ns <= t_ns
-        if is_early[record.side]:
-            found.add(id(record))
+    for record in records:
+        if isinstance(record.args, process.Stderr):
+            if said_ns := words.stamp_ns(record.args.line):
+                is_early[record.side] = said_ns <= t_ns
+            if is_early[record.side]:
+                found.add(id(record))
     return found

@@ -17,8 +17,9 @@ class ByType:
     def __init__(self, records: Iterable[Record]) -> None:
         self._groups: dict[type[Any], list[Record]] = defaultdict(list)
         self._found: dict[tuple[type[Any], Side | None, str | None], list[Record]] = {}
-        for record in [record for record in records if type(record.args) is not dict]:
-            self._groups[type(record.args)].append(record)
+        for record in records:
+            if (of := type(record.args)) is not dict:
+                self._groups[of].append(record)
 
     def of(
         self, body: type[B], side: Side | None = None, device: str | None = None

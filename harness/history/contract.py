@@ -81,9 +81,6 @@ _ARGUMENTS: dict[str, tuple[Kind, type[Any]]] = {
     for (kind, name), promised in _PROMISED.items()
 }
 _TYPED = {name: (kind, of) for (kind, name), of in BODIES.items()}
-_FITTED = (session.Action, session.ActionEnded, session.Faults, wire.Fault)
-"""What refers to the scenario."""
-_CHECKED = frozenset(_ARGUMENTS) | {of.NAME for of in _FITTED}
 
 
 def typed(events: Sequence[Record], origin: str) -> list[Record]:
@@ -93,12 +90,11 @@ def typed(events: Sequence[Record], origin: str) -> list[Record]:
     :raise HistoryError: one has not what its type demands; the message names its line
     """
     types, convert, found = _TYPED, msgspec.convert, list(events)
-    for number in [number for number, event in enumerate(events) if event.name in types]:
-        event = events[number]
-        kind, of = types[event.name]
-        if kind is event.kind:
+    for number, event in enumerate(events):
+        of = types.get(event.name)
+        if of is not None and of[0] is event.kind:
             try:
-                args = convert(event.args, of)
+                args = convert(event.args, of[1])
             except msgspec.ValidationError as error:
                 raise _broken(origin, number, event, str(error)) from None
             found[number] = Record(
@@ -115,15 +111,14 @@ def check(records: Sequence[Record], scenario: Scenario, origin: str) -> None:
     :param records: in the order of the file ``origin``, one record per line
     :raise HistoryError: one does not; the message names its line
     """
-    arguments, checked, convert = _ARGUMENTS, _CHECKED, msgspec.convert
-    for number in [number for number, record in enumerate(records) if record.name in checked]:
-        record = records[number]
-        if record.name in arguments:
-            kind, promised = arguments[record.name]
-            if kind is not record.kind:
+    arguments, convert = _ARGUMENTS, msgspec.convert
+    for number, record in enumerate(records):
+        if type(record.args) is dict:
+            promised = arguments.get(record.name)
+            if promised is None or promised[0] is not record.kind:
                 continue
             try:
-                convert(record.args, promised)
+                convert(record.args, promised[1])
             except msgspec.ValidationError as error:
                 raise _broken(origin, number, record, str(error)) from None
         if why := _strange(record, scenario):

@@ -28,7 +28,6 @@ import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -236,13 +235,14 @@ def read_records(path: Path) -> list[Record]:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise HistoryError(_first_bad_line(path, data)) from None
         records = contract.typed(events, str(path))
-        times = [event.t_ns for event in events]
-    if times != sorted(times):
-        number = next(n for n, (one, other) in enumerate(pairwise(times), 2) if other < one)
-        raise HistoryError(
-            f"{path}: line {number}: earlier than the line before it; "
-            "the lines must be sorted by t_ns"
-        )
+    last = 0
+    for number, record in enumerate(records, 1):
+        if record.t_ns < last:
+            raise HistoryError(
+                f"{path}: line {number}: earlier than the line before it; "
+                "the lines must be sorted by t_ns"
+            )
+        last = record.t_ns
     return records
 
 

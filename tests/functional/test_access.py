@@ -25,7 +25,7 @@ from harness.scenario.action_plan import Tell, When
 from harness.scenario.fault_plan import Hold, HoldConnections, Select, Until
 from harness.session.session import Session
 from harness.vm.sockets import DESTINATION, FOLDER, RELAY
-from tests.records import held
+from tests.records import events, held
 
 DEADLINE_S = 60.0
 NOBODY = 65534
@@ -168,7 +168,7 @@ class Held:
                     await session.stop()
 
 
-HELD = {
+HELD: dict[str, dict[str, Any]] = {
     "capture": {"faults": (Hold(select=Select(idx=(0,)), until=Until(told="go")),)},
     "tls": {
         "tls": Tls.PSK,
@@ -182,11 +182,11 @@ HELD = {
 async def test_another_user_gets_nowhere_in_mid_migration(
     kind: str, everybodys: Path, qemu_src: Path
 ) -> None:
-    held = Held(everybodys / "runs", qemu_src, **HELD[kind])
-    folder, pids = held.rundir.path, []
+    session = Held(everybodys / "runs", qemu_src, **HELD[kind])
+    folder, pids = session.rundir.path, []
 
     def attempt() -> None:
-        pids.extend(held.pids)
+        pids.extend(session.pids)
         names = _names([os.getpid(), *pids])
         assert not [name for name, _ in names if name.startswith("@")], "open to every user"
         sockets = sorted(name for name, listens in names if listens and FOLDER in name)
@@ -220,11 +220,11 @@ async def test_another_user_gets_nowhere_in_mid_migration(
         }  # fmt: skip
         assert not _open_to_others(folder)
 
-    await held.tried(attempt)
+    await session.tried(attempt)
     assert len(pids) == 2
     assert not _open_to_others(folder)
     history = rundir.load(folder)
-    statuses = [r.args["status"] for r in history.records if r.name == "MIGRATION"]
+    statuses = [r.args["status"] for r in events(history) if r.name == "MIGRATION"]
     assert statuses.count("completed") == 2, "the attempts were not noticed"
     assert not [r for r in history.records if r.name == "stranger_refused"]
     assert not (folder / FOLDER).exists()
@@ -253,14 +253,14 @@ async def test_relay_that_another_user_reaches_all_the_same_closes_it(
     (refused,) = held(history, StrangerRefused)
     assert refused.uid == NOBODY
     assert len(held(history, ChannelOpened)) == 5, "the source's, and no other"
-    statuses = [r.args["status"] for r in history.records if r.name == "MIGRATION"]
+    statuses = [r.args["status"] for r in events(history) if r.name == "MIGRATION"]
     assert statuses.count("completed") == 2
 
 
 async def test_no_socket_of_a_run_has_an_abstract_name(results_dir: Path, qemu_src: Path) -> None:
     """Anybody connects to such a one: its name stands in /proc/net/unix."""
-    held = Held(results_dir, qemu_src, **HELD["capture"])
-    names = await held.tried(lambda: _names([os.getpid(), *held.pids]))
+    session = Held(results_dir, qemu_src, **HELD["capture"])
+    names = await session.tried(lambda: _names([os.getpid(), *session.pids]))
     assert {Path(name).name for name, listens in names if listens} >= {"destination", "relay"}
     assert not [name for name, _ in names if name.startswith("@")]
 

@@ -1,10 +1,13 @@
 """What counts as evidence: only what the thing itself has shown."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from harness.check.evidence import Endings, Evidence, Seen
 from harness.check.verdict import Outcome
-from harness.history import Side
+from harness.history import Record, Side
 from harness.history.device import Read, Write
 from harness.history.wire import ChannelEnded
 from harness.job.run import Run
@@ -44,7 +47,7 @@ def _device(**fields) -> EmulatedDevice:
 @pytest.mark.parametrize("fails", ["read", "write"])
 async def test_words_that_name_a_device_are_of_its_failure(judged, path, fails) -> None:
     """QEMU 11.1 names the device in a warning at start-up, too."""
-    behaviour = {"save": SaveBehaviour(error_at=MIB)}
+    behaviour: dict[str, Any] = {"save": SaveBehaviour(error_at=MIB)}
     if fails == "write":
         behaviour = {"load": LoadBehaviour(error_at=MIB)}
     run = await judged(
@@ -52,7 +55,7 @@ async def test_words_that_name_a_device_are_of_its_failure(judged, path, fails) 
     )
     finding = run.verdict.finding("LIF-5")
     assert "warning" not in str(finding.numbers.get("said", ""))
-    calls = of(run, Read if fails == "read" else Write)
+    calls: Sequence[Record[Any]] = of(run, Read) if fails == "read" else of(run, Write)
     failed = min(call.t_ns for call in calls if call.args.errno == 5)
     side = Side.SOURCE if fails == "read" else Side.DESTINATION
     said = _endings(run).errors_since(side, failed)

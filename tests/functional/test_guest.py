@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -39,7 +39,7 @@ def needs_guest() -> None:
         pytest.skip(str(error))
 
 
-def said(records: Sequence[Record], side: Side, kind: type[B] = Round) -> list[B]:
+def said(records: Sequence[Record], side: Side, kind: type[Any] = Round) -> list[Any]:
     return [record.args for record in ByType(records).of(kind, side)]
 
 

@@ -7,11 +7,12 @@ of it was sent.  The device answers once the action was done.
 import asyncio
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harness.check.judge import judge
+from harness.devices.emulated import EmulatedDevices
 from harness.history import Kind, Record, Side
 from harness.job.run import Run
 from harness.pytest_plugin.counting import interrupted
@@ -32,7 +33,9 @@ class Hold:
 
     def __init__(self, session: Session) -> None:
         self._log = session.log
-        self._function: Any = session.source.devices.kinds[0].devices[0].function
+        (kind,) = session.source.devices.kinds
+        assert isinstance(kind, EmulatedDevices)
+        self._function = cast(Any, kind.devices[0].function)
         self._answer = self._function.ioctl
         self._is_set_up = threading.Event()
         self._is_done = threading.Event()
@@ -40,7 +43,7 @@ class Hold:
         self._function.ioctl = self._ioctl
         self._log.listen(self._hear)
 
-    def _hear(self, record: Record) -> None:
+    def _hear(self, record: Record[Any]) -> None:
         # Its status tells setup a moment later, when a quick QEMU may be past it.
         if record.name == "execute" and record.args["command"] == "migrate":
             self._is_set_up.set()

@@ -18,7 +18,7 @@ from harness.scenario import MIB, EmulatedDevice, LoadBehaviour, SaveBehaviour, 
 from harness.scenario.action_plan import Action, Execute, Kill, Target, When, status
 from harness.scenario.fault_plan import CloseChannel, Which
 from harness.scenario.main_job import STAYS_ACTIVE
-from tests.records import of
+from tests.records import events, of
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
 PAUSED = {"pause-before-switchover": True}
@@ -64,7 +64,7 @@ TABLE: dict[str, Held | str] = {
     "wait-unplug": "only a network device with a failover pair is unplugged first",
 }
 HELD = {name: held for name, held in TABLE.items() if isinstance(held, Held)}
-ACTIONS = {
+ACTIONS: dict[str, Any] = {
     "kill the source": Kill(when=When(), target=SOURCE),
     "kill the destination": Kill(when=When(), target=DESTINATION),
     "cancel": Execute(when=When(), target=SOURCE, command="migrate_cancel"),
@@ -92,7 +92,7 @@ def _told(run: Run, name: str) -> list[int]:
     """When the source told the status ``name``."""
     return [
         record.t_ns
-        for record in run.history.records
+        for record in events(run)
         if record.side is Side.SOURCE
         and record.name == "MIGRATION"
         and record.args["status"] == name
@@ -104,7 +104,7 @@ def _status_at(run: Run, position: int) -> str:
     (done,) = [record for record in of(run, ActionDone) if record.args.position == position]
     told = [
         record.args["status"]
-        for record in run.history.records
+        for record in events(run)
         if record.side is Side.SOURCE
         and record.kind is Kind.QMP
         and record.name == "MIGRATION"

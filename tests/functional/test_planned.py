@@ -26,7 +26,7 @@ from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, Whe
 from harness.scenario.fault_plan import Drop, Flip, Hold, HoldConnections, Select, StallMain, Until
 from harness.scenario.main_job import STAYS_ACTIVE
 from harness.session.ending import settle_s
-from tests.records import held
+from tests.records import events, held
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
 ACTIVE, DEVICE = status(SOURCE, "active"), status(SOURCE, "device")
@@ -71,7 +71,7 @@ def last_answer(run: Run, side: Side) -> str:
     """The last state that ``side`` has answered to query-status."""
     answers = [
         record.args["value"]["status"]
-        for record in run.history.records
+        for record in events(run)
         if record.side is side
         and record.name == "return"
         and record.args["command"] == "query-status"
@@ -168,7 +168,7 @@ async def test_planned_quit_is_no_finding_and_leaves_the_other_side(
 
 # -- actions that do not happen ------------------------------------------------------------
 
-DEVICE_DEL = {"command": "device_del", "arguments": {"id": "vfio0"}}
+DEVICE_DEL: dict[str, Any] = {"command": "device_del", "arguments": {"id": "vfio0"}}
 UNDONE = {
     "mistyped": (on_source("migrate_cancell"), "QEMU refused it: CommandNotFound: "),
     "refused": (

@@ -31,7 +31,7 @@ from harness.scenario import (
 from harness.scenario import fault_plan as f
 from harness.scenario.fault_plan import Fields, Select, Until, Which
 from harness.session.link import idstr_of
-from tests.records import held, of
+from tests.records import events, held, of
 
 BUFFERS = 4
 CONFIG_IDX = BUFFERS
@@ -76,7 +76,7 @@ def _rewrite(number: int, /, **fields: Any) -> f.Rewrite:
 def _traced(run: Run, name: str, **args: Any) -> list[Event]:
     return [
         record
-        for record in run.history.records
+        for record in events(run)
         if record.name == name and all(record.args.get(key) == value for key, value in args.items())
     ]
 
@@ -205,7 +205,7 @@ def _assert_moment(run: Run, duplicate: f.Duplicate, idx: int) -> None:
 NOW_WAITS = Until(delay_s=0.5)
 """By then the main channel has ended, and the main thread waits for its load threads."""
 HOLD_1 = f.Hold(select=_at(1), until=NOW_WAITS)
-BAD_AT_THE_WAIT = {
+BAD_AT_THE_WAIT: dict[str, tuple[Any, ...]] = {
     "duplicate": (
         "REF-1", f.Duplicate(select=_at(1), until=NOW_WAITS),
         f.Hold(select=CONFIG, until=Until(delay_s=0.8)),
@@ -238,7 +238,7 @@ async def test_refused_while_the_main_thread_waits_for_the_load(judged, kept, na
 
 # -- the configuration --------------------------------------------------------------------
 
-BAD_CONFIG = {
+BAD_CONFIG: dict[str, f.Fault] = {
     "wrong marker": f.Flip(select=CONFIG, offset=7, mask=1),
     "nothing": f.Truncate(select=CONFIG, size=12),
     "half a marker": f.Truncate(select=CONFIG, size=12 + 4),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +25,7 @@ SMALL = EmulatedDevice(id="vfio0", size=4 * MIB)
 Replayed = Callable[..., Awaitable[Run]]
 
 
-def named(run: Run, name: str, side: Side = Side.DESTINATION) -> list[Record]:
+def named(run: Run, name: str, side: Side = Side.DESTINATION) -> list[Record[Any]]:
     return [r for r in run.history.records if r.name == name and r.side is side]
 
 
@@ -33,7 +34,12 @@ def captured(results_dir: Path, qemu_src: Path, pytestconfig: pytest.Config):
     """Captures a scenario; a run that a known deviation interrupts is an expected failure."""
 
     async def capture(**fields: object) -> Capture:
-        wanted = {"name": "captured", "devices": (SMALL,), "qemu": str(qemu_src), **fields}
+        wanted: dict[str, Any] = {
+            "name": "captured",
+            "devices": (SMALL,),
+            "qemu": str(qemu_src),
+            **fields,
+        }
         (run,) = await run_scenario(
             Scenario(**wanted),
             results_dir,

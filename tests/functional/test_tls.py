@@ -35,8 +35,8 @@ WHOLE = ("RUN", "ORD-1", "ORD-4", "SET-1", "STA-1", "STA-3", "SET-5")
 def _scenario(tls: Tls, **fields: Any) -> Scenario:
     # Over TCP, where nothing is said below: unix sockets show a known deviation of 10.0.
     device = EmulatedDevice(id="vfio0", size=3 * MIB + 17)
-    defaults = {"name": "tls", "devices": (device,), "transport": Transport.TCP}
-    return Scenario(**{**defaults, "tls": tls, **fields})  # type: ignore[arg-type]
+    defaults: dict[str, Any] = {"name": "tls", "devices": (device,), "transport": Transport.TCP}
+    return Scenario(**{**defaults, "tls": tls, **fields})
 
 
 def _secrets(rundir: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """ORD-1 to ORD-8, STA-1 to STA-3 with a relay that changes order, channel, time or size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from harness.scenario import (
 )
 from harness.scenario import fault_plan as f
 from harness.scenario.fault_plan import Order, Select, Until
-from tests.records import held, of
+from tests.records import events, held, of
 
 P = TypeVar("P", bound=Packet)
 ORDER = ("ORD-1", "ORD-2", "ORD-3", "ORD-4")
@@ -43,7 +43,7 @@ def _scenario(*faults: f.Fault, **fields: Any) -> Scenario:
 
 
 def _traced(run: Run, name: str, device: str = "vfio0") -> list[Event]:
-    return [r for r in run.history.records if r.name == name and r.device == device]
+    return [r for r in events(run) if r.name == name and r.device == device]
 
 
 def _packets(run: Run, kind: type[P], device: str = "vfio0") -> Sequence[Record[P]]:
@@ -74,7 +74,7 @@ def _assert_out_of_order(run: Run, device: str = "vfio0") -> None:
 
 
 GIVEN = (3, 0, 6, 1, 5, 2, 4)
-ORDERS = {
+ORDERS: dict[str, tuple[Any, Callable[[list[int]], bool]]] = {
     "reversed": (Order.REVERSED, lambda came: came == [6, 5, 4, 3, 2, 1, 0]),
     "config first": (Order.CONFIG_FIRST, lambda came: came[0] == CONFIG),
     "index 0 last": (Order.INDEX_0_LAST, lambda came: came[-1] == 0),
@@ -152,8 +152,8 @@ async def test_one_channel_delayed(judged, kept, channel) -> None:
     kept(run, *EVERYTHING)
     _assert_each_came_once(run)
     went = [record for record in _packets(run, PacketOut) if record.channel == channel]
-    late = {record.args.idx for record in went}
-    others = [r for r in _packets(run, PacketIn) if r.args.idx not in late]
+    delayed = {record.args.idx for record in went}
+    others = [r for r in _packets(run, PacketIn) if r.args.idx not in delayed]
     assert went
     assert min(r.t_ns for r in went) > max(r.t_ns for r in others)
 

@@ -1,11 +1,14 @@
 """A guest that runs while it is migrated finds the kernel's own devices whole: mtty's ports."""
 
+from typing import Any
+
 import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.devices.vfio_pci import slot_of
 from harness.history import Side
+from harness.history.guest import Ready
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario
 from harness.scenario.guest_plan import Guest
 from harness.vm import pci_config
@@ -23,7 +26,7 @@ async def test_guest_is_whole_after_it_went_forth_and_back(judged_in_turn, kept)
         EmulatedDevice(id="vfio1", size=100_000),
         MdevDevice(id="vfio2"),
     )
-    fields = {
+    fields: dict[str, Any] = {
         "devices": devices,
         "ram_mib": 16,
         "guest": GUEST,
@@ -36,16 +39,16 @@ async def test_guest_is_whole_after_it_went_forth_and_back(judged_in_turn, kept)
     kept(run, "RUN", "ORD-1", "ORD-4", "ORD-6")
     kept(second, "RUN", "ORD-1", "ORD-4", "ORD-6", "LIF-7")
     names = [device.id for device in devices]
-    (ready,) = said(run.history.records, Side.SOURCE, "ready")
-    assert ready == {"memory_kib": 256, "devices": names}
+    (ready,) = said(run.history.records, Side.SOURCE, Ready)
+    assert ready == Ready(memory_kib=256, devices=names)
     for each in (run, second):
         here, there = (said(each.history.records, side) for side in (Side.SOURCE, Side.DESTINATION))
         assert len(there) >= GUEST.rounds
         for told in (here[-1], *there):
-            assert told["memory"] == "good"
-            assert told["devices"] == dict.fromkeys(names, "good")
+            assert told.memory == "good"
+            assert told.devices == dict.fromkeys(names, "good")
         # A line that the switchover cut in two is no round: one may be missing.
-        assert there[0]["round"] - here[-1]["round"] in (1, 2)
+        assert there[0].round - here[-1].round in (1, 2)
 
 
 @pytest.mark.requirement("ORD-1")

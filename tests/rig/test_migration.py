@@ -12,6 +12,7 @@ from harness.job.run import Run
 from harness.scenario import EmulatedDevice, MdevDevice, OnOffAuto, Scenario
 from harness.scenario import fault_plan as f
 from harness.scenario.fault_plan import Order, Select, Until
+from tests.records import events
 
 BYTES = {"mtty-1": 36, "mtty-2": 72}
 """Of stop-copy; 24 more, the header, go before in pre-copy (samples/vfio-mdev/mtty.c)."""
@@ -41,7 +42,7 @@ def _incoming(run: Run, device: str) -> list[int]:
     """Indices of the packets, in the order in which they came in."""
     return [
         record.args["idx"]
-        for record in run.history.records
+        for record in events(run)
         if record.name == "vfio_load_state_device_buffer_incoming" and record.device == device
     ]
 

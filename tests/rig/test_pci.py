@@ -37,7 +37,7 @@ from harness.vm.process import GUARD
 
 folder, address = sys.argv[1:]
 spec = PciDevice(id="a", source=address, enable_migration=OnOffAuto.AUTO)
-target = Target(Side.SOURCE, [spec], [].append)
+target = Target(Side.SOURCE, [spec], lambda _record: None)
 devices = PciDevices([spec], target, ledger=Ledger("pci", Path(folder)))
 machine = ["-M", "q35", "-accel", "tcg", "-S", "-nodefaults", "-display", "none"]
 qemu = subprocess.Popen(
@@ -158,7 +158,7 @@ def test_what_a_killed_run_left_is_given_back_and_nothing_else(before, bus, ledg
 )
 def test_what_cannot_be_had_is_one_line(before, bus, ledger, spec, why):
     with pytest.raises(PrerequisiteMissing) as refused:
-        PciDevices([spec], Target(Side.SOURCE, [spec], [].append), bus, ledger)
+        PciDevices([spec], Target(Side.SOURCE, [spec], lambda _record: None), bus, ledger)
     assert str(refused.value).startswith("nic: ")
     assert why in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -169,7 +169,7 @@ def test_device_that_is_in_use_is_not_taken(before, bus, ledger):
     subprocess.run(["busybox", "ip", "link", "set", interface, "up"], check=True)
     try:
         with pytest.raises(PrerequisiteMissing, match=f"network interface {interface} is up"):
-            PciDevices([pair()], Target(Side.SOURCE, [pair()], [].append), bus, ledger)
+            PciDevices([pair()], Target(Side.SOURCE, [pair()], lambda _record: None), bus, ledger)
     finally:
         subprocess.run(["busybox", "ip", "link", "set", interface, "down"], check=True)
     found = bus.function(SOURCE)
@@ -179,7 +179,7 @@ def test_device_that_is_in_use_is_not_taken(before, bus, ledger):
             bus.group_file(found).open("r+b", buffering=0),
             pytest.raises(PrerequisiteMissing, match=rf"in use: end pid {os.getpid()} \("),
         ):
-            PciDevices([pair()], Target(Side.SOURCE, [pair()], [].append), bus, ledger)
+            PciDevices([pair()], Target(Side.SOURCE, [pair()], lambda _record: None), bus, ledger)
         assert bus.function(SOURCE).driver == "vfio-pci"
     finally:
         bus.restore(SOURCE, found.driver, found.override)

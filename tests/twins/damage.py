@@ -13,12 +13,12 @@ class Unfit(ValueError):
     """The history has nothing that could be damaged so."""
 
 
-def pick(records: Iterable[Record], *names: str, **fields: Any) -> list[Record]:
+def pick(records: Iterable[Record], *names: str, **fields: Any) -> list[Record[Any]]:
     """The records with one of ``names``; ``fields`` are the record's own or its args."""
     return [record for record in records if fits(record, names, fields)]
 
 
-def some(records: Iterable[Record], *names: str, **fields: Any) -> list[Record]:
+def some(records: Iterable[Record], *names: str, **fields: Any) -> list[Record[Any]]:
     """The records with one of ``names``, of which there must be one.
 
     :raise Unfit: there is none
@@ -29,7 +29,7 @@ def some(records: Iterable[Record], *names: str, **fields: Any) -> list[Record]:
     return found
 
 
-def one(records: Iterable[Record], *names: str, **fields: Any) -> Record:
+def one(records: Iterable[Record], *names: str, **fields: Any) -> Record[Any]:
     """The last of them.
 
     :raise Unfit: there is none
@@ -57,7 +57,7 @@ def held(record: Record) -> Any:
     return record.args
 
 
-def swap(records: list[Record], old: Iterable[Record], **fields: Any) -> list[Record]:
+def swap(records: list[Record], old: Iterable[Record], **fields: Any) -> list[Record[Any]]:
     """The records with each of ``old`` changed."""
     ids = {id(record) for record in old}
     return [change(record, **fields) if id(record) in ids else record for record in records]

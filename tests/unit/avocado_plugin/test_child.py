@@ -6,6 +6,7 @@ import select
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from harness.avocado_plugin.child import Child
 
@@ -91,7 +92,7 @@ def test_process_that_is_left_in_the_group_is_killed_and_told():
 
 def test_runner_that_throws_its_child_out_ends_it():
     it = child("import signal\nprint('up', flush=True)\nsignal.pause()")
-    output = it.output()
+    output: Any = it.output()  # a generator, which can be closed
     until(output, b"up")
     output.close()
     assert it.returncode == -signal.SIGKILL

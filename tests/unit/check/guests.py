@@ -16,8 +16,8 @@ def guest_scenario(*devices: EmulatedDevice, **fields) -> Scenario:
 def told(run: History, side, number: int, *, at: int, memory: str = "good", **devices) -> Record:
     """A round; ``devices`` are those that are not good."""
     good = {device.id: "good" for device in run.scenario.devices}
-    args = {"round": number, "memory": memory, "devices": {**good, **devices}}
-    return Record.of(at, side, Round(**args))
+    args = Round(round=number, memory=memory, devices={**good, **devices})
+    return Record.of(at, side, args)
 
 
 def with_guest(run: History, *more: Record) -> History:
@@ -26,6 +26,6 @@ def with_guest(run: History, *more: Record) -> History:
     ended = next(r.t_ns for r in run.records if r.name == "RESUME")
     rounds = [told(run, SRC, n, at=began + n) for n in range(4)]
     rounds += [told(run, DST, n, at=ended + 1 + n) for n in range(4, 10)]
-    ready = {"memory_kib": 4096, "devices": [device.id for device in run.scenario.devices]}
-    up = Record.of(began - MS, SRC, Ready(**ready))
+    ready = Ready(memory_kib=4096, devices=[device.id for device in run.scenario.devices])
+    up = Record.of(began - MS, SRC, ready)
     return history(run.scenario, [*run.records, up, *rounds, *more])

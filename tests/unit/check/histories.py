@@ -12,6 +12,7 @@ not be compared with itself.
 from bisect import bisect_left, bisect_right
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -76,8 +77,13 @@ def matches(record: Record, names, fields) -> bool:
     return record.name in names and all(getattr(record, k) == v for k, v in fields.items())
 
 
-def only(run: History, name: str, **fields) -> list[Record]:
+def only(run: History, name: str, **fields) -> list[Record[Any]]:
     return [record for record in run.records if matches(record, (name,), fields)]
+
+
+def evidence_of(finding: Finding) -> list[Record[Any]]:
+    """Its records, of whatever type the test knows them to be."""
+    return list(finding.evidence)
 
 
 def replaced(run: History, old: Record, **fields) -> History:
@@ -137,6 +143,7 @@ def completed(
     story.status(SRC, "setup")
     story.status(DST, "setup", "active")
     channels = scenario.channels if scenario.multifd else 0
+    devices = [spec for spec in scenario.devices if isinstance(spec, EmulatedDevice)]
     for channel in range(channels):
         story.trace(SRC, "multifd_send_thread_start", id=channel, tid=150 + channel)
         story.trace(
@@ -144,21 +151,21 @@ def completed(
         )
         sync = {"id": channel, "packet_num": channel, "flags": 1, "next_packet_size": 0}
         story.trace(DST, "multifd_recv_unfill", tid=200 + channel, channel=channel, **sync)
-    for spec in scenario.devices:
+    for spec in devices:
         most = min(MIB, spec.total_size if spec.reported_size is None else spec.reported_size)
         if spec.pre_copy:
             story.arc(SRC, spec.id, "PRE_COPY")
         story.trace(SRC, "vfio_save_setup", spec.id, data_buffer_size=most)
         story.arc(DST, spec.id, "RESUMING")
     story.status(SRC, "active")
-    transferred = sum(_precopy(story, spec) for spec in scenario.devices)
-    for spec in scenario.devices:
+    transferred = sum(_precopy(story, spec) for spec in devices)
+    for spec in devices:
         if spec.p2p:
             story.arc(SRC, spec.id, "PRE_COPY_P2P" if spec.pre_copy else "RUNNING_P2P")
         story.arc(SRC, spec.id, "STOP_COPY" if spec.pre_copy else "STOP")
     story.status(SRC, "device")
     received = [0] * channels
-    for number, spec in enumerate(scenario.devices):
+    for number, spec in enumerate(devices):
         if not spec.pre_copy:
             story.arc(SRC, spec.id, "STOP_COPY")
         sizes = _sizes(spec)
@@ -170,7 +177,7 @@ def completed(
         count = {"id": channel, "packets": received[channel] + 1}
         story.trace(DST, "multifd_recv_thread_end", tid=200 + channel, channel=channel, **count)
     story.status(SRC, "completed")
-    for spec in scenario.devices:
+    for spec in devices:
         if spec.p2p:
             story.arc(DST, spec.id, "RUNNING_P2P")
         story.arc(DST, spec.id, "RUNNING")
@@ -180,19 +187,19 @@ def completed(
     vfio = {"transferred": transferred}
     story.qmp(SRC, "query-migrate", {"status": "completed", "vfio": vfio})
     story.qmp(DST, "query-migrate", {"status": "completed"})
-    for spec in scenario.devices:
+    for spec in devices:
         story.guest(DST, spec.id)
         digest = f"{spec.seed:032x}"
         size = spec.total_size
         story.put(SRC, Sent(bytes=size, digest=digest), spec.id)
-        received = Received(
+        arrived = Received(
             bytes=size,
             digest=digest,
             expected_bytes=size,
             expected_digest=digest,
             first_difference=-1,
         )
-        story.put(DST, received, spec.id)
+        story.put(DST, arrived, spec.id)
         for side in (SRC, DST):
             story.put(side, Config(command=6, scratch="00"), spec.id)
     story.end()

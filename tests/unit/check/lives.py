@@ -196,15 +196,14 @@ def added(run: History, *records: Record) -> History:
 
 def continued(run: History, after: str) -> History:
     """``run`` as the migration that follows one which ended so."""
-    args = {"after": after}
-    return added(run, Record.of(run.records[0].t_ns, "harness", Continued(**args)))
+    return added(run, Record.of(run.records[0].t_ns, Side.HARNESS, Continued(after=after)))
 
 
 def stormy(run: History, *, is_answered: bool = True, is_early: bool = True) -> History:
     """``run`` with a storm of three commands before or after its load."""
     (active,) = pick(run.records, "MIGRATION", side=DST, status="active")
     at = active.t_ns if is_early else run.records[-1].t_ns
-    storm = [Record.of(at, "harness", Action(action="", position=0))]
+    storm: list[Record] = [Record.of(at, Side.HARNESS, Action(action="", position=0))]
     for _ in range(3):
         storm.append(Record(at, DST, Kind.QMP, "execute", {"command": "query-pci"}))
         if is_answered:
@@ -216,16 +215,12 @@ def stormy(run: History, *, is_answered: bool = True, is_early: bool = True) -> 
 def measured(run: History, grown: int, left: int = 0) -> History:
     """``run``, whose destination grew and kept so many KiB."""
     started = 40_000
-    values = (
-        (run.records[0].t_ns, started, started, "booted"),
-        (run.records[-1].t_ns, started + grown, started + left, "ended"),
-    )
+    first = Memory(hwm_kib=started, rss_kib=started, at="booted")
+    last = Memory(hwm_kib=started + grown, rss_kib=started + left, at="ended")
     return added(
         run,
-        *(
-            Record.of(t, DST, Memory(hwm_kib=high, rss_kib=now, at=at))
-            for t, high, now, at in values
-        ),
+        Record.of(run.records[0].t_ns, DST, first),
+        Record.of(run.records[-1].t_ns, DST, last),
     )
 
 

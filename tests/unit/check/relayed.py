@@ -18,6 +18,7 @@ from harness.history.rundir import History
 from harness.history.session import Deadline, Faults
 from harness.history.wire import Fault, PacketIn, PacketOut
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, fault_plan
+from tests.twins.damage import pick
 from tests.unit.check.story import CONFIG_BLOB, DST, SRC, US, Story, device, history, scenario
 
 MARKER = "ffffffffef100002"
@@ -39,7 +40,7 @@ def config(idx: int, **more: Any) -> dict[str, Any]:
 def with_relay(run: History) -> History:
     """``run`` with a relay that changes nothing."""
     records, left = list(run.records), {d.id: d.total_size for d in run.scenario.devices}
-    incoming = [record for record in run.records if record.name == INCOMING]
+    incoming = pick(run.records, INCOMING)
     last = {record.device: 0 for record in incoming}
     for record in incoming:
         last[record.device] = max(last[record.device], record.args["idx"])
@@ -113,8 +114,8 @@ class Relayed(Story):
     def waits(self, **alive: bool) -> History:
         """The deadline passes; both QEMUs are asked whether they are alive."""
         self.at += 15 * 10**9
-        gave_up = {"waiting_for": "the end of destination", "deadline_s": 15.0}
-        self.put(RELAY, Deadline(**gave_up))
+        gave_up = Deadline(waiting_for="the end of destination", deadline_s=15.0)
+        self.put(RELAY, gave_up)
         answers = {"main_loop_alive": True, "monitor_alive": True}
         for side in (SRC, DST):
             told = {**answers, **(alive if side is DST else {})}

@@ -111,7 +111,8 @@ class Story:
             self.put(side, Launched(argv=["qemu-system-x86_64"], pid=pid))
         for spec in scenario.devices:
             # The VM starts before there is a monitor to tell that to.
-            for state in ("RUNNING_P2P", "RUNNING") if spec.p2p else ():
+            is_p2p = isinstance(spec, EmulatedDevice) and spec.p2p
+            for state in ("RUNNING_P2P", "RUNNING") if is_p2p else ():
                 self.put(SRC, Arc(state=state, path=[state], errno=0), spec.id)
         for side in (SRC, DST):
             self.qmp(side, "migrate-set-capabilities")

@@ -1,6 +1,7 @@
 """A history grouped for the rules, and how a run ended."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -48,9 +49,11 @@ def test_records_are_found_by_kind_side_device_and_name():
 def test_groups_keep_the_order_of_the_history():
     one = scenario()
     names = ["b", "a", "b", "c"]
-    records = [Record(START, DST, Kind.TRACE, name, {"n": n}) for n, name in enumerate(names)]
+    records: list[Record] = [
+        Record(START, DST, Kind.TRACE, name, {"n": n}) for n, name in enumerate(names)
+    ]
     run = checked(history(one, records))
-    assert [r.args["n"] for r in run.sequence(Kind.TRACE, DST)] == [0, 1, 2, 3]
+    assert [r.args["n"] for r in list[Any](run.sequence(Kind.TRACE, DST))] == [0, 1, 2, 3]
     assert [r.args["n"] for r in run.trace(DST, "b")] == [0, 2]
 
 
@@ -83,7 +86,7 @@ def test_device_without_packets_has_an_empty_reception():
 
 
 def test_trace_of_one_side_is_not_that_of_the_other():
-    records = [Record(START, SRC, Kind.TRACE, "x", {}, "vfio0")]
+    records: list[Record] = [Record(START, SRC, Kind.TRACE, "x", {}, "vfio0")]
     run = checked(history(scenario(), records))
     assert run.has_trace(SRC)
     assert not run.has_trace(DST)
@@ -129,7 +132,7 @@ def endings(run) -> Endings:
     return Evidence(Seen(run), expect(run.scenario, FACTS, FACTS)).endings
 
 
-def last_of(found: Endings, side) -> Record:
+def last_of(found: Endings, side) -> Record[Any]:
     record = found.last_status(side)
     assert record is not None
     return record
@@ -432,8 +435,10 @@ def test_doings_after_the_deadline_are_no_evidence_and_what_the_harness_records_
     story.put("harness", lost, "vfio0")
     story.add(DST, Kind.QMP, "RESUME")
     story.put("harness", Delivered(bytes=1, digest=""), "vfio0")
-    expected = {"digest": "", "expected_bytes": 1, "expected_digest": "", "first_difference": -1}
-    story.put(DST, Received(bytes=1, **expected), "vfio0")
+    received = Received(
+        bytes=1, digest="", expected_bytes=1, expected_digest="", first_difference=-1
+    )
+    story.put(DST, received, "vfio0")
     story.qmp(DST, "query-status", {"status": "paused", "running": False})
     story.put(DST, Hung(waiting_for="the end", backtrace=""))
     run = Evidence(Seen(history(scenario(), story.records)), expect(scenario(), FACTS, FACTS))

@@ -1,5 +1,7 @@
 """What the guest said, as the rules read it."""
 
+from typing import Any
+
 import pytest
 
 from harness.check import guest, interruption
@@ -83,7 +85,7 @@ def test_damage_of_a_device_of_the_kernel_is_no_sign_that_devices_are_apart(unse
     assert not guest.found_whole(checked(run), "vfio1")
     sentence, evidence = interruption.damaged(checked(run))
     assert sentence == finding.sentence
-    assert [record.args.round for record in evidence] == [10]
+    assert [record.args.round for record in list[Any](evidence)] == [10]
 
 
 def test_device_damaged_at_the_source_is_of_the_run(plain):

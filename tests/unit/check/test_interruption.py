@@ -1,5 +1,7 @@
 """Actions that may stop a migration, and whether the guest runs on at the source."""
 
+from typing import Any
+
 import pytest
 
 from harness.check import interruption, planned
@@ -113,7 +115,7 @@ def test_source_whose_guest_stands_still_is_lost():
     life.asked(SRC, STOPPED)
     sentence, evidence = interruption.lost(checked(life.history()))
     assert sentence == "the source's guest does not run: finish-migrate"
-    assert evidence[0].args["value"] == STOPPED
+    assert list[Any](evidence)[0].args["value"] == STOPPED
 
 
 def test_source_whose_device_was_left_stopped_is_lost():

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,7 +146,8 @@ def test_exception_of_a_rule_goes_up_as_it_is(monkeypatch, part, error):
     def fail(*_arguments):
         raise error
 
-    broken = [replace(rule, **{part: fail}) if rule.id == "ORD-7" else rule for rule in RULES]
+    failing: dict[str, Any] = {part: fail}
+    broken = [replace(rule, **failing) if rule.id == "ORD-7" else rule for rule in RULES]
     monkeypatch.setattr("harness.check.judge.RULES", tuple(broken))
     with pytest.raises(type(error)) as caught:
         judge(good("multifd"))

@@ -4,6 +4,7 @@ It is wrong if a run whose plan did not happen is valid, and if one is UNKNOWN w
 """
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_action_that_began_and_whose_result_is_not_recorded_counts_as_done():
 
 def test_action_whose_moment_did_not_come_is_named():
     run = completed(scenario(actions=(ASKS,)))
-    actions = Record.of(run.records[-1].t_ns, "harness", Actions(done=[False]))
+    actions = Record.of(run.records[-1].t_ns, Side.HARNESS, Actions(done=[False]))
     missed = planned.missed(checked(added(run, actions)))
     assert missed.endswith("query-status to the source at source MIGRATION status=active: "
                            "its moment did not come")  # fmt: skip
@@ -173,8 +174,8 @@ def test_lie_that_changed_nothing_is_named(changed, why):
 
 # -- errors of a device ------------------------------------------------------------------
 
-READ = {"save": SaveBehaviour(error_at=30 << 20)}
-WRITE = {"load": LoadBehaviour(error_at=4 << 20)}
+READ: dict[str, Any] = {"save": SaveBehaviour(error_at=30 << 20)}
+WRITE: dict[str, Any] = {"load": LoadBehaviour(error_at=4 << 20)}
 
 
 @pytest.mark.parametrize(("fields", "call"), [(READ, "read"), (WRITE, "write")])
@@ -226,8 +227,7 @@ GO = Tell(when=When(name="never"), name="go")
 
 def holding(fault, *, holds: bool, actions=(), fired: int = 1):
     run = completed(scenario(faults=(fault,), actions=actions))
-    faults = {"fired": [fired], "holding": [holds]}
-    record = Record.of(run.records[-1].t_ns, Side.HARNESS, Faults(**faults))
+    record = Record.of(run.records[-1].t_ns, Side.HARNESS, Faults(fired=[fired], holding=[holds]))
     return checked(added(run, record))
 
 
@@ -246,8 +246,7 @@ def holding(fault, *, holds: bool, actions=(), fired: int = 1):
 def test_fault_that_waited_in_vain_for_an_event_is_named(fault, holds, is_named):
     spec = {"data_path": DataPath.SUPERVISED} if fault.until.loaded else {}
     run = completed(scenario(device(**spec), faults=(fault,)))
-    faults = {"fired": [1], "holding": [holds]}
-    record = Record.of(run.records[-1].t_ns, "harness", Faults(**faults))
+    record = Record.of(run.records[-1].t_ns, Side.HARNESS, Faults(fired=[1], holding=[holds]))
     missed = planned.missed(checked(added(run, record)))
     expected = f"faults of the plan waited in vain: {fault.describe()}" if is_named else ""
     assert missed == expected
@@ -263,7 +262,7 @@ def test_fault_that_a_refusal_left_waiting_is_not_named():
 def test_second_fault_that_selects_what_never_came_is_named():
     faults = (Flip(select=Select(idx=(1,))), Flip(select=Select(channel=9)))
     run = completed(scenario(faults=faults))
-    record = Record.of(run.records[-1].t_ns, "harness", Faults(fired=[1, 0]))
+    record = Record.of(run.records[-1].t_ns, Side.HARNESS, Faults(fired=[1, 0]))
     missed = planned.missed(checked(added(run, record)))
     assert missed == f"faults of the plan changed nothing: {faults[1].describe()}"
 
@@ -282,7 +281,7 @@ def test_all_that_did_not_happen_is_named():
 def given_up(*, holds=False, refused=False, main_loop_alive=True):
     life = Life(scenario(actions=(ASKS,), faults=(Hold(until=Until(delay_s=60)),)))
     life.act()
-    how = NOT_FOUND if refused else {"how": "done"}
+    how: dict[str, Any] = NOT_FOUND if refused else {"how": "done"}
     life.put("harness", ActionEnded(position=0, **how))
     life.hangs(DST, main_loop_alive=main_loop_alive)
     life.put("harness", Faults(fired=[1], holding=[holds]))

@@ -30,12 +30,12 @@ def test_run_without_faults_is_judged_by_its_scenario(name):
     assert run.expectation.ending is Ending.COMPLETED
 
 
-DROPPED = {"fault": "drop", "position": 0, "what": ""}
+DROPPED = Fault(fault="drop", position=0, what="")
 
 
 def test_run_that_does_not_get_that_far_is_judged_by_its_scenario():
     run = good("refused")
-    fault = Record.of(run.records[-1].t_ns, SRC, Fault(**DROPPED))
+    fault = Record.of(run.records[-1].t_ns, SRC, DROPPED)
     checked = expected(changed(run, [*run.records, fault]))
     assert checked.prediction is None
     assert checked.expectation.ending is Ending.REFUSED_AT_SETUP
@@ -44,8 +44,8 @@ def test_run_that_does_not_get_that_far_is_judged_by_its_scenario():
 def test_what_is_delivered_in_tls_is_not_predicted():
     """Connections were held: no packet was seen, and all of them went through."""
     run = good("tls")
-    held = {"fault": "hold_connections", "position": 0, "what": ""}
-    fault = Record.of(run.records[-1].t_ns, SRC, Fault(**held))
+    held = Fault(fault="hold_connections", position=0, what="")
+    fault = Record.of(run.records[-1].t_ns, SRC, held)
     checked = expected(changed(run, [*run.records, fault]))
     assert checked.prediction is None
     assert checked.expectation.ending is Ending.COMPLETED

@@ -12,6 +12,7 @@ from tests.twins.damage import pick
 from tests.unit.check.histories import (
     changed,
     completed,
+    evidence_of,
     find,
     only,
     with_args,
@@ -75,7 +76,7 @@ def test_report_is_a_finding_although_the_run_completed(side, lines, sentence):
     finding = find(saying(completed(scenario()), side, lines), "RUN")
     assert finding.outcome is Outcome.VIOLATED
     assert finding.sentence == f"the {side} QEMU: {sentence}"
-    assert finding.evidence[0].args.line == next(line for line in lines if ": " in line)
+    assert evidence_of(finding)[0].args.line == next(line for line in lines if ": " in line)
     assert finding.numbers["sanitizer_reports"] == 1
 
 

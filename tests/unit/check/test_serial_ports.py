@@ -93,8 +93,7 @@ def test_what_only_the_device_knows_is_not_asked(requirement):
 def test_bytes_that_a_fault_changed_are_not_compared():
     run = good(RUN)
     at = run.records[-1].t_ns
-    args = {"bytes": 36, "digest": "x"}
-    delivered = Record.of(at, SRC, Delivered(**args), "vfio0")
+    delivered = Record.of(at, SRC, Delivered(bytes=36, digest="x"), "vfio0")
     assert find(changed(run, [*run.records, delivered]), "ORD-1").outcome is Outcome.UNKNOWN
 
 

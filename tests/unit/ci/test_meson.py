@@ -54,8 +54,8 @@ def meson_test(harness: Path) -> str:
     build = harness.parent / "build"
     environment = {**os.environ, "PATH": f"{SCRIPTS}:{os.environ['PATH']}"}
     for argv in (
-        ["setup", build, harness / "ci/meson"],
-        ["test", "-C", build],
+        ["setup", str(build), str(harness / "ci/meson")],
+        ["test", "-C", str(build)],
     ):
         done = subprocess.run(
             [SCRIPTS / "meson", *argv],

@@ -1,6 +1,7 @@
 """A step of git bisect: what is built, what is run, and what the answer is."""
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def test_qemu_that_is_too_old_cannot_be_judged(step, told):
 def test_interrupt_ends_the_build(step, monkeypatch, tmp_path):
     """Its whole group is told to end; and it is waited for."""
     ended = tmp_path / "ended"
-    wait = bisect.subprocess.Popen.wait
+    wait = subprocess.Popen.wait
     begun = tmp_path / "begun"
     os.mkfifo(begun)
 
@@ -211,7 +212,7 @@ def test_interrupt_ends_the_build(step, monkeypatch, tmp_path):
             raise KeyboardInterrupt
         return wait(self, timeout)
 
-    monkeypatch.setattr(bisect.subprocess.Popen, "wait", interrupt_first)
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupt_first)
     build = f"trap 'touch {ended}; exit 1' TERM; echo >{begun}; while :; do sleep 0.05; done"
     with pytest.raises(KeyboardInterrupt):
         bisect.make(replace(step, build=build), print)

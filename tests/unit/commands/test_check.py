@@ -1,5 +1,7 @@
 """Scenarios are looked at without a migration: a line for each, and what could not be asked."""
 
+from typing import Any
+
 import pytest
 
 from harness.history.rundir import SCENARIO
@@ -21,7 +23,7 @@ def qemu(tmp_path, monkeypatch):
     binary = tmp_path / builds.BINARY
     binary.write_text("#!/bin/sh\n[ $# = 2 ] && printf 'Supported machines are:\\nq35  a\\n'\n")
     binary.chmod(0o755)
-    schema = [{"name": "NEW", "meta-type": "event", "arg-type": "0"},
+    schema: list[dict[str, Any]] = [{"name": "NEW", "meta-type": "event", "arg-type": "0"},
               {"name": "0", "meta-type": "object", "members": []}]  # fmt: skip
     probe = Probe(FACTS, (), has_log_backend=True, schema=schema)
     monkeypatch.setattr(builds, "probe_now", lambda _binary: probe)

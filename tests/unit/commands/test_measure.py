@@ -12,7 +12,7 @@ from harness.history import Kind, Side
 from harness.job.run import Run
 from harness.job.settings import Settings
 from harness.scenario import OnOffAuto, Scenario, to_json
-from harness.vm import builds
+from harness.vm import builds, fits
 from tests.unit.called import one_line
 from tests.unit.report.moments import START, qmp
 from tests.unit.saved_runs import valid_run, violated_run
@@ -135,7 +135,7 @@ def run_all(monkeypatch, tmp_path):
             return (Run(rundir.path, migrated(end), judge(end)),)
 
         monkeypatch.setattr(measure, "run_in", made)
-        monkeypatch.setattr(measure.fits, "require", lambda _scenario, _trace_events: None)
+        monkeypatch.setattr(fits, "require", lambda _scenario, _trace_events: None)
         scenarios = {name: Scenario(name=name) for name in ("a", "b")}
         found = measure.measure(scenarios, tmp_path, rounds, say=said.append)
         return order, said, found

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -160,7 +160,7 @@ def test_line_that_is_no_command_is_named(ask, line):
 )
 def test_input_that_cannot_be_read_is_told_and_not_waited_for(tmp_path, error, why):
     class Broken(io.StringIO):
-        def __next__(self) -> str:
+        def __next__(self) -> Any:
             raise error
 
     with pytest.raises(UsageError, match=f"cannot be read after line 0: {why}"):

@@ -181,7 +181,12 @@ def test_seed_of_the_command_line_goes_before_the_scenarios(
     call, monkeypatch, tmp_path, argv, scenario, seed
 ):
     seen = []
-    monkeypatch.setattr(relay, "serve", lambda *args: seen.append(args[3]) or 0)
+
+    def serve(*args):
+        seen.append(args[3])
+        return 0
+
+    monkeypatch.setattr(relay, "serve", serve)
     if scenario is not None:
         (tmp_path / "a.json").write_bytes(to_json(Scenario(name="x", seed=scenario)))
         argv = (*argv, "--scenario", tmp_path / "a.json")

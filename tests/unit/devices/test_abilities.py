@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ def test_group_that_may_not_be_opened(group, kernel, monkeypatch, error, why):
             raise OSError(error, os.strerror(error))
         return real(path, flags)
 
-    monkeypatch.setattr(abilities.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(PrerequisiteMissing, match=why) as raised:
         abilities.by_group(NAME, group, kernel.ioctl)
     assert (f"pid {os.getpid()} (" in str(raised.value)) is (error == errno.EBUSY)
@@ -210,7 +211,8 @@ def test_function_is_asked_by_iommufd_only_where_it_has_a_file_of_its_own(tmp_pa
     monkeypatch.setattr(abilities, "by_group", lambda name, group: (name, group))
     monkeypatch.setattr(abilities, "by_iommufd", lambda *args: args)
     group = (CARD, pci.dev / "vfio/12")
-    assert abilities.of_function(pci.bus, function, True) == group
+    asked: Any = abilities.of_function  # the fakes return what they were called with
+    assert asked(pci.bus, function, True) == group
     own = pci.give_own_file(CARD)
-    assert abilities.of_function(pci.bus, function, False) == group
-    assert abilities.of_function(pci.bus, function, True) == (CARD, own, pci.dev / "iommu")
+    assert asked(pci.bus, function, False) == group
+    assert asked(pci.bus, function, True) == (CARD, own, pci.dev / "iommu")

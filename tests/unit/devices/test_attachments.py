@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def attach(kernel):
     made = []
 
     def attach(*specs):
-        made.append(Attachments(Side.SOURCE, specs, [].append))
+        made.append(Attachments(Side.SOURCE, specs, lambda _record: None))
         return made[-1]
 
     yield attach
@@ -113,11 +114,16 @@ def test_all_are_gone_in_the_end(attach, kernel):
 def test_one_that_cannot_be_had_leaves_none_of_another_kind(kernel, monkeypatch):
     closed = []
     close = EmulatedDevices.close
-    monkeypatch.setattr(EmulatedDevices, "close", lambda self: (closed.append(self), close(self)))
+
+    def closing(self):
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(EmulatedDevices, "close", closing)
     with pytest.raises(
         PrerequisiteMissing, match=r"^e: mdev type mtty-1 of mtty has no instance left"
     ):
-        Attachments(Side.SOURCE, [emulated("x"), *map(mdev, "abcde")], [].append)
+        Attachments(Side.SOURCE, [emulated("x"), *map(mdev, "abcde")], lambda _record: None)
     assert not kernel.uuids
     assert len(closed) == 1
 
@@ -134,7 +140,7 @@ def test_one_that_is_left_behind_does_not_keep_those_of_another_kind(attach, ker
 @pytest.fixture
 def pci(tmp_path, monkeypatch):
     """A kernel with PCI functions that do not migrate; what it was asked with."""
-    kernel = FakePci(tmp_path / "pci")
+    kernel: Any = FakePci(tmp_path / "pci")
     kernel.asked_with = []
     able = Abilities(stop_copy=False, p2p=False, pre_copy=False, dma_logging=False)
 
@@ -163,18 +169,22 @@ def test_pci_functions_have_their_slots_and_are_given_back(kernel, attach, pci):
 
 def test_pci_functions_need_the_guests_ram_and_not_what_the_other_qemu_has(pci):
     nic = PciDevice(id="b", source=CARD, destination=OTHER_CARD)
-    devices = Attachments(Side.DESTINATION, [nic], [].append, ram_mib=3, taken=[OTHER_CARD])
+    devices = Attachments(
+        Side.DESTINATION, [nic], lambda _record: None, ram_mib=3, taken=[OTHER_CARD]
+    )
     assert pci.asked_with == [(3 << 20, [OTHER_CARD])]
     assert devices.addresses == [CARD]
     devices.close()
 
 
 def test_side_without_a_function_gets_no_option(pci):
-    devices = Attachments(Side.DESTINATION, [PciDevice(id="b", source=CARD)], [].append)
+    devices = Attachments(Side.DESTINATION, [PciDevice(id="b", source=CARD)], lambda _record: None)
     assert devices.options() == []
 
 
 def test_pci_function_that_is_not_there_takes_the_mdev_devices_along(kernel, pci):
     with pytest.raises(PrerequisiteMissing, match="no PCI device"):
-        Attachments(Side.SOURCE, [mdev("a"), PciDevice(id="b", source="0000:77:00.0")], [].append)
+        Attachments(
+            Side.SOURCE, [mdev("a"), PciDevice(id="b", source="0000:77:00.0")], lambda _record: None
+        )
     assert not kernel.uuids

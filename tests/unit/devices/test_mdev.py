@@ -37,7 +37,7 @@ def records():
 
 
 def target(specs):
-    return Target(Side.SOURCE, specs, [].append)
+    return Target(Side.SOURCE, specs, lambda _record: None)
 
 
 @pytest.fixture

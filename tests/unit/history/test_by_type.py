@@ -5,7 +5,7 @@ from harness.history.by_type import ByType
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
 ARC = device.Arc(state="STOP", path=["STOP"], errno=0)
-RECORDS = [
+RECORDS: list[Record] = [
     Record.of(1, SRC, ARC, "vfio0"),
     Record(2, SRC, Kind.TRACE, "arc", {"errno": 5}, "vfio0"),
     Record.of(3, DST, ARC, "vfio1"),

@@ -1,13 +1,15 @@
 """What the lines of kind ``wire`` hold."""
 
+from typing import Any
+
 import pytest
 
 from harness.errors import HistoryError
 from harness.history import Kind, wire
 from tests.unit.history.lines import read, written
 
-USUAL = {"idx": 3, "state_flags": 0, "instance_id": 0, "size": 9, "digest": "d"}
-ODD = {"idstr": "6e6f", "magic": 1, "version": 2, "flags": 0, "state_version": 3,
+USUAL: dict[str, Any] = {"idx": 3, "state_flags": 0, "instance_id": 0, "size": 9, "digest": "d"}
+ODD: dict[str, Any] = {"idstr": "6e6f", "magic": 1, "version": 2, "flags": 0, "state_version": 3,
        "next_packet_size": 4}  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from harness.job import job
 from harness.job.job import RunOptions
 from harness.job.run import Run
 from harness.job.settings import Settings
+from harness.proxy.capture import Capture
 from harness.scenario import (
     MIB,
     EmulatedDevice,
@@ -264,7 +265,7 @@ def test_replay_that_cannot_be_made_is_refused(build, monkeypatch, machine, faul
     capture = SimpleNamespace(
         scenario=THREE, manifest=SimpleNamespace(source=source, machine=machine)
     )
-    monkeypatch.setattr(job.Capture, "open", lambda _path: capture)
+    monkeypatch.setattr(Capture, "open", lambda _path: capture)
     monkeypatch.setattr(job, "run", lambda *_args, **_how: 0)
     settings = Settings(qemu=str(binary), faults=faults)
     with pytest.raises(UsageError, match=words):

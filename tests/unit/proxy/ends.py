@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from harness.history import Body, wire
 from harness.proxy.chain import Chain
@@ -72,7 +73,8 @@ class Ends:
                 return CutThrough(self.connection, self.executor, 4096, scratch)
         return StoreAndForward(self.connection, self.executor)
 
-    def of(self, kind: type[Body]) -> list[Seen]:
+    def of(self, kind: type[Body]) -> list[Any]:
+        """What was seen, as ``Seen``, its body of this ``kind``."""
         return [seen for seen in self.seen if isinstance(seen.body, kind)]
 
     @property

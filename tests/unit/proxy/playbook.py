@@ -46,7 +46,7 @@ class Handler(Protocol):
 
 class Playbook:
     def __init__(self, handler: Handler) -> None:
-        self.handler = handler
+        self.handler: Any = handler
         self.notes: list[str] = []
         self._arrivals = 0
         self._out: list[Command] = []

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.proxy import address as module
 from harness.proxy.address import (
     Address,
     TcpAddress,
@@ -189,13 +188,13 @@ def test_peer_of_our_own_user_is_none() -> None:
 def test_peer_of_another_user_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     uid = os.geteuid()
-    monkeypatch.setattr(module.os, "geteuid", lambda: uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     with ours, theirs:
         assert stranger(ours) == {"pid": os.getpid(), "uid": uid}
 
 
 def test_tcp_knows_no_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "geteuid", lambda: -1)
+    monkeypatch.setattr(os, "geteuid", lambda: -1)
     with TcpAddress().make_socket() as sock:
         assert stranger(sock) is None
 

@@ -3,6 +3,7 @@
 import random
 import typing
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -190,7 +191,7 @@ def test_connections_are_held_as_long_as_any_fault_holds_them() -> None:
 
 
 @pytest.mark.parametrize("spec", typing.get_args(plan.Fault), ids=lambda spec: spec.__name__)
-def test_each_fault_of_a_plan_has_a_file_of_its_name(spec: type) -> None:
+def test_each_fault_of_a_plan_has_a_file_of_its_name(spec: Any) -> None:
     handler = handler_of(spec)
     assert issubclass(handler, Fault)
     assert handler.__module__ == f"harness.proxy.faults.{spec.__struct_config__.tag}"

@@ -4,6 +4,7 @@ import errno
 import select
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ class Ends:
     def make_multifd(self, connection: Connection) -> StoreAndForward:
         return StoreAndForward(connection, self.executor)
 
-    def of(self, kind: type[Body]) -> list[Seen]:
+    def of(self, kind: type[Body]) -> list[Any]:
         return [seen for seen in self.seen if isinstance(seen.body, kind)]
 
     def look(self, data: bytes) -> bool:

@@ -81,7 +81,11 @@ def test_paused_before_the_switchover_it_keeps_the_command(ends: Ends) -> None:
 
 
 def test_paused_behind_the_switchover_it_keeps_the_rest(ends: Ends) -> None:
-    ends.chain.on_notified = lambda name: name == "switchover" or ends.forwarder.pause(True)
+    def pause(name: str) -> None:
+        if name != "switchover":
+            ends.forwarder.pause(True)
+
+    ends.chain.on_notified = pause
     out = ends.pass_on(STATE)
     behind = _switchover(ends) + COMMAND_SIZE
     assert out == STATE[:behind]

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -229,8 +230,9 @@ def test_what_is_copied_is_received_of_the_origin(ends: Ends) -> None:
         def recv(self, size: int) -> bytes:
             return b"received"[:size]
 
+    origin: Any = Origin()
     ends.outlet.is_copying = True
-    assert ends.outlet.splice(Origin(), 4) == 4
-    assert ends.outlet.splice(Origin(), 100) == 8
+    assert ends.outlet.splice(origin, 4) == 4
+    assert ends.outlet.splice(origin, 100) == 8
     assert ends.peer.recv(99) == b"recereceived"
     assert ends.outlet.sent == 12

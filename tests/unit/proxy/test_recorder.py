@@ -1,6 +1,7 @@
 """How a packet is recorded."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import xxhash
@@ -21,7 +22,8 @@ def test_usual_packet_is_recorded_in_five_words() -> None:
     [("magic", 1), ("version", 2), ("flags", 0x41), ("state_version", 3), ("next_packet_size", 9)],
 )
 def test_unusual_field_is_recorded(name: str, value: int) -> None:
-    made = replace(packet(0), **{name: value})
+    unusual: dict[str, Any] = {name: value}
+    made = replace(packet(0), **unusual)
     assert getattr(described(PacketIn, made, 0, ""), name) == value
     assert getattr(described(PacketIn, packet(0), 0, ""), name) is None
 
@@ -62,14 +64,14 @@ def test_packet_is_recorded_with_time_marker_and_payload(keeps_payload: bool) ->
 def test_payload_that_a_fault_made_is_recorded_as_it_is_read(
     payload: bytes, idx: int | None, data: bytes
 ) -> None:
-    seen: list[Seen] = []
+    seen: list[Any] = []
     made = replace(packet(0), idx=None, data=payload)
     Recorder(seen.append).packet(PacketOut, 0, made)
     assert (seen[0].body.idx, seen[0].body.digest) == (idx, digest_of(data))
 
 
 def test_stated_size_that_is_true_is_not_unusual() -> None:
-    seen: list[Seen] = []
+    seen: list[Any] = []
     for size in (len(packet(0).payload), 9):
         Recorder(seen.append).packet(PacketOut, 0, replace(packet(0), next_packet_size=size))
     assert [it.body.next_packet_size for it in seen] == [None, 9]

@@ -365,12 +365,15 @@ def test_tap_is_given_all_that_the_source_sends(new_wire, faults) -> None:
     raw.sendall(bytes(1000))
     pairs = {channel: wire.channel(stream[:64]) for channel, stream in streams.items()}
     pairs[MAIN][1].sendall(b"return path")
+
+    def send(sock: socket.socket, data: bytes) -> None:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
     with ThreadPoolExecutor(2 * len(pairs)) as pool:
         for channel, (source, destination) in pairs.items():
             pool.submit(receive_all, destination)
-            pool.submit(source.sendall, streams[channel][64:]).add_done_callback(
-                lambda _, sock=source: sock.shutdown(socket.SHUT_WR)
-            )
+            pool.submit(send, source, streams[channel][64:])
     wire.relay.close()
     assert wire.relay.failure is None
     assert tapped == streams

@@ -1,5 +1,7 @@
 """Expected counts: what is a difference, which file is taken, what an update writes."""
 
+from typing import Any
+
 import pytest
 
 from harness.errors import UsageError
@@ -7,7 +9,7 @@ from harness.pytest_plugin import expected
 from harness.pytest_plugin.expected import Counts, Expected, ExpectedFile
 
 WANTED = Expected(known_deviation=5, skipped=3, intermittent_at_most=2)
-FACTS = {"source": "10.0", "root": True, "builds": ["10.0", "11.1"]}
+FACTS: expected.Facts = {"source": "10.0", "root": True, "builds": ["10.0", "11.1"]}
 
 
 def counts(known: int, skipped: int = 3, intermittent: int = 0) -> Counts:
@@ -70,7 +72,7 @@ def test_test_that_was_taken_counts_as_what_it_was_before() -> None:
     assert expected.updated(None, counts(4, intermittent=2)).known_deviation == 4
 
 
-def write(folder, name: str, **machine: object) -> None:
+def write(folder, name: str, **machine: Any) -> None:
     (folder / name).write_text(expected.render(ExpectedFile(machine)))
 
 

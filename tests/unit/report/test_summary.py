@@ -7,7 +7,7 @@ import pytest
 
 from harness.check.deviations import Deviation
 from harness.check.verdict import Outcome
-from harness.report.summary import INTERRUPTED, LOST
+from harness.errors import INTERRUPTED, LOST
 from tests.unit.saved_runs import finding, judged, lost, report
 
 VALID = judged(finding("ORD-1", Outcome.VALID))

@@ -1,6 +1,7 @@
 """Scenarios with the kernel's devices run in a rig where this machine has none."""
 
 import sys
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,7 +44,7 @@ def test_inside_there_is_no_second_one(without, monkeypatch):
 @pytest.fixture
 def rigged(monkeypatch):
     """A rig that records what it was to run, and returns a status or raises."""
-    seen = {"end": 0}
+    seen: dict[str, Any] = {"end": 0}
 
     def run(command, folder, *, on_stdout, on_stderr, **settings):
         seen.update(settings, command=command, scenarios=[])

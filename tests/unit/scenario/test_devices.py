@@ -1,5 +1,7 @@
 """What each kind of device says of itself."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -18,8 +20,9 @@ each = pytest.mark.parametrize("device", EXAMPLES, ids=lambda device: device.kin
 def test_kind_that_leaves_something_out_is_refused(missing):
     said = {"is_observable": True, "is_kernel": False, "forms": ("x",)}
     del said[missing]
+    make: Any = type(DeviceSpec)
     with pytest.raises(TypeError, match=f"^Odd must set {missing}$"):
-        type(DeviceSpec)("Odd", (DeviceSpec,), said, frozen=True, kw_only=True, tag="odd")
+        make("Odd", (DeviceSpec,), said, frozen=True, kw_only=True, tag="odd")
 
 
 def test_kind_is_the_tag():

@@ -1,5 +1,6 @@
 """Fault plans round-trip, describe themselves, and refuse what means nothing."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -124,7 +125,7 @@ def test_a_plan_is_one_line() -> None:
         {"delay_s": -1.0},
     ],
 )
-def test_until_is_one_moment(wrong: dict[str, object]) -> None:
+def test_until_is_one_moment(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="one of"):
         Until(**wrong)
 

@@ -1,6 +1,6 @@
 """What each kind of fault says of itself, and that none leaves anything out."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -38,9 +38,10 @@ def test_each_kind_says_it_by_one_base():
 def test_kind_that_leaves_one_out_is_refused_when_its_class_is_made(left_out):
     said = {"changes_data": True, "closes_channels": False, "holds_packets": False}
     del said[left_out]
+    make: Any = type(_Fault)
     body = {"__module__": __name__, "__qualname__": "Made", **said}
     with pytest.raises(TypeError, match=f"^Made must set {left_out} to True or False$"):
-        type(_Fault)("Made", (_Fault,), body, frozen=True, kw_only=True, tag="made")
+        make("Made", (_Fault,), body, frozen=True, kw_only=True, tag="made")
 
 
 def test_kind_may_do_several_things():

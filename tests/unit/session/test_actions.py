@@ -58,7 +58,8 @@ def carry_out(log):
     """Make a block in which ``plan`` is carried out on ``vm``."""
 
     def make(vm, *plan, notify=lambda _name, _value: None):
-        return Actions(plan, {Target.SOURCE: vm, Target.DESTINATION: Qemu()}, notify, log)
+        vms: dict[Target, Any] = {Target.SOURCE: vm, Target.DESTINATION: Qemu()}
+        return Actions(plan, vms, notify, log)
 
     return make
 

@@ -1,6 +1,7 @@
 """Migrations that are called off because their source goes on with pre-copy."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,8 @@ async def test_source_that_does_not_end_then_hangs():
 
 
 async def test_destination_that_does_not_end_then_is_not_waited_for():
-    source, destination = Peer(Side.SOURCE, *GOES_ON), Peer(Side.DESTINATION, {})
+    source: Any = Peer(Side.SOURCE, *GOES_ON)
+    destination: Any = Peer(Side.DESTINATION, {})
     log = Log()
     assert await convergence.call_off((source, destination), Activity(), log, 6.0)
     assert not destination.hung

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ SCENARIO = Scenario(name="guest", ram_mib=LINUX_RAM_MIB, guest=Guest())
 
 @pytest.fixture
 def peer():
-    console = SimpleNamespace(fd=7, options=lambda: ["-serial", "chardev:console"])
+    console: Any = SimpleNamespace(fd=7, options=lambda: ["-serial", "chardev:console"])
     log = SideLog(Side.SOURCE, Log())
     return Peer(log, Path("/qemu"), None, None, None, Path("/trace"), console)
 
@@ -157,7 +158,7 @@ async def test_handed_over_destination_is_the_source_of_the_next_migration(start
     assert peer.side is Side.SOURCE
     assert peer.events == []
     assert peer.end is None, "its events are those of the migration before"
-    (launched,) = second.records
+    (launched,) = list[Any](second.records)
     assert (launched.side, launched.args.pid) == (Side.SOURCE, 7)
     assert launched.t_ns > 5
 

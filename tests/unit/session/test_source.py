@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from harness.proxy.events import MAIN
 from harness.scenario import EmulatedDevice, Scenario
 from harness.scenario.action_plan import Kill, Target, When
 from harness.scenario.fault_plan import Drop
+from harness.session import firmware as firmware_module
 from harness.session import source as module
 from harness.session.log import Log
 from harness.session.source import CaptureSource, QemuSource, scenario_of
@@ -91,8 +93,8 @@ def firmware(monkeypatch):
     async def do(name):
         done.append(name)
 
-    monkeypatch.setattr(module.firmware, "set_up", lambda *_: do("set_up"))
-    monkeypatch.setattr(module.firmware, "show", lambda *_: do("show"))
+    monkeypatch.setattr(firmware_module, "set_up", lambda *_: do("set_up"))
+    monkeypatch.setattr(firmware_module, "show", lambda *_: do("show"))
     return done
 
 
@@ -223,7 +225,7 @@ def test_replay_is_of_the_captured_scenario_into_another_destination(tmp_path):
     found = scenario_of(made, "/dst", (Drop(),))
     assert (found.name, found.qemu, found.qemu_dst) == ("replay-one", "qemu", "/dst")
     assert (found.machine, found.relay, found.faults) == ("pc-q35-10.0", True, (Drop(),))
-    assert found.actions == found.then == ()
+    assert (found.actions, found.then) == ((), ())
 
 
 def test_capture_has_no_qemu_and_the_facts_of_the_one_that_it_is_of(capture):
@@ -314,7 +316,7 @@ async def test_records_of_the_captured_source_are_moved_to_now(capture, monkeypa
     later = Record(1_500, Side.SOURCE, Kind.QMP, "STOP")
     lines = msgspec.json.Encoder().encode_lines([begins, later])
     capture.manifest = msgspec.structs.replace(capture.manifest, records=lines)
-    sent = []
+    sent: list[Any] = []
 
     class Sends:
         failure = None
@@ -334,7 +336,7 @@ async def test_records_of_the_captured_source_are_moved_to_now(capture, monkeypa
     async with replayed(capture, log).sends("there", None):
         assert sent[-1] == "start"
     assert sent == [(capture, "there"), "start", "close"]
-    note, first, second = log.records
+    note, first, second = list[Any](log.records)
     assert (note.name, note.args.capture) == ("replayed", str(capture.path))
     assert [first.name, second.name] == ["execute", "STOP"]
     assert second.t_ns - first.t_ns == 500

@@ -238,9 +238,10 @@ def test_more_devices_than_there_are_numbers_are_refused(open_fds):
 def test_opened_data_fd_is_recorded(attach, spec, state, direction):
     made = attach(spec)
     made.open(state)
-    mode = "supervised" if spec is SUPERVISED else "memfd"
     assert made.records[-1].name == "data_fd"
-    assert made.records[-1].args == DataFd(direction, mode)
+    assert made.records[-1].args == DataFd(
+        direction=direction, mode="supervised" if spec is SUPERVISED else "memfd"
+    )
 
 
 def test_call_belongs_to_the_transfer_of_its_direction(attach):

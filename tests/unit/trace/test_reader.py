@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -40,10 +41,10 @@ def reader(*, tid: int = 0) -> TraceReader:
     return TraceReader(CATALOGUE, Side.DESTINATION, DEVICES, tid)
 
 
-def read(data: bytes, *, tid: int = 0) -> list[Record]:
+def read(data: bytes, *, tid: int = 0) -> list[Record[Any]]:
     """All records of a whole log."""
     trace = reader(tid=tid)
-    return trace.feed(data) + trace.close()
+    return [*trace.feed(data), *trace.close()]
 
 
 def record(t_us: int, name: str, args, device="", tid=0, channel=-1) -> Record:

@@ -1,5 +1,7 @@
 """Finding and changing records."""
 
+from typing import Any
+
 import pytest
 
 from harness.check.evidence import INCOMING, LOAD_START
@@ -7,7 +9,7 @@ from harness.history import Kind, Record, Side
 from tests.twins.damage import Unfit, change, drop, first_device, one, pick, recount, swap
 from tests.unit.check.histories import good, history, scenario
 
-RECORDS = [
+RECORDS: list[Record[Any]] = [
     Record(1, Side.SOURCE, Kind.TRACE, "a", {"idx": 1, "name": "VFIO_FD7"}, "vfio0"),
     Record(2, Side.DESTINATION, Kind.TRACE, "a", {"idx": 2}, "vfio0"),
     Record(3, Side.DESTINATION, Kind.TRACE, "b", {"idx": 2}, "vfio1"),

@@ -1,10 +1,11 @@
 """The guest's console: what it says becomes records."""
 
 import socket
+from typing import Any
 
 import pytest
 
-from harness.history import Body, Kind, Record, Side
+from harness.history import Kind, Record, Side
 from harness.history.guest import GaveUp, Line, Ready, Round
 from harness.vm.activity import Activity
 from harness.vm.console import Console, parse
@@ -64,7 +65,7 @@ class Guest:
         self.end = socket.socket(fileno=socket.dup(self.console.fd))
         self.console.listen()
 
-    async def until(self, count: int) -> list[Body]:
+    async def until(self, count: int) -> list[Any]:
         await self.activity.until(lambda: len(self.records) >= count or None, DEADLINE_S)
         assert all((r.kind, r.side) == (Kind.GUEST, Side.SOURCE) for r in self.records)
         return [record.args for record in self.records]

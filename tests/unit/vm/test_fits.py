@@ -6,6 +6,7 @@ scenario is refused, so a build that does not say what it has refuses nothing.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -73,7 +74,7 @@ def build(tmp_path):
 @pytest.fixture(autouse=True)
 def schemas(monkeypatch):
     """Folder of a build -> its schema; asked counts how often."""
-    found = {"a": SCHEMA, "b": SCHEMA}
+    found: dict[str, Any] = {"a": SCHEMA, "b": SCHEMA}
     asked = []
 
     facts = msgspec.structs.replace(FACTS, capabilities=("multifd", "mapped-ram"))
@@ -89,17 +90,17 @@ def schemas(monkeypatch):
         )
 
     monkeypatch.setattr(builds, "probe_now", probe)
-    found["asked"] = asked  # type: ignore[assignment]
+    found["asked"] = asked
     return found
 
 
-def problems(binary: str, destination: str = "", **fields: object) -> list[str]:
-    wanted = Scenario(name="x", qemu=binary, qemu_dst=destination, **fields)  # type: ignore[arg-type]
+def problems(binary: str, destination: str = "", **fields: Any) -> list[str]:
+    wanted = Scenario(name="x", qemu=binary, qemu_dst=destination, **fields)
     return list(fits.problems(wanted))
 
 
-def at(**fields: object) -> dict[str, object]:
-    return {"actions": (Kill(target=Target.SOURCE, when=When(**fields)),)}  # type: ignore[arg-type]
+def at(**fields: Any) -> dict[str, Any]:
+    return {"actions": (Kill(target=Target.SOURCE, when=When(**fields)),)}
 
 
 # -- machine -------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ def test_usual_settings_ask_no_build(build, schemas):
 # -- properties ----------------------------------------------------------------------------
 
 
-def with_property(name: str, value: str | int | bool) -> dict[str, object]:
+def with_property(name: str, value: str | int | bool) -> dict[str, Any]:
     return {"devices": (EmulatedDevice(id="vfio0", properties={name: value}),)}
 
 

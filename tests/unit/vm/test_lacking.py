@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ class Monitor:
 
 def why(scenario, **how):
     """What is lacking; "": nothing, so that the refusal is QEMU's own."""
-    monitor = Monitor(**how)
+    monitor: Any = Monitor(**how)
     words = ""
     try:
         asyncio.run(lacking.at_set_up(monitor, QEMU, scenario))

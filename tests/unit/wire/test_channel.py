@@ -1,6 +1,7 @@
 """Each kind of unit whole, byte by byte and with bytes behind it; damage; limits."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -121,7 +122,8 @@ def test_damage_names_channel_and_offset_and_stays(data: bytes, words: str) -> N
 @pytest.mark.parametrize("field", ["magic", "version"])
 def test_damaged_hello_is_refused(field: str) -> None:
     reader = ChannelReader("source, channel ?")
-    reader.feed(replace(HELLO, **{field: 99}).pack())
+    damage: dict[str, Any] = {field: 99}
+    reader.feed(replace(HELLO, **damage).pack())
     with pytest.raises(WireError, match=field):
         reader.next()
 

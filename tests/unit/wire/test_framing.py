@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,9 @@ KINDS = {"hello": "MultiFDInit", "sync": "RamPacket", "ram": "RamPacket"}
 
 def _walk(data: bytes, cuts: list[int], *, looks: bool) -> list[tuple[str, bytes]]:
     """Kinds and bytes of the units in ``data``, handed out as a relay does it."""
-    framer, at, units = Framer("source"), 0, []
+    framer, at = Framer("source"), 0
+    units: list[Any] = []
+    unit: object
     current = b""
     sizes = itertools.cycle(cuts)
     while at < len(data):

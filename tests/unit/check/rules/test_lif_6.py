@@ -2,6 +2,7 @@
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
+from harness.history import Side
 from harness.history.records import Kind, Record
 from harness.history.session import ActionEnded
 from tests.unit.check.histories import changed, completed, find
@@ -70,8 +71,8 @@ def test_error_is_an_answer():
 def storm_with(refused):
     run = storm()
     began = next(record for record in run.records if record.name == "action")
-    args = {"position": 0, "how": "done", "sent": 3, "refused": refused}
-    end = Record.of(run.records[-1].t_ns, "harness", ActionEnded(**args))
+    args = ActionEnded(position=0, how="done", sent=3, refused=refused)
+    end = Record.of(run.records[-1].t_ns, Side.HARNESS, args)
     assert end.t_ns > began.t_ns
     return find(changed(run, [*run.records, end]), "LIF-6")
 

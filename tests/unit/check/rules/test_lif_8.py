@@ -10,7 +10,7 @@ from harness.history.device import Write
 from harness.history.process import Memory
 from harness.history.records import Record
 from harness.scenario import MIB
-from tests.unit.check.histories import changed, completed, find, good, only, without
+from tests.unit.check.histories import changed, completed, evidence_of, find, good, only, without
 from tests.unit.check.lives import measured
 from tests.unit.check.relayed import with_relay
 from tests.unit.check.story import DST, MS, SRC, device, scenario
@@ -112,7 +112,7 @@ def test_memory_beyond_the_queue_that_was_seen():
     finding = find(measured(written_at_once(completed(STATE)), 60_000), "LIF-8")
     assert finding.outcome is Outcome.VIOLATED
     assert "where 1024 KiB were queued at most" in finding.sentence
-    assert [record.args.at for record in finding.evidence] == ["booted", "ended"]
+    assert [record.args.at for record in evidence_of(finding)] == ["booted", "ended"]
 
 
 def test_queues_of_several_devices_add_up():
@@ -130,6 +130,6 @@ def test_memory_that_was_not_measured_twice_is_not_asked(keep):
 
 def test_the_source_s_memory_does_not_count():
     run = measured(completed(STATE), 0)
-    much = {"hwm_kib": 9_000_000, "rss_kib": 9_000_000, "at": "ended"}
-    more = Record.of(run.records[-1].t_ns, SRC, Memory(**much))
+    much = Memory(hwm_kib=9_000_000, rss_kib=9_000_000, at="ended")
+    more = Record.of(run.records[-1].t_ns, SRC, much)
     assert find(changed(run, [*run.records, more]), "LIF-8").outcome is Outcome.VALID

@@ -5,6 +5,7 @@ import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
+from harness.history import Side
 from harness.history.records import Record
 from harness.history.rundir import History
 from harness.history.session import Action, Replayed
@@ -49,7 +50,7 @@ def test_it_is_not_asked_where_nothing_failed_or_nobody_can_tell():
 
 def test_source_of_a_replay_is_not_asked():
     run = source_says("completed")
-    told = Record.of(run.records[0].t_ns, "harness", Replayed(capture="x"))
+    told = Record.of(run.records[0].t_ns, Side.HARNESS, Replayed(capture="x"))
     verdict = judge(changed(run, [*run.records, told]))
     assert verdict.not_applicable["LIF-9"] == "the source is a capture, which notices nothing"
 
@@ -57,7 +58,7 @@ def test_source_of_a_replay_is_not_asked():
 def test_source_that_the_scenario_has_ended_owes_no_word():
     run = source_says("active")
     kill = Kill(when=When(), target=Target.SOURCE)
-    acted = Record.of(run.records[-1].t_ns, "harness", Action(action="", position=0))  # fmt: skip
+    acted = Record.of(run.records[-1].t_ns, Side.HARNESS, Action(action="", position=0))
     killed = msgspec.structs.replace(run.scenario, actions=(kill,))
     verdict = judge(History(killed, run.manifest, [*run.records, acted]))
     assert verdict.not_applicable["LIF-9"].startswith("the source was ended by the scenario")

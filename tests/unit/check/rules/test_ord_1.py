@@ -1,12 +1,14 @@
 """ORD-1: loads in index order, each once; the bytes are the source's."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from harness.check.evidence import INCOMING, LOAD_END, LOAD_START
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Kind, Record
+from harness.history import Kind, Record, Side
 from harness.history.device import NotCompared
 from harness.history.rundir import History
 from harness.history.wire import Delivered
@@ -19,6 +21,7 @@ from tests.unit.check.histories import (
     changed,
     completed,
     device,
+    evidence_of,
     find,
     good,
     only,
@@ -70,14 +73,14 @@ def test_load_before_its_packet_shows_both():
     finding = find(late, "ORD-1")
     assert "packet 5 was loaded before it had arrived" in finding.sentence
     assert {record.name for record in finding.evidence} == {INCOMING, LOAD_START}
-    assert {record.args["idx"] for record in finding.evidence} == {5}
+    assert {record.args["idx"] for record in evidence_of(finding)} == {5}
 
 
 def test_load_out_of_order_shows_the_load_before_it():
     run = good("multifd")
     finding = find(changed(run, [r for r in run.records if r not in loads(run, 7)]), "ORD-1")
     assert "packet 8 was loaded while packet 7 was next" in finding.sentence
-    assert [record.args["idx"] for record in finding.evidence] == [6, 8]
+    assert [record.args["idx"] for record in evidence_of(finding)] == [6, 8]
 
 
 def test_last_buffer_that_was_left_out():
@@ -201,9 +204,9 @@ def test_evidence_are_records_of_the_history():
 
 
 def with_delivered(run, size, digest, device="vfio0"):
-    told = {"bytes": size, "digest": digest}
+    told = Delivered(bytes=size, digest=digest)
     at = run.records[-1].t_ns
-    return changed(run, [*run.records, Record.of(at, "harness", Delivered(**told), device)])
+    return changed(run, [*run.records, Record.of(at, Side.HARNESS, told, device)])
 
 
 def received(run, **fields):
@@ -242,7 +245,7 @@ def test_buffer_that_a_fault_has_emptied_shows_no_load():
     run = good("relayed")
     out = pick(run.records, "packet_out", device="vfio0", idx=3)
     kept = [
-        r for r in run.records
+        r for r in list[Any](run.records)
         if not (r.name in (LOAD_START, LOAD_END) and r.device == "vfio0" and r.args["idx"] == 3)
     ]  # fmt: skip
     emptied = changed(run, swap(kept, out, size=0))

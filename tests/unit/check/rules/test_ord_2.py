@@ -9,7 +9,17 @@ from harness.history.process import Memory
 from harness.history.session import Deadline
 from tests.twins.damage import change, drop, one
 from tests.twins.transfer import load_thread_stalls, wake_up_lost
-from tests.unit.check.histories import DST, SRC, changed, find, good, only, replaced, without
+from tests.unit.check.histories import (
+    DST,
+    SRC,
+    changed,
+    evidence_of,
+    find,
+    good,
+    only,
+    replaced,
+    without,
+)
 from tests.unit.check.story import MS, START
 
 S = 10**9
@@ -47,7 +57,7 @@ def test_load_woken_by_another_packet():
     finding = find(delayed(3 * S, waker_before_ns=MS), "ORD-2")
     assert finding.outcome is Outcome.VIOLATED
     assert "was next for 3.0 s and was loaded only when packet 20 came in" in finding.sentence
-    assert [record.args["idx"] for record in finding.evidence] == [3, 20, 3]
+    assert [record.args["idx"] for record in evidence_of(finding)] == [3, 20, 3]
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_without_a_trace_it_is_unknown():
 
 def test_config_space_of_a_changed_configuration_is_not_compared():
     run = good("relayed")
-    view = one(run.records, "guest_config", side=DST, device="vfio0")
+    (view,) = only(run, "guest_config", side=DST, device="vfio0")
     registers = dict.fromkeys(view.args.registers, 1)
     damaged = changed(run, swap(list(run.records), [view], registers=registers))
     assert find(damaged, "ORD-4").outcome is Outcome.VIOLATED
@@ -181,8 +181,7 @@ def reset_before_the_stop(*, is_read_at_stop: bool):
     stop = completed_at(run)
     if is_read_at_stop:
         for spec in run.scenario.devices:
-            args = {"registers": blank}
-            records.append(Record.of(stop.t_ns + 1, SRC, GuestConfig(**args), spec.id))
+            records.append(Record.of(stop.t_ns + 1, SRC, GuestConfig(registers=blank), spec.id))
     return changed(run, [record for record in records if record.name != "config"])
 
 

@@ -1,11 +1,14 @@
 """PRE-5: pre-copy that does not converge leaves the source healthy, and can be cancelled."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from harness.check.convergence import ALLOWED, EXACT
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
+from harness.history import Record
 from harness.history.process import Hung
 from harness.history.session import NotConverged
 from tests.unit.check.histories import changed, find, good, only, without
@@ -85,7 +88,7 @@ def test_pending_that_goes_up_and_down_is_unknown():
 def test_limit_that_was_lower_a_moment_ago_is_no_violation():
     life = not_converging(passes=25, pending=100)
     limits = [record for record in life.records if record.name == ALLOWED]
-    low = limits[-3]
+    low: Record[Any] = limits[-3]
     life.records[life.records.index(low)] = msgspec.structs.replace(
         low, args={**low.args, "size": 50}
     )

@@ -140,7 +140,7 @@ def test_monitor_that_hung():
 def test_monitor_that_hung_in_a_known_shape():
     run = good("multifd")
     quit_ns = one(run.records, "execute", side=SRC, command="quit").t_ns
-    shown = [
+    shown: list[Record] = [
         Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
         Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
         Record.of(quit_ns - 1, SRC, Hung(waiting_for="quit", backtrace="")),
@@ -179,7 +179,7 @@ def test_quit_that_meets_a_known_hang_is_that_hang():
     """Else a hang that is known has another shape for each thing that it keeps from ending."""
     run = good("multifd")
     quit_ns = one(run.records, "execute", side=SRC, command="quit").t_ns
-    shown = [
+    shown: list[Record] = [
         Record(quit_ns - 3, SRC, Kind.TRACE, SYNC_WAIT, {"id": 0}),
         Record(quit_ns - 2, SRC, Kind.TRACE, SEND_END, {"id": 0}),
     ]
@@ -324,7 +324,7 @@ def with_faults(run, *counts):
     plan = (fault_plan.Drop(), fault_plan.Hold(until=fault_plan.Until(delay_s=1)))
     planned = msgspec.structs.replace(run.scenario, faults=plan)
     told = [
-        Record.of(run.records[-1].t_ns, "harness", Faults(fired=list(fired))) for fired in counts
+        Record.of(run.records[-1].t_ns, Side.HARNESS, Faults(fired=list(fired))) for fired in counts
     ]
     return history(planned, [*run.records, *told])
 
@@ -447,8 +447,8 @@ def test_unknown_setting_is_told_with_what_was_seen():
         "the source's status is completed, the destination's status is completed"
     )
     assert 'the source refused migrate: "' in find(unjudged(good("blocked")), "RUN").sentence
-    late = {"waiting_for": "the end of source", "deadline_s": 15.0}
-    run = with_record(good("multifd"), "harness", Deadline(**late))
+    late = Deadline(waiting_for="the end of source", deadline_s=15.0)
+    run = with_record(good("multifd"), "harness", late)
     assert "the end of source did not come" in find(unjudged(run), "RUN").sentence
 
 
@@ -592,7 +592,7 @@ def arriving(status, *, actions=(), done=()):
     records = swap(records, [answer], value=value)
     began = one(records, "MIGRATION", side=SRC, status="active").t_ns
     return changed(run, [*records, *(
-        Record.of(began, "harness", Action(action="", position=each))
+        Record.of(began, Side.HARNESS, Action(action="", position=each))
         for each in done
     )])  # fmt: skip
 
@@ -624,7 +624,7 @@ def test_guest_arrives_as_the_scenario_left_it(status, actions, done, outcome):
 
 def test_guest_of_a_capture_may_have_been_paused():
     run = arriving("paused")
-    record = Record.of(run.records[0].t_ns, "harness", Replayed(capture="x"))
+    record = Record.of(run.records[0].t_ns, Side.HARNESS, Replayed(capture="x"))
     assert find(changed(run, [*run.records, record]), "RUN").outcome is Outcome.VALID
 
 
@@ -677,10 +677,9 @@ def test_command_that_must_be_refused_leaves_the_run_judged():
     wanted = Execute(when=STOP.when, target=Target.SOURCE, command="yank", refused_with="")
     run = completed(scenario(actions=(wanted,)))
     at = run.records[0].t_ns
-    args = {"action": "", "position": 0}
-    refused = {"position": 0, "how": "refused", "error_class": "GenericError", "desc": "no"}
-    acted = [Record.of(at, "harness", Action(**args)),
-             Record.of(at, "harness", ActionEnded(**refused))]  # fmt: skip
+    refused = ActionEnded(position=0, how="refused", error_class="GenericError", desc="no")
+    acted = [Record.of(at, Side.HARNESS, Action(action="", position=0)),
+             Record.of(at, Side.HARNESS, refused)]  # fmt: skip
     assert find(changed(run, [*run.records, *acted]), "RUN").outcome is Outcome.VALID
 
 
@@ -717,13 +716,13 @@ def migrates_again(answered: str, ended: str):
     )
     run = completed(scenario(actions=(action,)))
     at = one(run.records, "MIGRATION", side=SRC, status="active").t_ns
-    result = {"position": 0, "how": "refused", "error_class": "GenericError", "desc": ended}
+    result = ActionEnded(position=0, how="refused", error_class="GenericError", desc=ended)
     error = {"command": "migrate", "class": "GenericError", "desc": answered}
     return changed(run, [
         *run.records,
-        Record.of(at + 1, "harness", Action(action="", position=0)),
+        Record.of(at + 1, Side.HARNESS, Action(action="", position=0)),
         Record(at + 2, SRC, Kind.QMP, "error", error),
-        Record.of(at + 3, "harness", ActionEnded(**result)),
+        Record.of(at + 3, Side.HARNESS, result),
     ])  # fmt: skip
 
 

@@ -10,7 +10,16 @@ from harness.history import Kind
 from harness.history.process import Stderr
 from harness.history.records import Record
 from harness.scenario import MISMATCHES, OnOffAuto, Tls, TlsMismatch
-from tests.unit.check.histories import changed, completed, find, only, replaced, with_args, without
+from tests.unit.check.histories import (
+    changed,
+    completed,
+    evidence_of,
+    find,
+    only,
+    replaced,
+    with_args,
+    without,
+)
 from tests.unit.check.lives import CANCEL, Life
 from tests.unit.check.secured import handshake_refused, secured
 from tests.unit.check.story import DST, SRC, device, scenario
@@ -55,7 +64,7 @@ def test_connection_without_tls(plain):
     run = secured(completed(WITH_TLS))
     finding = find(kind(run, opened(run)[0], plain), "SET-5")
     assert finding.sentence == "1 of 5 connections began without TLS"
-    assert finding.evidence[0].args.kind == plain
+    assert evidence_of(finding)[0].args.kind == plain
 
 
 @pytest.mark.parametrize(
@@ -147,7 +156,7 @@ def test_source_that_dies():
     run = with_args(run, end, status=-1, signal=6, asked=False)
     finding = find(run, "SET-5")
     assert "the source is lost" in finding.sentence
-    assert finding.evidence[0].args.signal == 6
+    assert evidence_of(finding)[0].args.signal == 6
 
 
 def test_failure_that_nothing_is_said_of_is_unknown():

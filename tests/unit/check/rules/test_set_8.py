@@ -5,7 +5,7 @@ import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Kind, Record
+from harness.history import Kind, Record, Side
 from harness.history.rundir import History
 from harness.history.session import Action
 from harness.scenario import OnOffAuto
@@ -121,7 +121,7 @@ def test_source_that_the_scenario_has_paused_was_stopped_all_the_time():
     records = list(run.records)
     answer = one(records, "return", side=SRC, command="query-status")
     records = swap(records, [answer], value={"status": "paused", "running": False})
-    acted = Record.of(run.records[0].t_ns, "harness", Action(action="", position=0))  # fmt: skip
+    acted = Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0))  # fmt: skip
     planned = msgspec.structs.replace(run.scenario, actions=(STOP,))
     found = find(History(planned, run.manifest, [*records, acted]), "SET-8")
     assert found.outcome is Outcome.VALID

@@ -5,12 +5,12 @@ import pytest
 from harness.check.evidence import MAIN_DATA
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Kind
+from harness.history import Kind, Side
 from harness.history.records import Record
 from harness.history.session import Action
 from harness.scenario import MIB
 from tests.twins.damage import change, one
-from tests.unit.check.histories import changed, completed, find, only, without
+from tests.unit.check.histories import changed, completed, evidence_of, find, only, without
 from tests.unit.check.lives import STOP, Life
 from tests.unit.check.story import DST, SRC, US, device, scenario
 
@@ -73,7 +73,7 @@ def test_source_that_completes_alone():
     finding = find(half("failed", return_path=False).history(), "SET-9")
     assert finding.outcome is Outcome.VIOLATED
     assert "without a return path the source completed" in finding.sentence
-    assert finding.evidence[-1].args["value"]["error-desc"] == "Unexpected end"
+    assert evidence_of(finding)[-1].args["value"]["error-desc"] == "Unexpected end"
 
 
 def test_state_that_is_not_whole():
@@ -98,6 +98,6 @@ def test_migration_that_fails_is_unknown():
 def test_stop_that_the_scenario_wants_is_no_switchover(is_done, outcome):
     """Wrong if a pause in pre-copy is taken for it; or if a pause that was not done hides it."""
     run = stopped(completed(scenario(PRECOPY, capabilities=ACK, actions=(STOP,))), after=False)
-    acted = Record.of(run.records[0].t_ns, "harness", Action(action="", position=0))  # fmt: skip
+    acted = Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0))  # fmt: skip
     finding = find(changed(run, [*run.records, acted] if is_done else list(run.records)), "SET-9")
     assert finding.outcome is outcome

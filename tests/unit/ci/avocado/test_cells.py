@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,10 @@ def test_each_scenario_gets_the_cells_devices_and_channels(matrix, monkeypatch):
     assert rechunked.faults
     for each in (plain, rechunked):
         assert each.channels == 3
-        assert [(d.id, d.size) for d in each.devices] == [("vfio0", 1000), ("vfio1", 1000)]
+        assert [(d.id, d.size) for d in list[Any](each.devices)] == [
+            ("vfio0", 1000),
+            ("vfio1", 1000),
+        ]
         assert each.qemu == "/builds/a"
 
 

@@ -1,6 +1,7 @@
 """Header fields on the wire, after they were set."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ OFFSETS = {
 @pytest.mark.parametrize("value", [0, 0x12345678, 0xFFFFFFFF])
 def test_one_field_changes_its_four_bytes_alone(name: str, value: int) -> None:
     before = packet(5).pack()
-    after = with_fields(packet(5), Fields(**{name: value})).pack()
+    wanted: dict[str, Any] = {name: value}
+    after = with_fields(packet(5), Fields(**wanted)).pack()
     at = OFFSETS[name]
     assert after[at : at + 4] == value.to_bytes(4, "big")
     assert after[:at] + after[at + 4 :] == before[:at] + before[at + 4 :]
