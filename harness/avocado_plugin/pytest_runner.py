@@ -36,6 +36,8 @@ from harness.avocado_plugin.child import Child
 from harness.vm.memory_file import memory_file
 
 KIND = "pytest"
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "harness.pytest_plugin")
+"""The plugin has ``--outcomes``; the project's own settings may load it, too."""
 GRACE_S = 30.0
 """For teardown after SIGTERM: ending two QEMUs that hang takes some seconds each."""
 _RESULTS = {
@@ -89,8 +91,8 @@ def command(runnable: Runnable, told: Path) -> list[str]:
     if runnable.output_dir and "runs" not in given:
         given["runs"] = str(Path(runnable.output_dir).absolute() / "runs")
     options = parameters.options(given, valued=_VALUED, flags=_FLAGS)
-    fixed = ("-p", "no:xdist", "--color=no", f"--outcomes={told}")
-    return [sys.executable, "-m", "pytest", *fixed, *options, runnable.uri]
+    fixed = ("--color=no", f"--outcomes={told}")
+    return [*PYTEST, *fixed, *options, runnable.uri]
 
 
 def result(told: list[dict[str, Any]], child: Child, tail: bytes) -> Iterator[dict[str, Any]]:

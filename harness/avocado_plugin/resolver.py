@@ -5,7 +5,6 @@ runnable, too, which errors when it is run: dropped, the job would end green wit
 """
 
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from avocado.core.nrunner.runnable import Runnable
 from avocado.core.plugin_interfaces import Resolver
 from avocado.core.resolver import ReferenceResolution, ReferenceResolutionResult
 
-from harness.avocado_plugin.pytest_runner import KIND
+from harness.avocado_plugin.pytest_runner import KIND, PYTEST
 from harness.vm.memory_file import memory_file
 
 _COLLECT_TIMEOUT_S = 600
@@ -85,9 +84,8 @@ def _not_found(reference: str, why: str) -> ReferenceResolution:
 
 def _collect(references: tuple[str, ...]) -> _Collected:
     with memory_file("told") as (told, _):
-        argv = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--collect-only", "--quiet"]
         done = subprocess.run(
-            [*argv, f"--outcomes={told}", *references],
+            [*PYTEST, "--collect-only", "--quiet", f"--outcomes={told}", *references],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

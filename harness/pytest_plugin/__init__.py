@@ -1,5 +1,8 @@
 """Pytest plugin: options, markers and fixtures of the functional tests.
 
+It is loaded by name, with ``-p harness.pytest_plugin`` in the project's ``addopts``: it is no entry
+point, which would add its options to every pytest of the environment.
+
 Options: ``--qemu --qemu-dst --trace-events --channels --keep-runs --runs``, and
 ``--expect --expect-update`` (``counting``), ``--outcomes`` (``outcomes``).
 Markers: ``requirement(*ids)`` names what a test is about; ``scenario(**fields)`` sets

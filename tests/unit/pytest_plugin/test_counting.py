@@ -10,6 +10,7 @@ from harness.errors import PrerequisiteMissing
 from harness.pytest_plugin import counting, expected
 from harness.rig import image
 from harness.vm import builds, fetched
+from tests.unit.pytest_plugin.settings import INI
 
 FACTS: expected.Facts = {"source": "10.0", "destination": "10.0", "root": True}
 KNOWN = Deviation(requirement="LIF-2", case="c", versions=">=10.0", shape="s", cause="a cause")
@@ -32,10 +33,7 @@ TAKEN = "def test_taken(): pytest.xfail(interrupted(KNOWN))"
 
 @pytest.fixture(autouse=True)
 def settings(pytester: pytest.Pytester, monkeypatch) -> None:
-    pytester.makeini(
-        "[pytest]\nasyncio_default_fixture_loop_scope = function\ntestpaths = tests/unit\n"
-        "pythonpath = .\n"
-    )
+    pytester.makeini(INI + "testpaths = tests/unit\npythonpath = .\n")
     (pytester.path / "tests_of.py").write_text(
         f"from harness.check.deviations import Deviation\nKNOWN = {KNOWN!r}\n"
     )

@@ -1,8 +1,11 @@
 """The plugin as a user's project meets it, on saved runs: no QEMU is started."""
 
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from tests.unit.pytest_plugin.settings import INI
 
 DATA = Path(__file__).parents[2] / "data"
 HEAD = f"""
@@ -28,7 +31,7 @@ def also(name, requirement, shape):
 
 @pytest.fixture(autouse=True)
 def settings(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makeini(INI)
 
 
 @pytest.fixture
@@ -124,3 +127,9 @@ def test_unusable_qemu_is_one_line(pytester) -> None:
     result = pytester.runpytest("--qemu", "/no/such/qemu")
     result.stdout.fnmatch_lines(["*UsageError: --qemu: /no/such/qemu: no such QEMU*"])
     result.assert_outcomes(errors=1)
+
+
+def test_pytest_loads_it_for_no_other_project() -> None:
+    plugins = [each.value for each in entry_points(group="pytest11")]
+    assert plugins, "pytest-asyncio, and others"
+    assert not [name for name in plugins if name.startswith("harness")]

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.unit.pytest_plugin.settings import INI
+
 TESTS = """
 import pytest
 @pytest.mark.requirement("ORD-1")
@@ -37,7 +39,7 @@ def test_fails_and_teardown(after): assert 0, "words"
 @pytest.fixture
 def told(pytester: pytest.Pytester):
     """Runs pytest over the files that are there; the lines, by kind."""
-    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makeini(INI)
 
     def run(*options: str) -> dict[str, list[dict]]:
         pytester.runpytest("--outcomes=told", "-p", "no:randomly", *options)
@@ -96,7 +98,7 @@ def test_file_that_is_not_collected_is_told(told, pytester) -> None:
 
 
 def test_sigterm_tears_fixtures_down(pytester) -> None:
-    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makeini(INI)
     pytester.makepyfile(
         test_it="""
         import pathlib, signal, pytest
