@@ -10,9 +10,7 @@ from harness.avocado_plugin.resolver import PytestResolver
 FOUND, NOT_FOUND = ReferenceResolutionResult.SUCCESS, ReferenceResolutionResult.NOTFOUND
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def make_project(tmp_path: Path) -> Path:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow: x\n")
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_two.py").write_text(
@@ -28,13 +26,28 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    """A job of all of a project, which asks pytest once; none of its tests changes a thing."""
+    folder = make_project(tmp_path_factory.mktemp("project"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        yield PytestResolver({"resolver.references": ["tests"]})
+
+
 def resolve(*references: str, of: str = ""):
     resolver = PytestResolver({"resolver.references": list(references)})
     return resolver.resolve(of or references[0])
 
 
-def test_each_test_of_a_file_is_a_runnable_with_its_marks(project: Path):
-    found = resolve("tests", of="tests/test_two.py")
+def test_each_test_of_a_file_is_a_runnable_with_its_marks(collected):
+    found = collected.resolve("tests/test_two.py")
     assert found.result is FOUND
     assert [each.uri for each in found.resolutions] == [
         "tests/test_two.py::test_a",
@@ -42,14 +55,18 @@ def test_each_test_of_a_file_is_a_runnable_with_its_marks(project: Path):
         "tests/test_two.py::test_b[2]",
     ]
     assert found.resolutions[0].tags == {"requirement": {"ORD-1", "ORD-2"}, "slow": None}
-    assert {each.kwargs["rootdir"] for each in found.resolutions} == {str(project)}
+    assert {each.kwargs["rootdir"] for each in found.resolutions} == {str(Path.cwd())}
 
 
 @pytest.mark.parametrize("name", ["broken", "skips"])
-@pytest.mark.parametrize("reference", ["tests", "tests/test_{}.py"])
-def test_file_that_gives_no_tests_is_one_runnable_that_tells_why(project, name, reference):
-    found = resolve(reference.format(name), of=f"tests/test_{name}.py")
+def test_file_that_gives_no_tests_is_one_runnable_that_tells_why(collected, name):
+    found = collected.resolve(f"tests/test_{name}.py")
     assert [each.uri for each in found.resolutions] == [f"tests/test_{name}.py"]
+
+
+def test_file_that_gives_no_tests_is_a_runnable_where_it_alone_is_asked_for(project):
+    found = resolve("tests/test_broken.py")
+    assert [each.uri for each in found.resolutions] == ["tests/test_broken.py"]
 
 
 def test_conftest_that_fails_drops_no_file(project: Path):
@@ -61,8 +78,8 @@ def test_conftest_that_fails_drops_no_file(project: Path):
 @pytest.mark.parametrize(
     "path", ["tests/notes.py", "tests/run.sh", "tests/conftest.py", "tests/none.py"]
 )
-def test_what_is_no_test_file_is_left_to_others(project, path):
-    assert resolve("tests", of=path).result is NOT_FOUND
+def test_what_is_no_test_file_is_left_to_others(collected, path):
+    assert collected.resolve(path).result is NOT_FOUND
 
 
 def test_node_id_is_one_runnable(project):

@@ -1,6 +1,7 @@
 """What ci/suites.sh says to bad input; what it does with QEMUs: tests/functional/test_ci.py."""
 
 import io
+import os
 import subprocess
 import tarfile
 
@@ -11,14 +12,24 @@ from tests.unit.ci.pipelines import ROOT
 
 @pytest.fixture
 def call(tmp_path):
-    """Calls it in a folder of its own: status, and what it says on standard error."""
+    """Calls it in a folder of its own: status, and what it says on standard error.
 
-    def call(*options: str) -> tuple[int, str]:
+    A test sets nothing up: ``make``, which would, is one that records that it was called.
+    """
+    made = tmp_path / "bin" / "made"
+    make = made.with_name("make")
+    make.parent.mkdir()
+    make.write_text(f'#!/bin/sh\necho "$@" >>{made}\n')
+    make.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{make.parent}:{os.environ['PATH']}"}
+
+    def call(*options: str, sets_up: bool = False) -> tuple[int, str]:
         done = subprocess.run(
-            [ROOT / "ci/suites.sh", *options],
+            [ROOT / "ci/suites.sh", *options], env=environment,
             cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert done.stdout == ""
+        assert made.exists() is sets_up, "a usage error takes no set-up"
         return done.returncode, done.stderr
 
     return call
@@ -65,7 +76,7 @@ def test_folder_of_somebody_else_is_not_removed(call, tmp_path):
 
 
 def test_unknown_build_is_one_line_that_names_those_that_there_are(call):
-    status, said = call("--qemu", "debian-99")
+    status, said = call("--qemu", "debian-99", sets_up=True)
     assert status == 4
     (line,) = said.splitlines()
     assert "debian-99" in line

@@ -186,7 +186,8 @@ def test_socket_that_nobody_listens_at_is_one_line(tmp_path):
         qmp.converse(path, io.StringIO(""), (), 1.0)
 
 
-def test_monitor_that_is_not_there_is_one_line(call, tmp_path):
+def test_monitor_that_does_not_appear_in_time_is_one_line(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(qmp, "_APPEAR_TIMEOUT_S", 0.2)
     status, _, err = call("qmp", tmp_path / "gone")
     assert status == 3
     assert str(tmp_path / "gone") in one_line(err)

