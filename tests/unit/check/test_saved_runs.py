@@ -1,19 +1,44 @@
 """Runs of real QEMUs, saved with ci/save_run.py, are judged today as they were then."""
 
+import gzip
 from pathlib import Path
 
 import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history.rundir import load
+from harness.history.rundir import History, load
 from harness.job.known import explained, known_deviations
 
 DATA = Path(__file__).parents[2] / "data"
 GOOD = sorted((DATA / "good").iterdir())
 VIOLATED = sorted((DATA / "violated").glob("*/*"))
 KNOWN = sorted((DATA / "known").iterdir())
-"""Of known deviations, by their names; RUN is violated, too."""
+"""Of known deviations, by their names; the history is compressed."""
+NOT_SAVED = {
+    "lif-2-a-channel-fails-while-the-source-syncs",  # it shows in few runs of a busy machine
+    # These need QEMU with an address sanitizer.
+    "run-query-migrate-leaks-the-reason-of-a-failed-destination",
+    "run-the-end-of-a-tls-session-leaks-its-task",
+}
+ALSO_VIOLATED = {"lif-2-the-load-begins-while-the-main-thread-cleans-up": {"LIF-3"}}
+"""By what follows from the deviation, and what it does not explain."""
+SAME_CAUSE = {
+    "lif-4-cancel-during-the-final-ram-sync": {"lif-2-a-channel-fails-while-the-source-syncs"}
+}
+"""Other deviations that show in the run."""
+
+
+@pytest.fixture
+def known(request: pytest.FixtureRequest, tmp_path: Path) -> History:
+    """A run of KNOWN."""
+    for path in request.param.iterdir():
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            (tmp_path / path.stem).write_bytes(gzip.decompress(data))
+        else:
+            (tmp_path / path.name).write_bytes(data)
+    return load(tmp_path)
 
 
 @pytest.mark.parametrize("run", GOOD, ids=lambda run: run.name)
@@ -36,15 +61,24 @@ def test_violated_run_is_caught_by_its_requirement_alone(run: Path) -> None:
     assert "RUN" not in verdict.with_outcome(Outcome.UNKNOWN)
 
 
-@pytest.mark.parametrize("run", KNOWN, ids=lambda run: run.name)
-def test_run_of_a_known_deviation_is_told_from_the_others(run: Path) -> None:
-    history = load(run)
-    verdict = judge(history)
-    found = explained(history, verdict)
-    assert {deviation.name for deviation in found.values()} == {run.name}
-    assert found.keys() == set(verdict.with_outcome(Outcome.VIOLATED))
-    shown = [each.name for each in known_deviations() if each.shown_in(verdict) is not None]
-    assert shown == [run.name]
+@pytest.mark.parametrize(
+    ("known", "name"),
+    [(run, run.name) for run in KNOWN],
+    ids=[run.name for run in KNOWN],
+    indirect=["known"],
+)
+def test_run_of_a_known_deviation_is_told_from_the_others(known: History, name: str) -> None:
+    verdict = judge(known)
+    found = explained(known, verdict)
+    assert {deviation.name for deviation in found.values()} == {name}
+    violated = set(verdict.with_outcome(Outcome.VIOLATED))
+    assert violated == found.keys() | ALSO_VIOLATED.get(name, set())
+    shown = {each.name for each in known_deviations() if each.shown_in(verdict) is not None}
+    assert shown == {name} | SAME_CAUSE.get(name, set())
+
+
+def test_each_known_deviation_has_a_saved_run() -> None:
+    assert {each.name for each in known_deviations()} == {run.name for run in KNOWN} | NOT_SAVED
 
 
 def test_there_are_runs_of_both_kinds() -> None:

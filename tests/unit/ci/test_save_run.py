@@ -1,5 +1,7 @@
 """A saved run is copied without this machine's paths, and its digests are those of the copy."""
 
+import gzip
+
 import msgspec
 import pytest
 
@@ -29,3 +31,12 @@ def test_copy_that_is_edited_is_refused(tmp_path):
     scenario.write_text(scenario.read_text().replace('"channels": 4', '"channels": 5'))
     with pytest.raises(HistoryError, match="its digest is not the manifest's"):
         load(target)
+
+
+def test_history_is_compressed_where_that_is_asked_for(tmp_path):
+    target = tmp_path / "saved"
+    save_run.main(save(valid_run(), tmp_path), target, is_compressed=True)
+    assert {path.name for path in target.iterdir()} == {MANIFEST, SCENARIO, f"{HISTORY}.gz"}
+    packed = target / f"{HISTORY}.gz"
+    (target / HISTORY).write_bytes(gzip.decompress(packed.read_bytes()))
+    assert load(target).records == valid_run().records
