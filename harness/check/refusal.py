@@ -1,15 +1,15 @@
-"""How a **refusal** is judged; shared by the rules about what must be refused.
+"""All rules about packets and channels that must be refused judge a **refusal** in the same way.
 
-Refused means: the destination fails the migration with an error, answers its monitor or
-exits with status 1, is not ended by a signal, does not wait for ever, does not report
-success; and the source's VM is not lost.  That the error names the device is REF-11's, that
-the source does not report success is LIF-9's.
+A refusal requires all of this: the destination fails the migration with an error; it answers its
+monitor or exits with status 1; it is not ended by a signal, does not wait forever and does not
+report success; the source's VM is not lost.  REF-11 judges whether the error names the device,
+LIF-9 whether the source reports success.
 
 Which requirements apply to a run follows from what was delivered (``Evidence.prediction``),
-not from the plan of its faults.  If several things may be refused, the error's text
-shows which was.  Texts are a hint only: an unknown text is a refusal too, and
-only one that is known to be about something else is none.  On a damaged channel any bytes
-may be taken for a packet, and any text may be right.
+not from the plan of its faults.  If several things may be refused, the error's text shows
+which one was.  The text is only a hint: an error with an unknown text is also a refusal, and only
+a text that is known to be about something else is not.  On a damaged channel any bytes may be
+taken for a packet, so that any text may be right.
 """
 
 import re

@@ -135,4 +135,4 @@ def over_multifd(scenario: Scenario, expectation: Expectation) -> str:
 
 def with_faults(scenario: Scenario, _expectation: Expectation) -> str:
     """To those with faults on the way; what these delivered then decides about the run."""
-    return "" if scenario.faults else "no faults are on the way"
+    return "" if scenario.faults else "the scenario has no faults"

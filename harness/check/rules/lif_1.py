@@ -7,7 +7,7 @@ loop and of the monitor's own thread.  A packet is late if its load thread has s
 before it was delivered.
 
 A packet that was delivered may still be in the destination's socket: its channels do not read
-while they wait for the main channel.  A load thread that waits for such a packet is right.
+while they wait for the main channel.  A load thread that waits for such a packet is correct.
 """
 
 from harness.check.assumptions import Assumption

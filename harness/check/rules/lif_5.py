@@ -7,7 +7,7 @@ not learn that the destination's device failed, and may complete.
 
 Only an error that was reported after the device had failed counts: QEMU names its devices in
 warnings at start-up, too.  ENOMSG is no failure: it ends a device's pre-copy (``vfio.h``).
-ENODEV is none either: the device has left the data_fd, by a reset or an arc.
+ENODEV is none either: a reset or a change of state has ended the data_fd.
 If a fault had changed something before, the error may be about that.
 """
 

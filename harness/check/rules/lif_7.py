@@ -1,4 +1,4 @@
-"""LIF-7: Repeated migrations there and back keep the state intact and leave nothing over.
+"""LIF-7: Repeated migrations there and back keep the state intact and leave nothing behind.
 
 It applies to a migration whose source was the destination of the one before.  Both sides
 complete, each device holds the source's bytes, each index comes in once, and the counter

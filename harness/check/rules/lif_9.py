@@ -1,7 +1,7 @@
 """LIF-9: If the destination fails to load, the source does not report the migration completed.
 
-It applies if the destination refused what it was given.  The source learns of it on the
-return path; without one it cannot.
+It applies if the destination refused what it was given.  The source learns this over
+the return path; without one the requirement does not apply.
 """
 
 from harness.check import interruption

@@ -2,10 +2,10 @@
 once, and the destination device gets the source device's bytes.
 
 The load thread's trace events are in the order in which it wrote to the device, because they
-come from one thread.  Packets arrive on other threads, and time stamps have microseconds: of an
-arrival and a load with the same stamp, the arrival is taken to be first.  Arrival is stamped
-before the packet is queued, so a load that is stamped before its packet's arrival is always a
-contradiction.
+come from one thread.  Packets arrive on other threads, and time stamps have a resolution of one
+microsecond: of an arrival and a load with the same stamp, the arrival is taken to be first.
+Arrival is stamped before the packet is queued, so a load that is stamped before its packet's
+arrival is always a contradiction.
 
 A buffer that a source QEMU sends is never empty (a read that returns nothing ends the state), so
 each data packet must show its load.  A packet that a fault has emptied has none.  The
@@ -42,7 +42,7 @@ RULE = Rule(
 @RULE.skips
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not_judged(expectation):
-        return "faults are on the way" if scenario.faults else ""
+        return "the scenario has faults" if scenario.faults else ""
     return completed(scenario, expectation)
 
 

@@ -5,7 +5,7 @@ Buffer k is next once it has arrived, the load of k - 1 has ended and the load t
 runs.  From then on there is nothing to wait for.  A lost wake-up shows in two ways:
 
 - the run stalls: buffer k is next, and is not loaded in all the time until the harness
-  gives up (a buffer that is left out by a run that goes on is ORD-1's);
+  gives up (if the run goes on without the buffer, ORD-1 judges that);
 - k is loaded late, and just when another packet came in: that one woke the thread.
 
 How long "as soon as" may take depends on the scheduler: less than 1 s (GRACE_NS) is never a

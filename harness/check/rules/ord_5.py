@@ -1,9 +1,9 @@
 """ORD-5: The packets that come in are exactly those into which the state is split.
 
 n data packets have the indices 0 to n - 1, and the configuration has n.  With no data at all
-the configuration is packet 0.  How n is known: ``check.packet_count``.  That each index
-comes in once is STA-3's, that short reads add up to all bytes is ORD-1's.  With a relay, the
-packets that came out of the source are counted: faults may split them anew after that.
+the configuration is packet 0.  ``check.packet_count`` derives n.  STA-3 judges
+whether each index comes in once, ORD-1 whether short reads add up to all bytes.  With a relay, the
+packets that the source sent are counted, because a fault may split them again on their way.
 """
 
 from harness.check.assumptions import Assumption

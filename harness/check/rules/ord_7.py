@@ -2,9 +2,10 @@
 
 QEMU gives each packet to the next channel that is idle (multifd_send() in
 migration/multifd.c), so a state of many packets reaches the destination on more than one.
-The others may be busy with RAM for a while: one channel only is a violation from 16 packets
-(CERTAIN) and 4 for each channel on.  The distribution is reported, not judged.  A record's
-channel is known by its thread, or on the wire, as the source sent it.
+The others may be busy with RAM for a while.  So it is a violation that all packets come on one
+channel only if there are at least 16 (CERTAIN), and at least 4 for each channel.  The distribution
+is reported, not judged.  The channel of a record is that of its thread or, with a relay, the one
+on which the source sent the packet.
 """
 
 from collections import Counter

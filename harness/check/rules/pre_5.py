@@ -2,10 +2,10 @@
 
 It is not a hang: the source goes on with its passes, and more is pending than it may leave for
 the switchover.  Its monitor answers, its guest runs, and the migration can be cancelled.  The
-harness cancels it when the time is over; of what follows only the end of the cancel counts.
+harness cancels it at the deadline; after that, only the end of the cancelled migration is judged.
 
 A source with less pending than allowed, pass after pass, must switch over.  With
-switchover-ack it first waits for the destination's acknowledgement, which is PRE-1's.
+switchover-ack it first waits for the destination's acknowledgement (SET-9).
 """
 
 from harness.check import convergence, interruption
@@ -61,7 +61,7 @@ def judge(evidence: Evidence) -> Finding:
         )
     if standing.pending <= standing.allowed:
         return RULE.unknown(f"{sentence}; that was so for less than a second", **numbers)
-    # Which of the two it reports after a cancel is LIF-4's; here it must have ended by it.
+    # LIF-4 judges which of the two it reports after a cancel; here it must have ended by it.
     told, end = evidence.endings.status(Side.SOURCE), evidence.endings.last_status(Side.SOURCE)
     cancels = evidence.endings.commands(Side.SOURCE, interruption.CANCEL)
     was_cancelled = bool(cancels) and end is not None and end.t_ns >= cancels[0].t_ns

@@ -1,8 +1,9 @@
 """REF-12: x-migration-max-queued-buffers-size limits the bytes that a device has queued.
 
-From QEMU 10.1.  More than that is refused, less has no effect.  How many are queued at a
-time depends on the order of arrival and on the device's speed.  So it applies only if more, or
-less, are queued in any case, or if the destination reports that the limit was exceeded.
+The property exists from QEMU 10.1 on.  Bytes above the limit are refused; below it, the limit has
+no effect.  How many bytes are queued at a time depends on the order of arrival and on the speed of
+the device.  So the requirement applies only if the limit is exceeded whatever these are, or is
+not exceeded whatever these are, or if the destination reports that it was exceeded.
 """
 
 from harness.check import refusal

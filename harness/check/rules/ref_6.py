@@ -1,8 +1,8 @@
 """REF-6: An index far beyond what the state needs is refused, or costs bounded memory.
 
-What far is: ``model.delivery.FAR``.  Bounded means: the destination's high-water mark of resident
-memory is below its RAM, twice the state and 512 MiB (SPARE_MIB).  A destination that runs out of
-memory is ended by a signal.
+``model.delivery.FAR`` defines "far".  "Bounded" means: the destination's high-water mark of
+resident memory is below the sum of its RAM, twice the state and 512 MiB (SPARE_MIB).  A destination
+that runs out of memory is ended by a signal.
 """
 
 from harness.check import refusal

@@ -8,9 +8,9 @@ from harness.check.refusal import rule
 REF_1 = rule(
     "REF-1",
     "A second packet with one index is refused",
-    """While the first is still queued, and after it was loaded.
+    """It is refused while the first is still queued, and also after the first was loaded.
 
-    If they came on two channels, which of them was the second is not known: either may be.
+    If the two came on different channels, it is not known which was the second: it may be either.
     """,
 )
 REF_2 = rule(
@@ -40,14 +40,14 @@ REF_5 = rule(
 REF_7 = rule(
     "REF-7",
     "A configuration that is not the last packet is refused",
-    """That is one with an index that was taken already, one below data that is queued, a second
-    one, and data above its index.
+    """These must be refused: a configuration with an index that was used already, a configuration
+    below queued data, a second configuration, and data above the configuration.
     """,
 )
 REF_8 = rule(
     "REF-8",
     "A damaged configuration is refused",
-    """It has a wrong marker, is cut short or is too long.  It is refused once it is loaded, or
+    """It has a wrong marker, is cut short or is too long.  It is refused when it is loaded, or
     before.
     """,
 )
@@ -61,8 +61,8 @@ REF_10 = rule(
     "A damaged channel is refused",
     """Its packets have a wrong magic, version, flags or length.
 
-    A length beyond the data takes the bytes that follow: waiting for more is right, too;
-    completing is not.
+    A length beyond the data also takes the bytes that follow.  The destination may then wait for
+    more bytes; it must not complete.
     """,
 )
 LIF_2 = rule(
@@ -70,6 +70,6 @@ LIF_2 = rule(
     "Channels that close before all state has arrived are refused",
     """The migration must fail before the scenario's deadline.
 
-    Channels that close once all packets were delivered may come too late to matter.
+    Channels that close after all packets were delivered may close too late to matter.
     """,
 )

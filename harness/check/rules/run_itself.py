@@ -1,16 +1,16 @@
-"""RUN: The run itself ends as a right QEMU ends it, without a crash or a hang.
+"""RUN: The run ends as a correct QEMU ends it, without a crash or a hang.
 
-Not a requirement of the list: it catches what breaks all of them at once.  A migration
-that must not complete is judged by the rules of its refusal; here it only must have
-failed, without a QEMU ending by a signal and without the source being lost.  A migration that
-waits for a packet must not end by itself; whether the destination answers meanwhile is LIF-1's.
+RUN catches the failures that leave no other requirement to judge.  If the migration must not
+complete, the rules of the refusal judge how it is refused; RUN only requires that it failed, that
+no QEMU was ended by a signal, and that the source was not lost.  A migration that waits for a
+packet must not end by itself; LIF-1 judges whether the destination answers meanwhile.
 
-If a guest runs, it must go on from where it was, with its memory intact.  What it finds in a
-device at the destination is ORD-1's.
+If a guest runs, it must continue from where it was, with its memory unchanged.  ORD-1 judges
+what it finds in a device at the destination.
 
 If something was planned and did not happen, the run is UNKNOWN (``check.planned``): it is not the
-one that was requested.  So is a run with a setting that the model does not know; then only a QEMU
-that is ended by a signal, or damaged memory of a guest, is a violation.
+one that was requested.  A run with a setting that the model does not know is also UNKNOWN, unless
+a QEMU is ended by a signal or the guest's memory is damaged.
 """
 
 from typing import Any

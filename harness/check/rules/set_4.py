@@ -1,8 +1,8 @@
-"""SET-4: Any number of channels and devices.
+"""SET-4: Any number of channels and devices works.
 
 All requested channels take part: each has a receiving thread at the destination, whose trace
-event has its number (multifd_recv_thread_start).  All devices arrive: the configuration of each is
-loaded, which is the last that is loaded of a device.
+event has its number (multifd_recv_thread_start).  All devices arrive: the configuration of each,
+which is loaded last, is loaded.
 """
 
 from harness.check.assumptions import Assumption

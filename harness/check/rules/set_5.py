@@ -1,10 +1,10 @@
-"""SET-5: TLS, with keys or with certificates, on all channels.
+"""SET-5: TLS, with keys or with certificates, secures all channels.
 
 There are two sources of evidence.  A relay on the way records how each connection began, with a
 TLS handshake or in plain text.  The trace of each QEMU shows the type of each channel: with TLS
 two of them, first the socket and then the TLS session over it (``migration_set_incoming_channel``,
-``migration_set_outgoing_channel``, ``multifd_set_outgoing_channel``).  Whether the state arrived
-is for other rules.
+``migration_set_outgoing_channel``, ``multifd_set_outgoing_channel``).  Other rules
+judge whether the state arrived.
 
 A source that has sent everything also ends each TLS session with a close_notify
 (``multifd_send_shutdown()`` in migration/multifd.c), so that the destination can distinguish the

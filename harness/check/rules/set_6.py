@@ -1,9 +1,9 @@
-"""SET-6: Source and destination of different versions, with a machine type that both know.
+"""SET-6: Source and destination of different versions migrate, with a machine type that both know.
 
-Both sides complete, and each device holds the source's bytes (if faults were on the
-way, ORD-1 knows which bytes it must hold).  It applies to a run whose
+Both sides complete, and each device holds the source's bytes (if the scenario has
+faults, ORD-1 derives which bytes it must hold).  It applies to a run whose
 builds are of different versions and had the same versioned machine type: ``q35`` and
-``pc`` are another one in each version (hw/i386/pc_q35.c), and do not migrate.
+``pc`` mean another one in each version (hw/i386/pc_q35.c), and do not migrate.
 """
 
 from collections.abc import Sequence

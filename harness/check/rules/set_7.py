@@ -3,9 +3,9 @@
 If it is on, a device's configuration is loaded only once the state that other devices send while
 the guest runs has been loaded from the main channel; if it is off, as soon as it is next.  Both
 show when the main channel is stalled while the packets go on: the load must end
-after the stall, or before it.  A configuration that waited though it must not is a violation only
+after the stall, or before it.  A configuration that waited although it must not is a violation only
 if it was next for 200 ms (SOON_NS) or more before the stall's end: on a busy machine the data may
-come late, or the load thread wake late.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
+come late, or the load thread may wake late.  (docs/devel/migration/vfio.rst; from QEMU 10.1.)
 """
 
 from harness.check.assumptions import Assumption

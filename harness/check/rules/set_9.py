@@ -1,4 +1,4 @@
-"""SET-9: switchover-ack and return-path, on and off.
+"""SET-9: switchover-ack and return-path work, on and off.
 
 Without a return path the source cannot learn the state of the destination; what it sends must
 arrive all the same.  With switchover-ack the source's guest is not stopped before the

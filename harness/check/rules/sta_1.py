@@ -7,7 +7,7 @@ with each migration (migrate_init() in migration/migration.c).  It is read from 
 answer of the source with the status ``completed``.
 
 A relay sees each packet's size; for kernel devices only a relay does.  Without a relay the
-configuration's size is not traced: it lies between 16 and 8192 bytes (CONFIG_LEAST, CONFIG_MOST:
+configuration's size is not known: it lies between 16 and 8192 bytes (CONFIG_LEAST, CONFIG_MOST:
 its two 64-bit marks; a PCI function's config space of 4 KiB and some registers of QEMU's).
 """
 

@@ -3,7 +3,7 @@
 QEMU sends one event (qapi/vfio.json, from 9.1) whenever it has set a device's state, or
 has reset the device because that failed (vfio_migration_set_state() in
 hw/vfio/migration.c).  So the events of a side's device are the changes that the device
-itself has recorded as done, in order, and each is one that the state machine has
+itself has recorded as done, in order, and each is a transition of the state machine
 (``model.device_states``).
 
 The harness cannot see into a kernel's device: there the changes are those in QEMU's trace,

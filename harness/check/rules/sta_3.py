@@ -1,4 +1,4 @@
-"""STA-3: The trace has one incoming packet for each packet, with its name and index.
+"""STA-3: The trace has one incoming packet for each packet sent, with its name and index.
 
 The incoming records are compared with three other counts: the packets that the state makes (from
 the device's own reads if they were recorded), the indices, of which none may repeat,

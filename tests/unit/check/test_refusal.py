@@ -23,7 +23,7 @@ def not_applicable(run, requirement):
 
 
 def test_run_without_faults_asks_for_no_refusal():
-    assert not_applicable(good("multifd"), "REF-1") == "no faults are on the way"
+    assert not_applicable(good("multifd"), "REF-1") == "the scenario has no faults"
 
 
 def test_faults_that_changed_nothing_ask_for_no_refusal():

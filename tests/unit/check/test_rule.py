@@ -115,7 +115,7 @@ def test_rule_without_a_judge_is_a_bug():
 
 
 def test_rules_about_faults_are_asked_where_there_are_some():
-    assert asked(with_faults) == "no faults are on the way"
+    assert asked(with_faults) == "the scenario has no faults"
     assert asked(with_faults, faults=(Drop(),)) == ""
 
 

@@ -30,13 +30,13 @@ def test_plan_comes_first_and_the_points_are_numbered():
 
 
 def test_directives_say_what_is_known_and_what_is_not_applicable():
-    found = results(lines(known(entry(violated_run())), judged(REF_1="no faults are on the way")))
+    found = results(lines(known(entry(violated_run())), judged(REF_1="the scenario has no faults")))
     (todo,) = [line for line in found if "# TODO" in line]
     assert re.fullmatch(
         r"not ok \d+ - SET-4 in liar: it competes # TODO known deviation: two threads", todo
     )
     (skipped,) = [line for line in found if "REF-1:" in line]
-    assert skipped.endswith(" # SKIP no faults are on the way")
+    assert skipped.endswith(" # SKIP the scenario has no faults")
     assert skipped.startswith("ok ")
 
 

@@ -120,7 +120,7 @@ def test_held_packet_that_nobody_waited_for_is_not_asked():
 @pytest.mark.parametrize(
     ("name", "why_not"),
     [
-        ("multifd", "no faults are on the way"),
+        ("multifd", "the scenario has no faults"),
         ("duplicate", "the destination does not wait for a packet: refused in load"),
     ],
 )

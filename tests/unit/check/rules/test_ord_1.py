@@ -306,4 +306,4 @@ def test_second_migration_by_a_command_is_not_compared():
 
 def test_bytes_that_a_fault_may_have_changed_are_not_compared():
     run = unjudged(with_difference(7, 9), faults=(Drop(),))
-    assert judge(run).not_applicable["ORD-1"] == "faults are on the way"
+    assert judge(run).not_applicable["ORD-1"] == "the scenario has faults"

@@ -49,7 +49,7 @@ def test_failure_without_a_word_is_unknown():
     ("name", "why_not"),
     [
         ("missing packet", "the destination refused nothing"),
-        ("multifd", "no faults are on the way"),
+        ("multifd", "the scenario has no faults"),
         ("magic", "what was refused may concern no device"),
         ("closed channel", "what was refused may concern no device"),
     ],
