@@ -1,12 +1,19 @@
-"""Each finding that shows in every run is shown again by its own scenario, as ``repro`` does."""
+"""Each finding that shows in every run is shown again by its own scenario, as ``repro`` does.
+
+What the other tests do with known deviations is what the findings do not: other moments, other
+bytes.
+"""
 
 from pathlib import Path
 
 import pytest
 
 from harness.check.deviations import Deviation
+from harness.check.judge import judge
+from harness.check.verdict import Outcome
 from harness.commands import repro
-from harness.job.known import known_deviations
+from harness.history.rundir import MANIFEST, load
+from harness.job.known import explained, known_deviations
 from harness.job.settings import Settings
 
 ALWAYS = [deviation for deviation in known_deviations() if not deviation.intermittent]
@@ -23,3 +30,8 @@ def test_finding_is_shown_again(
     trace_events = pytestconfig.getoption("--trace-events")
     status = repro.repro([deviation.name], settings, results_dir, trace_events, told.append)
     assert status == repro.SHOWN, told
+    for manifest in results_dir.glob(f"*/{MANIFEST}"):
+        history = load(manifest.parent)
+        verdict = judge(history)
+        violated = verdict.with_outcome(Outcome.VIOLATED)
+        assert set(violated) <= explained(history, verdict).keys(), "it shows something else, too"

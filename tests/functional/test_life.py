@@ -38,12 +38,18 @@ def _device(**fields: Any) -> EmulatedDevice:
 # -- LIF-5 --------------------------------------------------------------------------------
 
 PATHS = pytest.mark.parametrize("path", [OnOffAuto.ON, OnOffAuto.OFF], ids=["multifd", "main"])
-AT = pytest.mark.parametrize("at", BYTES.values(), ids=BYTES.keys())
+FAILS = pytest.mark.parametrize(
+    ("path", "at"),
+    [
+        *((OnOffAuto.ON, at) for at in BYTES.values()),
+        *((OnOffAuto.OFF, BYTES[name]) for name in ("0", "last buffer")),
+    ],
+    ids=[*(f"multifd, {name}" for name in BYTES), "main, 0", "main, last buffer"],
+)
 
 
 @pytest.mark.requirement("LIF-5")
-@AT
-@PATHS
+@FAILS
 async def test_source_device_that_fails_a_read(judged, kept, path, at) -> None:
     device = _device(multifd_transfer=path, save=SaveBehaviour(error_at=at))
     run = await judged(Scenario(name="read-error", devices=(device,)))
@@ -52,8 +58,7 @@ async def test_source_device_that_fails_a_read(judged, kept, path, at) -> None:
 
 
 @pytest.mark.requirement("LIF-5")
-@AT
-@PATHS
+@FAILS
 async def test_destination_device_that_fails_a_write(judged, kept, path, at) -> None:
     device = _device(multifd_transfer=path, load=LoadBehaviour(error_at=at))
     run = await judged(Scenario(name="write-error", devices=(device,)))

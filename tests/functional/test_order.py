@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from harness.history import Kind, Side
+from harness.history import Side
 from harness.history.device import Read
+from harness.history.session import GuestBar, GuestConfig
 from harness.scenario import MIB, DataPath, EmulatedDevice, LoadBehaviour, SaveBehaviour, Scenario
 from tests.records import held
 
+BOTH = (Side.SOURCE, Side.DESTINATION)
 BUFFER = MIB  # QEMU's VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE
 
 
@@ -48,31 +50,19 @@ async def test_load_thread_sleeps_while_the_source_is_slow(judged, kept) -> None
 async def test_config_space_and_bar_are_the_guests_own_again(judged, kept) -> None:
     run = await judged(_one("config", size=MIB))
     kept(run, "ORD-4")
-    views = {
-        (record.side, record.name): record.args
-        for record in run.history.records
-        if record.kind is Kind.SESSION and record.name.startswith("guest_")
-    }
-    registers = views[Side.SOURCE, "guest_config"]["registers"]
-    assert views[Side.DESTINATION, "guest_config"]["registers"] == registers
-    assert registers["0x04"] & 0x6 == 0x6, "the source's device was never set up"
-    words = views[Side.SOURCE, "guest_bar"]["words"]
-    assert views[Side.DESTINATION, "guest_bar"]["words"] == words
+    here, there = (held(run, GuestConfig, side)[-1].registers for side in BOTH)
+    assert there == here
+    assert here["0x04"] & 0x6 == 0x6, "the source's device was never set up"
+    words, arrived = (held(run, GuestBar, side)[-1].words for side in BOTH)
+    assert arrived == words
     assert any(words), "an empty BAR proves nothing"
-
-
-@pytest.mark.requirement("ORD-4")
-async def test_register_that_the_device_keeps_for_the_guest_is_restored(judged, kept) -> None:
-    device = EmulatedDevice(id="vfio0", size=MIB)
-    run = await judged(Scenario(name="line", devices=(device,), interrupt_line=True))
-    kept(run, "ORD-4", case="guest writes the interrupt line")
 
 
 @pytest.mark.requirement("ORD-5")
 @pytest.mark.parametrize(
     "size",
-    [1, 4096, BUFFER - 1, BUFFER, BUFFER + 1, 2 * BUFFER, 64 * BUFFER],
-    ids=["1 byte", "1 page", "buffer - 1", "1 buffer", "buffer + 1", "2 buffers", "64 buffers"],
+    [1, BUFFER - 1, BUFFER, BUFFER + 1, 64 * BUFFER],
+    ids=["1 byte", "buffer - 1", "1 buffer", "buffer + 1", "64 buffers"],
 )
 async def test_any_size_of_state_is_cut_into_the_right_buffers(judged, kept, size) -> None:
     kept(await judged(_one("size", size=size)), "ORD-1", "ORD-4", "ORD-5", "STA-3")
@@ -81,12 +71,6 @@ async def test_any_size_of_state_is_cut_into_the_right_buffers(judged, kept, siz
 @pytest.mark.requirement("ORD-5")
 async def test_no_data_at_all_puts_config_at_index_0(judged, kept) -> None:
     kept(await judged(_one("empty", size=0, reported_size=4096)), "ORD-4", "ORD-5", "STA-3")
-
-
-@pytest.mark.requirement("ORD-5")
-async def test_device_that_reports_no_state_migrates(judged, kept) -> None:
-    run = await judged(_one("reports-0", size=0))
-    kept(run, "ORD-5", case="device reports a stop-copy size of 0")
 
 
 @pytest.mark.requirement("ORD-5")
