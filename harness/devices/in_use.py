@@ -11,13 +11,25 @@ import msgspec
 
 PROC = Path("/proc")
 _IFF_UP = 1  # include/uapi/linux/if.h
+_LOOKS = 5
 
 
 def use_of(device: Path, proc: Path = PROC) -> str:
     """What this machine itself uses the device at ``device`` of sysfs for; empty if nothing.
 
     Found are a network interface that is up, and a disk that is mounted, used as swap, or part of
-    another device.
+    another device. Where udev renames an interface meanwhile, that is looked at again.
+    """
+    for _ in range(_LOOKS):
+        with contextlib.suppress(OSError):
+            return _use_seen(device, proc)
+    return "its network interfaces or disks change while they are looked at: try again"
+
+
+def _use_seen(device: Path, proc: Path) -> str:
+    """What ``use_of`` returns, looked at once.
+
+    :raise OSError: something was renamed or removed meanwhile
     """
     for interface in sorted(device.glob("**/net/*")):
         if int((interface / "flags").read_text(), 16) & _IFF_UP:

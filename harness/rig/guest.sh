@@ -31,6 +31,13 @@ export PATH="/run/rig/bin:$programs:$path:/usr/sbin:/sbin" # $path need not be r
 export TMPDIR=/run/rig/tmp
 export VFIO_MULTIFD_RIG=1
 
+# virtme-ng has started this machine's udevd, if it has one.  That renames network interfaces
+# while a test looks at them; and the rig is the same on a machine that has none.
+for name in systemd-udevd udevd; do
+    "$programs/busybox" killall "$name" 2>/dev/null || continue
+    while "$programs/busybox" pidof "$name" >/dev/null; do "$programs/busybox" sleep 0.05; done
+done
+
 "$programs/busybox" ip link set lo up
 modprobe -a vfio_iommu_type1 vfio_pci mtty
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,25 @@ def test_network_interface_that_is_up(device, proc, flags, use):
     (device / "net/eth7").mkdir(parents=True)
     (device / "net/eth7/flags").write_text(f"{flags}\n")
     assert use_of(device, proc) == use
+
+
+def test_network_interface_that_udev_renames_meanwhile(device, proc, monkeypatch):
+    (device / "net/eth0").mkdir(parents=True)
+    (device / "net/eth0/flags").write_text("0x1003\n")
+    read_text = Path.read_text
+
+    def renamed_before(path):
+        if path.parent.name == "eth0":
+            path.parent.rename(path.parent.with_name("enp0s16"))
+        return read_text(path)
+
+    monkeypatch.setattr(Path, "read_text", renamed_before)
+    assert use_of(device, proc).startswith("network interface enp0s16 is up")
+
+
+def test_device_that_changes_all_the_time_is_in_use(device, proc):
+    (device / "net/eth0").mkdir(parents=True)  # and never has flags
+    assert use_of(device, proc).endswith("change while they are looked at: try again")
 
 
 def test_disk_that_nothing_uses(device, disk, proc):
