@@ -292,7 +292,9 @@ async def test_migration_that_the_relay_keeps_from_its_end_is_no_hang(judged, fa
 @pytest.mark.requirement("LIF-4")
 async def test_cancel_over_a_stuck_network_says_what_was_seen(judged, kept) -> None:
     hold = Hold(until=LONG)
-    cancel = on_source("migrate_cancel", HELD)
+    # Before it has all of the main channel, the destination sees its end, and fails.
+    all_sent = When(kind="wire", name="main_end", side="harness")
+    cancel = on_source("migrate_cancel", all_sent)
     run = await judged(scenario(cancel, devices=(SLOW,), faults=(hold,)))
     kept(run, "RUN", "LIF-4")
     assert sentence(run, "LIF-4") == (
