@@ -4,10 +4,12 @@ Recognises known hangs and describes them, so that a hang is a finding to act on
 a known deviation is distinguished from a new hang.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from harness.check.evidence import (
     LOAD_END,
+    PEERS,
     SAVE_THREAD_END,
     SAVE_THREAD_START,
     STARVED,
@@ -15,7 +17,9 @@ from harness.check.evidence import (
     Evidence,
 )
 from harness.history.device import Read, Write
+from harness.history.process import Memory
 from harness.history.records import Event, Record, Side
+from harness.history.session import Deadline
 
 SYNC_SIGNAL = "multifd_send_sync_main_signal"
 SYNC_WAIT = "multifd_send_sync_main_wait"
@@ -28,6 +32,10 @@ RECV_END = "multifd_recv_thread_end"
 
 MOVING_NS = 1_000_000_000
 """A migration that has moved state in so much time before the deadline does not hang."""
+
+_HELD_UP_NS = 500_000_000
+"""The memory of both QEMUs is recorded about every 10 ms, whatever they do.  Where it is not for
+so long, the harness does not run."""
 
 SHAPES = frozenset(
     {
@@ -85,6 +93,28 @@ def goes_on(evidence: Evidence, deadline: Record) -> str:
     if not moved:
         return ""
     return "device state was still transferred in the last second: give it a longer deadline_s"
+
+
+def held_up(evidence: Evidence, deadline: Record[Deadline]) -> str:
+    """What says that the machine was too busy for the harness itself to run; empty if it was not.
+
+    A QEMU waits for its answers then, or does not run either.
+    """
+    waited_s = deadline.args.waited_s or deadline.args.deadline_s or 0.0
+    since_ns = deadline.t_ns - int(waited_s * 1e9)
+    ran_ns = sorted(
+        record.t_ns
+        for side in PEERS
+        for record in evidence.of(Memory, side)
+        if since_ns <= record.t_ns < deadline.t_ns
+    )
+    if not ran_ns:
+        return ""
+    gaps_ns = [b - a for a, b in pairwise([since_ns, *ran_ns, deadline.t_ns])]
+    lost_s = sum(gap for gap in gaps_ns if gap > _HELD_UP_NS) / 1e9
+    if lost_s < waited_s / 3:
+        return ""
+    return f"for {lost_s:.0f} s of that the machine was too busy for the harness to run: try again"
 
 
 def _source_waits_for_ended(evidence: Evidence, deadline: Record) -> Cause | None:

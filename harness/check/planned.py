@@ -85,7 +85,10 @@ def excuse(evidence: Evidence) -> str:
         return f"the relay still held something back: {'; '.join(kept)}"
     if moved := hang.goes_on(evidence, deadline):
         return moved
-    is_stuck = hang.cause(evidence, deadline) is not None or any(
+    shape = hang.cause(evidence, deadline)
+    if shape is None and (busy := hang.held_up(evidence, deadline)):
+        return busy
+    is_stuck = shape is not None or any(
         record.args.main_loop_alive is False for record in evidence.endings.hung
     )
     return "" if is_stuck else _named(*_kept_from_an_end(evidence))

@@ -8,7 +8,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
 from harness.history.device import UnknownIoctl
-from harness.history.process import Exited, Hung, Signalled, Stderr
+from harness.history.process import Exited, Hung, Memory, Signalled, Stderr
 from harness.history.records import Body, Side
 from harness.history.rundir import History
 from harness.history.session import Action, ActionEnded, Deadline, Faults, Replayed
@@ -129,6 +129,31 @@ def test_deadline():
     finding = find(run, "RUN")
     assert finding.sentence == "RESUME did not come within 30 s"
     assert [record.name for record in finding.evidence] == ["deadline"]
+
+
+@pytest.mark.parametrize(
+    ("samples_s", "outcome"),
+    [
+        ((0.2 * n for n in range(150)), Outcome.VIOLATED),
+        ((3, 6, 9, 12, 15, *(20 + 0.2 * n for n in range(50))), Outcome.UNKNOWN),
+        ((*(0.2 * n for n in range(110)), 25), Outcome.VIOLATED),
+    ],
+    ids=["idle", "too busy for 20 s", "busy for 8 s"],
+)
+def test_deadline_on_a_machine_too_busy_for_the_harness(samples_s, outcome):
+    run = with_record(good("multifd"), Side.HARNESS, Deadline("RESUME", 30.0))
+    (deadline,) = only(run, "deadline")
+    memory = [
+        Record.of(
+            deadline.t_ns - 30_000_000_000 + int(at_s * 1e9),
+            Side.SOURCE,
+            Memory(1, 1, "migrating"),
+        )
+        for at_s in samples_s
+    ]
+    finding = find(changed(run, [*memory, *run.records]), "RUN")
+    assert finding.outcome is outcome
+    assert ("too busy for the harness to run" in finding.sentence) == (outcome is Outcome.UNKNOWN)
 
 
 def test_monitor_that_hung():
