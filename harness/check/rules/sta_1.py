@@ -37,6 +37,11 @@ def judge(evidence: Evidence) -> Finding:
     answer = _answer(evidence)
     if answer is None:
         return RULE.unknown("the source's statistics were not queried once it had completed")
+    if (
+        evidence.endings.deadline is not None
+        and evidence.endings.status(Side.SOURCE) != "completed"
+    ):
+        return RULE.unknown("the source completed after the deadline: not all of it was observed")
     told = answer.args["value"].get("vfio", {}).get("transferred")
     if told is None:
         return RULE.violated(

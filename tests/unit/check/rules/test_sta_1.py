@@ -6,6 +6,8 @@ import pytest
 
 from harness.check.evidence import INCOMING
 from harness.check.verdict import Outcome
+from harness.history import Record, Side
+from harness.history.session import Deadline
 from harness.scenario import MIB, OnOffAuto
 from tests.twins.damage import one, swap
 from tests.unit.check.histories import (
@@ -40,6 +42,16 @@ def test_multifd_counts_headers_and_configurations():
         "seen_without_configurations": data + 12 * (22 + 5),
         "configurations": 2 * CONFIG_BLOB,
     }
+
+
+def test_source_that_completes_after_the_deadline_has_sent_what_was_not_observed():
+    run = telling(good("multifd"), 99 * MIB)
+    status = only(run, "MIGRATION", side=SRC)[-1]
+    assert status.args["status"] == "completed"
+    deadline = Record.of(status.t_ns - 1, Side.HARNESS, Deadline("the end", 1.5))
+    finding = find(changed(run, [*run.records, deadline]), "STA-1")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence.startswith("the source completed after the deadline")
 
 
 @pytest.mark.parametrize("name", ["compression", "pre-copy, main channel"])
