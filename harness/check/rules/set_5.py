@@ -120,6 +120,8 @@ def _refused(evidence: Evidence) -> Finding:
                 shape="accepted",
             )
     waited = endings.deadline or next(iter(endings.hung), None)
+    if waited is not None and not endings.commands(Side.SOURCE, "migrate"):
+        return RULE.unknown(f"{what}: no migration was begun; {waited.args.waiting_for}")
     if waited is not None:
         return RULE.violated(f"{what}: it must be refused within seconds, but nothing ended",
                               waited, shape="neither-side-ended")  # fmt: skip

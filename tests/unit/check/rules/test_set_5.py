@@ -8,7 +8,8 @@ from harness.check.rules.set_5 import CHANNEL_TYPE, INCOMING_CHANNEL
 from harness.check.verdict import Outcome
 from harness.history import Kind
 from harness.history.process import Stderr
-from harness.history.records import Record
+from harness.history.records import Record, Side
+from harness.history.session import Deadline
 from harness.scenario import MISMATCHES, OnOffAuto, Tls, TlsMismatch
 from tests.unit.check.histories import (
     changed,
@@ -148,6 +149,20 @@ def test_refusal_that_does_not_come():
     finding = find(life.history(), "SET-5")
     assert finding.outcome is Outcome.VIOLATED
     assert "nothing ended" in finding.sentence
+
+
+def test_refusal_that_was_never_asked_for():
+    life = Life(WRONG_KEY, ())
+    why = "destination: object-add was not answered within 10 s"
+    life.put(Side.HARNESS, Deadline(why, 15.0))
+    run = life.history()
+    begun = [
+        r for r in run.records if isinstance(r.args, dict) and r.args.get("command") == "migrate"
+    ]
+    assert begun
+    finding = find(changed(run, [r for r in run.records if r not in begun]), "SET-5")
+    assert finding.outcome is Outcome.UNKNOWN
+    assert "no migration was begun; destination: object-add was not answered" in finding.sentence
 
 
 def test_source_that_dies():
