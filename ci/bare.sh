@@ -81,7 +81,7 @@ packages_of() { # ROOT
 # Lines of set-up, tests and the harness about what is missing.
 report_missing() { # LOG
     grep -E 'missing: |^SKIPPED |cannot run here|error while loading|is not installed' "$1" |
-        grep -v '^debconf:' | sort | uniq -c |
+        grep -vE '^debconf:|process hung|pytest\.skip' | sort | uniq -c |
         sed 's/^ *\([0-9]*\) /    missing (\1): /' || true
 }
 

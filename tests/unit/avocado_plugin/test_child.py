@@ -51,9 +51,9 @@ def test_child_that_closes_its_output_is_still_waited_for():
 
 def test_sigterm_gives_the_child_time_to_tear_down():
     it = child(
-        "import signal, sys\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('torn down', flush=True), sys.exit(5)))\n"
-        "print('up', flush=True)\nsignal.pause()"
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'torn down'), sys.exit(5)))\n"
+        "os.write(1, b'up')\nsignal.pause()"  # print() is not reentrant
     )
     output = it.output()
     until(output, b"up")
