@@ -230,7 +230,7 @@ def test_stream_that_cannot_be_used_loses_nothing_and_is_one_line(
     assert len(list(things.folder.glob("runs/*"))) == 2 * before, "the runs are made all the same"
     if shell in (">/dev/full", ">&-"):
         (line,) = said.err.splitlines()
-        assert line.startswith("vfio-multifd: error: standard output: cannot be written: ")
+        assert line.startswith("vfio-multifd: error: standard output: cannot write: ")
         assert said.status != 0
     elif shell == ">&- 2>&-":
         assert said.status != 0
