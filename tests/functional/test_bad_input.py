@@ -254,7 +254,7 @@ def test_disk_that_is_full_loses_the_report_and_not_the_verdict(things: Things) 
     finally:
         link.unlink()
     (line,) = said.err.splitlines()
-    assert "full.html: cannot write the report: No space left on device: free some" in line
+    assert "full.html: cannot write the report: No space left on device: free space" in line
     assert "ORD-1" in said.out
     assert said.status == 3
 
