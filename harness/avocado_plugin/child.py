@@ -19,8 +19,8 @@ class Child:
     """``argv`` in a session of its own, until it has ended.
 
     SIGTERM (avocado's time limit, its Ctrl-C) is passed on once, then SIGKILL to all of the
-    group ``grace_s`` seconds later.  What the process leaves in its group when it ends is
-    killed, and told by ``left_behind``.
+    group ``grace_s`` seconds later.  Processes that are left in the group when it ends
+    are killed, and ``left_behind`` lists them.
 
     :param stdout: where its standard output goes; ``output()`` has the rest then
     """

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class BadParameter(ValueError):
-    """A parameter that nobody takes, or with two values."""
+    """A parameter that no option takes, or that has two values."""
 
 
 def of(variant: Any) -> dict[str, str]:

@@ -60,7 +60,7 @@ class PytestRunner(BaseRunner):  # type: ignore[misc] # avocado has no types
     description = "Runner for tests of pytest"
 
     def run(self, runnable: Runnable) -> Iterator[dict[str, Any]]:
-        """Messages of the test's life; the last one tells its result."""
+        """Messages of the test's life; the last one has its result."""
         yield messages.StartedMessage.get()
         with memory_file("told") as (told, _):
             try:
@@ -104,7 +104,7 @@ def result(told: list[dict[str, Any]], child: Child, tail: bytes) -> Iterator[di
     ended = next((line for line in told if line["kind"] == "ended"), None)
     if child.terminated:
         how = "killed, its teardown did not end" if child.killed else "torn down"
-        yield messages.FinishedMessage.get("interrupted", f"told to end by SIGTERM: {how}")
+        yield messages.FinishedMessage.get("interrupted", f"ended by SIGTERM: {how}")
         return
     if ended is None:
         ended = next((line for line in told if line["kind"] == "not collected"), None)

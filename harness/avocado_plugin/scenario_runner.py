@@ -14,7 +14,7 @@ time limit, Ctrl-C  INTERRUPTED  interrupted: QEMUs are ended first
 
 avocado has one word, ERROR, for unknown and lost; neither may look green, as WARN does in
 its xunit.  The whiteboard has status and numbers of each requirement as JSON; the run
-directory is in ``runs/`` of the test's output directory, the report beside it.
+directory is in ``runs/`` of the test's output directory, the report next to it.
 """
 
 import json
@@ -58,7 +58,7 @@ class ScenarioRunner(BaseRunner):  # type: ignore[misc] # avocado has no types
     description = "Runner for scenarios of vfio-multifd"
 
     def run(self, runnable: Runnable) -> Iterator[dict[str, Any]]:
-        """Messages of the test's life; the last one tells its result."""
+        """Messages of the test's life; the last one has its result."""
         yield messages.StartedMessage.get()
         if why := runnable.kwargs.get("skip"):
             yield messages.FinishedMessage.get("skip", f"skipped: {why}")
@@ -102,7 +102,7 @@ def result(told: bytes, child: Child, tail: bytes) -> Iterator[dict[str, Any]]:
     """
     if child.terminated:
         how = "killed, it did not end" if child.killed else "ended"
-        reason = f"interrupted: told to end by SIGTERM: {how}"
+        reason = f"interrupted: ended by SIGTERM: {how}"
         yield messages.FinishedMessage.get("interrupted", reason)
         return
     try:

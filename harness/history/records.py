@@ -14,7 +14,7 @@ wire       ``harness.history.wire``           proxy
 
 The file is the kind and the class is the name: ``device.DataFd`` is the record ``data_fd`` of
 kind ``device``.  Its fields are what is recorded; its docstring says when.  Who records writes
-``Record.of(t_ns, side, device.DataFd(...), device_id)``; who reads asks for the class.
+``Record.of(t_ns, side, device.DataFd(...), device_id)``; a reader asks for the class.
 
 Of two kinds the names and arguments are QEMU's, and ``args`` is a dict:
 

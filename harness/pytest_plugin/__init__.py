@@ -66,8 +66,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--expect", type=Path, metavar="PATH", help="fail where counts of tests are "
                     "not those of this file, or of the folder's file for this machine")  # fmt: skip
     group.addoption("--expect-update", action="store_true", help="write that file instead")
-    group.addoption("--outcomes", type=Path, metavar="FILE", help="tell FILE what is collected and "
-                    "how each test ends, for a program that started this one")  # fmt: skip
+    group.addoption("--outcomes", type=Path, metavar="FILE", help="write to FILE what "
+                    "is collected and how each test ends, for a program that started "
+                    "this one")  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:

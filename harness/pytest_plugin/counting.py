@@ -1,6 +1,6 @@
 """Counts what became of the tests, and compares it with what is expected (``--expect``).
 
-Only of folders below ``tests`` that were run as a whole: with ``-k``, ``-m``, a test's name
+Only of folders below ``tests`` that were run completely: with ``-k``, ``-m``, a test's name
 or ``--lf`` there is nothing to compare.
 """
 
@@ -36,7 +36,8 @@ def interrupted(known: Deviation) -> str:
 def facts(qemu: str, qemu_dst: str) -> Facts:
     """What of this machine changes which tests there are, and which can run.
 
-    :param qemu: as given, empty: the default; ``qemu_dst`` likewise
+    :param qemu: as given; empty: the default
+    :param qemu_dst: as given; empty: as ``qemu``
     :raise PrerequisiteMissing: there is no such QEMU
     """
     source = builds.find(qemu)
@@ -79,7 +80,7 @@ class Counting:
         self._outcomes[report.nodeid] = min(_outcome(report), before, key=_WORST_FIRST.index)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that is skipped as a whole, or cannot be read, is one that is there."""
+        """A file that is skipped completely, or that cannot be read, also counts."""
         if not report.passed:
             self._outcomes[report.nodeid] = "failed" if report.failed else "skipped"
 
@@ -155,7 +156,7 @@ class Counting:
 
 
 def whole_folders(config: pytest.Config) -> list[str]:
-    """Names of the folders right below ``tests`` that this run has to run whole; may be none."""
+    """Names of the folders directly below ``tests`` that this run must cover; may be none."""
     if any(config.getoption(name, None) for name in _NARROWING):
         return []
     root = config.rootpath / _TESTS

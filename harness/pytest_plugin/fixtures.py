@@ -1,4 +1,4 @@
-"""Fixtures of the functional tests; what they are for stands in the package's docstring."""
+"""Fixtures of the functional tests; the package's docstring describes them."""
 
 import asyncio
 import re
@@ -57,7 +57,7 @@ def qemu_facts(qemu_src: Path, qemu_dst: Path) -> tuple[builds.Probe, builds.Pro
 
 @pytest.fixture
 def results_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Folder of this test's runs, removed when it passed and nobody asked to keep it."""
+    """Folder of this test's runs; removed if it passed, unless ``--keep-runs`` is given."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.nodeid.removeprefix("tests/functional/"))
     # Never one that exists: it holds the evidence of an earlier failure.
     folder = RunDir.create(request.config.getoption("--runs"), name).path
@@ -173,7 +173,7 @@ def _on_common_machine(scenario: Scenario) -> Scenario:
 
 @pytest.fixture
 def kept(request: pytest.FixtureRequest) -> Kept:
-    """Asserts that a run is valid as a whole and in each requirement named.
+    """Asserts that a run is valid, and that each requirement named is.
 
     A known deviation of this ``case`` must show and makes the test an expected failure; what
     no known deviation describes is a failure all the same.

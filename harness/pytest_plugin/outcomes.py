@@ -56,7 +56,7 @@ class Outcomes:
             )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A phase of a test; after the last one the test is told."""
+        """A phase of a test; after the last one the test is written."""
         phases = self._phases.setdefault(report.nodeid, [])
         phases.append(report)
         if report.when == "teardown":
@@ -81,14 +81,14 @@ class Outcomes:
 
 
 def take_sigterm_as_interrupt() -> None:
-    """SIGTERM, from who started us and waits, tears fixtures down as Ctrl-C does."""
+    """SIGTERM, from the program that started this one, tears fixtures down as Ctrl-C does."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
 def _judge(phases: list[pytest.TestReport]) -> tuple[str, pytest.TestReport]:
-    """How the test ended, and the phase that tells why."""
+    """How the test ended, and the phase that shows why."""
     for phase in phases:
         if phase.failed:
             return "failed" if phase.when == "call" else "error", phase

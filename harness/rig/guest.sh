@@ -3,8 +3,8 @@
 #
 # FOLDER/command is the command to run; FOLDER/settings says where modules and programs
 # are, and which folders may be written.  The command's output goes to ports of its own,
-# for the console is the kernel's.  Its status goes to FOLDER/status in one step, so that a
-# status that is there is whole; if something fails before, there is none.
+# for the console is the kernel's.  Its status is written to FOLDER/status in one step, so
+# that an existing status is complete; if something fails before, there is none.
 set -eu
 
 folder=$1

@@ -49,7 +49,7 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 . "$here/mirror.sh"
 tree=$cache/.source/$version
 
-child= work= # work: nobody else is in the folders from then on
+child= work= # work is set once the lock is held
 clean_up() {
     trap '' HUP INT TERM # once is enough: a second one would leave it half done
     if [ -n "$child" ]; then
@@ -153,7 +153,7 @@ if [ ! -e "$tree/origin" ]; then
     rm -rf -- "$tree"
     unpacked=$(mktemp -d -- "$cache/.source/.$version.XXXXXX")
     chmod 755 "$unpacked"
-    waited source_of "$unpacked" || fail "QEMU $version: its source could not be had: see above"
+    waited source_of "$unpacked" || fail "QEMU $version: its source could not be downloaded: see above"
     mv -T -- "$unpacked" "$tree"
 fi
 read -r debian suite <"$tree/origin"

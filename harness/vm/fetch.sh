@@ -8,7 +8,7 @@
 # `vfio-multifd qemu fetch` and ci/setup.sh call it.  The packages are unpacked, not
 # installed: no maintainer script runs, no root is needed.  FOLDER/NAME/qemu-system-x86_64
 # runs that QEMU on its own loader and libraries, so a build is used by its path alone;
-# manifest.json tells what it is.  A build that is there is kept: remove its folder to fetch
+# manifest.json describes it.  An existing build is kept: remove its folder to fetch
 # it anew.
 set -eu
 
@@ -43,7 +43,7 @@ if ! command -v mmdebstrap >/dev/null; then
     "$project/ci/apt-install.sh" mmdebstrap
 fi
 
-rm -rf -- "$cache/.$name".* # what a killed run left; nobody is in it: we have the lock
+rm -rf -- "$cache/.$name".* # what a killed run left; not in use: we have the lock
 work=$(mktemp -d -- "$cache/.$name.XXXXXX")
 child=
 clean_up() {
@@ -100,7 +100,7 @@ echo "fetch: $name: unpacking Debian's packages"
     exec mmdebstrap "${options[@]}" "$suite" "$tree" ${mirror:+"deb $mirror $suite main"}
 ) &
 child=$!
-wait "$child" || fail "$name: the packages could not be had (network? the archive's key?): see above"
+wait "$child" || fail "$name: the packages could not be downloaded (network? the archive's key?): see above"
 child=
 
 # What QEMU needs to run is kept, of everything else nothing.
@@ -128,7 +128,7 @@ libraries=$(only "library folder" "$build"/usr/lib/*-linux-gnu)
 
 cat >"$build/qemu-system-x86_64" <<WRAPPER
 #!/bin/sh
-# Runs the QEMU beside this file on its own loader and libraries; written by fetch.sh.
+# Runs the QEMU next to this file on its own loader and libraries; written by fetch.sh.
 self=\$0
 case \$self in */*) ;; *) self=./\$self ;; esac
 if [ -L "\$self" ]; then self=\$(readlink -f -- "\$self"); fi
@@ -162,6 +162,6 @@ sha256=$(sha256sum "$build/usr/bin/qemu-system-x86_64")
     printf ' }\n}\n'
 } >"$build/manifest.json"
 
-rm -rf -- "${cache:?}/$name" # without a manifest it is not ours, or not whole
+rm -rf -- "${cache:?}/$name" # without a manifest it is not ours, or not complete
 mv -T -- "$build" "$cache/$name"
 echo "fetch: $cache/$name/qemu-system-x86_64 is QEMU $version, $(du -sh "$cache/$name" | cut -f1)"
