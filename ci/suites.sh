@@ -15,7 +15,7 @@
 # Relative paths are relative to the current folder.
 #
 # Exit status: the worst of all suites: 0 valid, 1 violated or failed, 2 unknown, 3 the harness or
-# a machine was lost (only 3 is worth another try), 4 usage.
+# a machine failed (only 3 is worth another try), 4 usage.
 set -eu
 
 called_in=$PWD

@@ -1,8 +1,8 @@
 """The command ``vfio-multifd``: takes signals, and only then imports and calls the rest.
 
-Exit statuses: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost, 4 usage:
-what was asked for cannot be done, and trying again does not help; 128 and the number of a
-signal that ended it: 130 SIGINT, 143 SIGTERM, 129 SIGHUP, 141 the reader of the output went.
+Exit statuses: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine failed, 4 usage:
+the request cannot be carried out, and another try gives the same error; 128 and the number of a
+signal that ended it: 130 SIGINT, 143 SIGTERM, 129 SIGHUP; 141 standard output was closed.
 """
 
 import sys
@@ -14,10 +14,10 @@ COMMANDS = {
     "run": "run the main job, or scenarios, and judge them",
     "check": "check whether scenarios can be run; migrate nothing",
     "replay": "replay a captured stream into a destination QEMU",
-    "repro": "show findings in QEMU again",
+    "repro": "reproduce known findings in QEMU",
     "recheck": "judge saved runs again, without QEMU",
     "compare": "compare saved runs of two builds",
-    "measure": "measure downtime, series against series",
+    "measure": "measure downtime, and compare series",
     "show": "list a capture's contents",
     "export": "convert a run to a trace for ui.perfetto.dev",
     "serve": "run a QEMU command line with emulated devices",

@@ -18,7 +18,7 @@
 
 A requirement that QEMU does not keep is not an exception: it is a finding in a
 verdict (``harness.check``).  Exit statuses of the runner: 0 valid, 1 violated,
-2 unknown, 3 the harness or a machine was lost, 4 usage: trying again does not help.
+2 unknown, 3 the harness or a machine failed, 4 usage: another try gives the same error.
 """
 
 import errno

@@ -13,7 +13,7 @@
 #     not applicable      ok # SKIP
 #     lost                not ok, and Bail out!
 #
-# Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost, 4 usage.
+# Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine failed, 4 usage.
 set -eu
 
 harness=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.." && pwd)

@@ -25,7 +25,7 @@ _LONG_NS = 1_000_000_000
 
 
 class Standing(NamedTuple):
-    """How far a pre-copy had come when its time was over."""
+    """How far a pre-copy had come at its deadline."""
 
     pending: int
     """Bytes, at least."""

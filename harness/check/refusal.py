@@ -90,10 +90,10 @@ def skip_reason_of(evidence: Evidence, requirement: str) -> str:
     if evidence.prediction is None:
         return "no fault changed what was delivered"
     if not reasons(evidence, requirement):
-        return "nothing of the kind was delivered"
+        return "nothing that it concerns was delivered"
     allowed, seen = evidence.prediction.allowed, seen_end(evidence)
     if seen is Outcome.COMPLETED and seen in allowed:
-        return "it was delivered when it could matter no more, or may be taken"
+        return "it was delivered too late to matter, or may be accepted"
     if seen is Outcome.REFUSED and (others := _told(evidence) - {requirement}):
         possible = {reason.requirement for reason in evidence.prediction.reasons}
         if requirement not in _told(evidence) and others & possible:

@@ -36,7 +36,7 @@ def add_qemus(parser: argparse.ArgumentParser) -> None:
     """``--qemu`` and ``--qemu-dst``."""
     parser.add_argument("--qemu", default="", metavar="NAME|PATH",
                         help="source QEMU: a binary, a build tree, or a name in "
-                        "`qemu list` (default: the one marked there)")  # fmt: skip
+                        "`qemu list` (default: the default in that list)")  # fmt: skip
     parser.add_argument("--qemu-dst", default="", metavar="NAME|PATH",
                         help="destination QEMU (default: the source QEMU)")  # fmt: skip
 
@@ -78,7 +78,7 @@ def faults(texts: Sequence[str]) -> FaultPlan:
 def add_trace_events(parser: argparse.ArgumentParser) -> None:
     """``--trace-events``."""
     parser.add_argument("--trace-events", default="", metavar="PATH",
-                        help="trace-events-all of the QEMU builds (default: the one next to "
+                        help="trace-events-all file of the QEMU builds (default: the one next to "
                         "each binary)")  # fmt: skip
 
 

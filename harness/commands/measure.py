@@ -1,4 +1,4 @@
-"""``vfio-multifd measure``: measure downtime, series against series.
+"""``vfio-multifd measure``: measure downtime, and compare series.
 
 Each **round** runs every series once and begins with another one than the round before, so
 that other load on the machine affects all of them alike.  The first round does not count: it

@@ -23,8 +23,8 @@ from harness.errors import (
 )
 
 _EPILOG = (
-    "Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine was lost, 4 usage "
-    "(trying again does not help).  `vfio-multifd COMMAND --help` describes a command."
+    "Exit status: 0 valid, 1 violated, 2 unknown, 3 the harness or a machine failed, 4 usage "
+    "(another try gives the same error).  `vfio-multifd COMMAND --help` describes a command."
 )
 
 
@@ -101,7 +101,8 @@ def _parser(argv: Sequence[str], commands: Mapping[str, str]) -> argparse.Argume
     """A parser of all commands; only the one that ``argv`` calls is imported."""
     parser = _Parser(
         prog=PROGRAM,
-        description="Migrate a VFIO device's state over multifd between two QEMUs, and judge it.",
+        description="Migrate a VFIO device's state over multifd between two QEMUs, and judge the "
+        "result.",
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {harness.__version__}")

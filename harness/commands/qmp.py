@@ -31,15 +31,15 @@ _CONNECT_PAUSE_S = 0.05
 def add(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.description = (
-        "Sends QMP commands from standard input, one a line, as JSON or as a name alone, and "
+        "Sends QMP commands from standard input, one per line, as JSON or as a name alone, and "
         "prints replies and events.  Exit status: 1 if QEMU refused a command."
     )
     parser.add_argument("socket", type=Path, metavar="SOCKET",
                         help="path in QEMU's -qmp unix:SOCKET,server=on")  # fmt: skip
     parser.add_argument("--until", type=_event, action="append", default=[],
                         metavar="EVENT[=STATUS]",
-                        help="event to wait for at the end, like MIGRATION=completed; any one if "
-                        "several are given (repeatable)")  # fmt: skip
+                        help="event to wait for at the end, like MIGRATION=completed; any of them "
+                        "if several are given (repeatable)")  # fmt: skip
     parser.add_argument("--timeout", type=seconds, default=60.0, metavar="SECONDS",
                         help="time limit of each command and of the wait "
                         "(default: 60)")  # fmt: skip
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def converse(path: Path, commands: TextIO, untils: Sequence[str], timeout_s: float) -> int:
-    """Send the QMP commands of ``commands``, one a line, and print all that QEMU sends.
+    """Send the QMP commands of ``commands``, one per line, and print all that QEMU sends.
 
     Then wait until one of ``untils`` (``EVENT`` or ``EVENT=STATUS``) was seen, unless a
     command was refused.  Exit status 0, or 1 if a command was refused.
@@ -172,7 +172,7 @@ async def _connect(path: Path) -> socket.socket:
         else:
             return sock
         await asyncio.sleep(_CONNECT_PAUSE_S)
-    raise LostVM(f"{path}: no monitor listens there: did QEMU end?")
+    raise LostVM(f"{path}: no monitor listens there; has QEMU exited?")
 
 
 def _lines(commands: TextIO) -> asyncio.Queue[str | Exception | None]:

@@ -29,7 +29,7 @@ _LOOK_S = 1.0  # between two looks whether a fault has failed
 
 _PORT = re.compile(r"[0-9]{1,5}")
 
-ADDRESSES = "unix:PATH, or tcp:HOST:PORT, which every user of the machine can connect to"
+ADDRESSES = "unix:PATH, or tcp:HOST:PORT, to which every user of the machine can connect"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +37,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Relays a migration between any two QEMUs, also on two machines with real devices: the "
         "source migrates to --listen, the destination listens at --to.  Prints what it sees and "
-        "does, one JSON document a line, until it is interrupted.  An ADDRESS is unix:PATH, "
-        "which only its owner can connect to, or tcp:HOST:PORT, which everybody can connect to "
-        "who reaches the port (on loopback: every user of the machine)."
+        "does, one JSON document per line, until it is interrupted.  An ADDRESS is unix:PATH, to "
+        "which only its owner can connect, or tcp:HOST:PORT, to which everybody who reaches the "
+        "port can connect (on loopback: every user of the machine)."
     )
     parser.add_argument("--listen", required=True, metavar="ADDRESS",
                         help="address for the source to migrate to")  # fmt: skip
@@ -98,7 +98,7 @@ def serve(
     idstrs: Mapping[str, str],
     out: TextIO,
 ) -> int:
-    """Relay until it is interrupted; what it sees goes to ``out``, one JSON document a line.
+    """Relay until it is interrupted; what it sees goes to ``out``, one JSON document per line.
 
     :param idstrs: id of each device -> its idstr, so that faults can name it
     :raise UsageError: the address cannot be listened at, or is both, or a fault names no device

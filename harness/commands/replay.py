@@ -12,13 +12,13 @@ from harness.job.settings import Settings
 def add(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.description = (
-        "Starts a destination QEMU only, sends it what a source sent when `run --capture` "
-        "recorded it, with the faults given, and judges the result."
+        "Starts a destination QEMU only, sends it the stream that `run --capture` recorded, with "
+        "the faults given, and judges the result."
     )
     parser.add_argument("capture", type=Path, metavar="CAPTURE",
                         help="migration.capture of a run directory")  # fmt: skip
     parser.add_argument("--qemu", default="", metavar="NAME|PATH",
-                        help="destination QEMU (default: the one marked in "
+                        help="destination QEMU (default: the default in "
                         "`qemu list`)")  # fmt: skip
     add_job(parser)
 

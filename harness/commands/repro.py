@@ -1,4 +1,4 @@
-"""``vfio-multifd repro``: show findings in QEMU again.
+"""``vfio-multifd repro``: reproduce known findings in QEMU.
 
 It runs the scenario of each, and checks that what it shows is that finding and nothing else.
 """

@@ -37,14 +37,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N",
                         help="seed of device states and faults")  # fmt: skip
     parser.add_argument("--capture", action="store_true",
-                        help="keep what each source sends in its run directory, for "
-                        "replay")  # fmt: skip
+                        help="keep the stream of each source in its run directory, for "
+                        "`replay`")  # fmt: skip
     parser.add_argument("--remove-valid", action="store_true",
                         help="delete the run directories of valid runs at the end "
                         "(for CI)")  # fmt: skip
     parser.add_argument("--baseline", type=Path, metavar="DIR",
                         help="saved runs to compare with; the exit status is then that of "
-                        "`compare`, about what got worse")  # fmt: skip
+                        "`compare`")  # fmt: skip
     add_job(parser)
 
 

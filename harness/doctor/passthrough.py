@@ -70,7 +70,7 @@ def iommufd(bus: PciBus, root: Path = _ROOT) -> Check:
         files = len(list(bus.dev.glob("vfio/devices/*")))
         found = f"{path}; devices with a device file: {files}"
         return Check("iommufd", State.OK, found)
-    found = f"no {path}: containers only, without dirty tracking by the IOMMU"
+    found = f"no {path}: VFIO containers only, without dirty tracking by the IOMMU"
     config = _config(root)
     if config is not None:
         setting = next((line for line in config if "CONFIG_IOMMUFD=" in line), "")

@@ -194,7 +194,7 @@ def load(path: Path) -> History:
     if 0 <= manifest.records != len(records):
         raise HistoryError(
             f"{path / HISTORY}: has {len(records)} records, the manifest says "
-            f"{manifest.records}; the file was truncated or appended to: make the run again"
+            f"{manifest.records}; the file was truncated or appended to; repeat the run"
         )
     contract.check(records, scenario, str(path / HISTORY))
     if manifest.format > 1:
@@ -210,8 +210,8 @@ def _compare(path: Path, digest: str) -> None:
     """
     if digest_of(path) != digest:
         raise HistoryError(
-            f"{path}: its digest is not the manifest's: the file was edited and is no evidence; "
-            "make the run again"
+            f"{path}: its digest is not that in the manifest: the file was edited, so it is no "
+            "evidence; repeat the run"
         )
 
 
@@ -250,7 +250,7 @@ def _manifest(path: Path) -> Manifest:
     if not path.exists():
         raise HistoryError(
             f"{path.parent}: no {MANIFEST}: not a run directory, or the run was interrupted; "
-            "make the run again"
+            "repeat the run"
         )
     data = _read(path)
     try:
@@ -261,7 +261,7 @@ def _manifest(path: Path) -> Manifest:
             )
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise HistoryError(f"{path}: not a manifest: {error}; make the run again") from error
+        raise HistoryError(f"{path}: not a manifest: {error}; repeat the run") from error
 
 
 def _read(path: Path) -> bytes:
@@ -291,7 +291,7 @@ def _first_bad_line(path: Path, data: bytes) -> str:
             if number == len(lines):
                 return (
                     f"{path}: line {number}: truncated last line; the run was interrupted or "
-                    "the disk was full: make the run again"
+                    "the disk was full; repeat the run"
                 )
             return f"{path}: line {number}: not JSON: {error}"
         except UnicodeDecodeError as error:

@@ -336,7 +336,9 @@ class _Loader:
         self._left -= len(line)
         version = line.removeprefix(MAGIC).removesuffix(b"\n")
         if not line.startswith(MAGIC) or not line.endswith(b"\n") or not version.isdigit():
-            raise HistoryError(f"{self._path}: not a capture; run --capture writes one")
+            raise HistoryError(
+                f"{self._path}: not a capture; `vfio-multifd run --capture` writes one"
+            )
         if int(version) != FORMAT:
             raise HistoryError(
                 f"{self._path}: a capture of format {int(version)}, this harness reads {FORMAT}: "

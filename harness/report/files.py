@@ -47,7 +47,7 @@ def check(path: Path) -> None:
         raise UsageError(f"{path}: cannot write the report: it is a folder")
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if there != path and not there.is_dir():
-        raise UsageError(f"{path}: cannot write the report: {there} is no folder")
+        raise UsageError(f"{path}: cannot write the report: {there} is not a folder")
     if not os.access(there, os.W_OK):
         raise UsageError(f"{path}: cannot write the report: {there} is not writable")
 

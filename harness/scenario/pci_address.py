@@ -15,7 +15,7 @@ def full_address(text: str) -> str:
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no PCI address, which is like 0000:3b:00.2")
+        raise ValueError(f"{text!r} is not a PCI address like 0000:3b:00.2")
     domain, bus, slot, function = match.groups()
     return f"{domain or '0000'}:{bus}:{slot}.{function}".lower()
 

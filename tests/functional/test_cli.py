@@ -77,7 +77,7 @@ def test_recheck_says_the_same_as_the_run(results_dir: Path, scenario_file: Path
     edited = _harness("recheck", str(run))
     assert edited.returncode == 3
     (line,) = edited.stderr.strip().splitlines()
-    assert f"{scenario}: its digest is not the manifest's" in line
+    assert f"{scenario}: its digest is not that in the manifest" in line
 
 
 def test_violated_run_exits_1_and_names_the_requirement(

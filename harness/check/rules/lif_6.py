@@ -85,7 +85,7 @@ def judge(evidence: Evidence) -> Finding:
             **numbers,
         )
     if not met:
-        return RULE.unknown("no command met the load", **numbers)
+        return RULE.unknown("no command was sent during the load", **numbers)
     return RULE.valid("every command was answered, and the migration completed", **numbers)
 
 

@@ -55,7 +55,7 @@ def judge(evidence: Evidence) -> Finding:
         if -1 in channels:
             return RULE.unknown(f"{device.id}: the channel of a packet is not known")
         if not channels:
-            return RULE.unknown(f"{device.id}: no packet came in")
+            return RULE.unknown(f"{device.id}: no packet arrived")
         if len(channels) == 1 and len(incoming) < max(CERTAIN, 2 * many):
             return RULE.unknown(
                 f"{device.id}: all {len(incoming)} packets came in on one channel, too few to "

@@ -27,7 +27,7 @@ _ACK = "switchover-ack"
 def skip_reason_of(evidence: Evidence) -> str:
     if convergence.not_converged(evidence) is not None:
         return ""
-    return "no migration was still in pre-copy when its time was over"
+    return "no migration was still in pre-copy at its deadline"
 
 
 @RULE.judges

@@ -123,7 +123,7 @@ def _not_converged(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     over = convergence.not_converged(evidence)
     standing = convergence.standing(evidence, over) if over else None
     if standing is None or standing.pending <= standing.allowed:
-        return RULE.unknown("the source was in pre-copy when its time was over", **numbers)
+        return RULE.unknown("the source was in pre-copy at the deadline", **numbers)
     words = f"did not converge: {standing.words}"
     return RULE.valid(f"pre-copy {words}", **{"pre-copy": words}, **numbers)
 

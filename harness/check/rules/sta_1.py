@@ -36,7 +36,7 @@ CONFIG_LEAST, CONFIG_MOST = 16, 8192
 def judge(evidence: Evidence) -> Finding:
     answer = _answer(evidence)
     if answer is None:
-        return RULE.unknown("the source's statistics were not queried once it had completed")
+        return RULE.unknown("the source did not answer query-migrate after it had completed")
     if (
         evidence.endings.deadline is not None
         and evidence.endings.status(Side.SOURCE) != "completed"
@@ -70,7 +70,7 @@ def judge(evidence: Evidence) -> Finding:
             return RULE.unknown(f"what {device.id} gave is not known{how}", transferred=told)
         packets = len(evidence.reception(device.id).incoming)
         if not packets:
-            return RULE.unknown(f"{device.id}: no packet came in", transferred=told)
+            return RULE.unknown(f"{device.id}: no packet arrived", transferred=told)
         seen += sent[-1].args.bytes + HEADER * packets  # what the main channel had is in it
         proof += sent[-1:]
     rest, configs = told - seen, len(over_multifd)

@@ -68,7 +68,7 @@ def judge(evidence: Evidence) -> Finding:
         return finding
     numbers = {"incoming": total, "compared_with": tallies}
     if not total:
-        return RULE.unknown("no packet came in", **numbers)
+        return RULE.unknown("no packet arrived", **numbers)
     if not tallies:
         return RULE.unknown("there is nothing to compare the incoming packets with", **numbers)
     return RULE.valid("the trace has one incoming packet for each that was sent", **numbers)

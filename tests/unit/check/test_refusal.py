@@ -32,7 +32,7 @@ def test_faults_that_changed_nothing_ask_for_no_refusal():
 
 
 def test_kind_that_was_not_delivered_is_not_asked():
-    assert not_applicable(good("duplicate"), "REF-4") == "nothing of the kind was delivered"
+    assert not_applicable(good("duplicate"), "REF-4") == "nothing that it concerns was delivered"
 
 
 def late_duplicate():
@@ -45,7 +45,7 @@ def late_duplicate():
 
 def test_packet_that_came_when_all_was_there_is_asked_only_where_it_was_refused():
     run = late_duplicate().completed()
-    assert "could matter no more" in not_applicable(run, "REF-1")
+    assert "too late to matter" in not_applicable(run, "REF-1")
     assert find(late_duplicate().refused(FILLED), "REF-1").outcome is Outcome.VALID
 
 

@@ -29,7 +29,7 @@ def test_copy_that_is_edited_is_refused(tmp_path):
     save_run.main(save(valid_run(), tmp_path), target)
     scenario = target / SCENARIO
     scenario.write_text(scenario.read_text().replace('"channels": 4', '"channels": 5'))
-    with pytest.raises(HistoryError, match="its digest is not the manifest's"):
+    with pytest.raises(HistoryError, match="its digest is not that in the manifest"):
         load(target)
 
 

@@ -61,7 +61,7 @@ def test_edited_run_is_no_evidence(call, tmp_path, name, old, new):
                  ("export", path, "-o", tmp_path / "trace")):  # fmt: skip
         status, _, err = call(*argv)
         assert status == 3
-        assert f"{file}: its digest is not the manifest's" in one_line(err)
+        assert f"{file}: its digest is not that in the manifest" in one_line(err)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "scenario.json", "history.jsonl"])

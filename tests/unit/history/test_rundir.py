@@ -362,7 +362,7 @@ def as_of_format_1(rundir: RunDir) -> None:
 def test_edited_file_is_no_evidence(rundir, name, old, new):
     data = (rundir.path / name).read_bytes()
     assert data.count(old) == 1
-    assert f"{name}: its digest is not the manifest's" in damage(
+    assert f"{name}: its digest is not that in the manifest" in damage(
         rundir, name, data.replace(old, new)
     )
 
@@ -381,7 +381,7 @@ def test_digest_that_was_taken_out_is_missed(rundir, field):
     manifest = json.loads((rundir.path / MANIFEST).read_text())
     del manifest[field]
     words = damage(rundir, MANIFEST, json.dumps(manifest).encode())
-    assert "its digest is not the manifest's" in words
+    assert "its digest is not that in the manifest" in words
 
 
 def test_run_that_is_saved_again_has_digests_of_its_own(rundir, tmp_path):

@@ -179,7 +179,7 @@ def test_file_that_is_not_there_is_reported(path: Path) -> None:
     "data", [b"", b"QEVM", b"{}\n", HEAD[:-1], HEAD[:-2] + b"x\n", HEAD[:21] + b"1" * 40 + b"\n"]
 )
 def test_what_is_no_capture_is_reported(path: Path, data: bytes) -> None:
-    assert "not a capture; run --capture writes one" in _load_error(path, data)
+    assert "not a capture; `vfio-multifd run --capture` writes one" in _load_error(path, data)
 
 
 def test_other_version_is_reported(path: Path) -> None:

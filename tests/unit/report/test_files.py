@@ -46,7 +46,7 @@ def test_folder_that_is_not_there_is_made_when_it_is_written_unless_a_file_is_in
     files.check(tmp_path / "no" / "such" / "report.tap")
     assert not (tmp_path / "no").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="file is no folder"):
+    with pytest.raises(UsageError, match="file is not a folder"):
         files.check(tmp_path / "file" / "report.tap")
 
 

@@ -21,7 +21,7 @@ def test_address_is_completed(text, address):
     "text", ["", "3b:00", "3b:00.8", "3b:20.0", "eth0", "0000:3b:00.2/..", "٣b:00.1"]
 )
 def test_what_is_no_address_is_refused(text):
-    with pytest.raises(ValueError, match=r"is no PCI address, which is like 0000:3b:00\.2"):
+    with pytest.raises(ValueError, match=r"is not a PCI address like 0000:3b:00\.2"):
         full_address(text)
 
 
@@ -45,8 +45,8 @@ def test_pci_functions_round_trip_and_are_written_as_sysfs_does():
     ("fields", "why"),
     [
         ({"source": ""}, "n: source is empty; it is a PCI address"),
-        ({"source": "eth0"}, "n: 'eth0' is no PCI address, which is like 0000:3b:00.2"),
-        ({"destination": "3b:00.9"}, "n: '3b:00.9' is no PCI address"),
+        ({"source": "eth0"}, "n: 'eth0' is not a PCI address like 0000:3b:00.2"),
+        ({"destination": "3b:00.9"}, "n: '3b:00.9' is not a PCI address"),
         ({"destination": "3B:00.2"}, "device 0000:3b:00.2 is there twice; only one QEMU"),
         ({"driver": "../nic"}, "n: driver is a name, not a path"),
     ],

@@ -34,7 +34,7 @@ def test_storm_whose_moment_did_not_come_is_unknown():
 def test_storm_after_the_load_met_nothing():
     finding = find(storm(is_early=False), "LIF-6")
     assert finding.outcome is Outcome.UNKNOWN
-    assert finding.sentence == "no command met the load"
+    assert finding.sentence == "no command was sent during the load"
 
 
 def test_command_that_is_not_answered():

@@ -34,7 +34,7 @@ def test_limit_that_is_ignored_while_a_packet_is_missing():
 
 def test_limit_that_may_have_been_reached_is_not_asked_where_it_completes():
     run = limited(2 * MIB, *whole()).completed()
-    assert "could matter no more, or may be taken" in judge(run).not_applicable["REF-12"]
+    assert "too late to matter, or may be accepted" in judge(run).not_applicable["REF-12"]
 
 
 def test_limit_that_cannot_be_reached_has_no_effect():
