@@ -65,3 +65,16 @@ def test_bug_is_told_in_full(call, raises):
     status, _, err = call("recheck", "x")
     assert status == 3
     assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("recheck", "x", "--nosuch"), "vfio-multifd recheck"),
+        (("qemu", "list", "--nosuch"), "vfio-multifd qemu list"),
+    ],
+)
+def test_unknown_option_names_the_command_whose_help_lists_the_known_ones(call, words, command):
+    status, _, err = call(*words)
+    assert status == 4
+    assert one_line(err).endswith(f"unrecognized arguments: --nosuch (see {command} --help)")
