@@ -1,4 +1,4 @@
-"""Turns files, folders and node ids of pytest into runnables, one a test.
+"""Turns files, folders and node ids of pytest into runnables, one per test.
 
 pytest collects once for all references of a job.  A file that it cannot import becomes a
 runnable, too, which errors when it is run: dropped, the job would end green without it.

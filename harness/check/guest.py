@@ -1,6 +1,6 @@
 """What the guest reported of its memory and its devices, on either side's console.
 
-It checks both after each round and then fills them anew, so each damage is reported once.
+It checks both after each round and then fills them again, so each damage is reported once.
 """
 
 from harness.check.evidence import PEERS, Evidence
@@ -48,7 +48,7 @@ def found_whole(evidence: Evidence, device: str) -> bool:
 def went_back(evidence: Evidence) -> tuple[Record[Round], Record[Round]] | None:
     """A round of the source, and one that is no later though reported at the destination.
 
-    Not where either side was reset: the guest began anew then.
+    Not where either side was reset: the guest began again then.
     """
     if any(evidence.qmp(side, "RESET") for side in PEERS):
         return None

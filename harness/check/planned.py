@@ -62,7 +62,7 @@ def _kept_from_an_end(evidence: Evidence) -> tuple[tuple[str, Iterable[str]], ..
         ("actions of the plan were not done as planned", _actions(evidence)),
         ("lies of the plan changed nothing", _lies(evidence)),
         ("faults of the plan changed nothing", _idle_faults(evidence)),
-        ("faults of the plan waited in vain", _holds(evidence)),
+        ("faults of the plan waited for an event that did not come", _holds(evidence)),
     )
 
 
@@ -72,7 +72,7 @@ def _named(*kinds: tuple[str, Iterable[str]]) -> str:
 
 
 def excuse(evidence: Evidence) -> str:
-    """Why a migration that did not end by the deadline is nothing against QEMU; "" if it is.
+    """Why a migration that did not end by the deadline is not a fault of QEMU; "" if it is one.
 
     QEMU waits for what the relay holds back.  State that still moves is slow, and does not hang.
     And if an action was to bring the end, and was not done, only a QEMU that is known to be stuck

@@ -47,11 +47,11 @@ class Rule:
     needs: tuple[Assumption, ...] = (Assumption.COMPLETE, Assumption.LAUNCHED)
     """Without these there is nothing to judge: UNKNOWN."""
     trusts: tuple[Assumption, ...] = (Assumption.ENDED_WELL, Assumption.ENDINGS_KNOWN)
-    """Without these what was seen may be less than what was done: never VALID."""
+    """Without these, QEMU may have done more than was seen: never VALID."""
     skip_reason: SkipReason = never_skipped
     """Why it does not apply to a scenario; "" if it does."""
     skip_reason_of: SkipReasonOf = always_applies
-    """Why it does not apply to a run, as it went; "" if it does."""
+    """Why it does not apply to a run, given its records; "" if it does."""
     judge: Judge = _not_written
     stands_alone: bool = False
     """Whether it applies where the model does not know a setting: what it calls VIOLATED then

@@ -1,7 +1,7 @@
-"""A **history** is all that was seen in one run: one :class:`Record` a line.
+"""A **history** is all that was recorded in one run: one :class:`Record` per line.
 
-``records`` has the record; ``device``, ``process``, ``guest``, ``session`` and ``wire`` have what
-one holds, a class for each name; ``contract`` checks that a history is as these promise.
+``records`` has the record; ``device``, ``process``, ``guest``, ``session`` and ``wire`` have the
+fields of the records, a class for each name; ``contract`` checks a history against these classes.
 ``rundir`` has the run directory that a history is kept in and can be judged from again.
 """
 

@@ -6,7 +6,7 @@
       manifest.json     format version, builds, times, digests of the next two files, whether
                         the run is complete
       scenario.json     what was run (harness.scenario)
-      history.jsonl     one Record a line, sorted by time
+      history.jsonl     one Record per line, sorted by time
       verdict.json      the verdict when the run was made
       source-trace/  destination-trace/   trace logs as QEMU wrote them, one for each thread
       source.stderr  destination.stderr   QEMU's standard error

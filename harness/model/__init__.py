@@ -1,4 +1,4 @@
-"""The **model**: what a right QEMU does, written from the specification.
+"""The **model**: what a correct QEMU does, written from the specification.
 
 It judges nothing and sees no history; ``harness.check`` compares the two.  It shares no code with
 what is judged: no ``wire``, ``trace``, ``vfio``, ``proxy``, ``supervisor`` or ``vm``.  No I/O, no

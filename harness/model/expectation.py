@@ -1,4 +1,4 @@
-"""What a right QEMU does with a scenario: how it ends, on which path each device's
+"""What a correct QEMU does with a scenario: how it ends, on which path each device's
 state travels, and in which packets.
 
 The requirements are SET-1 to SET-3, SET-8 and ORD-5; the facts are from QEMU 10.0.13, and
@@ -38,7 +38,7 @@ SEEKABLE = "Migration requires seekable transport"
 
 
 class Ending(enum.StrEnum):
-    """How a right QEMU ends a scenario."""
+    """How a correct QEMU ends a scenario."""
 
     COMPLETED = "completed"
     REFUSED_AT_SETUP = "refused at setup"
@@ -96,7 +96,7 @@ class DeviceExpectation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a right QEMU does with one scenario."""
+    """What a correct QEMU does with one scenario."""
 
     ending: Ending
     reasons: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ def expect(
     destination: BuildFacts,
     reported: Mapping[str, Abilities] | None = None,
 ) -> Expectation:
-    """What a right QEMU does with ``scenario``.
+    """What a correct QEMU does with ``scenario``.
 
     :param reported: abilities of the kernel's devices, by their ids, as far as the kernel
         reported them

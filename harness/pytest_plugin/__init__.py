@@ -1,7 +1,7 @@
 """Pytest plugin: options, markers and fixtures of the functional tests.
 
-It is loaded by name, with ``-p harness.pytest_plugin`` in the project's ``addopts``: it is no entry
-point, which would add its options to every pytest of the environment.
+It is loaded by name, with ``-p harness.pytest_plugin`` in the project's ``addopts``: it is not an
+entry point, because that would add its options to every pytest of the environment.
 
 Options: ``--qemu --qemu-dst --trace-events --channels --keep-runs --runs``, and
 ``--expect --expect-update`` (``counting``), ``--outcomes`` (``outcomes``).

@@ -1,4 +1,4 @@
-"""Counts what became of the tests, and compares it with what is expected (``--expect``).
+"""Counts the outcomes of the tests, and compares them with the expected ones (``--expect``).
 
 Only of folders below ``tests`` that were run completely: with ``-k``, ``-m``, a test's name
 or ``--lf`` there is nothing to compare.

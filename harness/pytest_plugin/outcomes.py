@@ -1,6 +1,6 @@
 """Tells another program what is collected and how each test ends (``--outcomes FILE``).
 
-FILE gets one JSON object a line, as it happens::
+One JSON object per line is written to FILE, as it happens::
 
     {"kind": "started", "rootdir"}
     {"kind": "collected", "nodeid", "marks": [...], "requirements": [...]}

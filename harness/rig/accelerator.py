@@ -14,7 +14,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROBE_TIMEOUT_S = 20.0
 # The last message of a kernel that has booted without a root file system.
 _SIGN = b"Unable to mount root fs"
-# QEMU's message for a guest that KVM cannot continue; QEMU then waits for ever.
+# QEMU's message for a guest that KVM cannot continue; QEMU then waits forever.
 _STUCK = b"KVM internal error"
 
 

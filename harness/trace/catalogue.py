@@ -1,6 +1,6 @@
 """The trace events of one QEMU build, read from its ``trace-events-all``.
 
-A declaration is ``[disable ]NAME(TYPE ARG, ...) "FORMAT" PRIu64 "MORE"``, one a line
+A declaration is ``[disable ]NAME(TYPE ARG, ...) "FORMAT" PRIu64 "MORE"``, one per line
 (QEMU's docs/devel/tracing.rst; grammar in scripts/tracetool/__init__.py).  FORMAT is
 printf's, so it also defines how to read a printed line back: on first use, an event builds
 a regular expression from its format and a reader that turns the match into typed arguments.

@@ -9,7 +9,7 @@
 # installed: no maintainer script runs, no root is needed.  FOLDER/NAME/qemu-system-x86_64
 # runs that QEMU on its own loader and libraries, so a build is used by its path alone;
 # manifest.json describes it.  An existing build is kept: remove its folder to fetch
-# it anew.
+# it again.
 set -eu
 
 fail() {

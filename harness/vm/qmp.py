@@ -1,6 +1,6 @@
 """QMP through qemu.qmp, with a time limit on every command.  No other file imports qemu.qmp.
 
-qemu.qmp itself waits for ever.  After ``asyncio.timeout`` around it the connection is still
+qemu.qmp itself waits forever.  After ``asyncio.timeout`` around it the connection is still
 usable, and a late reply is dropped by its id.
 """
 

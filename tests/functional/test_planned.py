@@ -259,7 +259,9 @@ async def test_hold_until_an_event_that_came_too_late_is_named(judged) -> None:
     run = await judged(scenario(tell, devices=(SLOW,), faults=(hold,), deadline_s=3.0))
     words = sentence(run, outcome=Outcome.UNKNOWN)
     assert f"{tell.describe()}: its moment did not come" in words
-    assert "faults of the plan waited in vain: hold packet 1 until go" in words
+    assert (
+        "faults of the plan waited for an event that did not come: hold packet 1 until go" in words
+    )
 
 
 @pytest.mark.requirement("RUN")

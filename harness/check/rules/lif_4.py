@@ -122,7 +122,7 @@ def _ended(evidence: Evidence, cancel: Record) -> Finding:
 
 
 def _there(evidence: Evidence) -> tuple[str, bool]:
-    """What became of the destination, in words, and whether that is right."""
+    """How the destination ended, in words, and whether that is correct."""
     hung = interruption.stuck(evidence, Side.DESTINATION)
     if not hung or evidence.endings.crash(Side.DESTINATION) is not None:
         return "", True

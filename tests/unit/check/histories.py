@@ -1,4 +1,4 @@
-"""SYNTHETIC histories: what a right QEMU 10.0 would leave behind, made up record by record.
+"""SYNTHETIC histories: what a correct QEMU 10.0 would leave behind, made up record by record.
 
 Not recorded from a QEMU: that is what ``tests/data`` is for.  Names, arguments and order
 are those of real runs, so that a rule can be shown a run that keeps the requirements

@@ -248,7 +248,11 @@ def test_fault_that_waited_in_vain_for_an_event_is_named(fault, holds, is_named)
     run = completed(scenario(device(**spec), faults=(fault,)))
     record = Record.of(run.records[-1].t_ns, Side.HARNESS, Faults(fired=[1], holding=[holds]))
     missed = planned.missed(checked(added(run, record)))
-    expected = f"faults of the plan waited in vain: {fault.describe()}" if is_named else ""
+    expected = (
+        f"faults of the plan waited for an event that did not come: {fault.describe()}"
+        if is_named
+        else ""
+    )
     assert missed == expected
 
 
@@ -272,7 +276,7 @@ def test_all_that_did_not_happen_is_named():
     missed = planned.missed(run)
     assert "notify the faults of go" in missed
     assert "kill the source" in missed
-    assert "waited in vain: hold packet 1 until go" in missed
+    assert "waited for an event that did not come: hold packet 1 until go" in missed
 
 
 # -- whose fault it is that it did not end -----------------------------------------------

@@ -1,4 +1,4 @@
-"""What a right QEMU does with a scenario, setting by setting."""
+"""What a correct QEMU does with a scenario, setting by setting."""
 
 import msgspec
 import pytest
