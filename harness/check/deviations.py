@@ -1,8 +1,8 @@
 """Known deviations: what a QEMU version is known to do against a requirement.
 
-The requirement is never adapted to it.  A deviation is strict both ways: it excuses exactly
-the violation that it describes, and if that does not happen any more, this is an
-error, too.
+The requirement is never adapted to it.  A deviation is strict in both directions: it excuses
+exactly the violation that it describes, and it is also an error if that violation no longer
+occurs.
 
 A violation is recognised by its requirement, by what QEMU did (``Finding.shape``) and by
 QEMU's own words; never by a sentence of the harness, which may be improved.

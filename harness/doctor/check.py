@@ -28,7 +28,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def needed(what: str, is_fit: bool, found: str, fix: str) -> Check:
-    """Of what the main job needs; ``fix`` is for ``is_fit`` false."""
+    """A check of what the main job needs; ``fix`` is used if ``is_fit`` is false."""
     state = State.OK if is_fit else State.MISSING
     return Check(what, state, found, "" if is_fit else fix)
 

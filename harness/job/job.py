@@ -1,6 +1,6 @@
 """A **job**: several scenarios run one after another, and a report.
 
-A run that is lost does not keep the others from being made; what was made is reported.
+A lost run does not stop the others; all runs that were made are reported.
 """
 
 import os

@@ -1,6 +1,6 @@
 """What must follow from what was delivered: completed, refused, waiting, or any of several.
 
-The order between channels is not known: a thread of its own reads each, in the order in
+The order between channels is not known: each is read by its own thread, in the order in
 which packets were sent.  So what the destination has read at any moment is a **prefix** of each
 channel, and::
 
@@ -9,9 +9,9 @@ channel, and::
     else it refuses    if anything delivered is wrong, because all is read in the end
     else it waits      for the first index that no packet has
 
-If it can complete although something is wrong, the wrong packet was not needed,
-and was read late or never: both ends are right.  A prefix contains at least what is known to be
-read: what is before a needed packet on its channel, what was sent SURE_NS before
+If it can complete although something is wrong, the wrong packet was not needed, and was
+read late or never: both outcomes are correct.  A prefix contains at least what is known to
+be read: what is before a needed packet on its channel, what was sent SURE_NS before
 another needed packet, and what the destination itself has reported (``Packet.is_read``).
 
 What the source should have sent, and did not send, is not waited for here: the migration

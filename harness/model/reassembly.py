@@ -9,7 +9,7 @@ data.  One load thread takes them strictly in order::
 
                arrive(idx)            load_start(next)        load_end(next)
     channels ─────────────► queued ──────────────────► loading ────────────► next + 1
-                                         (none of the two for an empty buffer,
+                                         (neither of them for an empty buffer,
                                           config_start and config_end for the last)
 
 It may wait ("starve") for the number that is next, as long as that one has not been

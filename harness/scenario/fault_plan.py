@@ -1,8 +1,8 @@
 """The **fault plan** of a scenario: what the relay does to device-state packets.
 
 Plain frozen data, like the scenario that holds it: each fault is one tagged struct that
-round-trips to JSON and describes itself in a line.  ``harness.proxy.faults`` has a file of
-the tag's name for each, which carries it out.  The faults of a plan form a chain: what one
+round-trips to JSON and describes itself in one line.  ``harness.proxy.faults`` has a file for
+each, named after its tag, which carries it out.  The faults of a plan form a chain: what one
 delivers arrives at the next.
 """
 

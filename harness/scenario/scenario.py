@@ -38,7 +38,7 @@ class Transport(enum.StrEnum):
 PENDING_TRACE = ("migrate_pending_*", "migrate_transferred*", "qemu_savevm_query_pend*")
 """Patterns of the trace events of what pre-copy has pending and how much is allowed.
 
-A pattern that no event of a build fits is no error to QEMU where it has an asterisk.
+QEMU accepts a pattern with an asterisk even if no event of the build matches it.
 """
 
 
@@ -60,7 +60,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     channels: ranges.Channels = 4
     """multifd-channels."""
     capabilities: dict[str, bool] = {}
-    """Migration capabilities beyond ``events``, ``multifd``, ``return-path``; both sides."""
+    """Migration capabilities of both sides, besides ``events``, ``multifd``, ``return-path``."""
     return_path: bool = True
     parameters: dict[str, Any] = {}
     """Migration parameters (migrate-set-parameters) of both sides."""
@@ -72,14 +72,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     deadline_s: ranges.Deadline = 15.0
     """From ``migrate`` to the end of both sides; what does not end by then is a finding."""
     memory_limit_mib: ranges.LimitMib = 0
-    """RLIMIT_DATA of each QEMU; 0 for RAM, twice the state and 4 GiB."""
+    """RLIMIT_DATA of each QEMU; 0 for the sum of its RAM, twice the state and 4 GiB."""
     interrupt_line: bool = False
-    """Whether the guest also writes PCI_INTERRUPT_LINE, as firmware does.  A register that
-    the device keeps for the guest (vfio_pci_config.c virtualizes it) and that QEMU sends but
-    does not write back: known deviation of ORD-4."""
+    """Whether the guest also writes PCI_INTERRUPT_LINE, as firmware does.  The device keeps
+    this register for the guest (vfio_pci_config.c virtualizes it).  QEMU sends it but does not
+    write it back, which is a known deviation of ORD-4."""
     trace: tuple[str, ...] = ("vfio_*", "multifd_*")
     """Patterns of trace events to enable, besides ``PENDING_TRACE`` and, with ``tls``,
-    ``TLS_TRACE``.  Empty for no trace: what needs one is UNKNOWN."""
+    ``TLS_TRACE``.  Empty for no trace; requirements that need one are UNKNOWN then."""
     seed: int = 0
     relay: bool = False
     """Whether a relay is between the two QEMUs and records each packet; with ``faults`` there
@@ -89,8 +89,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     actions: ActionPlan = ()
     """What is done to the QEMUs while they migrate."""
     then: tuple["Scenario", ...] = ()
-    """The migrations that follow: each of the QEMU that runs the guest by then, into a new one.
-    Where one names no QEMU, it is the destination QEMU of the migration before."""
+    """The migrations that follow.  Each migrates the QEMU that runs the guest by then into a new
+    one.  If it names no QEMU, that is the destination QEMU of the migration before."""
 
     def __post_init__(self) -> None:
         ids = [device.id for device in self.devices]
@@ -186,7 +186,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def emulated(self) -> tuple[EmulatedDevice, ...]:
-        """The devices that live in the harness."""
+        """The devices that the harness emulates."""
         return tuple(device for device in self.devices if isinstance(device, EmulatedDevice))
 
     @property
