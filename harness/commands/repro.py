@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from harness import interrupt
+from harness.check import deviations
 from harness.check.deviations import Deviation
-from harness.check.verdict import Outcome
+from harness.check.verdict import Finding, Outcome
 from harness.commands.arguments import add_qemus, add_runs, add_trace_events
 from harness.commands.output import say
 from harness.errors import HarnessError, UsageError
@@ -87,13 +88,18 @@ def _show(
                 NOT_AFFECTED,
                 f"not of QEMU {' and '.join(sorted(versions))}: {deviation.versions}",
             )
-        for migration in runs:
-            shown = deviation.shown_in(migration.verdict)
-            if shown is not None:
-                after = f" in run {number}" if deviation.intermittent else ""
-                return SHOWN, f"shown{after}: {shown.sentence}\n    see {migration.rundir}/"
-            if migration.verdict.overall is not Outcome.VALID:
-                others = f", but {_failures(migration)}\n    see {migration.rundir}/"
+        shown = [(each, found) for each in runs if (found := deviation.shown_in(each.verdict))]
+        besides = [(each, more) for each in runs if (more := _unexplained(each, deviation))]
+        if shown and not besides:
+            run, finding = shown[0]
+            after = f" in run {number}" if deviation.intermittent else ""
+            return SHOWN, f"shown{after}: {finding.sentence}\n    see {run.rundir}/"
+        for each in runs:
+            if each.verdict.overall is not Outcome.VALID:
+                others = f", but {_failures(each)}\n    see {each.rundir}/"
+        if shown:
+            run, others_found = besides[0]
+            others = f" alone: so was {_words(others_found)}\n    see {run.rundir}/"
     in_runs = f" in {tries} runs" if deviation.intermittent else ""
     return NOT_SHOWN, f"NOT shown{in_runs}{others or ': valid'}"
 
@@ -102,4 +108,22 @@ def _failures(run: Run) -> str:
     found = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED] or [
         f for f in run.verdict.findings if f.outcome is Outcome.UNKNOWN
     ]
+    return _words(found)
+
+
+def _unexplained(run: Run, shown: Deviation) -> list[Finding]:
+    """Violations in ``run`` that neither ``shown`` nor another known deviation explains.
+
+    None where an intermittent one has ended the run: it may break more than it names.
+    """
+    manifest = run.history.manifest
+    facts = manifest.source, manifest.destination
+    if run.known or deviations.interrupted_by((shown,), run.verdict, *facts):
+        return []
+    own = deviations.explain((shown,), run.verdict, *facts)
+    found = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED]
+    return [f for f in found if f.requirement not in {**own, **run.explained}]
+
+
+def _words(found: Sequence[Finding]) -> str:
     return "; ".join(f"{f.requirement} {f.outcome}: {f.sentence}" for f in found[:3])

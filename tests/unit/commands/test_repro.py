@@ -9,6 +9,7 @@ from harness.check.deviations import Deviation
 from harness.check.judge import judge
 from harness.commands import repro
 from harness.errors import UsageError, VMError
+from harness.history.rundir import load
 from harness.job import findings
 from harness.job.known import known_deviations
 from harness.job.run import Run
@@ -17,6 +18,7 @@ from harness.scenario import Scenario
 from tests.unit.called import one_line
 from tests.unit.saved_runs import valid_run, violated_run
 
+DATA = Path(__file__).parents[2] / "data"
 LIAR = Deviation(
     requirement="ORD-1", case="liar", versions=">=1.0", shape="bytes-differ", cause="a lie"
 )
@@ -69,6 +71,14 @@ def test_finding_that_shows_is_told_with_its_evidence(show, tmp_path):
 def test_finding_may_show_in_the_migration_that_follows(show, tmp_path):
     status, (line,), _ = show(LIAR, (valid_run(), violated_run()))
     assert status == repro.SHOWN
+    assert f"see {tmp_path / 'second'}/" in line
+
+
+def test_finding_with_another_violation_is_not_what_is_to_be_shown(show, tmp_path):
+    other = load(DATA / "violated" / "RUN" / "guest-memory")
+    status, (line,), _ = show(LIAR, (violated_run(), other))
+    assert status == repro.NOT_SHOWN
+    assert line.startswith("ord-1-liar: NOT shown alone: so was RUN violated: ")
     assert f"see {tmp_path / 'second'}/" in line
 
 
