@@ -218,6 +218,7 @@ def interrupted_by(
 ) -> Deviation | None:
     """The intermittent one that every violation of ``verdict`` comes from; None if there is none.
 
+    A violation comes from it if it describes that, or if ``explain`` says so: a consequence.
     Of several that fit, one whose own requirement is violated goes first.
     """
     violated = [f for f in verdict.findings if f.outcome is Outcome.VIOLATED]
@@ -231,6 +232,10 @@ def interrupted_by(
     ]
     ids = {finding.requirement for finding in violated}
     own = (deviation for deviation in fitting if deviation.requirement in ids)
+    causes = explain(known, verdict, source, destination)
+    if violated and not fitting and ids <= causes.keys():
+        fitting = list(dict.fromkeys(causes.values()))
+        return fitting[0] if len(fitting) == 1 and fitting[0].intermittent else None
     return next(own, fitting[0] if fitting else None)
 
 

@@ -263,6 +263,23 @@ def test_of_several_that_fit_one_of_the_violated_requirement_is_named() -> None:
     assert deviations.interrupted_by((OFTEN,), verdict, OLD, OLD) is OFTEN
 
 
+def test_consequences_of_an_intermittent_one_interrupt_the_run_as_well() -> None:
+    """SET-9 without a return path: STA-1 counts what was queued, RUN waits for the rest."""
+    known = known_deviations()
+    found = next(d for d in known if d.name == "set-9-no-return-path")
+    done = Record(9, Side.SOURCE, Kind.QMP, "MIGRATION", {"status": "completed"})
+    broken = [
+        _violated("RUN", "load-thread-waits", done),
+        _violated("SET-9", found.shape, done),
+        _violated("STA-1", "transferred-differs"),
+    ]
+    assert deviations.interrupted_by(known, Verdict.of(broken, {}), OLD, OLD) is found
+    another = _violated("ORD-2", "loaded-late")
+    assert deviations.interrupted_by(known, Verdict.of([*broken, another], {}), OLD, OLD) is None
+    alone = Verdict.of(broken[::2], {})
+    assert deviations.interrupted_by(known, alone, OLD, OLD) is None
+
+
 def test_deviation_that_is_not_intermittent_interrupts_nothing() -> None:
     verdict = Verdict.of([_violated("REF-1", "waits-in-sync")], {})
     assert deviations.interrupted_by(KNOWN, verdict, _build(10, 0), _build(10, 0)) is None
