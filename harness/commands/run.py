@@ -15,10 +15,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.description = (
         "Runs each SCENARIO and judges it.  Without one it runs the main job, a series of "
-        "scenarios that covers every requirement; or, with --channels, --device, --devices, "
-        "--size or --guest, one plain scenario with these settings.  Run directories are private "
-        "to you; reports are written with your umask.  Scenarios with transport tcp, two of the "
-        "main job among them, listen on loopback, where every user of the machine can connect."
+        "scenarios that covers every requirement that applies to the QEMU version; or, with "
+        "--channels, --device, --devices, --size or --guest, one plain scenario with these "
+        "settings.  Run directories are private to you; reports are written with your umask.  "
+        "Scenarios with transport tcp, two of the main job among them, listen on loopback, where "
+        "every user of the machine can connect."
     )
     parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
                         help="scenario, or a run directory that contains one")  # fmt: skip

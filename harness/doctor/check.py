@@ -36,7 +36,7 @@ def needed(what: str, is_fit: bool, found: str, fix: str) -> Check:
 def optional(
     what: str, is_there: bool, found: str, fix: str = "", *, has_rig: bool = False
 ) -> Check:
-    """Of what the main job does not need; ``fix`` is for ``is_there`` false.
+    """A check of what the main job does not need; ``fix`` is used if ``is_there`` is false.
 
     :param has_rig: whether the rig has it
     """

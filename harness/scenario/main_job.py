@@ -1,7 +1,7 @@
 """The **main job**: what ``vfio-multifd run`` runs when it is given no scenario.
 
-A series of small scenarios which together ask about every requirement, where QEMU is not
-known to break it.  Each scenario's comment says why it is here.
+A series of small scenarios that together cover every requirement that applies to the QEMU version,
+in cases in which QEMU is not known to break it.  Each scenario's comment gives its purpose.
 """
 
 from harness.scenario import (
