@@ -156,6 +156,15 @@ def test_deadline_on_a_machine_too_busy_for_the_harness(samples_s, outcome):
     assert ("too busy for the harness to run" in finding.sentence) == (outcome is Outcome.UNKNOWN)
 
 
+def test_samples_of_a_long_wait_are_further_apart():
+    run = with_record(good("multifd"), Side.HARNESS, Deadline("RESUME", 600.0))
+    (deadline,) = only(run, "deadline")
+    start_ns = deadline.t_ns - 600_000_000_000
+    sampled = Memory(1, 1, "migrating")
+    memory = [Record.of(start_ns + 3_000_000_000 * n, Side.SOURCE, sampled) for n in range(1, 200)]
+    assert find(changed(run, [*memory, *run.records]), "RUN").outcome is Outcome.VIOLATED
+
+
 def test_monitor_that_hung():
     run = with_record(good("multifd"), DST, Hung(waiting_for="quit", backtrace=""))
     finding = find(run, "RUN")
