@@ -5,14 +5,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.scenario import KINDS, Abilities, EmulatedDevice, MdevDevice, PciDevice
-from harness.scenario.devices import DeviceSpec
+from harness.scenario import KINDS, Abilities, EmulatedDevice, MdevDevice, PciDevice, devices
 
+EMULATED = EmulatedDevice(id="a", size=100)
+MDEV = MdevDevice(id="a")
+PCI = PciDevice(id="a", source="3b:00.2", destination="3b:00.3")
 EXAMPLES = (
-    EmulatedDevice(id="a", size=100),
-    MdevDevice(id="a"),
-    PciDevice(id="a", source="3b:00.2", destination="3b:00.3"),
+    EMULATED,
+    MDEV,
+    PCI,
 )
+"""One of each kind."""
 each = pytest.mark.parametrize("device", EXAMPLES, ids=lambda device: device.kind)
 
 
@@ -20,13 +23,17 @@ each = pytest.mark.parametrize("device", EXAMPLES, ids=lambda device: device.kin
 def test_kind_that_leaves_something_out_is_refused(missing):
     said = {"is_observable": True, "is_kernel": False, "forms": ("x",)}
     del said[missing]
-    make: Any = type(DeviceSpec)
+    make: Any = type(devices.DeviceSpec)
     with pytest.raises(TypeError, match=f"^Odd must set {missing}$"):
-        make("Odd", (DeviceSpec,), said, frozen=True, kw_only=True, tag="odd")
+        make("Odd", (devices.DeviceSpec,), said, frozen=True, kw_only=True, tag="odd")
+
+
+def test_each_kind_has_an_example():
+    assert {type(device) for device in EXAMPLES} == set(KINDS)
 
 
 def test_kind_is_the_tag():
-    assert [device.kind for device in EXAMPLES] == ["emulated", "mdev", "pci"]
+    assert [device.kind for device in (EMULATED, MDEV, PCI)] == ["emulated", "mdev", "pci"]
     assert len({kind.__struct_config__.tag for kind in KINDS}) == len(KINDS)
 
 
@@ -36,29 +43,43 @@ def test_forms_begin_with_the_kind(device):
 
 
 @each
-def test_only_what_can_be_seen_into_is_known_beforehand(device):
+def test_what_can_be_seen_into_is_known_beforehand(device):
     known = (device.abilities, device.total_size, device.mig_data_size)
-    assert [value is not None for value in known] == [device.is_observable] * 3
-    assert device.is_observable is not device.is_kernel
+    assert not device.is_observable or None not in known
+
+
+@pytest.mark.parametrize("device", [MDEV, PCI], ids=lambda device: device.kind)
+def test_of_kernel_devices_nothing_is_known_beforehand(device):
+    assert device.is_kernel
+    assert not device.is_observable
+    assert device.abilities is device.total_size is device.mig_data_size is None
 
 
 @each
-def test_copy_differs_in_id_and_in_nothing_that_it_shares_with_its_model(device):
+def test_copy_is_of_the_same_kind_and_has_its_own_id(device):
     copy = device.copy("b", 3)
+    assert type(copy) is type(device)
     assert copy.id == "b"
-    assert msgspec.structs.replace(copy, id="a") == (
-        msgspec.structs.replace(device, seed=4) if device.is_observable else device
-    )
+
+
+@pytest.mark.parametrize(("device", "own"), [(EMULATED, {"seed": 4}), (MDEV, {}), (PCI, {})])
+def test_copy_differs_in_id_and_in_nothing_that_it_shares_with_its_model(device, own):
+    assert device.copy("b", 3) == msgspec.structs.replace(device, id="b", **own)
 
 
 @each
-def test_state_of_a_given_size_is_only_for_those_whose_state_the_harness_makes(device):
+def test_state_that_is_not_given_stays(device):
     assert device.with_state(None, None) == device
-    if device.is_observable:
-        changed = device.with_state(7, 8)
-        assert (changed.size, changed.seed) == (7, 8)
-        assert device.with_state(None, 8).size == 100
-        return
+
+
+def test_emulated_device_takes_state_of_any_size_and_seed():
+    changed = EMULATED.with_state(7, 8)
+    assert (changed.size, changed.seed) == (7, 8)
+    assert EMULATED.with_state(None, 8).size == 100
+
+
+@pytest.mark.parametrize("device", [MDEV, PCI], ids=lambda device: device.kind)
+def test_state_of_kernel_devices_is_their_own(device):
     assert device.with_state(None, 8) == device
     with pytest.raises(ValueError, match=r"^a: --size is for emulated devices"):
         device.with_state(7, None)
@@ -74,11 +95,12 @@ def test_emulated_device_answers_what_it_is_set_to():
 @pytest.mark.parametrize(("name", "ports"), [("mtty-1", 1), ("mtty-2", 2), ("i915-GVTg_V5_4", 0)])
 def test_serial_ports_are_those_of_the_cards(name, ports):
     assert MdevDevice(id="a", type=name).serial_ports == ports
-    assert EXAMPLES[0].serial_ports == EXAMPLES[2].serial_ports == 0
+    assert EMULATED.serial_ports == PCI.serial_ports == 0
 
 
 def test_only_pci_functions_are_taken_from_the_machine():
-    assert [device.addresses for device in EXAMPLES] == [(), (), ("0000:3b:00.2", "0000:3b:00.3")]
+    assert EMULATED.addresses == MDEV.addresses == ()
+    assert PCI.addresses == ("0000:3b:00.2", "0000:3b:00.3")
 
 
 @pytest.mark.parametrize(
