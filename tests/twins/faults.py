@@ -9,6 +9,7 @@ from tests.twins.damage import Unfit, change, one, pick, some, swap
 from tests.twins.twin import twin
 
 SRC, DST = Side.SOURCE, Side.DESTINATION
+WAIT_S = 15
 
 
 def _accepted(records: list[Record]) -> list[Record]:
@@ -23,11 +24,6 @@ def _accepted(records: list[Record]) -> list[Record]:
 def _on_wire(records: list[Record]) -> None:
     if not any(record.kind is Kind.WIRE for record in records):
         raise Unfit("there is no relay")
-
-
-def _deadline(t_ns: int) -> Record:
-    gave_up = Deadline(waiting_for="the end of destination", deadline_s=15.0)
-    return Record.of(t_ns, Side.HARNESS, gave_up)
 
 
 @twin("REF-1", "RUN", on="duplicate")
@@ -123,13 +119,26 @@ def missing_packet_is_not_missed(records: list[Record]) -> list[Record]:
 
 @twin("LIF-2", "RUN", on="closed channel")
 def closed_channel_is_waited_for(records: list[Record]) -> list[Record]:
+    """Until the deadline; the harness runs meanwhile, and records QEMU's memory."""
     _on_wire(records)
     failed = some(records, "MIGRATION", status="failed")
     ids = {id(record) for record in failed}
     kept = [record for record in records if id(record) not in ids and record.name != "stderr"]
     answers = pick(kept, "return", command="query-migrate")
     waiting = swap(kept, answers, value={"status": "active"})
-    return [*waiting, _deadline(failed[0].t_ns)]
+    since_ns = failed[0].t_ns
+    until_ns = since_ns + WAIT_S * 10**9
+    late = [
+        change(record, t_ns=record.t_ns - since_ns + until_ns) if record.t_ns > since_ns else record
+        for record in waiting
+    ]
+    samples = [
+        change(sample, t_ns=t_ns)
+        for sample in pick(records, "memory")[:1]
+        for t_ns in range(since_ns, until_ns, 10**8)
+    ]
+    gave_up = Deadline(waiting_for="the end of destination", deadline_s=WAIT_S)
+    return [*late, *samples, Record.of(until_ns, Side.HARNESS, gave_up)]
 
 
 @twin("LIF-9", on="duplicate")
