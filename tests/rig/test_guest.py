@@ -8,7 +8,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.devices.vfio_pci import slot_of
 from harness.history import Side
-from harness.history.guest import Ready
+from harness.history.guest import Ready, Round
 from harness.scenario import EmulatedDevice, MdevDevice, Scenario
 from harness.scenario.guest_plan import Guest
 from harness.vm import pci_config
@@ -63,11 +63,11 @@ async def test_guest_notices_a_register_that_is_another(pair_booted):
     bar = await pci_config.read_config(vm.monitor, slot_of(0), pci_config.BAR0 + 4)
     port = bar & ~3
 
-    def rounds() -> list:
+    def rounds() -> list[Round]:
         return said(session.records, Side.DESTINATION)
 
     def damages() -> list[str]:
-        return [words for r in rounds() if (words := r["devices"]["vfio0"]) != "good"]
+        return [words for r in rounds() if (words := r.devices["vfio0"]) != "good"]
 
     # Written between a look and the filling that comes with it, or on the very value of the
     # round, it would not be seen: once more then.
