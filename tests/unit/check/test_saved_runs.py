@@ -15,6 +15,15 @@ GOOD = sorted((DATA / "good").iterdir())
 VIOLATED = sorted((DATA / "violated").glob("*/*"))
 KNOWN = sorted((DATA / "known").iterdir())
 """Of known deviations, by their names; the history is compressed."""
+MUTANTS = {
+    "LIF-8/buffers-not-freed": "the destination does not free a buffer once it is loaded",
+    "ORD-8/rest-of-a-write-dropped": "what a device leaves of a write is not written",
+    "REF-3/length-checked-against-8": "a packet of 8 bytes or more passes as one with a header",
+    "STA-1/configuration-not-counted": "the configuration's packet is not counted as transferred",
+    "STA-2/no-event-of-resuming": "no VFIO_MIGRATION event is sent for RESUMING",
+    "STA-3/index-1-not-traced": "the incoming packet with index 1 is not traced",
+}
+"""Runs of QEMU 10.2.2 with one defect, and the defect; the history is compressed."""
 NOT_SAVED = {
     "lif-2-a-channel-fails-while-the-source-syncs",  # it shows in few runs of a busy machine
     # These need QEMU with an address sanitizer.
@@ -31,7 +40,7 @@ SAME_CAUSE = {
 
 @pytest.fixture
 def known(request: pytest.FixtureRequest, tmp_path: Path) -> History:
-    """A run of KNOWN."""
+    """A run of KNOWN or MUTANTS."""
     for path in request.param.iterdir():
         data = path.read_bytes()
         if path.suffix == ".gz":
@@ -75,6 +84,23 @@ def test_run_of_a_known_deviation_is_told_from_the_others(known: History, name: 
     assert violated == found.keys() | ALSO_VIOLATED.get(name, set())
     shown = {each.name for each in known_deviations() if each.shown_in(verdict) is not None}
     assert shown == {name} | SAME_CAUSE.get(name, set())
+
+
+@pytest.mark.parametrize(
+    ("known", "requirement"),
+    [(DATA / "mutants" / name, name.partition("/")[0]) for name in MUTANTS],
+    ids=list(MUTANTS),
+    indirect=["known"],
+)
+def test_run_of_a_mutant_violates_its_requirement(known: History, requirement: str) -> None:
+    verdict = judge(known)
+    assert requirement in verdict.with_outcome(Outcome.VIOLATED)
+    assert not explained(known, verdict)
+
+
+def test_each_saved_run_of_a_mutant_is_judged() -> None:
+    saved = (DATA / "mutants").glob("*/*")
+    assert {f"{run.parent.name}/{run.name}" for run in saved} == MUTANTS.keys()
 
 
 def test_each_known_deviation_has_a_saved_run() -> None:
