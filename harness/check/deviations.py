@@ -207,8 +207,8 @@ def explain(
             for requirement, deviation in found.items()
             if any(record in violated[requirement].evidence for record in run.evidence)
         ]
-        told = [d for d in here if d.describes(run) and (d.intermittent or not violated)]
-        for deviation in (*repeated, *told)[:1]:
+        described = [d for d in here if d.describes(run) and (d.intermittent or not violated)]
+        for deviation in (*repeated, *described)[:1]:
             found[_RUN] = deviation
     return found
 
@@ -232,11 +232,13 @@ def interrupted_by(
     ]
     ids = {finding.requirement for finding in violated}
     own = (deviation for deviation in fitting if deviation.requirement in ids)
-    causes = explain(known, verdict, source, destination)
-    if violated and not fitting and ids <= causes.keys():
-        fitting = list(dict.fromkeys(causes.values()))
-        return fitting[0] if len(fitting) == 1 and fitting[0].intermittent else None
-    return next(own, fitting[0] if fitting else None)
+    if fitting or not violated:
+        return next(own, fitting[0] if fitting else None)
+    explained = explain(known, verdict, source, destination)
+    causes = set(explained.values())
+    if explained.keys() == ids and len(causes) == 1 and (cause := causes.pop()).intermittent:
+        return cause
+    return None
 
 
 def qemu_words(evidence: Sequence[Record]) -> Iterator[str]:

@@ -247,21 +247,21 @@ class Endings:
 
     def status(self, side: Side) -> str:
         """The last status that ``side`` reported; empty if none."""
-        told = self.statuses[side]
-        last = told[-1][0] if told else ""
+        seen = self.statuses[side]
+        last = seen[-1][0] if seen else ""
         if side is Side.DESTINATION and self._resumed is not None and last not in OVER:
             return "completed"
         return last
 
     def last_status(self, side: Side) -> Record | None:
         """The record that reported it."""
-        told = self.statuses[side]
-        if told and (told[-1][0] in OVER or side is Side.SOURCE):
-            return told[-1][1]
+        seen = self.statuses[side]
+        if seen and (seen[-1][0] in OVER or side is Side.SOURCE):
+            return seen[-1][1]
         return (
             self._resumed
             if side is Side.DESTINATION and self._resumed
-            else (told[-1][1] if told else None)
+            else (seen[-1][1] if seen else None)
         )
 
     @property
@@ -327,8 +327,8 @@ class Endings:
 
     def quit_ns(self, side: Side) -> int | None:
         """When the harness asked ``side`` to quit; None if it did not."""
-        told = self.commands(side, "quit")
-        return told[0].t_ns if told else None
+        quits = self.commands(side, "quit")
+        return quits[0].t_ns if quits else None
 
     def texts(self, side: Side | None) -> list[tuple[Record, str]]:
         """Errors that ``side`` (both if None) reported in this migration: QMP's answers to its

@@ -243,13 +243,13 @@ def _read(seen: Seen, devices: Sequence[str], delivered: Sequence[Record[wire.Pa
     if not loads:
         return set()
     until = max(record.t_ns for record in loads)
-    told: dict[int, Counter[tuple[str, int | None]]] = defaultdict(Counter)
+    arrived: dict[int, Counter[tuple[str, int | None]]] = defaultdict(Counter)
     for device in seen.traced_devices(Side.DESTINATION, INCOMING):
         for record in seen.trace(Side.DESTINATION, INCOMING, device):
             if record.t_ns < until:
-                told[record.channel][device, record.args["idx"]] += 1
+                arrived[record.channel][device, record.args["idx"]] += 1
     read: set[int] = set()
-    for channel, packets in told.items():
+    for channel, packets in arrived.items():
         passed: list[int] = []
         for number, packet in enumerate(delivered):
             if packet.channel == channel:

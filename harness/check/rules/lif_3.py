@@ -67,8 +67,8 @@ def judge(evidence: Evidence) -> Finding:
 def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
     endings = evidence.endings
     at = interruption.status_at(evidence, Side.SOURCE, kill.t_ns)
-    told, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
-    if told == "completed":
+    status, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
+    if status == "completed":
         arrived = endings.status(Side.DESTINATION) == "completed"
         if evidence.scenario.return_path and not arrived:
             return RULE.violated(
@@ -78,21 +78,21 @@ def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
                 shape="source-completed-after-kill",
             )
         return RULE.valid("the source had completed", at=at)
-    if told not in ("failed", "cancelled"):
+    if status not in ("failed", "cancelled"):
         hung = interruption.stuck(evidence, Side.SOURCE)
         if not hung:
             return RULE.unknown(
-                f"the source did not end; its status is {told or 'not known'}", at=at
+                f"the source did not end; its status is {status or 'not known'}", at=at
             )
         is_answering = interruption.is_answering(hung)
-        if told == "pre-switchover" and is_answering and not _was_continued(evidence):
+        if status == "pre-switchover" and is_answering and not _was_continued(evidence):
             return RULE.unknown(
                 f"{what}; the source waits in pre-switchover for migrate-continue, which was "
                 "not sent, and notices it then",
                 at=at,
             )
         return RULE.violated(
-            f"{what}, and the source did not end: its status is {told}",
+            f"{what}, and the source did not end: its status is {status}",
             kill,
             *hung,
             shape="source-did-not-end",
@@ -100,7 +100,7 @@ def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
     silent = interruption.silent(evidence, Side.SOURCE)
     if silent:
         return RULE.violated(
-            f"{what}; the source's status is {told}, and it does not answer",
+            f"{what}; the source's status is {status}, and it does not answer",
             kill,
             *silent,
             shape="source-silent",
@@ -113,7 +113,7 @@ def _source(evidence: Evidence, what: str, kill: Record) -> Finding:
     stays = (
         "has its guest, paused" if interruption.is_seen_paused(evidence, Side.SOURCE) else "runs on"
     )
-    return RULE.valid(f"the source {told} the migration and {stays}", at=at)
+    return RULE.valid(f"the source {status} the migration and {stays}", at=at)
 
 
 def _was_continued(evidence: Evidence) -> bool:
@@ -130,9 +130,9 @@ def _was_continued(evidence: Evidence) -> bool:
 def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | None) -> Finding:
     endings = evidence.endings
     at = interruption.status_at(evidence, Side.SOURCE, kill.t_ns)
-    told, end = endings.status(Side.DESTINATION), endings.last_status(Side.DESTINATION)
+    status, end = endings.status(Side.DESTINATION), endings.last_status(Side.DESTINATION)
     hung = interruption.stuck(evidence, Side.DESTINATION)
-    if told == "completed":
+    if status == "completed":
         wrong = interruption.damaged(evidence)
         if wrong is None:
             is_seen_paused = interruption.is_seen_paused(evidence, Side.DESTINATION)
@@ -148,7 +148,7 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
             shape="bytes-differ",
         )
     is_answering = interruption.is_answering(hung)
-    if told in ("", "setup") and hung and is_answering:
+    if status in ("", "setup") and hung and is_answering:
         return RULE.valid(
             "no source had connected to the destination: it is still listening", at=at
         )
@@ -160,16 +160,16 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
     if hung:
         still = "" if is_answering else ", and its main loop is blocked"
         return RULE.violated(
-            f"{what}, and the destination did not end: its status is {told}{still}",
+            f"{what}, and the destination did not end: its status is {status}{still}",
             kill,
             *hung,
             shape="destination-did-not-end" if is_answering else "main-loop-blocked-after-kill",
         )
     if exited is not None:
         return RULE.valid("the destination failed and exited", at=at)
-    if told != "failed":
+    if status != "failed":
         return RULE.unknown(
-            f"the destination did not end; its status is {told or 'not known'}", at=at
+            f"the destination did not end; its status is {status or 'not known'}", at=at
         )
     silent = interruption.silent(evidence, Side.DESTINATION)
     if silent:

@@ -65,27 +65,27 @@ def judge(evidence: Evidence) -> Finding:
 
 def _ended(evidence: Evidence, cancel: Record) -> Finding:
     endings = evidence.endings
-    told, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
+    status, end = endings.status(Side.SOURCE), endings.last_status(Side.SOURCE)
     at = interruption.status_at(evidence, Side.SOURCE, cancel.t_ns)
     is_over_there = endings.status(Side.DESTINATION) == "completed"
-    if told == "completed" and is_over_there:
+    if status == "completed" and is_over_there:
         return RULE.valid("the cancel came too late: both sides completed", at=at, too_late=True)
     has_failed = at in ("failing", "failed")
-    if told == "failed" and not has_failed:
+    if status == "failed" and not has_failed:
         return RULE.violated(
             "the source was cancelled, and reports that the migration failed",
             cancel,
             end,
             shape="failed-instead-of-cancelled",
         )
-    if told != "cancelled" and not has_failed:
+    if status != "cancelled" and not has_failed:
         return RULE.unknown(
-            f"the source was cancelled, and its status is {told or 'not known'}", at=at
+            f"the source was cancelled, and its status is {status or 'not known'}", at=at
         )
     silent = interruption.silent(evidence, Side.SOURCE)
     if silent:
         return RULE.violated(
-            f"the source's status is {told}, and it does not answer",
+            f"the source's status is {status}, and it does not answer",
             cancel,
             *silent,
             shape="source-silent-after-cancel",
@@ -95,11 +95,11 @@ def _ended(evidence: Evidence, cancel: Record) -> Finding:
         return RULE.unknown("whether the source runs on was not checked", at=at)
     if is_over_there and interruption.is_paused(evidence):
         return RULE.unknown(
-            f"the source's status is {told}, and the destination has the paused guest"
+            f"the source's status is {status}, and the destination has the paused guest"
         )
     if is_over_there:
         return RULE.violated(
-            f"the source's status is {told} and it runs on, but the destination completed: the "
+            f"the source's status is {status} and it runs on, but the destination completed: the "
             "guest runs twice",
             cancel,
             end,
@@ -114,11 +114,11 @@ def _ended(evidence: Evidence, cancel: Record) -> Finding:
         )
     there, is_known = _there(evidence)
     if not is_known:
-        return RULE.unknown(f"the source {told}, but {there}", at=at)
+        return RULE.unknown(f"the source {status}, but {there}", at=at)
     stays = (
         "has its guest, paused" if interruption.is_seen_paused(evidence, Side.SOURCE) else "runs on"
     )
-    return RULE.valid(f"the source {told} and {stays}{there}", at=at, too_late=has_failed)
+    return RULE.valid(f"the source {status} and {stays}{there}", at=at, too_late=has_failed)
 
 
 def _there(evidence: Evidence) -> tuple[str, bool]:
@@ -137,10 +137,10 @@ def _there(evidence: Evidence) -> tuple[str, bool]:
 
 
 def _hold(evidence: Evidence) -> str:
-    told = evidence.endings.status(Side.SOURCE)
+    status = evidence.endings.status(Side.SOURCE)
     alive = _is_alive(evidence)
     blocked = "" if alive else ", and its main loop is blocked"
-    return f"its status is {told or 'not known'}{blocked}"
+    return f"its status is {status or 'not known'}{blocked}"
 
 
 def _blocked(evidence: Evidence) -> str:

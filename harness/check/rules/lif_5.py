@@ -63,8 +63,8 @@ def judge(evidence: Evidence) -> Finding:
             return _stuck(evidence, what, failed, hung, f"{peer}-did-not-end")
     is_blind = _is_blind(evidence, side)
     for peer in (Side.DESTINATION, Side.SOURCE):
-        told = endings.status(peer)
-        if told == "completed" and not (is_blind and peer is Side.SOURCE):
+        status = endings.status(peer)
+        if status == "completed" and not (is_blind and peer is Side.SOURCE):
             return RULE.violated(
                 f"{what}, but the {peer} reports the migration completed",
                 failed,
@@ -72,8 +72,8 @@ def judge(evidence: Evidence) -> Finding:
                 shape=f"{peer}-completed-after-device-error",
             )
         has_exited = peer is Side.DESTINATION and endings.crash(peer) is not None
-        if told not in ("failed", "completed") and not has_exited:
-            return RULE.unknown(f"{what}; the {peer}'s status is {told or 'not known'}")
+        if status not in ("failed", "completed") and not has_exited:
+            return RULE.unknown(f"{what}; the {peer}'s status is {status or 'not known'}")
     said = endings.errors_since(side, failed.t_ns)
     names = _names(evidence, side)
     naming = [text for _, text in said.certain if words.is_named(text, names)]

@@ -76,5 +76,5 @@ def judge(evidence: Evidence) -> Finding:
 
 def _counted(evidence: Evidence) -> Event | None:
     answers = evidence.endings.commands(Side.SOURCE, "query-migrate", "return")
-    told = [record for record in answers if "vfio" in record.args["value"]]
-    return told[-1] if told else None
+    answered = [record for record in answers if "vfio" in record.args["value"]]
+    return answered[-1] if answered else None

@@ -46,16 +46,16 @@ def skip_reason_of(evidence: Evidence) -> str:
 @RULE.judges
 def judge(evidence: Evidence) -> Finding:
     endings = evidence.endings
-    told = endings.status(Side.SOURCE)
-    if told == "completed":
+    status = endings.status(Side.SOURCE)
+    if status == "completed":
         return RULE.violated(
             "the destination failed to load, but the source reports the migration completed",
             endings.last_status(Side.SOURCE),
             endings.last_status(Side.DESTINATION) or endings.ended[Side.DESTINATION],
             shape="source-completed",
         )
-    if told not in ("failed", "cancelled"):
+    if status not in ("failed", "cancelled"):
         return RULE.unknown(
-            f"the source has not ended the migration; its status is {told or 'not known'}"
+            f"the source has not ended the migration; its status is {status or 'not known'}"
         )
-    return RULE.valid(f"the destination failed to load, and the source reports {told}")
+    return RULE.valid(f"the destination failed to load, and the source reports {status}")

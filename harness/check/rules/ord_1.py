@@ -104,8 +104,10 @@ def judge(evidence: Evidence) -> Finding:
 
 def _as_delivered(evidence: Evidence, device: str) -> Record[wire.Delivered] | None:
     """What was delivered of the device's data, where a fault may have changed it."""
-    told = evidence.of(wire.Delivered, device=device) if device in evidence.multifd_devices else ()
-    return told[-1] if told else None
+    delivered = (
+        evidence.of(wire.Delivered, device=device) if device in evidence.multifd_devices else ()
+    )
+    return delivered[-1] if delivered else None
 
 
 def _guests_word(evidence: Evidence, device: str) -> Record[Round] | None:

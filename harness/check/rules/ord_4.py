@@ -177,8 +177,8 @@ def _is_reset_after(evidence: Evidence) -> bool:
 def _stopped_ns(evidence: Evidence) -> int | None:
     """When the source had stopped for good; None if there is no record of it."""
     stops = evidence.qmp(Side.SOURCE, "STOP")
-    told = evidence.endings.statuses[Side.SOURCE]
-    ends = [record.t_ns for status, record in told if status == "completed"]
+    reported = evidence.endings.statuses[Side.SOURCE]
+    ends = [record.t_ns for status, record in reported if status == "completed"]
     return stops[-1].t_ns if stops else next(iter(ends), None)
 
 

@@ -62,10 +62,10 @@ def judge(evidence: Evidence) -> Finding:
     if standing.pending <= standing.allowed:
         return RULE.unknown(f"{sentence}; that was so for less than a second", **numbers)
     # LIF-4 judges which of the two it reports after a cancel; here it must have ended by it.
-    told, end = evidence.endings.status(Side.SOURCE), evidence.endings.last_status(Side.SOURCE)
+    status, end = evidence.endings.status(Side.SOURCE), evidence.endings.last_status(Side.SOURCE)
     cancels = evidence.endings.commands(Side.SOURCE, interruption.CANCEL)
     was_cancelled = bool(cancels) and end is not None and end.t_ns >= cancels[0].t_ns
-    if told not in ("cancelled", "failed") or not was_cancelled:
+    if status not in ("cancelled", "failed") or not was_cancelled:
         return RULE.unknown(f"{sentence}; whether it can be cancelled was not seen", **numbers)
     if interruption.running(evidence, Side.SOURCE) is None:
         return RULE.unknown(f"{sentence}; whether the guest runs was not checked", **numbers)

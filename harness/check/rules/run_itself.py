@@ -92,10 +92,10 @@ def _seen(evidence: Evidence) -> str:
     late = endings.deadline or next(iter(endings.hung), None)
     if late is not None:
         return f"{late.args.waiting_for} did not come"
-    told = [f"the {side}'s status is {endings.status(side) or 'not known'}" for side in PEERS]
+    statuses = [f"the {side}'s status is {endings.status(side) or 'not known'}" for side in PEERS]
     said = next((cause for side in PEERS[::-1] if (cause := _cause(evidence, side))), None)
     has_failed = not endings.is_completed and said is not None
-    return ", ".join(told) + (f': "{said[1]}"' if has_failed and said else "")
+    return ", ".join(statuses) + (f': "{said[1]}"' if has_failed and said else "")
 
 
 def _ended(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
@@ -132,9 +132,11 @@ def _after_reset(
     evidence: Evidence, what: str, records: list[Record], numbers: dict[str, Any]
 ) -> Finding:
     """The rest of the state cannot be read any more: the migration fails, the source runs on."""
-    told = evidence.endings.status(Side.SOURCE)
-    if told not in ("failed", "cancelled"):
-        return RULE.unknown(f"{what}, and the source's status is {told or 'not known'}", **numbers)
+    status = evidence.endings.status(Side.SOURCE)
+    if status not in ("failed", "cancelled"):
+        return RULE.unknown(
+            f"{what}, and the source's status is {status or 'not known'}", **numbers
+        )
     lost = interruption.lost(evidence)
     if lost is not None:
         return RULE.violated(
@@ -142,7 +144,7 @@ def _after_reset(
         )
     if evidence.endings.status(Side.DESTINATION) == "completed":
         return RULE.violated(
-            f"{what}, and the source's status is {told}, but the destination completed",
+            f"{what}, and the source's status is {status}, but the destination completed",
             *records,
             evidence.endings.last_status(Side.DESTINATION),
             shape="completed-after-reset",
@@ -152,9 +154,9 @@ def _after_reset(
         return RULE.unknown(f"{what}; whether the source runs on was not checked", **numbers)
     if len(records) < _NOTICED:
         return RULE.unknown(
-            f"{what}; whether the migration {told} for that was not seen", **numbers
+            f"{what}; whether the migration {status} for that was not seen", **numbers
         )
-    sentence = f"{what}, which ends its transfer: the migration {told}, and the source runs on"
+    sentence = f"{what}, which ends its transfer: the migration {status}, and the source runs on"
     return RULE.valid(sentence, cause=what, **numbers)
 
 

@@ -75,15 +75,15 @@ def _on_all_channels(evidence: Evidence) -> Finding:
         )
     seen = {"the wire": len(opened)} if opened else {}
     for side, names in _TOLD_BY.items():
-        told = [record for name in names for record in evidence.trace(side, name)]
-        if not told:
+        traced = [record for name in names for record in evidence.trace(side, name)]
+        if not traced:
             continue
-        secured = [record for record in told if record.args["ioctype"] == CHANNEL_TYPE]
+        secured = [record for record in traced if record.args["ioctype"] == CHANNEL_TYPE]
         seen[f"the {side}'s trace"] = len(secured)
         if len(secured) < must:
             return RULE.violated(
                 f"the {side} completed with {len(secured)} of {must} channels over TLS",
-                *[record for record in told if record not in secured][:4],
+                *[record for record in traced if record not in secured][:4],
                 evidence.endings.last_status(side),
                 shape="channel-without-tls",
             )

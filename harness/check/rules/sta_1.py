@@ -42,17 +42,17 @@ def judge(evidence: Evidence) -> Finding:
         and evidence.endings.status(Side.SOURCE) != "completed"
     ):
         return RULE.unknown("the source completed after the deadline: not all of it was observed")
-    told = answer.args["value"].get("vfio", {}).get("transferred")
-    if told is None:
+    transferred = answer.args["value"].get("vfio", {}).get("transferred")
+    if transferred is None:
         return RULE.violated(
             "the source's statistics have no vfio.transferred", answer, shape="not-counted"
         )
     broken = check(evidence)
     over_multifd = [d for d in evidence.expectation.devices if d.path is TransferPath.MULTIFD]
     if over_multifd and evidence.of(PacketIn):
-        return _against_wire(evidence, answer, told)
+        return _against_wire(evidence, answer, transferred)
     if over_multifd and (reason := broken.get(Assumption.DESTINATION_TRACE)):
-        return RULE.unknown(reason, transferred=told)
+        return RULE.unknown(reason, transferred=transferred)
     seen, proof = 0, list[Record]()
     for device in evidence.expectation.devices:
         main = main_bytes(evidence, device.id)
@@ -67,14 +67,18 @@ def judge(evidence: Evidence) -> Finding:
                 if serial_ports.is_open(evidence, device.id)
                 else ": only a relay sees it (relay: true)"
             )
-            return RULE.unknown(f"what {device.id} gave is not known{how}", transferred=told)
+            return RULE.unknown(f"what {device.id} gave is not known{how}", transferred=transferred)
         packets = len(evidence.reception(device.id).incoming)
         if not packets:
-            return RULE.unknown(f"{device.id}: no packet arrived", transferred=told)
+            return RULE.unknown(f"{device.id}: no packet arrived", transferred=transferred)
         seen += sent[-1].args.bytes + HEADER * packets  # what the main channel had is in it
         proof += sent[-1:]
-    rest, configs = told - seen, len(over_multifd)
-    numbers = {"transferred": told, "seen_without_configurations": seen, "configurations": rest}
+    rest, configs = transferred - seen, len(over_multifd)
+    numbers = {
+        "transferred": transferred,
+        "seen_without_configurations": seen,
+        "configurations": rest,
+    }
     is_right = CONFIG_LEAST * configs < rest < CONFIG_MOST * configs if configs else rest == 0
     if is_right:
         return RULE.valid("vfio.transferred is what was observed", **numbers)
@@ -84,7 +88,8 @@ def judge(evidence: Evidence) -> Finding:
         else "nothing"
     )
     return RULE.violated(
-        f"vfio.transferred is {told}; {seen} bytes were observed, to which {may_be} may be added",
+        f"vfio.transferred is {transferred}; {seen} bytes were observed, to which {may_be} may "
+        "be added",
         answer,
         *proof[:3],
         shape="counted-more" if rest >= CONFIG_MOST * configs else "counted-less",
@@ -92,20 +97,20 @@ def judge(evidence: Evidence) -> Finding:
     )
 
 
-def _against_wire(evidence: Evidence, answer: Event, told: int) -> Finding:
+def _against_wire(evidence: Evidence, answer: Event, transferred: int) -> Finding:
     """The source's own packets, as they came to the relay, and the main channel's blocks."""
     packets = [r for d in evidence.multifd_devices for r in evidence.of(PacketIn, device=d)]
     over_wire = sum(record.args.size + HEADER for record in packets)
     main = sum(main_bytes(evidence, device.id) for device in evidence.scenario.devices)
-    numbers = {"transferred": told, "on_the_wire": over_wire, "on_the_main_channel": main}
-    if told == over_wire + main:
+    numbers = {"transferred": transferred, "on_the_wire": over_wire, "on_the_main_channel": main}
+    if transferred == over_wire + main:
         return RULE.valid("vfio.transferred is what was observed", **numbers)
     return RULE.violated(
-        f"vfio.transferred is {told}; {over_wire} bytes were observed on the wire and {main} on "
-        "the main channel",
+        f"vfio.transferred is {transferred}; {over_wire} bytes were observed on the wire and "
+        f"{main} on the main channel",
         answer,
         *packets[-1:],
-        shape="counted-more" if told > over_wire + main else "counted-less",
+        shape="counted-more" if transferred > over_wire + main else "counted-less",
         **numbers,
     )
 

@@ -50,7 +50,7 @@ SET = "vfio_migration_set_device_state"
 
 @RULE.judges
 def judge(evidence: Evidence) -> Finding:
-    told: dict[str, int] = {}
+    events: dict[str, int] = {}
     broken = check(evidence)
     for side in PEERS:
         facts = evidence.manifest.source if side is Side.SOURCE else evidence.manifest.destination
@@ -66,8 +66,8 @@ def judge(evidence: Evidence) -> Finding:
                 return finding
             if not count:
                 return RULE.unknown(f"no change of {device.id}'s state was seen at the {side}")
-            told[f"{device.id} {side}"] = count
-    return RULE.valid("each change of state was reported, and each is legal", events=told)
+            events[f"{device.id} {side}"] = count
+    return RULE.valid("each change of state was reported, and each is legal", events=events)
 
 
 def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | None, int]:
@@ -75,15 +75,15 @@ def _side(evidence: Evidence, side: Side, device: Device) -> tuple[Finding | Non
     events = []
     announced: Event | None = None
     for event in evidence.qmp(side, EVENT, device.id):
-        told = str(event.args["device-state"])
-        if announced is not None and announced.args["device-state"] != told + ANNOUNCED:
+        name = str(event.args["device-state"])
+        if announced is not None and announced.args["device-state"] != name + ANNOUNCED:
             return _wrong(
-                f"{told} was reported after another state was announced",
+                f"{name} was reported after another state was announced",
                 "event-not-as-announced",
                 announced,
                 event,
             )
-        announced = event if told.endswith(ANNOUNCED) else None
+        announced = event if name.endswith(ANNOUNCED) else None
         if announced is None:
             events.append(event)
     can = evidence.expectation.device(device.id).abilities
