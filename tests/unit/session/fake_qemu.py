@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.unit.qmp_messages import MESSAGES
+
 PROGRAM = """\
 #!{python} -IS
 import json, os, signal, sys, threading
@@ -28,6 +30,7 @@ lock = threading.Lock()
 parameters = {{"downtime-limit": 300}}
 is_running = "-incoming" not in sys.argv
 
+{messages}
 def send(**message):
     with lock:
         talk.sendall(json.dumps(message).encode() + b"\\r\\n")
@@ -97,31 +100,23 @@ KNOWN = (
     "migrate", "migrate-set-parameters", "query-migrate", "query-migrate-parameters",
     "query-status", "cont",
 )
-pending = ""
-while data := talk.recv(65536):
-    pending += data.decode()
-    while pending.strip():
-        try:
-            message, end = json.JSONDecoder().raw_decode(pending)
-        except ValueError:
-            break
-        pending = pending[end:].lstrip()
-        command = message.get("execute") or message["exec-oob"]
-        if command in behaviour["deaf_to"]:
-            continue
-        if command in behaviour["dies_of"]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        number = {{"id": message["id"]}} if "id" in message else {{}}
-        if command in behaviour["refuses"]:
-            send(error={{"class": "GenericError", "desc": behaviour["refuses"][command]}}, **number)
-        elif command in behaviour["answers"]:
-            send(**{{"return": behaviour["answers"][command]}}, **number)
-        elif command in KNOWN:
-            send(**{{"return": do(command, message.get("arguments", {{}}))}}, **number)
-        else:
-            send(error={{"class": "CommandNotFound", "desc": "no " + command}}, **number)
-        if command == "quit":
-            os._exit(0)
+for message in messages(talk):
+    command = message.get("execute") or message["exec-oob"]
+    if command in behaviour["deaf_to"]:
+        continue
+    if command in behaviour["dies_of"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    number = {{"id": message["id"]}} if "id" in message else {{}}
+    if command in behaviour["refuses"]:
+        send(error={{"class": "GenericError", "desc": behaviour["refuses"][command]}}, **number)
+    elif command in behaviour["answers"]:
+        send(**{{"return": behaviour["answers"][command]}}, **number)
+    elif command in KNOWN:
+        send(**{{"return": do(command, message.get("arguments", {{}}))}}, **number)
+    else:
+        send(error={{"class": "CommandNotFound", "desc": "no " + command}}, **number)
+    if command == "quit":
+        os._exit(0)
 """
 
 ANSWERS = {
@@ -143,6 +138,6 @@ def write(path: Path, **behaviour: Any) -> Path:
         "answers": {**ANSWERS, **behaviour.pop("answers", {})},
     }
     text = json.dumps(defaults | behaviour)
-    path.write_text(PROGRAM.format(python=sys.executable, behaviour=text))
+    path.write_text(PROGRAM.format(python=sys.executable, messages=MESSAGES, behaviour=text))
     path.chmod(0o755)
     return path

@@ -8,6 +8,7 @@ import pytest
 
 from harness.history import Body
 from harness.vm.activity import Activity
+from tests.unit.qmp_messages import MESSAGES
 
 # Speaks QMP on the descriptor of its -chardev, as told by BEHAVIOUR.
 PROGRAM = """\
@@ -31,6 +32,7 @@ from _socket import socket
 (chardev,) = [arg for arg in sys.argv if arg.startswith("socket,id=qmp,fd=")]
 talk = socket(fileno=int(chardev.rpartition("=")[2]))
 
+{messages}
 def send(**message):
     talk.sendall(json.dumps(message).encode() + b"\\r\\n")
 
@@ -39,31 +41,23 @@ if behaviour["greets"]:
     triple = dict(major=major, minor=minor, micro=micro)
     version = dict(qemu=triple, package=behaviour["package"])
     send(QMP=dict(version=version, capabilities=["oob"]))
-pending = ""
-while data := talk.recv(65536):
-    pending += data.decode()
-    while pending.strip():
-        try:
-            message, end = json.JSONDecoder().raw_decode(pending)
-        except ValueError:
-            break
-        pending = pending[end:].lstrip()
-        command = message.get("execute") or message["exec-oob"]
-        if command in behaviour["deaf_to"]:
-            continue
-        if command in behaviour["dies_of"]:
-            os.kill(os.getpid(), behaviour["dies_of"][command])
-        number = {{"id": message["id"]}} if "id" in message else {{}}
-        if command in behaviour["answers"]:
-            send(**{{"return": behaviour["answers"][command]}}, **number)
-        elif command in ("qmp_capabilities", "quit", "query-yank"):
-            send(**{{"return": {{}}}}, **number)
-        else:
-            send(error={{"class": "CommandNotFound", "desc": "no " + command}}, **number)
-        if command == "quit" and "quits_into" in behaviour:
-            open(behaviour["quits_into"], "w").close()
-        if command == "quit" and not behaviour["stays"]:
-            sys.exit(behaviour["quits_with"])
+for message in messages(talk):
+    command = message.get("execute") or message["exec-oob"]
+    if command in behaviour["deaf_to"]:
+        continue
+    if command in behaviour["dies_of"]:
+        os.kill(os.getpid(), behaviour["dies_of"][command])
+    number = {{"id": message["id"]}} if "id" in message else {{}}
+    if command in behaviour["answers"]:
+        send(**{{"return": behaviour["answers"][command]}}, **number)
+    elif command in ("qmp_capabilities", "quit", "query-yank"):
+        send(**{{"return": {{}}}}, **number)
+    else:
+        send(error={{"class": "CommandNotFound", "desc": "no " + command}}, **number)
+    if command == "quit" and "quits_into" in behaviour:
+        open(behaviour["quits_into"], "w").close()
+    if command == "quit" and not behaviour["stays"]:
+        sys.exit(behaviour["quits_with"])
 signal.pause()  # as QEMU goes on without its monitor
 """
 
@@ -98,7 +92,9 @@ def new_qemu(new_program):
             "stays": False,
         }
         text = json.dumps(defaults | behaviour)
-        return new_program(PROGRAM.format(python=sys.executable, behaviour=text), "qemu")
+        return new_program(
+            PROGRAM.format(python=sys.executable, messages=MESSAGES, behaviour=text), "qemu"
+        )
 
     return make
 
