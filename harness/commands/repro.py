@@ -23,6 +23,10 @@ from harness.job.settings import Settings, with_builds
 TRIES = 100
 """Runs of a finding that does not show in each run."""
 
+REPEATS = 5
+"""Runs of one that does, at most: one in which an intermittent known deviation came first, or
+that could not be judged, is repeated."""
+
 SHOWN, NOT_SHOWN, NOT_AFFECTED, LOST = 0, 1, 2, 3
 """Exit statuses: the finding was shown; it was not, or another failure was; it is none of this
 QEMU's version; a run was lost."""
@@ -72,7 +76,7 @@ def _show(
 ) -> tuple[int, str]:
     wanted = with_builds(findings.scenario_of(deviation), settings)
     wanted = msgspec.structs.replace(wanted, name=deviation.name)
-    tries = TRIES if deviation.intermittent else 1
+    tries = TRIES if deviation.intermittent else REPEATS
     others = ""
     for number in range(1, tries + 1):
         try:
@@ -92,7 +96,7 @@ def _show(
         besides = [(each, more) for each in runs if (more := _unexplained(each, deviation))]
         if shown and not besides:
             run, finding = shown[0]
-            after = f" in run {number}" if deviation.intermittent else ""
+            after = f" in run {number}" if deviation.intermittent or number > 1 else ""
             return SHOWN, f"shown{after}: {finding.sentence}\n    see {run.rundir}/"
         for each in runs:
             if each.verdict.overall is not Outcome.VALID:
@@ -100,8 +104,15 @@ def _show(
         if shown:
             run, others_found = besides[0]
             others = f" alone: so was {_words(others_found)}\n    see {run.rundir}/"
-    in_runs = f" in {tries} runs" if deviation.intermittent else ""
+        if not deviation.intermittent and not _is_to_repeat(runs):
+            break
+    in_runs = f" in {number} runs" if number > 1 else ""
     return NOT_SHOWN, f"NOT shown{in_runs}{others or ': valid'}"
+
+
+def _is_to_repeat(runs: Sequence[Run]) -> bool:
+    """Whether they say nothing about a finding that shows in each run."""
+    return any(run.known or run.verdict.overall is Outcome.UNKNOWN for run in runs)
 
 
 def _failures(run: Run) -> str:

@@ -1,5 +1,6 @@
 """Run directories and reports made of synthetic histories, for tests of what reports them."""
 
+import gzip
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ from harness.check.verdict import Finding, Outcome, Verdict
 from harness.history import Kind, Record
 from harness.history.by_type import ByType
 from harness.history.device import Received
-from harness.history.rundir import History, RunDir
+from harness.history.rundir import History, RunDir, load
 from harness.report.summary import Entry, Report
 from tests.unit.check.histories import SRC, START, completed, device, replaced, scenario
 
@@ -23,6 +24,17 @@ def save(history: History, parent: Path, name: str = "") -> Path:
     rundir.write_history(history.records)
     rundir.write_manifest(history.manifest)
     return rundir.path
+
+
+def load_compressed(path: Path, into: Path) -> History:
+    """The run in ``path``, whose files may be compressed; ``into`` is an empty directory."""
+    for file in path.iterdir():
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            (into / file.stem).write_bytes(gzip.decompress(data))
+        else:
+            (into / file.name).write_bytes(data)
+    return load(into)
 
 
 def valid_run() -> History:

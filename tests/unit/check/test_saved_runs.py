@@ -1,6 +1,5 @@
 """Runs of real QEMUs, saved with ci/save_run.py, are judged today as they were then."""
 
-import gzip
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.rundir import History, load
 from harness.job.known import explained, known_deviations
+from tests.unit.saved_runs import load_compressed
 
 DATA = Path(__file__).parents[2] / "data"
 GOOD = sorted((DATA / "good").iterdir())
@@ -41,13 +41,7 @@ SAME_CAUSE = {
 @pytest.fixture
 def known(request: pytest.FixtureRequest, tmp_path: Path) -> History:
     """A run of KNOWN or MUTANTS."""
-    for path in request.param.iterdir():
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            (tmp_path / path.stem).write_bytes(gzip.decompress(data))
-        else:
-            (tmp_path / path.name).write_bytes(data)
-    return load(tmp_path)
+    return load_compressed(request.param, tmp_path)
 
 
 @pytest.mark.parametrize("run", GOOD, ids=lambda run: run.name)

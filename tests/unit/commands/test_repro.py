@@ -1,5 +1,6 @@
 """A finding is shown again, or what was seen instead is told."""
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -7,16 +8,17 @@ import pytest
 
 from harness.check.deviations import Deviation
 from harness.check.judge import judge
+from harness.check.verdict import Outcome
 from harness.commands import repro
 from harness.errors import UsageError, VMError
-from harness.history.rundir import load
+from harness.history.rundir import History, load
 from harness.job import findings
 from harness.job.known import known_deviations
 from harness.job.run import Run
 from harness.job.settings import Settings
 from harness.scenario import Scenario
 from tests.unit.called import one_line
-from tests.unit.saved_runs import valid_run, violated_run
+from tests.unit.saved_runs import load_compressed, valid_run, violated_run
 
 DATA = Path(__file__).parents[2] / "data"
 LIAR = Deviation(
@@ -57,6 +59,14 @@ def show(monkeypatch, tmp_path):
     return call
 
 
+@pytest.fixture
+def taken(tmp_path) -> History:
+    """A run that an intermittent known deviation took."""
+    into = tmp_path / "taken"
+    into.mkdir()
+    return load_compressed(DATA / "known" / "lif-4-cancel-reported-as-a-failure", into)
+
+
 def replaced(**fields):
     return msgspec.structs.replace(LIAR, **fields)
 
@@ -86,6 +96,30 @@ def test_valid_run_shows_nothing(show):
     status, (line,), runs = show(LIAR, valid_run())
     assert (status, runs) == (repro.NOT_SHOWN, 1)
     assert line == "ord-1-liar: NOT shown: valid"
+
+
+def test_run_that_an_intermittent_deviation_took_is_repeated(show, taken):
+    status, (line,), runs = show(LIAR, taken, violated_run())
+    assert (status, runs) == (repro.SHOWN, 2)
+    assert "shown in run 2: " in line
+
+
+def test_run_that_cannot_be_judged_is_repeated(show):
+    undecided = dataclasses.replace(valid_run(), records=[])
+    assert judge(undecided).overall is Outcome.UNKNOWN
+    status, _, runs = show(LIAR, undecided, violated_run())
+    assert (status, runs) == (repro.SHOWN, 2)
+
+
+def test_runs_that_show_nothing_are_given_up(show, taken):
+    status, (line,), runs = show(LIAR, *[taken] * repro.REPEATS)
+    assert (status, runs) == (repro.NOT_SHOWN, repro.REPEATS)
+    assert f"NOT shown in {repro.REPEATS} runs, but LIF-4 violated: " in line
+
+
+def test_valid_run_after_a_repetition_shows_nothing(show, taken):
+    status, _, runs = show(LIAR, taken, valid_run())
+    assert (status, runs) == (repro.NOT_SHOWN, 2)
 
 
 def test_another_failure_is_not_taken_for_it(show):
