@@ -28,6 +28,10 @@ Events = Mapping[str, Mapping[str, frozenset[str]]]
 
 _NO_PCI = ("none", "isapc", "microvm", "nitro-enclave", "x-remote", "xenfv", "xenpv")
 """Machine types of x86 without a PCI bus 0 for the devices."""
+_USUAL_MACHINES = frozenset(("q35", "pc"))
+"""Never queried: a build without them does not start, and ``lacking.at_launch`` finds out why."""
+_USUAL_PATTERNS = frozenset(("vfio_*", "multifd_*"))
+"""Trace events of every QEMU from 10.0 on (hw/vfio, migration/multifd*.c): never looked up."""
 _COMMON: Events = {
     "STOP": {},
     "RESUME": {},
@@ -88,7 +92,9 @@ def problems(
     binaries = tuple(dict.fromkeys(builds.find(each) for each in given))
     yield from _machine(scenario.machine, binaries)
     if scenario.trace:
-        traced = _traced(binaries, trace_events)
+        paths = tuple(builds.trace_events_path(binary, trace_events) for binary in binaries)
+        is_usual = _USUAL_PATTERNS.issuperset(scenario.trace)
+        traced = frozenset() if is_usual else _traced(paths)
         for number, pattern in enumerate(scenario.trace):
             if traced and not _is_there(pattern, traced):
                 known = traced | {f"{name.partition('_')[0]}_*" for name in traced}
@@ -112,7 +118,7 @@ def _machine(machine: str, binaries: Sequence[Path]) -> Iterator[str]:
     if name.startswith(_NO_PCI):
         yield f"machine is {name!r}: it has no PCI bus for the devices; q35 has"
         return
-    for binary in binaries:
+    for binary in binaries if name not in _USUAL_MACHINES else ():
         known = machines(binary)
         if known and name not in known:
             yield f"machine is {name!r}: {binary} has none{did_you_mean(name, known)}"
@@ -279,9 +285,8 @@ def events_of(schema: Sequence[Mapping[str, Any]]) -> Events:
     }
 
 
-def _traced(binaries: Sequence[Path], trace_events: str) -> frozenset[str]:
-    """Trace events that at least one of ``binaries`` has."""
-    paths = [builds.trace_events_path(binary, trace_events) for binary in binaries]
+def _traced(paths: Sequence[Path]) -> frozenset[str]:
+    """Trace events that at least one of the builds has whose trace-events-all ``paths`` are."""
     return _names(tuple((path, _stamp(path)) for path in dict.fromkeys(paths)))
 
 

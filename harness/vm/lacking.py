@@ -7,7 +7,7 @@ refuses is judged.
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ class _Schema:
 def at_launch(
     build: BuildFacts,
     types: frozenset[str],
+    machines: Collection[str],
     argv: Sequence[str],
     scenario: Scenario,
     words: str,
@@ -105,11 +106,14 @@ def at_launch(
     """Find out whether QEMU did not start because something is lacking.
 
     :param types: QOM types of the build (qom-list-types)
+    :param machines: its machine types, with aliases (query-machines)
     :param words: QEMU's error message
     :raise CannotRunHere: it is; the message names what is lacking
     """
     for option, value in pairwise(argv):
         name = value.split(",")[0]
+        if option == "-machine" and name not in machines:
+            raise CannotRunHere(f"{build.path}: this build has no machine {name}")
         if option in ("-device", "-object") and name not in types:
             raise CannotRunHere(f"{build.path}: this build has no {name}: use another build")
     if "tcg-accel" not in types:

@@ -111,7 +111,8 @@ FACTS = BuildFacts(
     vfio_pci_properties=("enable-migration", "x-migration-multifd-transfer"),
 )
 TYPES = frozenset({"vfio-pci", "iommufd", "tcg-accel", "memory-backend-ram"})
-ARGV = ["qemu", "-object", "iommufd,id=iommufd0,fd=3", "-device", "vfio-pci,id=vfio0"]
+MACHINES = ("pc", "pc-q35-10.0", "q35")
+ARGV = ["qemu", "-machine", "q35", "-object", "iommufd,id=iommufd0,fd=3", "-device", "vfio-pci,id=vfio0"]
 
 
 @pytest.mark.parametrize(
@@ -129,18 +130,23 @@ ARGV = ["qemu", "-object", "iommufd,id=iommufd0,fd=3", "-device", "vfio-pci,id=v
 )
 def test_start_refused_for_lack_of_something(types, words, what):
     with pytest.raises(CannotRunHere, match=what):
-        lacking.at_launch(FACTS, types, ARGV, Scenario(name="starts"), words)
+        lacking.at_launch(FACTS, types, MACHINES, ARGV, Scenario(name="starts"), words)
+
+
+def test_machine_that_the_build_does_not_have():
+    with pytest.raises(CannotRunHere, match="this build has no machine q35"):
+        lacking.at_launch(FACTS, TYPES, ("pc",), ARGV, Scenario(name="starts"), "unsupported")
 
 
 def test_start_refused_for_another_reason_is_judged():
     words = "vfio0: VFIO migration is not supported in kernel"
-    lacking.at_launch(FACTS, TYPES, ARGV, Scenario(name="starts"), words)
+    lacking.at_launch(FACTS, TYPES, MACHINES, ARGV, Scenario(name="starts"), words)
 
 
 def test_property_that_the_builds_devices_do_not_have():
     device = EmulatedDevice(id="vfio0", properties={"x-new": "on"})
     with pytest.raises(CannotRunHere, match="this build's vfio-pci has no property x-new"):
-        lacking.at_launch(FACTS, TYPES, ARGV, Scenario(name="starts", devices=(device,)), "no")
+        lacking.at_launch(FACTS, TYPES, MACHINES, ARGV, Scenario(name="starts", devices=(device,)), "no")
 
 
 # -- firmware -------------------------------------------------------------------------
