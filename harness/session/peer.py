@@ -157,9 +157,7 @@ class Peer:
             # Some scenarios are about a QEMU that refuses to start: find out whether the build
             # is to blame.
             probe = await builds.probe(self.binary)
-            lacking.at_launch(
-                probe.facts, probe.types, probe.machines, argv, scenario, str(error)
-            )
+            lacking.at_launch(probe.facts, probe.types, probe.machines, argv, scenario, str(error))
             self.facts = probe.facts
             return False
         builds.require_version(self.binary, self.vm.monitor.version)

@@ -15,9 +15,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 import xxhash
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 CHUNK = 1 << 20
 _BLOCK = 16
@@ -37,6 +34,11 @@ def to_the_end() -> None:
 
 def generate(seed: int, offset: int, length: int) -> bytes:
     """``length`` bytes of the stream of ``seed``, from ``offset``."""
+    # Imported by the thread that generates states, while the QEMUs start.
+    from cryptography.hazmat.primitives.ciphers import Cipher  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.modes import CTR  # noqa: PLC0415
+
     key = hashlib.sha256(f"vfio state {seed}".encode()).digest()[:16]
     block, skip = divmod(offset, _BLOCK)
     stream = Cipher(AES(key), CTR(block.to_bytes(16, "big"))).encryptor()

@@ -106,13 +106,13 @@ def at_launch(
     """Find out whether QEMU did not start because something is lacking.
 
     :param types: QOM types of the build (qom-list-types)
-    :param machines: its machine types, with aliases (query-machines)
+    :param machines: its machine types, with aliases (query-machines); empty if not known
     :param words: QEMU's error message
     :raise CannotRunHere: it is; the message names what is lacking
     """
     for option, value in pairwise(argv):
         name = value.split(",")[0]
-        if option == "-machine" and name not in machines:
+        if option == "-machine" and machines and name not in machines:
             raise CannotRunHere(f"{build.path}: this build has no machine {name}")
         if option in ("-device", "-object") and name not in types:
             raise CannotRunHere(f"{build.path}: this build has no {name}: use another build")

@@ -111,6 +111,15 @@ def test_machine_that_the_build_has(build, name):
     assert not problems(build(), machine=name)
 
 
+@pytest.mark.parametrize(("name", "asks"), [("q35", False), ("pc", False), ("pc-q35-10.0", True)])
+def test_build_is_asked_only_for_unusual_names(build, name, asks):
+    binary = Path(build())
+    asked = binary.with_name("asked")
+    binary.write_text(f"#!/bin/sh\ntouch {asked}\ncat {binary.parent}/help\n")
+    assert not problems(str(binary), machine=name)
+    assert asked.exists() == asks
+
+
 def test_machine_that_it_has_not(build):
     binary = build()
     (found,) = problems(binary, machine="q36")

@@ -112,7 +112,10 @@ FACTS = BuildFacts(
 )
 TYPES = frozenset({"vfio-pci", "iommufd", "tcg-accel", "memory-backend-ram"})
 MACHINES = ("pc", "pc-q35-10.0", "q35")
-ARGV = ["qemu", "-machine", "q35", "-object", "iommufd,id=iommufd0,fd=3", "-device", "vfio-pci,id=vfio0"]
+ARGV = [
+    *("qemu", "-machine", "q35", "-object", "iommufd,id=iommufd0,fd=3"),
+    *("-device", "vfio-pci,id=vfio0"),
+]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +148,9 @@ def test_start_refused_for_another_reason_is_judged():
 
 def test_property_that_the_builds_devices_do_not_have():
     device = EmulatedDevice(id="vfio0", properties={"x-new": "on"})
+    scenario = Scenario(name="starts", devices=(device,))
     with pytest.raises(CannotRunHere, match="this build's vfio-pci has no property x-new"):
-        lacking.at_launch(FACTS, TYPES, MACHINES, ARGV, Scenario(name="starts", devices=(device,)), "no")
+        lacking.at_launch(FACTS, TYPES, MACHINES, ARGV, scenario, "no")
 
 
 # -- firmware -------------------------------------------------------------------------
