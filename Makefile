@@ -50,7 +50,7 @@ matrix: $(READY) qemu ## run builds x devices x channels as an avocado job: [MAT
 	timeout --foreground --kill-after=120 12h $(BIN)/python -m ci.avocado.matrix $(MATRIX) $(ARGS)
 
 .PHONY: bench
-bench: $(READY) qemu ## run the benchmark: [QEMU=path] [ARGS=...]
+bench: $(READY) qemu ## run the benchmark: [QEMU=path] [ARGS="--json FILE"]
 	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)
 
 # If it cannot be built, its tests are skipped with the reason.

@@ -2,35 +2,51 @@
 """Speed as ratios: A and B in turn in one run, and the median of the ratios.
 
 Absolute times on a shared machine vary; ratios of consecutive measurements vary less.  The README
-quotes the table that ``make bench`` prints.
+quotes the table that ``make bench`` prints.  ``vfio-multifd compare`` compares two files of --json.
+
+A round that an intermittent known deviation of QEMU took is repeated, and the row says so.
 """
 
 import argparse
 import asyncio
+import compileall
 import contextlib
+import datetime
+import functools
 import json
 import os
+import platform
+import re
 import secrets
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import like_qemu_test  # type: ignore[import-not-found]  # in the folder of this script
+import msgspec
 from like_qemu_test import BareQemu
 
+import harness
 from harness.check.judge import judge
+from harness.errors import HarnessError
 from harness.history import Record, Side, plain
 from harness.history.rundir import CAPTURE, RunDir
-from harness.job.run import run_scenario
+from harness.job.known import interrupted_by
+from harness.job.run import Run, run_scenario
+from harness.measure.benchmark import Benchmark, Goal, Row
 from harness.proxy.address import UnixAddress
 from harness.proxy.capture import Capture
 from harness.proxy.chain import Chain
 from harness.proxy.relay import Relay
+from harness.report import benchmark_text
 from harness.scenario import EmulatedDevice, Scenario, to_json
+from harness.scenario.fault_plan import Drop, Select
 from harness.session.session import Session
 from harness.session.source import scenario_of
 from harness.trace.catalogue import Catalogue
@@ -39,190 +55,275 @@ from harness.vm import builds, command_line, migration
 
 GIB = 1 << 30
 RECORDS = 1_000_000
+_ROOT = Path(__file__).resolve().parent.parent
+_MOST_REPEATED = 10
+"""So many rounds of one row may be repeated; then something else is wrong."""
+
+
+class Taken(Exception):
+    """An intermittent known deviation took the round; ``str()`` is its name."""
+
+
+class Failed(Exception):
+    """A run did not do what is measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A row that is to be measured.
+
+    :ivar measure: returns the figure of one round
+    :ivar base: the same for what it is divided by; None if it is not
+    :ivar share: of the rounds of a short row
+    """
+
+    name: str
+    goal: Goal
+    unit: str
+    measure: Callable[[], float]
+    base: Callable[[], float] | None = None
+    share: float = 1.0
 
 
 def main() -> int:
-    """Measure, print, and exit with 0: a benchmark judges nothing."""
+    """Measure and print.  Exit status 3: a row could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--qemu", default="")
-    parser.add_argument("--rounds", type=int, default=15, help="number of pairs of each comparison")
-    parser.add_argument(
-        "--only", default="", metavar="WORD", help="measure only the rows with WORD in their name"
-    )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--qemu", default="", help="QEMU to measure with")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N",
+                        help="rounds of a short row; longer ones get fewer "
+                        "(default: 15)")  # fmt: skip
+    parser.add_argument("--only", action="append", default=[], metavar="WORD",
+                        help="measure only the rows with WORD in their name "
+                        "(repeatable)")  # fmt: skip
+    parser.add_argument("--suites", action="store_true",
+                        help="also measure the unit and the functional tests, which takes "
+                        "minutes")  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="write all figures to FILE, for `vfio-multifd compare`")  # fmt: skip
     options = parser.parse_args()
+    compileall.compile_dir(_ROOT / "harness", quiet=1)  # as after set-up
     binary = builds.find(options.qemu)
+    load = os.getloadavg()[0]
     rows = []
     with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as folder:
-        bench = Bench(binary, Path(folder), options.rounds)
-        for name, goal, measure in (
-            ("scenario, 16 MiB, with verdict / bare start and quit of two QEMUs", "<= 3",
-             bench.scenario_to_bare),
-            ("scenario, 16 MiB, with verdict / QEMU's own migration test, in the test", "<= 1",
-             bench.scenario_to_qemu_test),
-            ("`vfio-multifd run` of it as a process / QEMU's own migration test as a process",
-             "<= 1", bench.process_to_qemu_test),
-            ("replay, 16 MiB, with verdict / bare start and quit of one QEMU", "<= 2.5",
-             bench.replay_to_bare),
-            ("throughput of 1 GiB state: traced and checked / plain", ">= 0.8",
-             bench.throughput),
-            ("1 GiB state, 4 channels: through the relay / direct", ">= 0.8", bench.relay_state),
-            ("512 MiB RAM, 4 channels: through the relay / direct", ">= 0.8", bench.relay_ram),
-            ("trace reader and checker, records a second", ">= 200000", bench.records),
-        ):  # fmt: skip
-            if options.only not in name:
+        for wanted in Bench(binary, Path(folder)).rows(has_suites=options.suites):
+            if options.only and not any(word in wanted.name for word in options.only):
                 continue
-            value, detail = measure()
-            rows.append({"what": name, "goal": goal, "value": round(value, 2), "detail": detail})
-            if not options.json:
-                print(f"{value:>12.2f}  goal {goal:<10}  {name}\n{'':14}{detail}", flush=True)
+            rows.append(measured(wanted, max(3, round(options.rounds * wanted.share))))
+            print(benchmark_text.progress(rows[-1]), file=sys.stderr, flush=True)
+    found = Benchmark(
+        harness=harness.__version__,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine=f"{os.cpu_count()} processors, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}",
+        load=(load, os.getloadavg()[0]),
+        qemu=f"QEMU {'.'.join(map(str, builds.version_of(binary)))}",
+        rows=tuple(rows),
+    )
+    print("\n".join(benchmark_text.lines(found)))
     if options.json:
-        json.dump(rows, sys.stdout, indent=2)
-    return 0
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    return 3 if any(row.failed for row in rows) else 0
+
+
+def measured(wanted: Wanted, rounds: int) -> Row:
+    """The row, after a round that does not count."""
+    values: list[float] = []
+    base: list[float] = []
+    repeated: Counter[str] = Counter()
+    failed = ""
+    while len(values) <= rounds and not failed:
+        try:
+            value = wanted.measure()
+            other = wanted.base() if wanted.base else 0.0
+        except Taken as taken:
+            repeated[str(taken)] += 1
+            if repeated.total() > _MOST_REPEATED:
+                failed = f"known deviations took {repeated.total()} rounds"
+            continue
+        except (Failed, HarnessError, OSError, RuntimeError) as error:
+            failed = f"{type(error).__name__}: {error}"
+            continue
+        values.append(value)
+        base.append(other)
+    return Row(
+        name=wanted.name,
+        goal=wanted.goal,
+        unit=wanted.unit,
+        values=() if failed else tuple(values[1:]),
+        base=tuple(base[1:]) if wanted.base and not failed else (),
+        repeated=dict(repeated),
+        failed=failed,
+    )
+
+
+def most(limit: float) -> Goal:
+    """At most that."""
+    return Goal(limit=limit, is_least=False)
+
+
+def least(limit: float) -> Goal:
+    """At least that."""
+    return Goal(limit=limit, is_least=True)
 
 
 class Bench:
-    """Each method is one comparison; it returns the ratio and the absolute figures as text."""
+    """What is measured, with ``binary``; files go to ``folder``."""
 
-    def __init__(self, binary: Path, folder: Path, rounds: int) -> None:
+    def __init__(self, binary: Path, folder: Path) -> None:
         self.binary = binary
         self.folder = folder
-        self.rounds = rounds
         (folder / "halt.bin").write_bytes(command_line.firmware())
         self.scenario = Scenario(name="bench", qemu=str(binary))
+        self.big = EmulatedDevice(id="vfio0", size=GIB)
+        self._ram = folder / "ram"
 
-    def scenario_to_bare(self) -> tuple[float, str]:
-        """A complete run against two QEMUs that are started up to QMP and then quit."""
-        return self._ratio(self._run_scenario, self._bare)
+    def rows(self, *, has_suites: bool) -> Iterator[Wanted]:
+        """All of them, those that take least first."""
+        yield Wanted(
+            name="`vfio-multifd --help`", goal=most(100), unit="ms",
+            measure=lambda: 1000 * self.program("--help"),
+        )  # fmt: skip
+        yield Wanted(
+            name="scenario, 16 MiB, with verdict / bare start and quit of two QEMUs",
+            goal=most(3), unit="ms", measure=in_ms(self.run_scenario),
+            base=in_ms(lambda: self.bare(2)),
+        )  # fmt: skip
+        yield Wanted(
+            name="replay of 16 MiB, with verdict / bare start and quit of one QEMU",
+            goal=most(2.5), unit="ms", measure=in_ms(self.replay), base=in_ms(lambda: self.bare(1)),
+        )  # fmt: skip
+        yield Wanted(
+            name="scenario / the steps of QEMU's `test_migration.py`, which has no device; in one "
+            "process",
+            goal=most(1), unit="ms", measure=in_ms(self.run_scenario),
+            base=in_ms(lambda: like_qemu_test.migrate(self.binary, self.folder)),
+        )  # fmt: skip
+        yield Wanted(
+            name="the same, each as a process of its own, with its imports",
+            goal=most(1), unit="ms", measure=in_ms(self.process),
+            base=in_ms(lambda: self.other([like_qemu_test.__file__, str(self.binary)])),
+        )  # fmt: skip
+        yield Wanted(
+            name="cost of a hang: a run that loses a packet", goal=most(3), unit="s", share=0.2,
+            measure=in_s(self.hang),
+        )  # fmt: skip
+        yield Wanted(
+            name="main job, all scenarios of this QEMU", goal=most(5), unit="s", share=0.2,
+            measure=self.main_job,
+        )  # fmt: skip
+        yield Wanted(
+            name="device-state throughput, 1 GiB, traced and checked / plain",
+            goal=least(0.8), unit="GiB/s", share=0.34, measure=self.traced,
+            base=lambda: self.state(has_relay=False),
+        )  # fmt: skip
+        for channels in (4, 16):
+            yield Wanted(
+                name=f"1 GiB state, {channels} channels, through the relay / direct",
+                goal=least(0.95), unit="GiB/s", share=0.34,
+                measure=functools.partial(self.state, has_relay=True, channels=channels),
+                base=functools.partial(self.state, has_relay=False, channels=channels),
+            )  # fmt: skip
+        for channels in (4, 16):
+            yield Wanted(
+                name=f"512 MiB RAM, {channels} channels, through the relay / direct",
+                goal=least(0.95), unit="GiB/s", share=0.34,
+                measure=functools.partial(self.ram, has_relay=True, channels=channels),
+                base=functools.partial(self.ram, has_relay=False, channels=channels),
+            )  # fmt: skip
+        yield Wanted(
+            name="trace reader and checker, one million records", goal=least(200_000),
+            unit="records/s", share=0.2, measure=self.records,
+        )  # fmt: skip
+        for suite in ("unit", "functional") if has_suites else ():
+            yield Wanted(
+                name=f"{suite} tests", goal=most(150), unit="s", share=0,
+                measure=in_s(functools.partial(self.suite, suite)),
+            )  # fmt: skip
 
-    def replay_to_bare(self) -> tuple[float, str]:
-        """A replay into a new destination, with verdict, against one QEMU."""
-        (made,) = asyncio.run(run_scenario(self.scenario, self.folder / "runs", has_capture=True))
-        path = made.rundir / CAPTURE
+    # -- runs ------------------------------------------------------------------------
 
-        def replay() -> None:
-            capture = Capture.open(path)
-            wanted = scenario_of(capture, str(self.binary))
-            asyncio.run(run_scenario(wanted, self.folder / "runs", replayed=capture))
+    def run_scenario(self) -> None:
+        """A complete run."""
+        _require_valid(self._run(self.scenario))
 
-        def bare() -> None:
-            with BareQemu(self.binary, self.folder) as qemu:
+    def replay(self) -> None:
+        """A replay into a new destination, with verdict."""
+        capture = Capture.open(self._capture())
+        wanted = scenario_of(capture, str(self.binary))
+        runs = asyncio.run(run_scenario(wanted, self.folder / "runs", replayed=capture))
+        _require_valid(runs[0])
+
+    def hang(self) -> None:
+        """A run that cannot end: the destination waits for a packet."""
+        fault = Drop(select=Select(idx=(1,)))
+        device = EmulatedDevice(id="vfio0", size=4 << 20)
+        self._run(msgspec.structs.replace(self.scenario, devices=(device,), faults=(fault,)))
+
+    def bare(self, count: int) -> None:
+        """QEMUs without a device that are started up to QMP and then quit."""
+        with contextlib.ExitStack() as stack:
+            all_of_them = [
+                stack.enter_context(BareQemu(self.binary, self.folder)) for _ in range(count)
+            ]
+            for qemu in all_of_them:
                 qemu.negotiate()
+            for qemu in all_of_them:
                 qemu.quit()
 
-        return self._ratio(replay, bare)
+    def traced(self) -> float:
+        """GiB of device state per second, with trace and verdict."""
+        run = self._run(
+            Scenario(name="traced", qemu=str(self.binary), devices=(self.big,), deadline_s=120)
+        )
+        _require_valid(run)
+        taken_s = _transfer_s(run.history.records)
+        assert taken_s is not None, "it is valid"
+        return 1 / taken_s
 
-    def scenario_to_qemu_test(self) -> tuple[float, str]:
-        """Against the steps of QEMU's test_migration.py, in this process."""
-        return self._ratio(self._run_scenario, self._like_qemu_test)
+    def state(self, *, has_relay: bool, channels: int = 4) -> float:
+        """GiB of device state per second, from ``migrate`` to the destination's RESUME."""
+        wanted = Scenario(
+            name="plain", qemu=str(self.binary), devices=(self.big,), deadline_s=120, trace=(),
+            relay=has_relay, channels=channels,
+        )  # fmt: skip
+        return 1 / asyncio.run(self._plain(wanted))
 
-    def process_to_qemu_test(self) -> tuple[float, str]:
-        """Both as separate processes, each with its imports."""
-        path = self.folder / "scenario.json"
-        path.write_bytes(to_json(self.scenario))
-        ours = [sys.executable, "-m", "harness.cli", "run", str(path), "--no-progress",
-                "--runs", str(self.folder / "runs")]  # fmt: skip
-        theirs = [sys.executable, like_qemu_test.__file__, str(self.binary)]
-
-        def run(argv: list[str]) -> None:
-            status = subprocess.run(argv, check=False, stdout=subprocess.DEVNULL).returncode
-            if status not in (0, 2):  # 2: a known deviation interrupted it; the median copes
-                raise RuntimeError(f"{argv[0]}: exit status {status}")
-
-        return self._ratio(lambda: run(ours), lambda: run(theirs))
-
-    def throughput(self) -> tuple[float, str]:
-        """Bytes per second from ``migrate`` to the destination's RESUME, complete run or plain."""
-        big = EmulatedDevice(id="vfio0", size=GIB)
-
-        def seconds(is_plain: bool) -> float:
-            scenario = Scenario(
-                name="throughput",
-                qemu=str(self.binary),
-                devices=(big,),
-                deadline_s=120,
-                trace=() if is_plain else Scenario(name="default").trace,
-            )
-            if is_plain:
-                return asyncio.run(self._plain(scenario))
-            (run,) = asyncio.run(run_scenario(scenario, self.folder / "runs"))
-            return _transfer_seconds(run.history.records)
-
-        return self._rates(1.0, lambda: seconds(True), lambda: seconds(False))
-
-    def relay_state(self) -> tuple[float, str]:
-        """Bytes of device state per second from ``migrate`` to the destination's RESUME."""
-        big = EmulatedDevice(id="vfio0", size=GIB)
-
-        def seconds(has_relay: bool) -> float:
-            scenario = Scenario(
-                name="relay", qemu=str(self.binary), devices=(big,), deadline_s=120, trace=(),
-                relay=has_relay,
-            )  # fmt: skip
-            return asyncio.run(self._plain(scenario))
-
-        return self._rates(1.0, lambda: seconds(False), lambda: seconds(True))
-
-    def relay_ram(self) -> tuple[float, str]:
-        """Bytes of RAM per second from ``migrate`` to ``completed``; no VFIO device."""
-        size = 512 << 20
-        contents = self.folder / "ram"
-        with contents.open("wb") as file:
-            for _ in range(size >> 20):
-                file.write(os.urandom(1 << 20))
-        settings = {"ram_mib": 1024, "options": (
-            "-device", f"loader,file={contents},addr=0x1000000,force-raw=on")}  # fmt: skip
-
-        def seconds(has_relay: bool) -> float:
-            with (
-                BareQemu(self.binary, self.folder, is_incoming=True, **settings) as destination,
-                BareQemu(self.binary, self.folder, **settings) as source,
-            ):
-                address = UnixAddress(f"vfio-multifd-bench-{secrets.token_hex(8)}")
-                for qemu in (source, destination):
-                    qemu.negotiate()
-                    qemu.execute("migrate-set-capabilities", capabilities=[
-                        {"capability": name, "state": True}
-                        for name in ("events", "multifd", "return-path")])  # fmt: skip
-                    qemu.execute("migrate-set-parameters", **{
-                        "multifd-channels": 4, "max-bandwidth": migration.UNLIMITED_BYTES_PER_S,
-                        "downtime-limit": migration.DOWNTIME_LIMIT_MS})  # fmt: skip
-                destination.execute("migrate-incoming", **migration.channels(address.qmp()))
-                here = UnixAddress(f"vfio-multifd-bench-{secrets.token_hex(8)}")
-                relay = Relay(here, address, Chain(), lambda _seen: None)
-                relay.start()
+    def ram(self, *, has_relay: bool, channels: int) -> float:
+        """GiB of RAM per second from ``migrate`` to ``completed``; no VFIO device."""
+        settings: dict[str, Any] = {"ram_mib": 1024, "options": (
+            "-device", f"loader,file={self._contents()},addr=0x1000000,force-raw=on")}  # fmt: skip
+        with (
+            BareQemu(self.binary, self.folder, is_incoming=True, **settings) as destination,
+            BareQemu(self.binary, self.folder, **settings) as source,
+        ):
+            address = UnixAddress(f"vfio-multifd-bench-{secrets.token_hex(8)}")
+            for qemu in (source, destination):
+                qemu.negotiate()
+                qemu.execute("migrate-set-capabilities", capabilities=[
+                    {"capability": name, "state": True}
+                    for name in ("events", "multifd", "return-path")])  # fmt: skip
+                qemu.execute("migrate-set-parameters", **{
+                    "multifd-channels": channels,
+                    "max-bandwidth": migration.UNLIMITED_BYTES_PER_S,
+                    "downtime-limit": migration.DOWNTIME_LIMIT_MS})  # fmt: skip
+            destination.execute("migrate-incoming", **migration.channels(address.qmp()))
+            here = UnixAddress(f"vfio-multifd-bench-{secrets.token_hex(8)}")
+            relay = Relay(here, address, Chain(), lambda _seen: None)
+            relay.start()
+            try:
                 start = time.perf_counter()
                 to = relay.address if has_relay else address
                 source.execute("migrate", **migration.channels(to.qmp()))
                 source.wait_for("completed")
-                taken = time.perf_counter() - start
+                return 0.5 / (time.perf_counter() - start)
+            finally:
                 relay.close()
-                return taken
 
-        return self._rates(0.5, lambda: seconds(False), lambda: seconds(True))
-
-    def _rates(
-        self, gib: float, plain: Callable[[], float], ours: Callable[[], float]
-    ) -> tuple[float, str]:
-        for warm_up in (plain, ours):
-            warm_up()  # the first use of that much memory is slow
-        pairs = [(plain(), ours()) for _ in range(max(3, self.rounds // 3))]
-        ratio = statistics.median(a / b for a, b in pairs)
-        a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
-        return ratio, f"{gib / b:.2f} GiB/s against {gib / a:.2f} GiB/s (n={len(pairs)})"
-
-    async def _plain(self, scenario: Scenario) -> float:
-        async with Session(scenario, RunDir.create(self.folder / "runs", "plain")) as session:
-            await session.boot()
-            await session.transfer()
-            taken = _transfer_seconds(session.records)
-            await session.stop()
-        return taken
-
-    def records(self) -> tuple[float, str]:
-        """From a million trace lines to a verdict."""
+    def records(self) -> float:
+        """Records per second, from a million trace lines to a verdict."""
         path = builds.trace_events_path(self.binary)
-        (run,) = asyncio.run(run_scenario(self.scenario, self.folder / "runs"))
+        run = self._run(self.scenario)
         others = [record for record in run.history.records if record.kind != "trace"]
         name = "vfio_load_state_device_buffer"
         count = RECORDS // 4
@@ -236,53 +337,132 @@ class Bench:
                 (8, f"{name}_load_end".encode()),
             )
         )
-        rates = []
-        for _ in range(3):
-            start = time.perf_counter()
-            catalogue = Catalogue.parse(path.read_text(), str(path))
-            reader = TraceReader(catalogue, Side.DESTINATION, {"VFIO_FD9": "vfio0"})
-            records = others + reader.feed(lines) + reader.close()
-            judge(type(run.history)(run.history.scenario, run.history.manifest, records))
-            rates.append(4 * count / (time.perf_counter() - start))
-        return statistics.median(rates), f"{4 * count} lines, n={len(rates)}"
+        start = time.perf_counter()
+        catalogue = Catalogue.parse(path.read_text(), str(path))
+        reader = TraceReader(catalogue, Side.DESTINATION, {"VFIO_FD9": "vfio0"})
+        records = others + reader.feed(lines) + reader.close()
+        judge(type(run.history)(run.history.scenario, run.history.manifest, records))
+        return 4 * count / (time.perf_counter() - start)
 
-    # -- what is compared ------------------------------------------------------------
+    # -- processes -------------------------------------------------------------------
 
-    def _ratio(self, a: Callable[[], object], b: Callable[[], object]) -> tuple[float, str]:
-        for warm_up in (a, b):
-            warm_up()
-        pairs = [(_timed(a), _timed(b)) for _ in range(self.rounds)]
-        ratio = statistics.median(x / y for x, y in pairs)
-        ours, theirs = (statistics.median(side) * 1000 for side in zip(*pairs, strict=True))
-        return ratio, f"{ours:.0f} ms against {theirs:.0f} ms (n={len(pairs)})"
+    def process(self) -> None:
+        """``vfio-multifd run`` of the scenario."""
+        path = self.folder / "scenario.json"
+        if not path.exists():
+            path.write_bytes(to_json(self.scenario))
+        self.program("run", str(path), "--no-progress", "--runs", str(self.folder / "runs"))
 
-    def _run_scenario(self) -> None:
-        asyncio.run(run_scenario(self.scenario, self.folder / "runs"))
+    def main_job(self) -> float:
+        """Seconds of ``vfio-multifd run``."""
+        return self.program(
+            "run", "--qemu", str(self.binary), "--runs", str(self.folder / "runs"), "--json"
+        )
 
-    def _bare(self) -> None:
-        with contextlib.ExitStack() as stack:
-            pair = [stack.enter_context(BareQemu(self.binary, self.folder)) for _ in range(2)]
-            for qemu in pair:
-                qemu.negotiate()
-            for qemu in pair:
-                qemu.quit()
+    def program(self, *argv: str) -> float:
+        """Seconds of a ``vfio-multifd`` command.
 
-    def _like_qemu_test(self) -> None:
-        like_qemu_test.migrate(self.binary, self.folder)
+        :raise Taken: it met a known deviation
+        """
+        command = [sys.executable, "-m", "harness.cli", *argv]
+        start = time.perf_counter()
+        done = subprocess.run(command, check=False, capture_output=True, cwd=_ROOT)
+        taken_s = time.perf_counter() - start
+        if "--json" in argv and done.stdout:
+            for run in json.loads(done.stdout).get("runs", ()):
+                if run["known"]:
+                    raise Taken(run["known"]["name"])
+        elif found := re.search(rb"known deviation: (\S+)", done.stdout):
+            raise Taken(found[1].decode())
+        if done.returncode:
+            said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+            raise Failed(f"vfio-multifd {argv[0]}: exit status {done.returncode}: {said[-1:]}")
+        return taken_s
+
+    def other(self, argv: Sequence[str]) -> None:
+        """Another Python script."""
+        subprocess.run([sys.executable, *argv], check=True, stdout=subprocess.DEVNULL)
+
+    def suite(self, name: str) -> None:
+        """The tests of one folder, as ``make test`` runs them."""
+        argv = ["-m", "pytest", "-q", "--numprocesses", "auto", f"tests/{name}",
+                "--qemu", str(self.binary)]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *argv], check=False, cwd=_ROOT, stdout=subprocess.DEVNULL
+        )
+        if done.returncode:
+            raise Failed(f"tests/{name}: exit status {done.returncode}")
+
+    # -- parts -----------------------------------------------------------------------
+
+    def _run(self, scenario: Scenario) -> Run:
+        (run,) = asyncio.run(run_scenario(scenario, self.folder / "runs"))
+        if run.known is not None:
+            raise Taken(run.known.name)
+        return run
+
+    async def _plain(self, scenario: Scenario) -> float:
+        """Seconds of the transfer alone, without a verdict unless it does not end."""
+        async with Session(scenario, RunDir.create(self.folder / "runs", "plain")) as session:
+            await session.boot()
+            await session.transfer()
+            taken_s = _transfer_s(session.records)
+            history = await session.stop()
+        if taken_s is None:
+            verdict = judge(history)
+            known = interrupted_by(history, verdict)
+            if known is not None:
+                raise Taken(known.name)
+            raise Failed(f"{scenario.name}: the destination did not run the guest")
+        return taken_s
+
+    def _capture(self) -> Path:
+        """A capture of the scenario, made once."""
+        path = self.folder / "made.capture"
+        if not path.exists():
+            made = asyncio.run(run_scenario(self.scenario, self.folder / "runs", has_capture=True))
+            _require_valid(made[0])
+            (made[0].rundir / CAPTURE).rename(path)
+        return path
+
+    def _contents(self) -> Path:
+        """512 MiB for the RAM, which do not compress, made once."""
+        if not self._ram.exists():
+            with self._ram.open("wb") as file:
+                for _ in range(512):
+                    file.write(os.urandom(1 << 20))
+        return self._ram
 
 
-def _timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+def _require_valid(run: Run) -> None:
+    if run.known is not None:
+        raise Taken(run.known.name)
+    if run.verdict.exit_status:
+        raise Failed(f"{run.history.scenario.name}: {run.verdict.overall}")
 
 
-def _transfer_seconds(records: Sequence[Record]) -> float:
-    started = next(
-        r.t_ns for r in records if r.name == "execute" and plain(r)["command"] == "migrate"
-    )
-    resumed = next(r.t_ns for r in records if r.name == "RESUME" and r.side is Side.DESTINATION)
-    return float(resumed - started) / 1e9
+def in_s(action: Callable[[], object]) -> Callable[[], float]:
+    """Seconds that ``action`` takes."""
+
+    def taken_s() -> float:
+        start = time.perf_counter()
+        action()
+        return time.perf_counter() - start
+
+    return taken_s
+
+
+def in_ms(action: Callable[[], object]) -> Callable[[], float]:
+    """The same in milliseconds."""
+    seconds = in_s(action)
+    return lambda: 1000 * seconds()
+
+
+def _transfer_s(records: Sequence[Record]) -> float | None:
+    """From ``migrate`` to the destination's RESUME; None if it did not come."""
+    started = [r.t_ns for r in records if r.name == "execute" and plain(r)["command"] == "migrate"]
+    resumed = [r.t_ns for r in records if r.name == "RESUME" and r.side is Side.DESTINATION]
+    return (resumed[0] - started[0]) / 1e9 if started and resumed else None
 
 
 if __name__ == "__main__":

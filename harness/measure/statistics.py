@@ -17,6 +17,8 @@ CONFIDENCE = 0.95
 """The least coverage of an interval."""
 FEWEST = 20
 """The least number of runs of a series."""
+FEWEST_OF_TWO = 5
+"""The least number of values of each of two samples that are compared."""
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,3 +102,21 @@ def difference(values: Sequence[float | None], against: Sequence[float | None]) 
 def is_shown(found: Summary) -> bool:
     """Whether the interval of a difference excludes 0."""
     return found.interval is not None and (found.interval.low > 0 or found.interval.high < 0)
+
+
+def ratio(values: Sequence[float], against: Sequence[float]) -> tuple[float, Interval | None]:
+    """``values`` / ``against`` of two samples that were not measured in turn.
+
+    It is the median over all pairs of one value each.  The interval goes from the k-th smallest to
+    the k-th largest of these, and assumes that the two distributions have the same form but for
+    their scale (Hodges and Lehmann; k from the normal approximation of the rank-sum test).  It is
+    None if one sample has fewer than five values.  All values are above 0.
+    """
+    pairs = sorted(one / other for one in values for other in against)
+    if min(len(values), len(against)) < FEWEST_OF_TWO:
+        return statistics.median(pairs), None
+    spread = math.sqrt(len(pairs) * (len(values) + len(against) + 1) / 12)
+    tail = statistics.NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2)
+    k = math.floor(len(pairs) / 2 - tail * spread)
+    found = Interval(low=pairs[k - 1], high=pairs[-k], coverage=CONFIDENCE) if k >= 1 else None
+    return statistics.median(pairs), found

@@ -2,9 +2,11 @@
 
 import json
 
+import msgspec
 import pytest
 
 from tests.unit.called import one_line
+from tests.unit.measure.test_benchmark import made, row
 from tests.unit.saved_runs import save, valid_run, violated_run
 
 
@@ -66,3 +68,41 @@ def test_nothing_in_common_is_one_line_that_names_both(call, tmp_path):
     status, out, err = call("compare", tmp_path / "a", tmp_path / "b")
     assert (status, out) == (3, "")
     assert "before: valid; after: liar" in one_line(err)
+
+
+@pytest.fixture
+def benchmarks(tmp_path):
+    """Writes benchmarks; the paths."""
+
+    def write(*found):
+        paths = [tmp_path / f"{number}.json" for number in range(len(found))]
+        for path, each in zip(paths, found, strict=True):
+            path.write_bytes(msgspec.json.encode(each))
+        return paths
+
+    return write
+
+
+def test_two_benchmarks_are_compared_row_by_row(call, benchmarks):
+    slower = row(values=tuple(2 * value for value in row().values))
+    paths = benchmarks(made(row()), made(slower))
+    status, out, err = call("compare", *paths)
+    assert (status, err) == (0, "")
+    assert "worse" in out
+    (found,) = json.loads(call("compare", *paths, "--json")[1])["differences"]
+    assert (found["ratio"], found["word"]) == (2.0, "worse")
+
+
+def test_benchmarks_without_a_common_row_cannot_be_compared(call, benchmarks):
+    status, out, err = call("compare", *benchmarks(made(row("a")), made(row("b"))))
+    assert (status, out) == (3, "")
+    assert "no row was measured in both" in one_line(err)
+
+
+def test_file_that_is_no_benchmark_is_one_line_and_4(call, benchmarks, tmp_path):
+    (path,) = benchmarks(made(row()))
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    status, _, err = call("compare", path, other)
+    assert status == 4
+    assert "not a benchmark" in one_line(err)

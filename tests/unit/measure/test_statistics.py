@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.statistics import difference, interval, is_shown, median, summary
+from harness.measure.statistics import difference, interval, is_shown, median, ratio, summary
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,27 @@ def test_difference_is_shown_where_its_interval_leaves_out_0():
 def test_median_leaves_out_what_was_not_measured():
     assert median([3.0, None, 1.0]) == 2.0
     assert median([None]) is None
+
+
+def test_ratio_of_two_samples_lies_in_its_interval():
+    before = [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]
+    found, within = ratio([2 * value for value in before], before)
+    assert found == pytest.approx(2, abs=0.01)
+    assert within is not None
+    assert 1 < within.low < 2 < within.high < 4
+    assert within.low == pytest.approx(1 / ratio(before, [2 * v for v in before])[1].high)
+
+
+def test_ratio_of_few_values_has_no_interval():
+    assert ratio([4.0] * 4, [2.0] * 20) == (2.0, None)
+
+
+def test_ratio_covers_the_true_one_as_often_as_it_says():
+    source = random.Random(1)
+    hits = 0
+    for _ in range(400):
+        one = [3 * source.lognormvariate(0, 0.3) for _ in range(8)]
+        other = [source.lognormvariate(0, 0.3) for _ in range(9)]
+        within = ratio(one, other)[1]
+        hits += within.low <= 3 <= within.high
+    assert hits >= 0.93 * 400
