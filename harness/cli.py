@@ -5,6 +5,7 @@ the request cannot be carried out, and another try gives the same error; 128 and
 signal that ended it: 130 SIGINT, 143 SIGTERM, 129 SIGHUP; 141 standard output was closed.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     interrupt.install()
     is_program = argv is None
+    if is_program:
+        gc.disable()  # until the command is imported: what is imported is no garbage
     try:
         from harness.commands import program  # noqa: PLC0415 - takes signals before
 
@@ -53,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt.uninstall(is_over=is_program)
     if is_program and interrupt.came():
         interrupt.leave()
+    if is_program:
+        gc.freeze()  # else Python looks for garbage in all of it once more: 50 ms
     return status
 
 

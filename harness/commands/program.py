@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 import importlib
 import sys
 import traceback
@@ -57,6 +58,9 @@ def _called(argv: Sequence[str], commands: Mapping[str, str]) -> int:
     options = argparse.Namespace()
     try:
         _parser(argv, commands).parse_args(argv, options)
+        if not gc.isenabled():  # see harness.cli
+            gc.freeze()
+            gc.enable()
         status: int = options.call(options)
     except HarnessError as error:
         return _failed(error, options)
