@@ -5,11 +5,12 @@
     .venv/bin/python -m ci.signals --moments 10 rig        # starts a virtual machine each time
 
 Each command first runs to its end, which gives its duration.  Then it is started repeatedly and
-gets SIGINT or SIGTERM after a random part of that duration; in half of the tries a second signal
-follows.  Checked are the time from the signal to the end, the exit status, standard error,
-processes, and files outside the run directories.  A signal before Python runs the first line of the
-harness is handled by Python: such tries are counted separately.  --busy N keeps N processors busy
-meanwhile.  Exit status: 0 all tries passed, 1 one failed.
+gets SIGINT or SIGTERM after a random part of that duration.  Half of the SIGINTs go to its process
+group, as from a terminal; in half of the tries a second signal follows.  Checked are the time from
+the signal to the end, the exit status, standard error, processes, and files outside the run
+directories.  A signal before Python runs the first line of the harness is handled by Python: such
+tries are counted separately.  --busy N keeps N processors busy meanwhile.  Exit status: 0 all tries
+passed, 1 one failed.
 """
 
 import argparse
@@ -133,8 +134,9 @@ class Place:
                     os.kill(int(path.name), signal.SIGKILL)
         for path in (self.folder / "tmp").iterdir():
             yield f"{path.name} is left behind in TMPDIR"
-        for path in self.runs.glob("**/tls"):
-            yield f"credentials are left behind in {path}"
+        for name in ("tls", "sockets"):
+            for path in self.runs.glob(f"**/{name}"):
+                yield f"{path} is left behind"
 
 
 def commands(place: Place) -> dict[str, tuple[str, ...]]:
@@ -147,7 +149,8 @@ def commands(place: Place) -> dict[str, tuple[str, ...]]:
     reports = [f"--report={place.runs}/report.{kind}" for kind in ("html", "xml")]
     device = ("-M", "q35", "-nodefaults", "-display", "none", "-S", "@devices@")
     return {
-        "run": ("run", *files, *qemu, *runs, *reports),
+        "run": ("run", "--jobs", "1", *files, *qemu, *runs, *reports),
+        "jobs": ("run", "--jobs", "4", *files, *files, *qemu, *runs, *reports),
         "check": ("check", *files, *qemu),
         "replay": ("replay", f"{kept}/migration.capture", *qemu, *runs),
         "recheck": ("recheck", kept, kept, f"--report={place.runs}/report.html"),
@@ -200,7 +203,10 @@ def signalled(place: Place, name: str, moment_s: float, chance: random.Random) -
     try:
         is_after = bool(poll.poll(moment_s * 1000))
         began = time.monotonic()
-        process.send_signal(number)
+        if number is signal.SIGINT and chance.random() < 0.5:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
         sent = {number}
         if chance.random() < 0.5 and not poll.poll(chance.random() * 300):
             second = chance.choice([signal.SIGINT, signal.SIGTERM])

@@ -50,6 +50,7 @@ class _State:
         """The signal that came, or 0."""
         self.asked = 0  # what ``end`` was called with
         self.has_begun = False
+        self.is_silent = False
         self.held = 0
         self.is_pending = False  # came while it was held
         self.cancel: Callable[[], object] | None = None
@@ -63,14 +64,17 @@ _state = _State()
 # -- for the program ---------------------------------------------------------------------
 
 
-def install() -> None:
+def install(*, is_silent: bool = False) -> None:
     """Take the signals from now on.
+
+    :param is_silent: print nothing: this is a process of a program that does
 
     A shell that starts us in the background has SIGINT ignored, and would leave it so: it is
     taken all the same.  SIGHUP stays ignored where it is (nohup).
     """
     global _state  # noqa: PLW0603 - there is one process
     _state = _State()
+    _state.is_silent = is_silent
     _state.has_ended.acquire()
     for number in SIGNALS:
         before = signal.getsignal(number)
@@ -286,7 +290,7 @@ def _children() -> list[int]:
 
 def _say(text: str) -> None:
     """Write one line to standard error, without a buffer that a thread may have locked."""
-    if text:
+    if text and not _state.is_silent:
         try:
             os.write(2, f"vfio-multifd: error: {text}\n".encode())
         except OSError:

@@ -32,6 +32,13 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(reason) from error
 
 
+def count(text: str) -> int:
+    """A number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
 def add_qemus(parser: argparse.ArgumentParser) -> None:
     """``--qemu`` and ``--qemu-dst``."""
     parser.add_argument("--qemu", default="", metavar="NAME|PATH",

@@ -260,7 +260,7 @@ def _run(
 ) -> Sample:
     target = RunDir.create(folder, wanted.name)
     try:
-        (made,) = interrupt.run(run_in(target, wanted, trace_events=trace_events))
+        (made,) = interrupt.run(run_in([target], wanted, trace_events=trace_events))
     except HarnessError as error:
         if number == 0:
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.commands.arguments import add_job, faults
 from harness.commands.output import complain
 from harness.job import job
+from harness.job.runs import RunOptions
 from harness.job.settings import Settings
 
 
@@ -25,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; the exit status."""
-    how = job.RunOptions(
+    how = RunOptions(
         runs_dir=options.runs,
         trace_events=options.trace_events,
         has_progress=options.progress,

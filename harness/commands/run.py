@@ -1,12 +1,14 @@
 """``vfio-multifd run``: run the main job, or scenarios, and judge them."""
 
 import argparse
+import os
 from pathlib import Path
 
 from harness.commands import device_argument
-from harness.commands.arguments import add_job, add_qemus, faults, size
+from harness.commands.arguments import add_job, add_qemus, count, faults, size
 from harness.commands.output import complain
 from harness.job import job
+from harness.job.runs import RunOptions
 from harness.job.settings import Settings, scenarios
 from harness.rig import scenarios as in_rig
 
@@ -46,6 +48,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", type=Path, metavar="DIR",
                         help="saved runs to compare with; the exit status is then that of "
                         "`compare`")  # fmt: skip
+    parser.add_argument("-j", "--jobs", type=count, metavar="N",
+                        help="number of scenarios to run at the same time (default: number of "
+                        "processors); the output keeps their order")  # fmt: skip
+    parser.add_argument("-x", "--exitfirst", action="store_true",
+                        help="end after the first run that is violated or lost")  # fmt: skip
     add_job(parser)
 
 
@@ -66,8 +73,10 @@ def run(options: argparse.Namespace) -> int:
     if in_rig.is_needed(wanted):
         folders = [path.absolute().parent for path in options.report]
         return in_rig.run(wanted, options.runs, _of_the_job(options), writable=folders)
-    how = job.RunOptions(
+    how = RunOptions(
         runs_dir=options.runs,
+        jobs=options.jobs or _processors(),
+        exit_first=options.exitfirst,
         trace_events=options.trace_events,
         has_capture=options.capture,
         has_progress=options.progress,
@@ -90,6 +99,12 @@ def _of_the_job(options: argparse.Namespace) -> list[str]:
         (not options.progress, "--no-progress"),
         (options.steps, "--steps"),
         (options.json, "--json"),
+        (options.exitfirst, "--exitfirst"),
     ):
         words += [word] if is_given else []
+    words += ["--jobs", str(options.jobs)] if options.jobs else []
     return words + [word for path in options.report for word in ("--report", str(path))]
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0))

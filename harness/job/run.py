@@ -5,7 +5,7 @@ The command line and the pytest plugin both start here.
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,7 @@ async def run_scenario(
     :raise HarnessError: the run could not be made or judged; it says nothing about QEMU
     """
     return await run_in(
-        RunDir.create(runs_dir, scenario.name),
+        run_dirs(runs_dir, scenario),
         scenario,
         trace_events=trace_events,
         progress=progress,
@@ -74,8 +74,23 @@ async def run_scenario(
     )
 
 
+def run_dirs(runs_dir: Path, scenario: Scenario) -> list[RunDir]:
+    """Make a new directory below ``runs_dir`` for each migration of ``scenario``.
+
+    :raise HarnessError: ``runs_dir`` cannot be made or written
+    """
+    made: list[RunDir] = []
+    try:
+        for migration in scenario.migrations():
+            made.append(RunDir.create(runs_dir, migration.name))
+    except BaseException:
+        _remove_unused(made, ())
+        raise
+    return made
+
+
 async def run_in(
-    rundir: RunDir,
+    rundirs: Sequence[RunDir],
     scenario: Scenario,
     *,
     trace_events: str = "",
@@ -83,8 +98,8 @@ async def run_in(
     has_capture: bool = False,
     replayed: Capture | None = None,
 ) -> tuple[Run, ...]:
-    """Make each migration of ``scenario``, the first in ``rundir``, and judge them: as many
-    runs as there were migrations.  One that no QEMU runs the guest for is not made.
+    """Make each migration of ``scenario``, in its directory of ``rundirs``, and judge them: as
+    many runs as there were migrations.  One that no QEMU runs the guest for is not made.
 
     However it ends, no process is left; a directory in which no QEMU ever wrote a word is
     removed again.
@@ -96,34 +111,30 @@ async def run_in(
     """
     histories: list[tuple[RunDir, History]] = []
     source: Peer | Capture | None = replayed
-    async with contextlib.AsyncExitStack() as heirs:  # a QEMU between two sessions is ended here
-        for number, migration in enumerate(scenario.migrations()):
-            if number:
-                rundir = RunDir.create(rundir.path.parent, migration.name)
+    async with contextlib.AsyncExitStack() as undo:
+        undo.callback(_remove_unused, rundirs, histories)
+        if replayed is None:  # else the session compares it with the capture
+            scenario_checks.require(scenario)
+        for number, (migration, rundir) in enumerate(
+            zip(scenario.migrations(), rundirs, strict=True)
+        ):
             has_own_capture = has_capture and not number
             session = Session(migration, rundir, trace_events, progress, has_own_capture, source)
-            with _removed_unless_used(rundir):
-                if not number and replayed is None:  # else the session compares it with the capture
-                    scenario_checks.require(scenario)
-                histories.append((rundir, await session.run()))
+            histories.append((rundir, await session.run()))
             source = session.heir
             if source is None:
                 break
-            heirs.push_async_callback(source.give_up)
+            undo.push_async_callback(source.give_up)  # a QEMU between two sessions
     # Only now: a migration that follows is not to wait for a verdict.
     progress("judge")
     return tuple(_judged(*each) for each in histories)
 
 
-@contextlib.contextmanager
-def _removed_unless_used(rundir: RunDir) -> Iterator[None]:
-    """Remove ``rundir`` after an error, if no QEMU was started in it."""
-    try:
-        yield
-    except BaseException:
+def _remove_unused(rundirs: Sequence[RunDir], histories: Sequence[tuple[RunDir, History]]) -> None:
+    """Remove those of ``rundirs`` that have no history, and in which no QEMU was started."""
+    for rundir in rundirs[len(histories) :]:
         if not any((rundir.path / name).exists() for name in (SOURCE_STDERR, DESTINATION_STDERR)):
             shutil.rmtree(rundir.path, ignore_errors=True)
-        raise
 
 
 def _judged(rundir: RunDir, history: History) -> Run:

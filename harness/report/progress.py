@@ -30,7 +30,6 @@ class Progress:
         self._out = out
         self._total = total
         self._number = 1
-        self._name = ""
         self._is_silent = is_silent
         self._steps = steps
         self._status = (
@@ -53,18 +52,13 @@ class Progress:
         if self._status is not None:
             self._status.stop()
 
-    def begin(self, name: str) -> None:
-        """The next run starts."""
-        self._name = name
-        self.step("start")
-
-    def step(self, what: str) -> None:
-        """The current run does ``what``."""
+    def step(self, name: str, what: str) -> None:
+        """The current run, of scenario ``name``, does ``what``."""
         if self._steps is not None:
-            self._steps.write(f"     {self._name}: {what}\n")
+            self._steps.write(f"     {name}: {what}\n")
             self._steps.flush()
         elif self._status is not None:
-            self._status.update(f"{self._number} of {self._total}  {self._name}: {what}")
+            self._status.update(f"{self._number} of {self._total}  {name}: {what}")
 
     def end(self, entry: Entry) -> None:
         """A run has ended: the current one, or a migration that followed it."""

@@ -150,6 +150,7 @@ class Report:
     :ivar titles: of all requirements, in the order of the report
     :ivar run_options: of the command line, needed to repeat a run beyond its scenario
     :ivar interrupted: which run was interrupted, as text.  Empty if none was
+    :ivar stopped: the bad run after which no other was made, as text.  Empty if all were made
     :ivar interrupted_status: the exit status, by the signal that interrupted it
     :ivar removed: run directories that are removed after the report
     """
@@ -158,6 +159,7 @@ class Report:
     titles: Mapping[str, str]
     run_options: tuple[str, ...] = ()
     interrupted: str = ""
+    stopped: str = ""
     interrupted_status: int = INTERRUPTED
     removed: frozenset[Path] = frozenset()
 
@@ -196,6 +198,7 @@ class Report:
         more += [f"{left_out} {of} left out: cannot run here."] if left_out else []
         left = [row.requirement for row in rows if row.why_not_judged]
         more += [f"Not judged: {', '.join(left)}."] if left else []
+        more += [f"Stopped after {self.stopped}."] if self.stopped else []
         outcome: Outcome | None = None
         if self.interrupted:
             first = f"INTERRUPTED: {self.interrupted}."

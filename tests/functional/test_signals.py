@@ -29,15 +29,16 @@ def place(tmp_path_factory: pytest.TempPathFactory, qemu_src: Path) -> Iterator[
 
 
 @pytest.mark.parametrize("name", [
-    "run", "check", "replay", "recheck", "compare", "measure", "repro", "bisect", "show", "export",
-    "serve",
+    "run", "jobs", "check", "replay", "recheck", "compare", "measure", "repro", "bisect", "show",
+    "export", "serve",
     "relay", "qmp", "credentials", "qemu-list", "qemu-fetch", "doctor",
 ])  # fmt: skip
 def test_signal_at_a_random_moment_ends_the_command_and_leaves_nothing(
     name: str, place: signals.Place
 ) -> None:
     told: list[str] = []
-    found = signals.tries(place, name, MOMENTS * (3 if name == "run" else 1), 0, told.append)
+    moments = MOMENTS * (3 if name in ("run", "jobs") else 1)
+    found = signals.tries(place, name, moments, 0, told.append)
     assert not [each for each in found if each.wrong], "\n".join(told)
 
 
@@ -55,8 +56,8 @@ def test_interrupted_job_reports_the_verdicts_that_it_has(
         paths[-1].write_bytes(to_json(Scenario(name=name, devices=(device,), qemu=str(qemu_src))))
     many = [str(paths[0]), *[str(paths[1])] * 1000]
     with subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "run", *many, "--runs", str(results_dir),
-         "--report", str(tmp_path / "r.json")],
+        [sys.executable, "-m", "harness.cli", "run", "--jobs", "3", *many,
+         "--runs", str(results_dir), "--report", str(tmp_path / "r.json")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -67,7 +68,7 @@ def test_interrupted_job_reports_the_verdicts_that_it_has(
     assert process.returncode == 143
     assert err == ""
     words = " ".join(out.split())
-    assert "INTERRUPTED: run " in words
+    assert "INTERRUPTED: run" in words
     assert "judged before: " in words
     assert '"overall": "interrupted"' in (tmp_path / "r.json").read_text()
 

@@ -127,12 +127,12 @@ def run_all(monkeypatch, tmp_path):
         order = []
         said = []
 
-        async def made(rundir, scenario, **_how):
+        async def made(rundirs, scenario, **_how):
             order.append(scenario.name)
             end = left.pop(0) if left else valid_run()
             if isinstance(end, BaseException):
                 raise end
-            return (Run(rundir.path, migrated(end), judge(end)),)
+            return (Run(rundirs[0].path, migrated(end), judge(end)),)
 
         monkeypatch.setattr(measure, "run_in", made)
         monkeypatch.setattr(fits, "require", lambda _scenario, _trace_events: None)

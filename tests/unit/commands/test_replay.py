@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from harness.job import job
+from harness.job.runs import RunOptions
 from harness.job.settings import Settings
 from harness.scenario.fault_plan import Drop, Select
 from tests.unit.called import one_line
@@ -21,7 +22,7 @@ def test_capture_and_options_are_passed_on(call, monkeypatch):
     assert call("replay", "c", *argv, "--report", "x.tap", "--trace-events", "t") == (2, "", "")
     assert seen["path"] == Path("c")
     assert seen["settings"] == Settings(qemu="q", faults=(Drop(select=Select(idx=(1,))),))
-    assert seen["options"] == job.RunOptions(
+    assert seen["options"] == RunOptions(
         runs_dir=Path("r"),
         trace_events="t",
         has_progress=False,

@@ -1,7 +1,12 @@
 """A job makes its runs, and reports on them."""
 
+import asyncio
 import json
+import os
+import re
 import shlex
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +21,9 @@ from harness.history import Record, Side
 from harness.history.rundir import SOURCE_STDERR
 from harness.history.session import Replayed
 from harness.job import job
-from harness.job.job import RunOptions
+from harness.job import runs as job_runs
 from harness.job.run import Run
+from harness.job.runs import RunOptions
 from harness.job.settings import Settings
 from harness.proxy.capture import Capture
 from harness.scenario import (
@@ -41,28 +47,40 @@ THREE = Scenario(
 
 @pytest.fixture
 def runs(monkeypatch, tmp_path):
-    """Runs scenarios whose ends are given: a history, or an error."""
+    """Runs scenarios whose ends are given: a history, an error, or what returns one of these."""
 
-    def run(*ends, is_json=False, **fields):
-        left = list(ends)
-
-        async def made(rundir, scenario, *, progress, **_how):
+    def run(*ends, is_json=False, folder="runs", **fields):
+        async def made(rundirs, scenario, *, progress, **_how):
             progress("boot")
-            (rundir.path / SOURCE_STDERR).write_text("")
-            end = left.pop(0)
+            (rundirs[0].path / SOURCE_STDERR).write_text("")
+            end = ends[int(scenario.name.removeprefix("run"))]
+            if callable(end):
+                end = await end()
             if isinstance(end, BaseException):
                 raise end
             histories = end if isinstance(end, tuple) else (end,)
-            return tuple(Run(rundir.path, each, judge(each)) for each in histories)
+            return tuple(Run(rundirs[0].path, each, judge(each)) for each in histories)
 
-        monkeypatch.setattr(job, "run_in", made)
+        monkeypatch.setattr(job_runs, "run_in", made)
         complaints: list[str] = []
         wanted = [Scenario(name=f"run{n}") for n in range(len(ends))]
-        options = RunOptions(runs_dir=tmp_path / "runs", is_json=is_json, **fields)
+        options = RunOptions(runs_dir=tmp_path / folder, is_json=is_json, **fields)
         status = job.run(wanted, options, complain=complaints.append)
         return status, complaints
 
     return run
+
+
+def after(seconds, end):
+    async def wait():
+        await asyncio.sleep(seconds)
+        return end
+
+    return wait
+
+
+in_workers = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+"""pytest's process, of which workers are forked, may have threads; the program's has none then."""
 
 
 def test_each_run_is_printed_when_it_ends_and_the_worst_is_the_exit_status(runs, capsys):
@@ -206,6 +224,102 @@ def test_interrupt_reports_what_was_done_and_where_the_rest_is(runs, capsys):
     assert "ORD-1 VIOLATED" in out
     assert "INTERRUPTED: run 2 of 3, run1; what it wrote is in " in out
     assert "run2" not in out
+
+
+@in_workers
+def test_runs_at_the_same_time_are_printed_as_those_one_after_another(runs, capfd):
+    lacks = CannotRunHere("no TLS")
+    ends = (
+        after(0.4, valid_run()),
+        violated_run(),
+        after(0.1, (valid_run(), violated_run())),
+        VMError("it is gone"),
+        lacks,
+        after(0.2, VMError("it is gone")),
+        valid_run(),
+    )
+    seen = []
+    for jobs in (1, 3):
+        status, complaints = runs(
+            *ends, jobs=jobs, has_steps=True, may_leave_out=True, folder=f"runs{jobs}"
+        )
+        out, err = capfd.readouterr()
+        assert err == ""
+        words = [status, *complaints, *out.splitlines()]
+        seen.append([re.sub(r"runs\d|\d+\.\d\d s", "", str(each)) for each in words])
+    assert seen[0] == seen[1]
+    assert seen[0][0] == "3"
+
+
+@in_workers
+def test_step_of_the_first_run_that_goes_on_is_printed_at_once(runs, capfd, tmp_path):
+    """Those of the others when they are the first: a hang is the last line."""
+
+    async def sees_its_step():
+        await asyncio.sleep(0.3)  # the other is further by now
+        (tmp_path / "seen").write_text(capfd.readouterr().out)
+        return valid_run()
+
+    runs(sees_its_step, valid_run(), jobs=2, has_steps=True)
+    assert (tmp_path / "seen").read_text() == "     run0: start\n     run0: boot\n"
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize(
+    ("bad", "status"), [(violated_run(), 1), (VMError("it is gone"), 3)], ids=["violated", "lost"]
+)
+@in_workers
+def test_after_the_first_bad_run_no_other_is_wanted(runs, tmp_path, capsys, jobs, bad, status):
+    """Those before it come to their ends; what was begun after it is ended, and nothing is left."""
+    began = time.monotonic()
+    found = runs(
+        after(0.3, valid_run()),
+        after(0.1, bad),
+        *(after(10.0, valid_run()), VMError("another"), valid_run(), valid_run()),
+        jobs=jobs,
+        exit_first=True,
+    )
+    assert time.monotonic() - began < 5
+    assert found[0] == status
+    out = capsys.readouterr().out
+    words = [line.split()[1:2] for line in out.splitlines()[:3]]
+    assert words == [["valid"], ["VIOLATED" if status == 1 else "LOST"], []]
+    assert "Stopped after run 2 of 6, run1." in " ".join(out.split())
+    assert sorted(each.name for each in (tmp_path / "runs").iterdir()) == ["run0-0001", "run1-0001"]
+
+
+@in_workers
+def test_first_of_two_bad_runs_is_the_one_that_is_reported(runs, capsys):
+    """Also if the second one ended before."""
+    runs(after(0.3, violated_run()), VMError("it is gone"), jobs=2, exit_first=True)
+    out = capsys.readouterr().out
+    assert "Stopped after run 1 of 2, run0." in out
+    assert "LOST" not in out
+
+
+def test_run_that_is_bad_by_a_known_deviation_or_unknown_stops_nothing(runs, capsys):
+    assert runs(CannotRunHere("no TLS"), valid_run(), exit_first=True, may_leave_out=True)[0] == 0
+    assert "Stopped" not in capsys.readouterr().out
+
+
+def test_bad_run_that_is_the_last_stops_nothing(runs, capsys):
+    assert runs(valid_run(), violated_run(), exit_first=True)[0] == 1
+    assert "Stopped" not in capsys.readouterr().out
+
+
+@in_workers
+def test_run_whose_worker_is_killed_is_lost_and_the_others_are_made(runs, capsys):
+    async def killed():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    status, complaints = runs(killed, valid_run(), killed, valid_run(), jobs=2)
+    assert status == 3
+    assert [each.split(";")[0] for each in complaints] == [
+        "run0: its worker: killed by SIGKILL",
+        "run2: its worker: killed by SIGKILL",
+    ]
+    words = [line.split()[1] for line in capsys.readouterr().out.splitlines()[:4]]
+    assert words == ["LOST", "valid", "LOST", "valid"]
 
 
 def test_json_is_all_that_goes_to_standard_output(runs, capsys):

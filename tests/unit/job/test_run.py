@@ -135,19 +135,29 @@ async def test_qemu_between_two_migrations_is_ended_whatever_happens(
     assert (tmp_path / "second-0001").exists() is qemu_spoke
 
 
-async def test_qemu_that_no_session_can_be_made_for_is_ended(sessions, tmp_path, monkeypatch):
-    heir, create = Heir(), RunDir.create
+async def test_qemu_that_no_session_can_be_made_for_is_ended(sessions, tmp_path):
+    def full(*_given):
+        raise VMError("no space")
+
+    heir = Heir()
+    sessions(Sees(violated_run(), heir=heir), full)
+    with pytest.raises(VMError, match="no space"):
+        await run_scenario(TWO, tmp_path)
+    assert heir.is_ended
+
+
+async def test_where_not_all_directories_can_be_made_none_is_left(tmp_path, monkeypatch):
+    create = RunDir.create
 
     def full(runs_dir, name):
         if name == "second":
             raise VMError("no space")
         return create(runs_dir, name)
 
-    sessions(Sees(violated_run(), heir=heir))
     monkeypatch.setattr(RunDir, "create", full)
     with pytest.raises(VMError, match="no space"):
         await run_scenario(TWO, tmp_path)
-    assert heir.is_ended
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_lost_run_leaves_no_directory_where_no_qemu_spoke(session, tmp_path):
@@ -160,7 +170,7 @@ async def test_lost_run_leaves_no_directory_where_no_qemu_spoke(session, tmp_pat
 async def test_lost_run_keeps_what_qemu_said(session, tmp_path):
     session(error=VMError("lost"))
     with pytest.raises(VMError):
-        await run_in(RunDir.create(tmp_path, "x"), Scenario(name="x"))
+        await run_in([RunDir.create(tmp_path, "x")], Scenario(name="x"))
     assert (tmp_path / "x-0001" / SOURCE_STDERR).exists()
 
 

@@ -13,8 +13,8 @@ def told(*, is_live: bool, is_silent: bool = False, steps: io.StringIO | None = 
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=is_live)
     with Progress(console, 2, is_live=is_live, is_silent=is_silent, steps=steps) as progress:
-        progress.begin("first")
-        progress.step("migrate")
+        progress.step("first", "start")
+        progress.step("first", "migrate")
         progress.end(entry(valid_run()))
     return out.getvalue()
 
