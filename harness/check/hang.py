@@ -19,7 +19,7 @@ from harness.check.evidence import (
 from harness.history.device import Read, Write
 from harness.history.process import Memory
 from harness.history.records import Event, Record, Side
-from harness.history.session import Deadline
+from harness.history.session import Deadline, Standstill
 
 SYNC_SIGNAL = "multifd_send_sync_main_signal"
 SYNC_WAIT = "multifd_send_sync_main_wait"
@@ -95,11 +95,24 @@ def goes_on(evidence: Evidence, deadline: Record) -> str:
     return "device state was still transferred in the last second: give it a longer deadline_s"
 
 
+def words(standstill: Standstill) -> str:
+    """What was seen, as a sentence without its end."""
+    counts = " and ".join(f"{n} of the {side}" for side, n in standstill.threads.items())
+    return (
+        f"nothing had moved for {standstill.still_s:.1f} s: no trace event, no byte, no event, no "
+        f"access to a device, and all threads were asleep ({counts})"
+    )
+
+
 def held_up(evidence: Evidence, deadline: Record[Deadline]) -> str:
     """What says that the machine was too busy for the harness itself to run; empty if it was not.
 
-    A QEMU waits for its answers then, or does not run either.
+    A QEMU waits for its answers then, or does not run either.  Of a standstill only its own time
+    matters, and the harness has counted what it lost of that.
     """
+    for standstill in evidence.of(Standstill):
+        still_s, lost_s = standstill.args.still_s, standstill.args.uncounted_s
+        return _too_busy(lost_s) if lost_s >= (still_s + lost_s) / 3 else ""
     waited_s = deadline.args.waited_s or deadline.args.deadline_s or 0.0
     since_ns = deadline.t_ns - int(waited_s * 1e9)
     ran_ns = sorted(
@@ -114,8 +127,10 @@ def held_up(evidence: Evidence, deadline: Record[Deadline]) -> str:
     # After t seconds the samples are about t/200 apart (vm/memory_watch.py).
     long_ns = max(_HELD_UP_NS, int(waited_s * 1e9 / 50))
     lost_s = sum(gap for gap in gaps_ns if gap > long_ns) / 1e9
-    if lost_s < waited_s / 3:
-        return ""
+    return _too_busy(lost_s) if lost_s >= waited_s / 3 else ""
+
+
+def _too_busy(lost_s: float) -> str:
     return f"for {lost_s:.0f} s of that the machine was too busy for the harness to run: try again"
 
 

@@ -87,6 +87,16 @@ class Attachments:
         """
         return next((kind.failure for kind in self.kinds if kind.failure is not None), None)
 
+    @property
+    def thread_ids(self) -> list[int]:
+        """Of the harness's threads that serve the devices."""
+        return [tid for kind in self.kinds for tid in kind.thread_ids]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a device lets QEMU wait for a time, on purpose."""
+        return any(kind.is_waiting for kind in self.kinds)
+
     def fill_contents(self) -> None:
         """Give the source's devices the registers and memory that a driver would."""
         for kind in self.kinds:

@@ -61,6 +61,16 @@ class EmulatedDevices(DevicesOfKind):
         """Why the supervisor stopped serving QEMU."""
         return self.supervisor.failure
 
+    @property
+    def thread_ids(self) -> Sequence[int]:
+        """The supervisor's."""
+        return (self.supervisor.thread_id,)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a read or a write is delayed."""
+        return self.supervisor.is_waiting
+
     def fill_contents(self) -> None:
         """A pattern of each device's seed."""
         for device in self.devices:

@@ -103,6 +103,16 @@ class DevicesOfKind(abc.ABC):
         """Why the devices were lost although QEMU had not ended; None if they were not."""
         return None
 
+    @property
+    def thread_ids(self) -> Sequence[int]:
+        """Of the harness's threads that serve the devices."""
+        return ()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a device lets QEMU wait for a time, on purpose."""
+        return False
+
     def fill_contents(self) -> None:
         """Give the source's devices the registers and memory that a driver would."""
 

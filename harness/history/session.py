@@ -29,8 +29,26 @@ class GuestSerial(Body, frozen=True):
     """Name -> value (``vm.serial_port.Registers``)."""
 
 
+class Standstill(Body, frozen=True):
+    """Nothing moved any more on either side: the harness gives up before the deadline.
+
+    There was no record, except samples of memory, and no line of a trace, and all threads of both
+    QEMUs slept.
+    """
+
+    still_s: float
+    """For how long.  Time is counted only where the harness itself ran when it should have."""
+    uncounted_s: float
+    """How much more time passed meanwhile, in which it did not."""
+    threads: dict[str, int]
+    """Side -> how many threads its QEMU has, all asleep.  A side without a QEMU is left out."""
+
+
 class Deadline(Body, frozen=True):
-    """The harness has given up.  From here on it ends both QEMUs: what they do is its doing."""
+    """The harness has given up.  From here on it ends both QEMUs: what they do is its doing.
+
+    Its time was over, or nothing moved any more: then ``standstill`` comes first.
+    """
 
     waiting_for: str
     deadline_s: float | None = None

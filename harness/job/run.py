@@ -23,6 +23,7 @@ from harness.history.rundir import (
     RunDir,
 )
 from harness.job import scenario_checks
+from harness.job.assess import assess
 from harness.job.known import explained, interrupted_by
 from harness.proxy.capture import Capture
 from harness.report import by_hand
@@ -119,7 +120,9 @@ async def run_in(
             zip(scenario.migrations(), rundirs, strict=True)
         ):
             has_own_capture = has_capture and not number
-            session = Session(migration, rundir, trace_events, progress, has_own_capture, source)
+            session = Session(
+                migration, rundir, trace_events, progress, has_own_capture, source, assess
+            )
             histories.append((rundir, await session.run()))
             source = session.heir
             if source is None:

@@ -88,6 +88,16 @@ class Relay:
         """What each fault of the chain has done so far."""
         return self._chain.fired
 
+    @property
+    def thread_id(self) -> int:
+        """Of its thread, once it was started."""
+        return self._thread.native_id or 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is to happen after a time; from any thread."""
+        return bool(self._due or self._notified)
+
     def start(self) -> None:
         """Start to serve."""
         self._thread.start()

@@ -105,6 +105,11 @@ class Replayer:
         """Whether all bytes of all channels were sent."""
         return not any(lane.left for lane in self._lanes)
 
+    @property
+    def thread_id(self) -> int:
+        """Of its thread; 0 if that has not begun."""
+        return self._thread.native_id or 0
+
     def start(self) -> None:
         """Play from now on."""
         self._thread.start()

@@ -15,6 +15,7 @@ from harness.check import deviations
 from harness.check.verdict import Outcome
 from harness.errors import CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import RunDir
+from harness.job.assess import assess
 from harness.job.known import known_deviations
 from harness.job.run import Run, run_scenario
 from harness.pytest_plugin.counting import interrupted
@@ -86,7 +87,9 @@ async def pair_built(
 ) -> AsyncIterator[Session]:
     """A session whose QEMUs are not started yet."""
     trace_events = pytestconfig.getoption("--trace-events")
-    async with Session(scenario, RunDir.create(results_dir, "run"), trace_events) as session:
+    async with Session(
+        scenario, RunDir.create(results_dir, "run"), trace_events, assess=assess
+    ) as session:
         yield session
         if any(peer.vm.is_running for peer in (session.source, session.destination)):
             await session.stop()

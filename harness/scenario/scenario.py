@@ -71,6 +71,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What is wrong between the credentials of the two sides; None if nothing is."""
     deadline_s: ranges.Deadline = 15.0
     """From ``migrate`` to the end of both sides; what does not end by then is a finding."""
+    standstill_s: ranges.Delay = 2.0
+    """How long nothing moves, on either side, before a migration that ought to move is a hang and
+    is waited for no longer; 0 to wait until ``deadline_s`` all the same, for a debugger."""
     memory_limit_mib: ranges.LimitMib = 0
     """RLIMIT_DATA of each QEMU; 0 for the sum of its RAM, twice the state and 4 GiB."""
     interrupt_line: bool = False

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from harness.errors import LostVM, QmpError, QmpTimeout, VMError
 from harness.history import session
+from harness.history.process import Memory
 from harness.scenario.action_plan import Action, ActionPlan, Execute, Kill, Storm, Target, Tell
 from harness.session.log import Log, Watch
 from harness.vm.vm import Vm
@@ -52,6 +53,14 @@ class Actions:
             task = self._group.create_task(self._carry_out(position, action, watch))
             self._tasks.append((watch, task))
         return self
+
+    @property
+    def counts_time(self) -> bool:
+        """Whether one waits for samples of memory, which come as time passes."""
+        return any(
+            action.when.name == Memory.NAME and not watch.is_reached
+            for action, (watch, _) in zip(self._plan, self._tasks, strict=False)
+        )
 
     async def __aexit__(self, *_error: object) -> None:
         self._is_over = True  # no more storms

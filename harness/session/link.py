@@ -62,6 +62,23 @@ class Link:
         """Where the source shall connect to, as the ``addr`` of a channel in QMP."""
         return self._relay.address.qmp()
 
+    @property
+    def thread_id(self) -> int:
+        """Of the relay's thread."""
+        return self._relay.thread_id
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a fault, or the relay itself, waits for a time to pass."""
+        return self._relay.is_waiting
+
+    @property
+    def faults(self) -> session.Faults:
+        """What the faults have done so far."""
+        fired = self._relay.fired
+        holding = [fault.keeps_back for fault in fired] if self._holding is None else self._holding
+        return session.Faults([fault.times for fault in fired], holding)
+
     def notify(self, name: str, value: int = 0) -> None:
         """Notify the faults of an outside event."""
         self._relay.notify(name, value)
@@ -71,7 +88,7 @@ class Link:
         now, before both QEMUs are ended.  Called again it does nothing.
         """
         if self._holding is None:
-            self._holding = [fault.keeps_back for fault in self._relay.fired]
+            self._holding = self.faults.holding
 
     def close(self) -> None:
         """Close what is open, and record what the faults have done.
@@ -86,8 +103,7 @@ class Link:
             for idstr, device in self._ids.items():
                 self._log.record(self._delivered.of(idstr), device=device)
         self.end()
-        fired = [fault.times for fault in self._relay.fired]
-        self._log.record(session.Faults(fired, self._holding))
+        self._log.record(self.faults)
 
     def abandon(self) -> None:
         """Close what is open; after ``close`` it does nothing."""

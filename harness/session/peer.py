@@ -118,6 +118,16 @@ class Peer:
         return self.vm.monitor.events[self._events_before :]
 
     @property
+    def pid(self) -> int:
+        """Of its QEMU; 0 before the launch."""
+        return self.vm.process.pid if self.vm.process else 0
+
+    @property
+    def trace_bytes(self) -> int:
+        """How much its QEMU has traced so far."""
+        return sum(path.stat().st_size for path in self.trace.glob("*.log"))
+
+    @property
     def end(self) -> str | None:
         """How its side of the migration has ended; None if it goes on."""
         if not self.vm.is_running:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +12,8 @@ from typing import Any, Self
 
 import harness
 from harness import interrupt
-from harness.errors import LostVM, QmpError, QmpTimeout, UsageError, VMError, first_of
-from harness.history import Record, Side, private
+from harness.errors import HarnessError, LostVM, QmpError, QmpTimeout, UsageError, VMError, first_of
+from harness.history import Body, Record, Side, private
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
 from harness.history.session import Continued, NotCaptured, NotContinued
 from harness.proxy.capture import Capture, CaptureWriter
@@ -20,11 +21,13 @@ from harness.scenario import Scenario, Transport
 from harness.scenario.action_plan import Target
 from harness.session import capture, firmware, guest
 from harness.session.actions import Actions
+from harness.session.assessment import Assess, Assessment
 from harness.session.ending import Ending
 from harness.session.link import Link
 from harness.session.log import Log, Progress, silent
 from harness.session.peer import Peer
 from harness.session.source import SETTLE_S, CaptureSource, QemuSource, Source
+from harness.session.standstill import StandstillWatch
 from harness.supervisor.attached import memfd_bytes
 from harness.vfio.state_bytes import Stopped
 from harness.vm import lacking, migration
@@ -35,6 +38,8 @@ from harness.vm.sockets import Sockets
 
 _FIRMWARE = "firmware.bin"
 _STREAM = "migration.stream"
+_MOST_TRACED = 32 << 20
+"""Bytes of traces that are read while QEMU runs, to judge a standstill."""
 
 
 class Limit:
@@ -71,6 +76,8 @@ class Session:
     :ivar given: what plays the source: a QEMU that an earlier session has handed over, which is
         this session's from now on; or a capture, and ``scenario`` is ``scenario_of`` it.  None
         if a QEMU is to be started
+    :ivar assess: judges what was seen so far, where nothing moves any more: a hang ends there.
+        None to wait until the deadline
     :ivar heir: the QEMU that was handed over to the next session: the caller must end it
     """
 
@@ -80,6 +87,7 @@ class Session:
     progress: Progress = silent
     has_capture: bool = False
     given: Peer | Capture | None = None
+    assess: Assess | None = None
     log: Log = field(default_factory=Log)
     destination: Peer = field(init=False)
     heir: Peer | None = field(init=False, default=None)
@@ -92,7 +100,8 @@ class Session:
         self._sockets = Sockets(self.scenario, home)
         self._comparison: asyncio.Future[None] | None = None
         self._has_ended = threading.Event()
-        self._ending = Ending(self.scenario, self.log, self._activity, self._give_up)
+        self._ending: Ending
+        self._acting: Actions | None = None
         self._link: Link | None = None
         self._writer: CaptureWriter | None = None
         self._tls = Credentials(self.scenario, self.rundir.folder / TLS)
@@ -119,6 +128,10 @@ class Session:
             self.destination = self._peer(Side.DESTINATION)
             undo.push_async_callback(self._close_monitor, self.destination)
             undo.callback(self._release, self.destination)
+            self._ending = Ending(
+                self.scenario, self.log, self._activity, self._give_up, self._watch(self._peers),
+                self._if_it_ended,
+            )  # fmt: skip
             undo.push_async_callback(self._compared)  # it reads the devices' memory
             for peer in self._peers:
                 undo.callback(self._abandon, peer)
@@ -368,7 +381,48 @@ class Session:
     def _actions(self) -> Actions:
         vms = {Target(peer.side.value): peer.vm for peer in self._peers}
         notify = self._link.notify if self._link else None
-        return Actions(self.scenario.actions, vms, notify, self.log)
+        self._acting = Actions(self.scenario.actions, vms, notify, self.log)
+        return self._acting
+
+    def _watch(self, peers: Sequence[Peer]) -> StandstillWatch:
+        still_s = self.scenario.standstill_s
+        return StandstillWatch(peers, self.log, self._thread_ids, self._is_waiting, still_s)
+
+    def _thread_ids(self) -> list[int]:
+        """Of the harness's threads that serve the QEMUs."""
+        serving = [tid for peer in self._peers for tid in peer.devices.thread_ids]
+        relay = () if self._link is None else (self._link.thread_id,)
+        return [*serving, *relay, *self._source.thread_ids]
+
+    def _is_waiting(self) -> bool:
+        """Whether something lets the QEMUs wait for a time, on purpose; or may, unseen."""
+        return (
+            any(device.is_kernel for device in self.scenario.devices)
+            or any(peer.devices.is_waiting for peer in self._peers)
+            or (self._link is not None and self._link.is_waiting)
+            or (self._acting is not None and self._acting.counts_time)
+        )
+
+    async def _if_it_ended(self, more: Sequence[tuple[Side, Body]]) -> Assessment | None:
+        """How the run would be judged if it ended now, with the records ``more``."""
+        peers = self._peers
+        if self.assess is None or sum(peer.trace_bytes for peer in peers) > _MOST_TRACED:
+            return None
+        faults = [] if self._link is None else [(Side.HARNESS, self._link.faults)]
+        now = time.time_ns()
+        added = [Record.of(now, side, body) for side, body in (*faults, *more)]
+        kept, assess = [*self.log.records, *added], self.assess
+
+        def judged() -> Assessment | None:
+            try:
+                for peer in peers:
+                    kept.extend(peer.read_trace(self._started_ns))
+                kept.sort(key=lambda record: record.t_ns)
+                return assess(History(self.scenario, self._manifest(), kept))
+            except HarnessError:  # it will be raised again, once all is recorded
+                return None
+
+        return await asyncio.to_thread(judged)
 
     async def _listen(self) -> dict[str, Any]:
         """Let the destination listen; the address to migrate to."""
@@ -406,7 +460,7 @@ class Session:
     # -- after -----------------------------------------------------------------------
 
     async def _observe_end(self) -> None:
-        await self._source.settle(self.destination)
+        await self._source.settle(self.destination, self._watch)
         async with asyncio.TaskGroup() as group:
             for peer in self._peers:
                 peer.devices.observe_config()
@@ -434,7 +488,12 @@ class Session:
 
     def _write(self) -> History:
         self.rundir.write_history(self.records)
-        written = Manifest(
+        manifest = self.rundir.write_manifest(self._manifest())
+        ordered = sorted(self.records, key=lambda record: record.t_ns)
+        return History(self.scenario, manifest, ordered)
+
+    def _manifest(self) -> Manifest:
+        return Manifest(
             harness=harness.__version__,
             scenario=self.scenario.name,
             started_ns=self._started_ns,
@@ -443,6 +502,3 @@ class Session:
             destination=self.destination.known_facts,
             complete=True,
         )
-        manifest = self.rundir.write_manifest(written)
-        ordered = sorted(self.records, key=lambda record: record.t_ns)
-        return History(self.scenario, manifest, ordered)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,12 +23,17 @@ from harness.session import firmware
 from harness.session.link import idstrs_of
 from harness.session.log import Log
 from harness.session.peer import Peer
+from harness.session.standstill import StandstillWatch, until_either
 from harness.vfio.state_bytes import GoOn
 from harness.vm import builds, migration
 from harness.vm.credentials import Credentials
 
 SETTLE_S = 5.0
 """For the other side to end once one has failed, and for a source to run again."""
+
+
+Watching = Callable[[Sequence[Peer]], StandstillWatch]
+"""Makes what sees a standstill of some QEMUs."""
 
 
 class Source(Protocol):
@@ -41,6 +46,10 @@ class Source(Protocol):
     @property
     def facts(self) -> BuildFacts:
         """Of its build."""
+
+    @property
+    def thread_ids(self) -> Sequence[int]:
+        """Of the harness's threads that send."""
 
     @property
     def boots_guest(self) -> bool:
@@ -77,7 +86,7 @@ class Source(Protocol):
         :raise QmpError: it refuses to migrate
         """
 
-    async def settle(self, destination: Peer) -> None:
+    async def settle(self, destination: Peer, watch: Watching) -> None:
         """Let it come to its final state once the migration has ended."""
 
     def check(self, records: Iterable[Record]) -> None:
@@ -103,6 +112,11 @@ class QemuSource:
     def facts(self) -> BuildFacts:
         """Of its build."""
         return self.peer.known_facts
+
+    @property
+    def thread_ids(self) -> Sequence[int]:
+        """QEMU sends."""
+        return ()
 
     @property
     def boots_guest(self) -> bool:
@@ -140,7 +154,7 @@ class QemuSource:
             await self.peer.vm.monitor.execute("migrate", migration.channels(address))
         yield
 
-    async def settle(self, destination: Peer) -> None:
+    async def settle(self, destination: Peer, watch: Watching) -> None:
         """After a failure it runs its guest again, a moment after it said so.  One that has
         completed for nothing is made to.  A guest that was paused stays so.
         """
@@ -156,8 +170,8 @@ class QemuSource:
         def resumed() -> bool | None:
             return True if not (vm.is_running and migration.is_stopped(self.peer.events)) else None
 
-        with contextlib.suppress(TimeoutError):  # then query-status says that it stays stopped
-            await vm.activity.until(resumed, SETTLE_S)
+        # If it does not come, query-status says that it stays stopped.
+        await until_either(vm.activity, resumed, watch((self.peer,)).until_still, SETTLE_S)
 
     def check(self, records: Iterable[Record]) -> None:
         """Its own records say what it has sent."""
@@ -194,11 +208,17 @@ class CaptureSource:
         self._scenario = scenario
         self._log = log
         self._idstrs = list(idstrs_of(scenario).values())
+        self._replayer: Replayer | None = None
 
     @property
     def facts(self) -> BuildFacts:
         """Of the captured source's build."""
         return self._capture.manifest.source
+
+    @property
+    def thread_ids(self) -> Sequence[int]:
+        """The replay's, while it sends."""
+        return () if self._replayer is None else (self._replayer.thread_id,)
 
     def expect(self, destination: Peer) -> None:
         """The destination's devices are to get what source devices of that kind have."""
@@ -235,13 +255,14 @@ class CaptureSource:
     @contextlib.asynccontextmanager
     async def sends(self, address: dict[str, Any], home: Path) -> AsyncIterator[None]:
         """Send it from a thread."""
-        replayer = Replayer(self._capture, from_qmp(address, home))
+        replayer = self._replayer = Replayer(self._capture, from_qmp(address, home))
         self._log.record(Replayed(str(self._capture.path)))
         self._take_over_records()
         replayer.start()
         try:
             yield
         finally:
+            self._replayer = None
             replayer.close()
         if replayer.failure is not None:
             raise of_a_part("the replay", replayer.failure) from replayer.failure
@@ -260,7 +281,7 @@ class CaptureSource:
             msgspec.structs.replace(record, t_ns=record.t_ns + shift) for record in records
         ]
 
-    async def settle(self, destination: Peer) -> None:
+    async def settle(self, destination: Peer, watch: Watching) -> None:
         """It has no state."""
 
     def check(self, records: Iterable[Record]) -> None:

@@ -77,6 +77,16 @@ class Supervisor:
         """What answers on the iommufd, which the devices share."""
         return self._iommu
 
+    @property
+    def thread_id(self) -> int:
+        """Of its thread; 0 before the launch."""
+        return (self._thread and self._thread.native_id) or 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a call is answered after a delay, which is not over; from any thread."""
+        return bool(self._due)
+
     def pause(self, is_paused: bool) -> None:
         """Answer delayed calls at once, and receive no more until called with False; from any
         thread.

@@ -20,9 +20,14 @@ def threads(pid: int) -> list[str]:
     return found
 
 
-async def backtrace(pid: int) -> str:
-    """Threads of ``pid`` with their backtraces; without gdb, only the threads and the reason."""
+async def backtrace(pid: int, why_not: str = "") -> str:
+    """Threads of ``pid`` with their backtraces; without gdb, only the threads and the reason.
+
+    :param why_not: why gdb is not needed, if it is not
+    """
     listing = "\n".join(threads(pid))
+    if why_not:
+        return f"{listing}\n(no backtrace: {why_not})"
     gdb = shutil.which("gdb")
     if gdb is None:
         return f"{listing}\n(no backtrace: gdb is not installed)"

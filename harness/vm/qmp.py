@@ -71,6 +71,7 @@ class Monitor:
         self.is_paused: bool | None = None
         self._record = record
         self._notify = notify
+        self._limits: set[asyncio.Timeout] = set()
         self._client = _Client(str(side))
         # The filter sees each event as it arrives, before anything can wait for it.
         self._client.register_listener(EventListener(event_filter=self._on_event))
@@ -152,28 +153,43 @@ class Monitor:
     async def _ask(
         self, command: str, arguments: dict[str, Any] | None, timeout_s: float
     ) -> object:
+        began = time.monotonic()
+        limit = asyncio.timeout(timeout_s)
+        self._limits.add(limit)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with limit:
                 return await self._client.execute(command, arguments)
         except ExecuteError as error:
             raise QmpError(command, error.error_class, str(error)) from error
         except TimeoutError as error:
+            waited_s = min(round(time.monotonic() - began, 1), timeout_s)
             raise QmpTimeout(
-                f"{self.side}: {command} was not answered within {timeout_s:g} s"
+                f"{self.side}: {command} was not answered within {waited_s:g} s"
             ) from error
         except (ExecInterruptedError, StateError) as error:
             raise LostVM(f"{self.side}: the monitor went away during {command}") from error
+        finally:
+            self._limits.discard(limit)
 
-    async def is_answering(self, *, oob: bool, timeout_s: float = 1.0) -> bool:
-        """Whether a command without effect is answered.
+    def give_up(self) -> None:
+        """Wait no longer for answers to commands, because the main loop is blocked: they raise
+        ``QmpTimeout`` at once.
+        """
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(now)
+
+    async def is_answering(self, *, oob: bool) -> bool:
+        """Whether a command without effect is answered: True once it is, False if the connection
+        ends.  The caller limits the time.
 
         :param oob: out-of-band, by the monitor's own thread: then a blocked main loop does not
             matter, and only a stopped or dead process does not answer
         """
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._client.execute("query-yank", oob=oob)
-        except (TimeoutError, QMPError):
+            await self._client.execute("query-yank", oob=oob)
+        except QMPError:
             return False
         return True
 

@@ -1,5 +1,6 @@
 """One QEMU of the pair, process and monitor, from its launch to its end."""
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -9,10 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from harness.errors import LaunchError, LostVM, QmpTimeout, VMError
 from harness.history import Record, Side
 from harness.history.process import Hung
 from harness.supervisor.spawn import Launcher
+from harness.vm import patience
 from harness.vm.activity import Activity
 from harness.vm.backtrace import backtrace
 from harness.vm.process import QemuProcess
@@ -93,20 +97,51 @@ class Vm:
             ) from error
         self._is_connected = True
 
+    async def ask(self, waiting_for: str) -> Hung | None:
+        """What it answers now, in-band and out-of-band at once; None if it is gone.
+
+        :param waiting_for: what it did not do
+        """
+        if not self.is_running:
+            return None
+        loop, monitor = await asyncio.gather(self._is_answering(False), self._is_answering(True))
+        return Hung(waiting_for, "", loop, monitor)
+
+    async def _is_answering(self, oob: bool) -> bool | None:
+        """Whether it answers; None if it had no processor to do it."""
+        pid = self.process.pid if self.process else 0
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(self.monitor.is_answering(oob=oob))
+            waiting = group.create_task(patience.is_used_up(pid))
+            await asyncio.wait((asking, waiting), return_when=asyncio.FIRST_COMPLETED)
+            asking.cancel()
+            waiting.cancel()
+        if not asking.cancelled():
+            return asking.result()
+        return False if waiting.result() else None
+
     async def record_hang(
-        self, waiting_for: str, attaching: Callable[[], AbstractContextManager[None]] = nullcontext
+        self,
+        waiting_for: str,
+        attaching: Callable[[], AbstractContextManager[None]] = nullcontext,
+        asked: Hung | None = None,
+        why_no_backtrace: str = "",
     ) -> None:
         """Record evidence that it did not do what was waited for.
 
         :param attaching: a context in which a debugger can stop all threads
+        :param asked: what it answered, if it was asked already
+        :param why_no_backtrace: why none is needed, if so
         """
-        if self.process is None or not self.is_running:
+        hung = asked or await self.ask(waiting_for)
+        if hung is None or self.process is None or not self.is_running:
             return
-        self.is_stuck = not await self.monitor.is_answering(oob=False)
-        monitor_alive = await self.monitor.is_answering(oob=True)
-        with attaching():
-            trace = await backtrace(self.process.pid)
-        hung = Hung(waiting_for, trace, not self.is_stuck, monitor_alive)
+        self.is_stuck = not hung.main_loop_alive
+        if self.is_stuck:
+            self.monitor.give_up()
+        with nullcontext() if why_no_backtrace else attaching():
+            trace = await backtrace(self.process.pid, why_no_backtrace)
+        hung = msgspec.structs.replace(hung, backtrace=trace)
         self._record(Record.of(time.time_ns(), self.side, hung))
 
     def record_memory(self, at: Literal["booted", "migrating", "ended"]) -> None:

@@ -374,11 +374,12 @@ def _hung(evidence: Evidence) -> tuple[object, ...] | None:
         return _source_hung(evidence)
     if endings.deadline is not None:
         waited = _waited(endings.deadline)
+        still = "".join(f"; {hang.words(each.args)}" for each in evidence.of(session.Standstill))
         shape = hang.cause(evidence, endings.deadline)
         if shape is not None:
-            what = f"{waited}: {shape.words}"
+            what = f"{waited}: {shape.words}{still}"
             return what, shape.shape, *shape.records, endings.deadline, *endings.hung
-        return waited, "did-not-end", endings.deadline, *endings.hung
+        return f"{waited}{still}", "did-not-end", endings.deadline, *endings.hung
     if endings.hung:
         record = endings.hung[0]
         waited = f"the {record.side} QEMU hung: {record.args.waiting_for}"

@@ -26,7 +26,7 @@ from harness.check.hang import (
 )
 from harness.history import Kind, Record, Side
 from harness.history.device import Read, Write
-from harness.history.session import Deadline
+from harness.history.session import Deadline, Standstill
 from harness.model.expectation import expect
 from tests.unit.check.histories import FACTS, SRC, device, find, history, scenario
 from tests.unit.check.story import START
@@ -116,6 +116,16 @@ def test_the_verdict_tells_it():
     finding = find(hung(*STUCK), "RUN")
     assert finding.sentence.startswith("the end did not come: the source's migration thread")
     assert finding.evidence[-1] == DEADLINE
+
+
+def test_the_cause_goes_before_what_was_seen():
+    still = Record.of(DEADLINE.t_ns - 1, Side.HARNESS, Standstill(2.0, 0.0, {"source": 5}))
+    finding = find(hung(*STUCK, still), "RUN")
+    cause, _, seen = finding.sentence.partition("; ")
+    assert cause.startswith("the end did not come: the source's migration thread")
+    assert seen.startswith("nothing had moved for 2.0 s: ")
+    assert seen.endswith(" (5 of the source)")
+    assert finding.shape == "send-sync-waits-while-state-is-queued"
 
 
 def source(after_s: float, name: str, **args: int) -> Record:

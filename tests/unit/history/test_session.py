@@ -21,6 +21,8 @@ UNSET = msgspec.UNSET
          session.Deadline("the end", 5, 2)),
         ({"waiting_for": "stop within 10 s", "deadline_s": 5.0, "waited_s": None},
          session.Deadline("stop within 10 s", 5, None)),
+        ({"still_s": 2.0, "uncounted_s": 0.5, "threads": {"source": 9}},
+         session.Standstill(2.0, 0.5, {"source": 9})),
         ({"deadline_s": 1.5}, session.NotConverged(1.5)),
         ({"capture": "a/migration.capture"}, session.Replayed("a/migration.capture")),
         ({"after": "failed", "is_paused": True}, session.Continued("failed", True)),

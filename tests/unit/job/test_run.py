@@ -32,9 +32,9 @@ class Sees:
     def __init__(self, history=None, error=None, qemu_spoke=True, heir=None):
         self.history, self.error, self.qemu_spoke, self.heir = history, error, qemu_spoke, heir
 
-    def __call__(self, scenario, rundir, trace_events, progress, has_capture, given):
+    def __call__(self, scenario, rundir, trace_events, progress, has_capture, given, assess):
         self.scenario, self.rundir, self.trace_events = scenario, rundir, trace_events
-        self.has_capture, self.given = has_capture, given
+        self.has_capture, self.given, self.assess = has_capture, given, assess
         progress("boot")
         return self
 

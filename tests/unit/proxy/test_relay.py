@@ -307,6 +307,25 @@ def test_delays_are_kept(new_wire) -> None:
     assert 0.2 <= (went.t_ns - came.t_ns) / 1e9 < TIMEOUT_S
 
 
+def test_relay_waits_while_a_delay_lasts_and_not_for_what_may_never_come(new_wire) -> None:
+    for delay_s, seen, is_waiting in ((60, on_wire.Fault, True), (0.01, on_wire.PacketOut, False)):
+        wire = new_wire(plan.Delay(delay_s=delay_s))
+        source, _ = wire.channel(hello(0))
+        assert not wire.relay.is_waiting
+        source.sendall(packet(0).pack())
+        wire.wait_for(seen)
+        assert wire.relay.is_waiting is is_waiting
+    held = new_wire(plan.Hold(until=Until(told="never")))
+    source, _ = held.channel(hello(0))
+    source.sendall(packet(0).pack())
+    held.wait_for(on_wire.Fault)
+    assert not held.relay.is_waiting
+
+
+def test_relay_has_a_thread_of_its_own(new_wire) -> None:
+    assert new_wire().relay.thread_id not in (0, threading.get_native_id())
+
+
 def test_main_channel_stalls_and_its_return_path_does_not(new_wire) -> None:
     wire = new_wire(plan.StallMain(until=Until(told="go")))
     main, main_destination = wire.channel(b"QEVM")

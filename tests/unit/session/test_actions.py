@@ -7,6 +7,7 @@ import pytest
 
 from harness.errors import LostVM, QmpError, QmpTimeout
 from harness.history import Kind, Record, Side, plain
+from harness.history.process import Memory
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When
 from harness.session.actions import AT_ONCE, Actions
 from harness.session.log import Log
@@ -96,6 +97,19 @@ async def test_action_whose_moment_does_not_come_is_recorded_as_not_done(carry_o
         await until_idle()
     assert vm.kills == 1
     assert noted(log, "actions") == [{"done": [False, True]}]
+
+
+async def test_samples_of_memory_are_a_clock_that_an_action_may_wait_for(carry_out, log):
+    sampled = Record.of(1, Side.SOURCE, Memory(hwm_kib=1))
+    late = When(kind="process", name="memory", count=2)
+    async with carry_out(Qemu(), Kill(when=NEVER, target=Target.SOURCE)) as actions:
+        assert not actions.counts_time
+    async with carry_out(Qemu(), Kill(when=late, target=Target.SOURCE)) as actions:
+        assert actions.counts_time
+        log(sampled)
+        assert actions.counts_time
+        log(sampled)
+        assert not actions.counts_time
 
 
 async def test_faults_are_notified(carry_out, log):

@@ -1,5 +1,6 @@
 """The source of a migration, played by a QEMU and by a capture."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,16 @@ class FakePeer:
 
 def qemu(peer, scenario=SCENARIO, *, is_handed_over=False):
     return QemuSource(peer, scenario, Log(), is_handed_over=is_handed_over)
+
+
+def moves(_peers):
+    """Sees no standstill."""
+    return SimpleNamespace(until_still=asyncio.Event().wait)
+
+
+def stands(_peers):
+    """Sees one at once."""
+    return SimpleNamespace(until_still=lambda: asyncio.sleep(0, "a standstill"))
 
 
 # -- a QEMU ------------------------------------------------------------------------------
@@ -159,7 +170,7 @@ async def test_what_a_destination_of_a_qemu_refuses_is_judged():
 )
 async def test_source_that_completed_for_nothing_is_made_to_run_on(source, destination, resumed):
     peer = FakePeer(*source)
-    await qemu(peer).settle(FakePeer(*destination))
+    await qemu(peer).settle(FakePeer(*destination), moves)
     assert peer.vm.monitor.executed == ["cont"] * resumed
 
 
@@ -175,7 +186,7 @@ async def test_source_that_has_failed_is_waited_for_until_it_runs(monkeypatch):
         return await waits(self, seen, timeout_s)
 
     monkeypatch.setattr(Activity, "until", until)
-    await qemu(peer).settle(FakePeer())
+    await qemu(peer).settle(FakePeer(), moves)
     assert peer.events[-1].name == "RESUME"
     assert not peer.vm.monitor.executed
 
@@ -185,13 +196,21 @@ async def test_source_that_cannot_resume_is_left(monkeypatch, what):
     monkeypatch.setattr(module, "SETTLE_S", 0.01)
     peer = FakePeer(event("STOP"), status("failed"), is_paused=what == "paused")
     peer.vm.is_stuck, peer.vm.is_running = what == "stuck", what != "gone"
-    await qemu(peer).settle(FakePeer())
+    await qemu(peer).settle(FakePeer(), moves)
+    assert not peer.vm.monitor.executed
+
+
+async def test_source_that_does_not_move_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(module, "SETTLE_S", 3600.0)
+    peer = FakePeer(event("STOP"), status("failed"))
+    async with asyncio.timeout(60):
+        await qemu(peer).settle(FakePeer(), stands)
     assert not peer.vm.monitor.executed
 
 
 async def test_cont_that_is_not_answered_is_no_error_of_the_harness():
     peer = FakePeer(status("completed"), error=VMError("gone"))
-    await qemu(peer).settle(FakePeer())
+    await qemu(peer).settle(FakePeer(), moves)
 
 
 # -- a capture ---------------------------------------------------------------------------

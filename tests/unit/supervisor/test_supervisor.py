@@ -396,6 +396,20 @@ def test_delayed_call_takes_its_time(new_bench):
     assert min(took[1::2]) < 0.7
 
 
+def test_supervisor_waits_while_a_call_is_delayed(new_bench, taken):
+    bench = new_bench(delayed(SMALL, 600))
+    supervisor, child = bench.supervisor, bench.child
+    assert supervisor.thread_id not in (0, threading.get_native_id())
+    data_fd = open_data_fd(child, bench.device, S.STOP_COPY)
+    assert not supervisor.is_waiting
+    read = child.begin("read", data_fd, 10)
+    assert taken.wait(DEADLINE_S)
+    assert supervisor.is_waiting
+    supervisor.pause(True)
+    assert child.next()["number"] == read
+    assert not supervisor.is_waiting
+
+
 def test_delayed_read_does_not_hold_up_the_ioctl_of_another_thread(new_bench, taken):
     bench = new_bench(delayed(SMALL, 0.3))
     child, device = bench.child, bench.device

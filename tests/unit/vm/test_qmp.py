@@ -359,7 +359,9 @@ async def test_monitor_is_asked_in_band_or_out_of_band(talk, records, oob, key):
 
 async def test_monitor_is_not_answering_if_it_is_silent_or_gone(talk):
     monitor, server = talk
-    assert not await monitor.is_answering(oob=True, timeout_s=0.05)
+    with pytest.raises(TimeoutError):  # the caller limits the time
+        async with asyncio.timeout(0.05):
+            await monitor.is_answering(oob=True)
     await server.next()
     is_answering, _ = await both(monitor.is_answering(oob=True), hang_up(server))
     assert not is_answering

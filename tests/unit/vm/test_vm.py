@@ -1,5 +1,6 @@
 """One QEMU from its launch to its end, with a program that passes for it."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -7,10 +8,11 @@ import stat
 
 import pytest
 
-from harness.errors import LaunchError, LostVM
+from harness.errors import LaunchError, LostVM, QmpTimeout
 from harness.history import Kind, Side
 from harness.history.process import Exited, Hung, Memory, Signalled
 from harness.supervisor.spawn import Spawn
+from harness.vm import patience
 from harness.vm import vm as module
 from harness.vm.vm import Vm
 
@@ -230,6 +232,53 @@ async def test_hang_is_recorded_with_evidence(vm, up, records):
     assert record.args.main_loop_alive is False
     assert record.args.monitor_alive is False
     assert record.args.backtrace.startswith(f"{vm.process.pid} ")
+
+
+async def test_both_questions_are_asked_at_once_and_not_recorded(vm, up, records):
+    await up()
+    before = len(records)
+    assert await vm.ask("the end") == Hung("the end", "", True, True)
+    assert len(records) == before
+
+
+async def test_what_was_asked_already_is_not_asked_again(vm, up, named):
+    await up()
+    asked = Hung("the end", "", False, True)
+    await vm.record_hang("the end", asked=asked, why_no_backtrace="it is known")
+    (hung,) = named(Hung)
+    assert (hung.main_loop_alive, hung.monitor_alive) == (False, True)
+    assert hung.backtrace.endswith("(no backtrace: it is known)")
+    assert vm.is_stuck
+
+
+async def test_busy_qemu_may_answer_late_and_nothing_is_known_of_one_without_a_processor(
+    vm, up, monkeypatch
+):
+    await up(deaf_to=["query-yank"])
+    for is_used_up, expected in ((True, False), (False, None)):
+
+        async def used_up(_pid, is_used_up=is_used_up):
+            await asyncio.sleep(0.05)
+            return is_used_up
+
+        monkeypatch.setattr(patience, "is_used_up", used_up)
+        assert await vm.ask("the end") == Hung("the end", "", expected, expected)
+
+
+async def test_command_of_a_qemu_that_is_stuck_is_not_waited_for(vm, up, monkeypatch):
+    await up(deaf_to=["query-yank", "stop"])
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        stop = group.create_task(unanswered(vm.monitor.execute("stop", timeout_s=3600)))
+        await asyncio.sleep(0)
+        await vm.record_hang("the end", why_no_backtrace="it is known")
+    assert "stop was not answered within" in stop.result()
+    assert "3600" not in stop.result()
+
+
+async def unanswered(command):
+    with pytest.raises(QmpTimeout) as caught:
+        await command
+    return str(caught.value)
 
 
 async def test_stuck_qemu_is_not_told_to_quit_but_ended(vm, up, named):

@@ -11,7 +11,7 @@ from harness.history.device import UnknownIoctl
 from harness.history.process import Exited, Hung, Memory, Signalled, Stderr
 from harness.history.records import Body, Side
 from harness.history.rundir import History
-from harness.history.session import Action, ActionEnded, Deadline, Faults, Replayed
+from harness.history.session import Action, ActionEnded, Deadline, Faults, Replayed, Standstill
 from harness.scenario import MIB, LoadBehaviour, SaveBehaviour, fault_plan
 from harness.scenario.action_plan import Execute, Target
 from tests.twins import TWINS
@@ -153,6 +153,25 @@ def test_deadline_on_a_machine_too_busy_for_the_harness(samples_s, outcome):
     ]
     finding = find(changed(run, [*memory, *run.records]), "RUN")
     assert finding.outcome is outcome
+    assert ("too busy for the harness to run" in finding.sentence) == (outcome is Outcome.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("uncounted_s", "outcome"), [(0.0, Outcome.VIOLATED), (0.9, Outcome.VIOLATED),
+                                 (1.1, Outcome.UNKNOWN)]
+)  # fmt: skip
+def test_standstill_is_judged_as_a_deadline_and_says_what_was_seen(uncounted_s, outcome):
+    """How busy the machine was before it does not matter: there are no samples at all."""
+    gave_up = Deadline("the end of source", deadline_s=15.0, waited_s=3.1)
+    run = with_record(good("multifd"), Side.HARNESS, gave_up)
+    still = Standstill(2.0, uncounted_s, {"source": 11, "destination": 9})
+    finding = find(with_record(run, Side.HARNESS, still), "RUN")
+    assert finding.outcome is outcome
+    assert finding.sentence.startswith(
+        "the end of source did not come within 3.1 s; nothing had moved for 2.0 s: no trace event, "
+        "no byte, no event, no access to a device, and all threads were asleep "
+        "(11 of the source and 9 of the destination)"
+    )
     assert ("too busy for the harness to run" in finding.sentence) == (outcome is Outcome.UNKNOWN)
 
 

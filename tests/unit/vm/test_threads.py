@@ -1,0 +1,115 @@
+"""What the kernel keeps of threads, as files and of a real process."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness.vm import threads as module
+from harness.vm.threads import Thread, are_asleep, have_run, threads_of
+
+
+@pytest.fixture
+def proc(tmp_path, monkeypatch):
+    """Makes a thread in a /proc of its own."""
+    monkeypatch.setattr(module, "PROC", tmp_path)
+
+    def make(tid, stat, schedstat):
+        folder = tmp_path / "7" / "task" / str(tid)
+        folder.mkdir(parents=True)
+        (folder / "stat").write_text(stat)
+        (folder / "schedstat").write_text(schedstat)
+
+    return make
+
+
+def test_name_state_and_times_are_read(proc):
+    proc(7, "7 (a (b) c) S 1 2 3", "1500 20 3\n")
+    proc(9, "9 (CPU 0/TCG) R 1 2 3", "9 0 1\n")
+    assert threads_of(7) == {7: Thread("a (b) c", "S", 1500, 3), 9: Thread("CPU 0/TCG", "R", 9, 1)}
+    assert threads_of(7, frozenset({9})).keys() == {9}
+
+
+def test_process_or_thread_that_is_gone_is_an_error(proc):
+    with pytest.raises(OSError, match="No such file"):
+        threads_of(7)
+    proc(7, "7 (a) S 1", "1 0 1\n")
+    with pytest.raises(OSError, match="No such file"):
+        threads_of(7, frozenset({8}))
+
+
+def test_kernel_without_schedstats_is_an_error(proc):
+    """Else every thread would look as if it never ran."""
+    proc(7, "7 (a) S 1", "0 0 0\n")
+    with pytest.raises(OSError, match="keeps none"):
+        threads_of(7)
+
+
+def of(*threads):
+    return dict(enumerate(threads))
+
+
+SLEEPS = Thread("main", "S", 100, 10)
+
+
+@pytest.mark.parametrize("state", ["R", "D", "T", "t", "Z", "X", "I"])
+def test_thread_that_waits_for_processor_or_disk_or_was_stopped_is_not_asleep(state):
+    assert are_asleep(of(SLEEPS, SLEEPS))
+    assert not are_asleep(of(SLEEPS, SLEEPS._replace(state=state)))
+
+
+@pytest.mark.parametrize(
+    ("now", "has_run"),
+    [
+        (of(SLEEPS), False),
+        (of(SLEEPS._replace(slices=11)), True),
+        (of(SLEEPS._replace(run_ns=101)), True),
+        (of(SLEEPS, SLEEPS), True),
+        (of(), True),
+    ],
+    ids=["no", "a slice", "some time", "one has begun", "one has ended"],
+)
+def test_least_thing_that_a_thread_does_is_seen(now, has_run):
+    assert have_run(of(SLEEPS), now) is has_run
+
+
+def test_spared_threads_may_wake_for_their_timers_but_not_work():
+    before = of(SLEEPS, SLEEPS, SLEEPS)
+    wakes = SLEEPS._replace(run_ns=150, slices=12)
+    assert not have_run(before, of(wakes, wakes, SLEEPS), frozenset({0, 1}), 100)
+    assert have_run(before, of(wakes, wakes, SLEEPS), frozenset({0, 1}), 99), "of all together"
+    assert have_run(before, of(SLEEPS, SLEEPS, wakes), frozenset({0, 1}), 100), "not spared"
+
+
+@pytest.fixture
+def process():
+    """A real one, that sleeps at first and is busy after a line of input."""
+    busy = "import sys; sys.stdin.readline()\nwhile True: pass"
+    with subprocess.Popen(["python3", "-ISc", busy], stdin=subprocess.PIPE, text=True) as running:
+        yield running
+        running.kill()
+
+
+def until(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)  # noqa: TID251 - the kernel does not notify
+    pytest.fail("it did not come to that")
+
+
+def test_real_process_that_sleeps_works_and_is_stopped(process):
+    def is_asleep():
+        return are_asleep(threads_of(process.pid))
+
+    until(is_asleep)
+    before = threads_of(process.pid)
+    until(lambda: not have_run(before, threads_of(process.pid)))
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    until(lambda: have_run(before, threads_of(process.pid)))
+    assert not is_asleep()
+    process.send_signal(signal.SIGSTOP)
+    until(lambda: threads_of(process.pid)[process.pid].state == "T")
+    assert not is_asleep()
