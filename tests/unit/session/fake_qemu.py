@@ -26,7 +26,7 @@ if "refuses_to_start" in behaviour and not is_probe:
 import socket
 (chardev,) = [arg for arg in sys.argv if arg.startswith("socket,id=qmp,fd=")]
 talk = socket.socket(fileno=int(chardev.rpartition("=")[2]))
-lock = threading.Lock()
+lock = threading.RLock()
 parameters = {{"downtime-limit": 300}}
 is_running = "-incoming" not in sys.argv
 
@@ -55,8 +55,9 @@ def load(listener):
     if data != b"the state":
         status("failed")
         os._exit(1)
-    run(True)
-    status("completed")
+    with lock:  # nothing is answered in between, as by a QEMU whose main loop does both
+        run(True)
+        status("completed")
 
 def save(path):
     status("active")

@@ -109,7 +109,7 @@ def test_real_process_that_sleeps_works_and_is_stopped(process):
     process.stdin.write("go\n")
     process.stdin.flush()
     until(lambda: have_run(before, threads_of(process.pid)))
-    assert not is_asleep()
+    until(lambda: not is_asleep())
     process.send_signal(signal.SIGSTOP)
     until(lambda: threads_of(process.pid)[process.pid].state == "T")
     assert not is_asleep()
