@@ -203,7 +203,7 @@ def _packet(number: int, record: Record[wire.Packet], *, is_read: bool) -> Packe
         device=record.device,
         idx=args.idx,
         size=args.size,
-        digest=args.digest,
+        digest=args.digest or "",
         state_flags=args.state_flags,
         instance_id=args.instance_id,
         marker=args.marker or "",
@@ -226,7 +226,7 @@ def _sent(seen: Seen, device: str) -> Sent:
         indices=frozenset(r.args.idx for r in packets if r.args.idx is not None),
         config_idx=config.idx if config else None,
         config_size=config.size if config else 0,
-        config_digest=config.digest if config else "",
+        config_digest=(config.digest or "") if config else "",
     )
 
 

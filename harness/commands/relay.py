@@ -126,7 +126,7 @@ def serve(
     if listen == onward:
         raise UsageError(f"{text_of(listen)}: the relay would connect to itself")
     try:
-        relay = Relay(listen, onward, chain, write, reads_main=True)
+        relay = Relay(listen, onward, chain, write, has_digests=True, reads_main=True)
     except OSError as error:
         where = text_of(listen)
         raise UsageError(f"{where}: cannot listen: {in_words(error)}") from error

@@ -81,10 +81,13 @@ class Packet(Body, frozen=True):
     instance_id: int
     size: int
     """Bytes of its data, behind VFIO's header; of the payload where ``idx`` is None."""
-    digest: str
-    """Of the data: xxh3_128, hex."""
+    digest: str | None = None
+    """Of the data: xxh3_128, hex.  None if the data went through the kernel unread: no fault of
+    the scenario could change it, and the devices have digests of what they gave and got.
+    """
     marker: str | None = None
-    """The first 8 bytes of the data, hex; None unless the packet is flagged CONFIG_STATE."""
+    """The first 8 bytes of the data, hex; None unless the packet is flagged CONFIG_STATE, and if
+    no fault of the scenario could change it."""
     idstr: Hex = ""
     """Where the record's ``device`` is empty: the name of a device that is none of the
     scenario's; all 256 bytes if it is not one text and NULs to its end.

@@ -7,8 +7,8 @@ The way of a device-state packet, from the source's socket to a fault and out ag
 2. ``connection``: its first bytes have shown what it is, and so which forwarder reads it:
    ``main_forwarder``, a ``multifd_forwarder``, or a plain ``forwarder`` for anything else.
 3. ``multifd_forwarder``: ``wire.framing`` parses heads.  Pages of RAM go straight to the
-   outlet by ``splice(2)``.  Without faults a device-state packet does too (``cut_through``):
-   it is read on the way and recorded, and the rest of this list does not concern it.
+   outlet by ``splice(2)``.  Without faults the data of device state does too (``cut_through``):
+   the packet is recorded, and the rest of this list does not concern it.
 4. ``store_and_forward``: with faults, the packet is collected, recorded as ``packet_in``, and
    fed to the executor as the event ``Arrived``.
 5. ``executor`` gives events to the chain, one at a time.

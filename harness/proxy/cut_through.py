@@ -1,7 +1,8 @@
-"""Device-state packets are passed on as they come, and looked at on the way.
+"""Device-state packets are passed on as they come, and recorded.
 
-Their bytes are looked at where they lie in the origin's socket, for the digest, and then
-spliced on: that is one copy where receiving and sending would be two.
+Their data goes from socket to socket in the kernel, as pages do.  Where a digest is wanted, it
+is looked at where it lies in the origin's socket before it is spliced on: that is one copy
+where receiving and sending would be two.
 """
 
 import socket
@@ -23,7 +24,48 @@ PIECE = 256 << 10
 
 
 class CutThrough(MultifdForwarder):
-    """Where no fault touches packets.
+    """Where no fault touches packets, and nobody wants the digest of their data."""
+
+    def __init__(self, connection: Connection, executor: Executor, page_size: int = 4096) -> None:
+        super().__init__(connection, executor, page_size)
+        self.head = StateHead(b"", b"", 0)
+
+    def begin(self, head: StateHead, taken: bytes) -> None:
+        self.head = head
+        if taken:
+            self.outlet.write(taken)
+        if self.framer.part is Part.HEAD:
+            self.finish()
+
+    def read_data(self) -> int:
+        came = self.pass_body()
+        if self.framer.part is Part.HEAD:
+            self.finish()
+        return came
+
+    @property
+    def digest(self) -> str | None:
+        """Of the data that has passed; None if none is wanted."""
+        return None
+
+    def finish(self) -> None:
+        """The packet's last byte has come: record it, now and when it is out."""
+        packet = DeviceStatePacket.unpack(self.head.head, self.head.state_header)
+        packet = replace(packet, next_packet_size=None)  # true: the data was counted by it
+        record = partial(
+            self.recorder.passing, channel=self.connection.channel, packet=packet,
+            size=self.head.data_size, digest=self.digest,
+        )  # fmt: skip
+        record(wire.PacketIn)
+        is_out = partial(record, wire.PacketOut)
+        if self.outlet.held:
+            self.outlet.write(on_sent=is_out)
+        else:
+            is_out()
+
+
+class DigestingCutThrough(CutThrough):
+    """Where no fault touches packets, and the digest of their data is recorded.
 
     :param scratch: ``PIECE`` bytes that are free between two calls
     """
@@ -33,19 +75,18 @@ class CutThrough(MultifdForwarder):
     ) -> None:
         super().__init__(connection, executor, page_size)
         self._scratch = scratch
-        self._head = StateHead(b"", b"", 0)
         self._head_left = 0  # bytes of the head that are still to come, and not for the digest
         self._ahead = 0  # bytes that were looked at and not passed on yet
-        self._digest = xxhash.xxh3_128()
+        self._xxh3 = xxhash.xxh3_128()
+
+    @property
+    def digest(self) -> str:
+        return self._xxh3.hexdigest()
 
     def begin(self, head: StateHead, taken: bytes) -> None:
-        self._head = head
-        self._digest.reset()
+        self._xxh3.reset()
         self._head_left = 0 if taken else len(head.head) + len(head.state_header)
-        if taken:
-            self.outlet.write(taken)
-        if self.framer.part is Part.HEAD:
-            self._finish()
+        super().begin(head, taken)
 
     def read_data(self) -> int:
         if not self._ahead:
@@ -55,27 +96,12 @@ class CutThrough(MultifdForwarder):
             return END
         self._ahead -= taken
         if self.framer.take_body(taken):
-            self._finish()
+            self.finish()
             return MORE
         return MORE if taken == PIECE else DRY
 
     def _look(self) -> None:
         view = self._scratch[: self.framer.left]
         self._ahead = self.origin.recv_into(view, 0, socket.MSG_PEEK)
-        self._digest.update(view[self._head_left : self._ahead])
+        self._xxh3.update(view[self._head_left : self._ahead])
         self._head_left = max(self._head_left - self._ahead, 0)
-
-    def _finish(self) -> None:
-        head, digest = self._head, self._digest.hexdigest()
-        packet = DeviceStatePacket.unpack(head.head, head.state_header)
-        packet = replace(packet, next_packet_size=None)  # true: the data was counted by it
-        record = partial(
-            self.recorder.passing, channel=self.connection.channel, packet=packet,
-            size=head.data_size, digest=digest,
-        )  # fmt: skip
-        record(wire.PacketIn)
-        is_out = partial(record, wire.PacketOut)
-        if self.outlet.held:
-            self.outlet.write(on_sent=is_out)
-        else:
-            is_out()

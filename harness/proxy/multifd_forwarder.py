@@ -12,6 +12,9 @@ from harness.proxy.forwarder import DRY, END, MORE, Forwarder
 from harness.wire.framing import Framer, Part, StateHead
 from harness.wire.packets import MultiFDInit
 
+HEADS = 16
+"""Of RAM packets without pages, looked at together."""
+
 
 class MultifdForwarder(Forwarder):
     """Passes on everything but hellos, which go to the chain, and device-state packets, which
@@ -28,7 +31,8 @@ class MultifdForwarder(Forwarder):
         self.executor = executor
         self.recorder = executor.recorder
         self.framer = Framer(f"source, connection {connection.number}", page_size)
-        self._steps = (self._read_head, self._pass_pages, self.read_data, super().step)  # as Part
+        self._steps = (self._read_head, self.pass_body, self.read_data, super().step)  # as Part
+        self._look_at = self.framer.longest_head
 
     def begin(self, head: StateHead, taken: bytes) -> None:
         """A device-state packet begins.
@@ -89,17 +93,8 @@ class MultifdForwarder(Forwarder):
     def _damaged(self, error: WireError) -> None:
         self.recorder.record(wire.Damaged(what=str(error)), self.connection.channel)
 
-    def _read_head(self) -> int:
-        """Look at it, so that it goes with its body; take it if looking is not enough."""
-        data = self.origin.recv(self.framer.longest_head, socket.MSG_PEEK)
-        unit = self.framer.look_at_head(data)
-        if isinstance(unit, StateHead):
-            self.begin(unit, b"")
-        elif unit is None and data:
-            self.take(self.origin.recv(self.framer.left))
-        return MORE if data else END
-
-    def _pass_pages(self) -> int:
+    def pass_body(self) -> int:
+        """Pass on what is there of a body, and of heads that were only looked at."""
         left = self.framer.left
         taken = self.outlet.splice(self.origin, left)
         if not taken:
@@ -107,3 +102,16 @@ class MultifdForwarder(Forwarder):
         if self.framer.take_body(taken):
             self.connection.deliver_deferred()
         return MORE if taken == left else DRY
+
+    def _read_head(self) -> int:
+        """Look at it, so that it goes with its body; take it if looking is not enough."""
+        data = self.origin.recv(self._look_at, socket.MSG_PEEK)
+        if self.framer.look_at_ram(data):
+            # Heads that have no pages come close together: look at several at once.
+            is_bare = self.framer.left <= len(data)
+            self._look_at = self.framer.longest_head * (HEADS if is_bare else 1)
+        elif head := self.framer.look_at_state(data):
+            self.begin(head, b"")
+        elif data:
+            self.take(self.origin.recv(self.framer.left))
+        return MORE if data else END

@@ -64,7 +64,12 @@ class Recorder:
         self._record(Seen(t_ns, body, channel, packet.device, kept))
 
     def passing(
-        self, kind: type[Packet], channel: int, packet: DeviceStatePacket, size: int, digest: str
+        self,
+        kind: type[Packet],
+        channel: int,
+        packet: DeviceStatePacket,
+        size: int,
+        digest: str | None,
     ) -> None:
         """Record ``packet``, whose data is not at hand: ``size`` bytes with that ``digest``."""
         self.record(described(kind, packet, size, digest), channel, packet.device)
@@ -76,7 +81,11 @@ def digest_of(data: bytes) -> str:
 
 
 def described(
-    kind: type[P], packet: DeviceStatePacket, size: int, digest: str, marker: str | None = None
+    kind: type[P],
+    packet: DeviceStatePacket,
+    size: int,
+    digest: str | None,
+    marker: str | None = None,
 ) -> P:
     """What a record of ``kind`` holds of ``packet``, whose data has that ``size`` and ``digest``.
 

@@ -18,7 +18,7 @@ from harness.history import wire
 from harness.proxy.address import BACKLOG, Address, stranger
 from harness.proxy.chain import Chain, Fired
 from harness.proxy.connection import RAW, Connection
-from harness.proxy.cut_through import PIECE, CutThrough
+from harness.proxy.cut_through import PIECE, CutThrough, DigestingCutThrough
 from harness.proxy.events import Due, Notified, Waiting
 from harness.proxy.executor import Executor
 from harness.proxy.main_forwarder import MainForwarder
@@ -39,6 +39,8 @@ class Relay:
     :param onward: where the destination listens
     :param record: called in the relay's thread with all that is seen
     :param page_size: of the target; it decides the length of a RAM packet's head
+    :param has_digests: record the digest of each packet's data where no fault touches packets,
+        too; the data is copied for it
     :param reads_main: read the main channel as it passes; only of a migration with multifd,
         where RAM is not on it
     :param keeps_payload: record the data of packets too (the recorder holds all of it)
@@ -57,12 +59,14 @@ class Relay:
         page_size: int = 4096,
         *,
         keeps_payload: bool = False,
+        has_digests: bool = False,
         reads_main: bool = False,
         tap: Tap | None = None,
     ) -> None:
         self.failure: BaseException | None = None
         self._onward = onward
         self._page_size = page_size
+        self._has_digests = has_digests
         self._reads_main = reads_main
         self._tap = tap
         self._chain = chain
@@ -253,7 +257,9 @@ class Relay:
     def _multifd_forwarder(self, connection: Connection) -> MultifdForwarder:
         if self._stores_packets:
             return StoreAndForward(connection, self._executor, self._page_size)
-        return CutThrough(connection, self._executor, self._page_size, self._scratch)
+        if self._has_digests:
+            return DigestingCutThrough(connection, self._executor, self._page_size, self._scratch)
+        return CutThrough(connection, self._executor, self._page_size)
 
     def _hold_back(self) -> None:
         """Read no packets while a fault is full."""

@@ -5,6 +5,7 @@ builds complete packets on it.
 """
 
 import enum
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,8 @@ PAYLOAD_LIMIT: Final = (1 << 20) + (64 << 10)
 PAGES_LIMIT: Final = 1 << 20
 """Largest ``next_packet_size`` of a RAM packet: 512 KiB of pages, or the output of a
 compressor that cannot shrink them."""
+_RAM_START = struct.Struct(">6I")
+"""Magic, version, flags, pages_alloc, normal_pages and next_packet_size of a RAM packet."""
 
 
 class Part(enum.IntEnum):
@@ -37,7 +40,8 @@ class Part(enum.IntEnum):
 
     HEAD = 0
     PAGES = 1
-    """Pages of a RAM packet, behind its head if that was only looked at."""
+    """Pages of a RAM packet, behind its head, and others without pages, if these were only
+    looked at."""
     DATA = 2
     """Data of a device-state packet, behind its head if that was only looked at."""
     RAW = 3
@@ -109,11 +113,35 @@ class Framer:
         self._begin_body(unit, 0)
         return unit
 
-    def look_at_head(self, data: bytes) -> RamPacket | StateHead | None:
-        """The head that ``data`` begins with, if it is complete.
+    def look_at_ram(self, data: bytes) -> bool:
+        """Whether ``data`` begins with the complete head of a RAM packet.
 
-        Its bytes then come again, in front of the body.  None if the head must be taken to
-        know it: a hello, a head in pieces, damage.
+        Its bytes then come again, in front of its pages; so do those of more such heads, up
+        to one that has pages.
+        """
+        if self._head or self._is_hello:
+            return False
+        at = pages = 0
+        last = len(data) - self._ram_head_size
+        while not pages and at <= last:
+            magic, version, flags, alloc, _, size = _RAM_START.unpack_from(data, at)
+            if (
+                (magic, version) != (MAGIC, VERSION)
+                or flags & FLAG_DEVICE_STATE
+                or size > PAGES_LIMIT
+                or alloc not in (0, self._pages_alloc)
+            ):
+                break
+            pages = size
+            at += self._ram_head_size
+        if at:
+            self.part, self.left = Part.PAGES, at + pages
+        return at > 0
+
+    def look_at_state(self, data: bytes) -> StateHead | None:
+        """The head of a device-state packet that ``data`` begins with, if it is complete.
+
+        Its bytes then come again, in front of the packet's data.
         """
         if self._head or self._is_hello:
             return None
@@ -121,7 +149,7 @@ class Framer:
             unit, size = self._look(data)
         except WireError:
             return None
-        if unit is None or isinstance(unit, MultiFDInit):
+        if not isinstance(unit, StateHead):
             return None
         self._begin_body(unit, size)
         return unit

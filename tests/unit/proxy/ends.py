@@ -7,7 +7,7 @@ from typing import Any
 from harness.history import Body, wire
 from harness.proxy.chain import Chain
 from harness.proxy.connection import Connection
-from harness.proxy.cut_through import PIECE, CutThrough
+from harness.proxy.cut_through import PIECE, CutThrough, DigestingCutThrough
 from harness.proxy.events import Arrived, Command, Event, Greet, Greeted, Notified
 from harness.proxy.executor import Executor
 from harness.proxy.forwarder import Forwarder
@@ -18,7 +18,8 @@ from harness.proxy.store_and_forward import StoreAndForward
 from harness.wire.packets import DeviceStatePacket, MultiFDInit
 from tests.unit.proxy.streams import TIMEOUT_S, new_address, pair, receive, receive_all
 
-KINDS = ("cut through", "store and forward")
+CUT_THROUGH = ("cut through", "cut through with digest")
+KINDS = (*CUT_THROUGH, "store and forward")
 
 
 class Catcher(Chain):
@@ -69,8 +70,10 @@ class Ends:
             case "main":
                 return MainForwarder(self.connection, self.executor)
             case "cut through":
+                return CutThrough(self.connection, self.executor)
+            case "cut through with digest":
                 scratch = memoryview(bytearray(PIECE))
-                return CutThrough(self.connection, self.executor, 4096, scratch)
+                return DigestingCutThrough(self.connection, self.executor, 4096, scratch)
         return StoreAndForward(self.connection, self.executor)
 
     def of(self, kind: type[Body]) -> list[Any]:

@@ -50,9 +50,12 @@ def _stream(channel: int, rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("has_digests", [False, True], ids=["unread", "digests"])
 @pytest.mark.parametrize("channels", [1, CHANNELS, 16])
-def test_every_byte_arrives_both_ways(new_wire, tcp: bool, channels: int) -> None:
-    wire = new_wire(tcp=tcp)
+def test_every_byte_arrives_both_ways(
+    new_wire, tcp: bool, channels: int, has_digests: bool
+) -> None:
+    wire = new_wire(tcp=tcp, has_digests=has_digests)
     rng = random.Random(channels)
     streams = [b"QEVM" + rng.randbytes(3 << 20)]
     streams += [_stream(channel, rng) for channel in range(channels)]
@@ -85,6 +88,82 @@ def test_every_byte_arrives_both_ways(new_wire, tcp: bool, channels: int) -> Non
         len(stream) for stream in streams
     ]
     assert not wire.of(on_wire.Damaged)
+
+
+BIG = packet(1, os.urandom(1 << 20)).pack()
+PAGES = ram(os.urandom(128 * 4096))
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("unit", [BIG, PAGES], ids=["state", "ram"])
+def test_pieces_of_a_body_go_on_at_once(new_wire, tcp: bool, unit: bytes) -> None:
+    """Each is waited for, so that none of them can lie together with the next."""
+    wire = new_wire(tcp=tcp)
+    source, destination = wire.channel(hello(0))
+    rng = random.Random(0)
+    pieces, at = [packet(0).pack() + unit[:1400]], 1400
+    while at < len(unit):
+        size = rng.choice((1, 2000, 5000, 70_000, 300_000))
+        pieces.append(unit[at : at + size])
+        at += size
+    pieces += [SYNC + SYNC, packet(2).pack()]
+    for piece in pieces:
+        source.sendall(piece)
+        assert receive(destination, len(piece)) == piece
+    wire.wait_for(on_wire.PacketOut, 2 + (unit is BIG))
+    wire.relay.close()
+    assert len(wire.of(on_wire.PacketIn)) == len(wire.of(on_wire.PacketOut)) == 2 + (unit is BIG)
+    assert not wire.of(on_wire.Damaged)
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("unit", [BIG, PAGES], ids=["state", "ram"])
+def test_source_that_ends_inside_a_body(new_wire, tcp: bool, unit: bytes) -> None:
+    wire = new_wire(tcp=tcp)
+    source, destination = wire.channel(hello(0))
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(receive_all, destination)
+        source.sendall(packet(0).pack() + unit[:-1])
+        source.shutdown(socket.SHUT_WR)
+        assert received.result(TIMEOUT_S) == packet(0).pack() + unit[:-1]
+    (damaged,) = wire.wait_for(on_wire.Damaged)
+    assert damaged.body.what.endswith("ends inside a packet")
+    (ended,) = wire.wait_for(on_wire.ChannelEnded)
+    assert (ended.body.side, ended.body.is_reset) == ("source", False)
+    assert [len(wire.of(kind)) for kind in (on_wire.PacketIn, on_wire.PacketOut)] == [1, 1]
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+@pytest.mark.parametrize("unit", [BIG, PAGES], ids=["state", "ram"])
+def test_reset_inside_a_body_is_passed_on(new_wire, side: str, unit: bytes) -> None:
+    wire = new_wire(tcp=True)
+    source, destination = wire.channel(hello(0))
+    source.sendall(unit[:100_000])
+    receive(destination, 100_000)
+    dying, other = (source, destination) if side == "source" else (destination, source)
+    dying.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    dying.close()
+    with pytest.raises(ConnectionResetError):
+        other.recv(1)
+    ended = {seen.body.side: seen.body.is_reset for seen in wire.wait_for(on_wire.ChannelEnded, 2)}
+    assert ended[side]
+    wire.wait_for(on_wire.ChannelClosed)
+    assert not wire.of(on_wire.PacketIn) + wire.of(on_wire.PacketOut)
+    wire.relay.close()
+    assert wire.relay.failure is None
+
+
+def test_destination_that_stops_reading_inside_a_body_stops_the_source(new_wire) -> None:
+    wire = new_wire()
+    source, destination = wire.channel(hello(0))
+    source.settimeout(0.5)
+    stream = PAGES * 40
+    sent = send_until(source, stream, TimeoutError)
+    assert sent < LIMIT + (4 << 20)
+    source.settimeout(TIMEOUT_S)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(source.sendall, stream[sent:])
+        assert receive(destination, len(stream)) == stream
 
 
 def test_state_goes_through_a_chain_of_faults(new_wire) -> None:

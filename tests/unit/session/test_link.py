@@ -10,7 +10,7 @@ from harness.history import Kind, Record, Side, session, wire
 from harness.history.device import Write
 from harness.proxy.address import TcpAddress, UnixAddress, from_qmp
 from harness.proxy.recorder import Seen, digest_of
-from harness.scenario import DataPath, EmulatedDevice, Scenario
+from harness.scenario import DataPath, EmulatedDevice, MdevDevice, Scenario
 from harness.scenario.fault_plan import Drop, Flip, Hold, Select, Until
 from harness.session.link import Delivered, Link, idstr_of
 from harness.session.log import Log
@@ -28,14 +28,14 @@ def packet(idx, data=b"data", idstr="0000:00:02.0/vfio", flags=0):
 class Ends:
     """A source's socket and a destination's listener, with a link between them."""
 
-    def __init__(self, home, address, *faults):
+    def __init__(self, home, address, *faults, device=DEVICE):
         self.log = Log()
         self.changed = threading.Condition()
         self.log.listen(self._notify)
         self.listener = address.listen()
         self.listener.setblocking(True)
         self.listener.settimeout(DEADLINE_S)
-        scenario = Scenario(name="link", devices=(DEVICE,), relay=True, faults=faults)
+        scenario = Scenario(name="link", devices=(device,), relay=True, faults=faults)
         self.link = Link(scenario, address.bound(self.listener).qmp(), self.log, home=home)
         target = from_qmp(self.link.address, home)
         self.source = target.make_socket()
@@ -75,8 +75,9 @@ def ends(tmp_path):
     made = []
     Sockets(Scenario(name="link"), tmp_path).make()
 
-    def make(*faults, address=None):
-        found = Ends(tmp_path, address or UnixAddress(DESTINATION, tmp_path), *faults)
+    def make(*faults, address=None, device=DEVICE):
+        address = address or UnixAddress(DESTINATION, tmp_path)
+        found = Ends(tmp_path, address, *faults, device=device)
         made.append(found)
         return found
 
@@ -93,8 +94,23 @@ def test_packets_pass_and_are_recorded_with_the_devices_id(ends, address):
     (record,) = here.wait_for("packet_out")
     assert (record.kind, record.side, record.device) == (Kind.WIRE, Side.HARNESS, "net0")
     assert record.channel == 0
-    assert record.args.idx == 0
-    assert record.args.digest == digest_of(b"data")
+    assert (record.args.idx, record.args.size, record.args.digest) == (0, 4, None)
+
+
+@pytest.mark.parametrize(
+    ("device", "faults", "digest"),
+    [
+        (DEVICE, (), None),
+        (DEVICE, (Drop(select=Select(idx=(9,))),), digest_of(b"data")),
+        (MdevDevice(id="net0"), (), digest_of(b"data")),
+    ],
+    ids=["nobody needs it", "a fault may change it", "the device is not seen"],
+)
+def test_digest_of_a_packet_is_recorded_where_it_is_needed(ends, device, faults, digest):
+    here = ends(*faults, device=device)
+    here.source.sendall(packet(0))
+    came, went = here.wait_for("packet_in"), here.wait_for("packet_out")
+    assert [record.args.digest for record in (*came, *went)] == [digest] * 2
 
 
 def test_packet_for_no_device_is_recorded_with_its_idstr(ends):

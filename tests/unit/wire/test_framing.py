@@ -36,9 +36,10 @@ def _walk(data: bytes, cuts: list[int], *, looks: bool) -> list[tuple[str, bytes
     sizes = itertools.cycle(cuts)
     while at < len(data):
         if framer.part is Part.HEAD and looks and not framer.partial:
-            unit = framer.look_at_head(data[at : at + framer.longest_head])
-            if unit is not None:
-                units.append(type(unit).__name__)
+            ahead = data[at : at + framer.longest_head]
+            unit = framer.look_at_state(ahead)
+            if unit is not None or framer.look_at_ram(ahead):
+                units.append("RamPacket" if unit is None else type(unit).__name__)
                 current = b""
                 continue
         size = min(framer.left, len(data) - at, next(sizes))
@@ -72,25 +73,26 @@ def test_units_are_those_that_were_written(names: list[str], cuts: list[int], lo
 def test_state_head_has_vfio_s_header_and_the_size_of_the_data() -> None:
     framer = _after_hello()
     data = packet(3, b"x" * 1000).pack()
-    assert framer.look_at_head(data[:1344]) == StateHead(data[:276], data[276:288], 1000)
+    assert framer.look_at_state(data[:1344]) == StateHead(data[:276], data[276:288], 1000)
     assert (framer.part, framer.left) == (Part.DATA, 1288)
     framer = _after_hello()
-    assert framer.look_at_head(SHORT.pack()) == StateHead(SHORT.pack()[:276], b"short", 0)
+    assert framer.look_at_state(SHORT.pack()) == StateHead(SHORT.pack()[:276], b"short", 0)
     assert framer.take_body(281)
 
 
 def test_head_that_is_not_complete_cannot_be_looked_at() -> None:
     framer = _after_hello()
     for size in (0, 11, 12, 275, 276, 287):
-        assert framer.look_at_head(packet(3).pack()[:size]) is None
-    for size in (12, 1343):
-        assert framer.look_at_head(SYNC[:size]) is None
+        assert framer.look_at_state(packet(3).pack()[:size]) is None
+    for size in (0, 12, 1343):
+        assert not framer.look_at_ram(SYNC[:size])
     assert framer.part is Part.HEAD
     assert framer.left == 276
 
 
 def test_hello_is_not_looked_at() -> None:
-    assert Framer("source").look_at_head(hello(0)) is None
+    assert Framer("source").look_at_state(hello(0) + packet(0).pack()) is None
+    assert not Framer("source").look_at_ram(hello(0) + ram())
 
 
 def test_partial_head_is_remembered() -> None:
@@ -98,7 +100,37 @@ def test_partial_head_is_remembered() -> None:
     assert framer.take_head(SYNC[:276]) is None
     assert framer.partial == SYNC[:276]
     assert framer.left == len(SYNC) - 276
-    assert framer.look_at_head(SYNC) is None, "some of it was taken already"
+    assert not framer.look_at_ram(SYNC), "some of it was taken already"
+    assert framer.look_at_state(packet(0).pack()) is None
+
+
+@pytest.mark.parametrize(
+    ("heads", "behind", "size"),
+    [
+        ((SYNC, SYNC, SYNC), b"", 3 * len(SYNC)),
+        ((SYNC, ram()), ram(), len(SYNC) + len(ram())),
+        ((ram(),), SYNC, len(ram())),
+        ((SYNC, SYNC), packet(0).pack(), 2 * len(SYNC)),
+        ((SYNC,), SYNC[:-1], len(SYNC)),
+        ((SYNC, SYNC), b"QEVM" + bytes(2000), 2 * len(SYNC)),
+    ],
+    ids=["bare", "pages end it", "pages first", "device state ends it", "cut", "damage ends it"],
+)
+def test_heads_without_pages_are_looked_at_together(
+    heads: tuple[bytes, ...], behind: bytes, size: int
+) -> None:
+    framer = _after_hello()
+    assert framer.look_at_ram(b"".join(heads) + behind)
+    assert (framer.part, framer.left) == (Part.PAGES, size)
+    assert framer.take_body(size)
+    assert framer.part is Part.HEAD
+
+
+def test_what_the_other_look_is_for_is_left_alone() -> None:
+    framer = _after_hello()
+    assert not framer.look_at_ram(packet(3, bytes(2000)).pack())
+    assert framer.look_at_state(ram()) is None
+    assert (framer.part, framer.left) == (Part.HEAD, 276)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +147,9 @@ def test_damage_names_the_offset_and_leaves_what_was_taken(data: bytes, words: s
     framer = _after_hello()
     framer.take_head(SYNC[:276])
     framer.take_head(SYNC[276:])
-    assert framer.look_at_head(data) is None, "damage is raised when it is taken"
+    whole = data.ljust(1344, b"\0")
+    assert framer.look_at_state(whole) is None, "damage is raised when it is taken"
+    assert not framer.look_at_ram(whole)
     if len(data) > 276:
         framer.take_head(data[:276])
         data_left = data[276:]
