@@ -10,9 +10,6 @@ from harness.check.verdict import Verdict
 from harness.errors import LOST, SYSTEM_ERRORS, HarnessError, of_the_system
 from harness.history.rundir import History
 from harness.history.session import NotCaptured, Replayed
-from harness.job.known import explained, interrupted_by
-from harness.measure.measured import measured
-from harness.report import stuck
 from harness.report.summary import Entry
 
 
@@ -21,6 +18,10 @@ def judged(path: Path, history: History, verdict: Verdict, seconds: float | None
 
     :param seconds: that it took to judge it; None for those that it took to make it
     """
+    from harness.job.known import explained, interrupted_by  # noqa: PLC0415 - see harness.job.job
+    from harness.measure.measured import measured  # noqa: PLC0415
+    from harness.report import stuck  # noqa: PLC0415
+
     manifest = history.manifest
     if seconds is None:
         seconds = (manifest.ended_ns - manifest.started_ns) / 1e9

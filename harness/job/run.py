@@ -1,17 +1,19 @@
 """A **run** of a scenario: for each of its migrations a session, a verdict, a run directory.
 
-The command line and the pytest plugin both start here.
+The command line and the pytest plugin both start here.  What judges is imported while the QEMUs
+start.
 """
+
+from __future__ import annotations
 
 import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import interrupt
-from harness.check.deviations import Deviation
-from harness.check.judge import judge
 from harness.check.verdict import Verdict
 from harness.history import contract, private
 from harness.history.rundir import (
@@ -23,14 +25,15 @@ from harness.history.rundir import (
     RunDir,
 )
 from harness.job import scenario_checks
-from harness.job.assess import assess
-from harness.job.known import explained, interrupted_by
-from harness.proxy.capture import Capture
-from harness.report import by_hand
 from harness.scenario import Scenario
+from harness.session.assessment import Assessment
 from harness.session.log import Progress, silent
 from harness.session.peer import Peer
 from harness.session.session import Session
+
+if TYPE_CHECKING:
+    from harness.check.deviations import Deviation
+    from harness.proxy.capture import Capture
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # asyncio.run() asks for it, of all records
@@ -44,11 +47,15 @@ class Run:
     @property
     def known(self) -> Deviation | None:
         """The intermittent known deviation that interrupted it, if one did."""
+        from harness.job.known import interrupted_by  # noqa: PLC0415 - see above
+
         return interrupted_by(self.history, self.verdict)
 
     @property
     def explained(self) -> dict[str, Deviation]:
         """The known deviation behind each violation that has one, by requirement."""
+        from harness.job.known import explained  # noqa: PLC0415 - see above
+
         return explained(self.history, self.verdict)
 
 
@@ -121,7 +128,7 @@ async def run_in(
         ):
             has_own_capture = has_capture and not number
             session = Session(
-                migration, rundir, trace_events, progress, has_own_capture, source, assess
+                migration, rundir, trace_events, progress, has_own_capture, source, _assess
             )
             histories.append((rundir, await session.run()))
             source = session.heir
@@ -140,8 +147,18 @@ def _remove_unused(rundirs: Sequence[RunDir], histories: Sequence[tuple[RunDir, 
             shutil.rmtree(rundir.path, ignore_errors=True)
 
 
+def _assess(history: History) -> Assessment:
+    """Judge a run that is not over."""
+    from harness.job.assess import assess  # noqa: PLC0415 - see above
+
+    return assess(history)
+
+
 def _judged(rundir: RunDir, history: History) -> Run:
     """Judge ``history`` and keep the verdict."""
+    from harness.check.judge import judge  # noqa: PLC0415 - see above
+    from harness.report import by_hand  # noqa: PLC0415
+
     # Before the verdict: a run that cannot be judged can still be repeated by hand.
     script = rundir.path / BY_HAND
     private.write(script, by_hand.render(history).encode())

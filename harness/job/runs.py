@@ -1,5 +1,7 @@
 """The **runs** of a job, in the order of its scenarios, however many go on at the same time."""
 
+from __future__ import annotations
+
 import functools
 import shutil
 import time
@@ -7,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import interrupt
 from harness.errors import HarnessError
@@ -14,12 +17,14 @@ from harness.history.rundir import RunDir
 from harness.job import entry
 from harness.job.run import run_dirs, run_in
 from harness.job.saved import Complain
-from harness.job.workers import Done, Gone, Step, Workers
-from harness.proxy.capture import Capture
 from harness.report.format import ranges
 from harness.report.progress import Progress
 from harness.report.summary import Entry
 from harness.scenario import Scenario
+
+if TYPE_CHECKING:  # a single run needs none of them
+    from harness.job.workers import Done, Gone, Step, Workers
+    from harness.proxy.capture import Capture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,8 @@ class Runs:
         count = min(self._options.jobs, len(self._runs))
         try:
             if count > 1:
+                from harness.job.workers import Workers  # noqa: PLC0415 - see above
+
                 self._make_in(Workers(count, self._work))
             else:
                 with self._progress:
@@ -159,6 +166,8 @@ class Runs:
 
     def _take(self, run: _Run, news: str | Done[Sequence[Entry]] | Gone) -> None:
         """There is ``news`` of ``run``."""
+        from harness.job.workers import Done  # noqa: PLC0415 - see above
+
         if isinstance(news, str):
             self._see(run, news)
         elif isinstance(news, Done):

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.check.judge import judge
 from harness.errors import UsageError
 from harness.history import rundir
 from harness.job import entry
@@ -47,6 +46,8 @@ def run_dirs(path: Path) -> list[Path]:
 
 def _recheck_one(path: Path) -> Entry:
     started = time.monotonic()
+    from harness.check.judge import judge  # noqa: PLC0415 - see harness.job.job
+
     try:
         history = rundir.load(path)
         return entry.judged(path, history, judge(history), time.monotonic() - started)

@@ -1,17 +1,22 @@
 """What is reported: the runs, and each requirement over all runs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import PROGRAM
-from harness.check.deviations import Deviation
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import INTERRUPTED, LOST, USAGE, CannotRunHere, PrerequisiteMissing
 from harness.history.rundir import SCENARIO, Manifest
-from harness.measure.measured import Measured
 from harness.report.format import ranges
 from harness.scenario import Scenario
+
+if TYPE_CHECKING:
+    from harness.check.deviations import Deviation
+    from harness.measure.measured import Measured
 
 _WORST_FIRST = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.VALID)
 
@@ -62,7 +67,7 @@ class Entry:
         status: int,
         error: Exception,
         seconds: float | None,
-    ) -> "Entry":
+    ) -> Entry:
         """A run that ended with ``error``: its text is ``words``, its exit status ``status``."""
         return cls(
             name=name,
@@ -74,7 +79,7 @@ class Entry:
             seconds=seconds,
         )
 
-    def as_left_out(self) -> "Entry":
+    def as_left_out(self) -> Entry:
         """The same, as a run that the job left out."""
         return replace(self, error="", missing=False, left_out=self.error)
 

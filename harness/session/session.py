@@ -1,4 +1,9 @@
-"""The phases of one migration."""
+"""The phases of one migration.
+
+What only a relay or a capture needs is imported where it is used.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -8,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import harness
 from harness import interrupt
@@ -16,14 +21,12 @@ from harness.errors import HarnessError, LostVM, QmpError, QmpTimeout, UsageErro
 from harness.history import Body, Record, Side, private
 from harness.history.rundir import CAPTURE, TLS, History, Manifest, RunDir
 from harness.history.session import Continued, NotCaptured, NotContinued
-from harness.proxy.capture import Capture, CaptureWriter
 from harness.scenario import Scenario, Transport
 from harness.scenario.action_plan import Target
-from harness.session import capture, firmware, guest
+from harness.session import firmware, guest
 from harness.session.actions import Actions
 from harness.session.assessment import Assess, Assessment
 from harness.session.ending import Ending
-from harness.session.link import Link
 from harness.session.log import Log, Progress, silent
 from harness.session.peer import Peer
 from harness.session.source import SETTLE_S, CaptureSource, QemuSource, Source
@@ -35,6 +38,10 @@ from harness.vm.activity import Activity
 from harness.vm.credentials import Credentials
 from harness.vm.memory_watch import MemoryWatch
 from harness.vm.sockets import Sockets
+
+if TYPE_CHECKING:
+    from harness.proxy.capture import Capture, CaptureWriter
+    from harness.session.link import Link
 
 _FIRMWARE = "firmware.bin"
 _STREAM = "migration.stream"
@@ -135,10 +142,8 @@ class Session:
             undo.push_async_callback(self._compared)  # it reads the devices' memory
             for peer in self._peers:
                 undo.callback(self._abandon, peer)
-            if self.has_capture and (why := capture.why_not(self.scenario)):
-                self.has_capture = False
-                self.log.record(NotCaptured(why))
-            self._writer = CaptureWriter(self.rundir.path / CAPTURE) if self.has_capture else None
+            if self.has_capture:
+                self._writer = self._make_writer()
             self._source.expect(self.destination)
             self._undo = undo.pop_all()
         return self
@@ -224,6 +229,8 @@ class Session:
                 address = await self._listen()
                 if self.scenario.has_relay or self.has_capture:
                     tap = self._writer.append if self._writer else None
+                    from harness.session.link import Link  # noqa: PLC0415 - see above
+
                     self._link = Link(self.scenario, address, self.log, tap, self._sockets.home)
                     address = self._link.address
                 async with self._actions():
@@ -279,6 +286,8 @@ class Session:
             for peer in self._peers:
                 self.log.records += peer.read_trace(self._started_ns)
             if self._writer is not None:
+                from harness.session import capture  # noqa: PLC0415 - see above
+
                 facts = self._source.facts, self.destination.known_facts
                 why_not = capture.finish(self._writer, self.scenario, facts, self.records)
                 if why_not:
@@ -311,6 +320,17 @@ class Session:
             await self.heir.give_up()
             self.heir = None
 
+    def _make_writer(self) -> CaptureWriter | None:
+        """What keeps the bytes that the source sends; None if they cannot be captured."""
+        from harness.proxy.capture import CaptureWriter  # noqa: PLC0415 - see above
+        from harness.session import capture  # noqa: PLC0415
+
+        if why := capture.why_not(self.scenario):
+            self.has_capture = False
+            self.log.record(NotCaptured(why))
+            return None
+        return CaptureWriter(self.rundir.path / CAPTURE)
+
     def _discard_capture(self) -> None:
         if self._writer is not None:
             self._writer.discard()
@@ -339,7 +359,7 @@ class Session:
     # -- before ----------------------------------------------------------------------
 
     def _make_source(self) -> Source:
-        if isinstance(self.given, Capture):
+        if self.given is not None and not isinstance(self.given, Peer):
             return CaptureSource(self.given, self.scenario, self.log)
         if self._before is None:
             own = self._peer(Side.SOURCE)

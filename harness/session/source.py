@@ -1,11 +1,16 @@
-"""The **source** of a migration: a role that a QEMU plays, or a capture of one."""
+"""The **source** of a migration: a role that a QEMU plays, or a capture of one.
+
+What only a capture needs is imported where it is used.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -14,19 +19,19 @@ from harness.history import Event, Record, Side, contract, plain
 from harness.history.builds import BuildFacts
 from harness.history.device import Received
 from harness.history.session import Replayed
-from harness.proxy.address import from_qmp
-from harness.proxy.capture import Capture
-from harness.proxy.replay import Replayer
 from harness.scenario import Scenario
 from harness.scenario.fault_plan import FaultPlan
 from harness.session import firmware
-from harness.session.link import idstrs_of
 from harness.session.log import Log
 from harness.session.peer import Peer
 from harness.session.standstill import StandstillWatch, until_either
 from harness.vfio.state_bytes import GoOn
 from harness.vm import builds, migration
 from harness.vm.credentials import Credentials
+
+if TYPE_CHECKING:
+    from harness.proxy.capture import Capture
+    from harness.proxy.replay import Replayer
 
 SETTLE_S = 5.0
 """For the other side to end once one has failed, and for a source to run again."""
@@ -207,6 +212,8 @@ class CaptureSource:
         self._capture = capture
         self._scenario = scenario
         self._log = log
+        from harness.session.link import idstrs_of  # noqa: PLC0415 - see above
+
         self._idstrs = list(idstrs_of(scenario).values())
         self._replayer: Replayer | None = None
 
@@ -255,6 +262,9 @@ class CaptureSource:
     @contextlib.asynccontextmanager
     async def sends(self, address: dict[str, Any], home: Path) -> AsyncIterator[None]:
         """Send it from a thread."""
+        from harness.proxy.address import from_qmp  # noqa: PLC0415 - see above
+        from harness.proxy.replay import Replayer  # noqa: PLC0415
+
         replayer = self._replayer = Replayer(self._capture, from_qmp(address, home))
         self._log.record(Replayed(str(self._capture.path)))
         self._take_over_records()

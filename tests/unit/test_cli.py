@@ -66,7 +66,7 @@ HEAVY = {"asyncio", "cryptography", "jinja2", "junitparser", "msgspec", "qemu", 
         (["compare", "--help"], {"msgspec", "xxhash"}),
         (["recheck", "--help"], {"msgspec", "rich", "xxhash"}),
         (["relay", "--help"], {"msgspec", "xxhash"}),
-        (["run", "--help"], HEAVY - {"cryptography", "jinja2", "junitparser"}),
+        (["run", "--help"], HEAVY - {"cryptography", "jinja2", "junitparser", "rich"}),
     ],
 )
 def test_command_imports_its_own_module_and_the_libraries_that_it_needs(argv, needed):

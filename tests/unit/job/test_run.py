@@ -180,7 +180,7 @@ async def test_run_that_cannot_be_judged_can_be_repeated_by_hand(session, tmp_pa
 
     history = violated_run()
     session(history=history)
-    monkeypatch.setattr(run, "judge", broken)
+    monkeypatch.setattr("harness.check.judge.judge", broken)
     with pytest.raises(VMError):
         await run_scenario(history.scenario, tmp_path)
     assert (tmp_path / "liar-0001" / "by-hand.sh").exists()
@@ -204,7 +204,7 @@ async def test_exception_of_a_rule_goes_up_and_the_directory_stays(session, tmp_
 
     history = violated_run()
     session(history=history)
-    monkeypatch.setattr(run, "judge", broken)
+    monkeypatch.setattr("harness.check.judge.judge", broken)
     with pytest.raises(KeyError) as caught:
         await run_scenario(history.scenario, tmp_path)
     assert caught.value is error

@@ -35,7 +35,7 @@ def test_bug_of_a_rule_is_a_traceback_and_loses_that_run_only(tmp_path, capsys, 
 
     manifest = json.loads((bad / "manifest.json").read_text()) | {"ended_ns": -1}
     (bad / "manifest.json").write_text(json.dumps(manifest))
-    monkeypatch.setattr(saved, "judge", judge_or_fail)
+    monkeypatch.setattr("harness.check.judge.judge", judge_or_fail)
     complaints: list[str] = []
     lost, judged = saved.saved(tmp_path, complaints.append)
     assert complaints == [f"{bad}: KeyError('typo'): a bug of the harness"]

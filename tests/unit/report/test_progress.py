@@ -12,7 +12,9 @@ from tests.unit.saved_runs import entry, valid_run
 def told(*, is_live: bool, is_silent: bool = False, steps: io.StringIO | None = None) -> str:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=is_live)
-    with Progress(console, 2, is_live=is_live, is_silent=is_silent, steps=steps) as progress:
+    with Progress(
+        lambda: console, 2, is_live=is_live, is_silent=is_silent, steps=steps
+    ) as progress:
         progress.step("first", "start")
         progress.step("first", "migrate")
         progress.end(entry(valid_run()))

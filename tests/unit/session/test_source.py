@@ -349,8 +349,8 @@ async def test_records_of_the_captured_source_are_moved_to_now(capture, monkeypa
         def close(self):
             sent.append("close")
 
-    monkeypatch.setattr(module, "Replayer", Sends)
-    monkeypatch.setattr(module, "from_qmp", lambda address, _home: address)
+    monkeypatch.setattr("harness.proxy.replay.Replayer", Sends)
+    monkeypatch.setattr("harness.proxy.address.from_qmp", lambda address, _home: address)
     log = Log()
     async with replayed(capture, log).sends("there", None):
         assert sent[-1] == "start"
@@ -373,8 +373,8 @@ async def test_replay_that_failed_is_lost_and_closed(capture, monkeypatch, is_er
         close=lambda: closed.append(True),
         failure=OSError("no route") if is_error_of_its_own else None,
     )
-    monkeypatch.setattr(module, "Replayer", lambda *_: replayer)
-    monkeypatch.setattr(module, "from_qmp", lambda address, _home: address)
+    monkeypatch.setattr("harness.proxy.replay.Replayer", lambda *_: replayer)
+    monkeypatch.setattr("harness.proxy.address.from_qmp", lambda address, _home: address)
 
     async def play():
         async with replayed(capture).sends("there", None):
