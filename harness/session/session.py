@@ -382,6 +382,7 @@ class Session:
         peer = self.destination
         async with self._source.takes(peer):
             if await peer.launch(self.scenario, image):
+                self._tls.complete(peer.vm.monitor.version)
                 waiting_for = await peer.get_ready(self.scenario, self._tls.of(peer.side))
                 if waiting_for:
                     await self._ending.is_missing((peer,), waiting_for, None)

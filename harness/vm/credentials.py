@@ -21,6 +21,20 @@ HOSTNAME = "localhost"
 WRONG_HOSTNAME = "elsewhere.invalid"
 USERNAME = "qemu"
 """The user that ``tls-creds-psk`` looks for in the key file by default."""
+_COMPUTES_PARAMETERS = (10, 2)
+"""Versions below compute Diffie-Hellman parameters unless there is a file with them, which takes
+up to seconds; newer ones have some, and deprecate the file."""
+_PARAMETERS = b"""\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""ffdhe2048 of RFC 7919, as ``openssl genpkey -genparam`` writes it."""
 _ENDPOINTS = {Side.SOURCE: "client", Side.DESTINATION: "server"}
 
 
@@ -64,12 +78,21 @@ class Credentials:
             for side, files in self._files().items():
                 private.make_folder(self._folder / side)
                 for name, data in files.items():
-                    with open(self._folder / side / name, "xb", opener=private.opener) as file:
-                        file.write(data)
+                    self._write(side, name, data)
         except OSError as error:
-            raise VMError(
-                f"{self._folder}: cannot write TLS credentials: {error.strerror}"
-            ) from error
+            raise self._refused(error) from error
+
+    def complete(self, version: tuple[int, int, int]) -> None:
+        """Add what a destination of ``version`` would compute.
+
+        :raise VMError: it cannot be written
+        """
+        if not self._scenario.has_tls or version >= _COMPUTES_PARAMETERS:
+            return
+        try:
+            self._write(Side.DESTINATION, "dh-params.pem", _PARAMETERS)
+        except OSError as error:
+            raise self._refused(error) from error
 
     def remove(self) -> None:
         """Remove the files, if they exist."""
@@ -106,6 +129,13 @@ class Credentials:
         """What to set in a source that has credentials of an earlier migration."""
         setup = self.of(Side.SOURCE)
         return Setup(setup.objects, {"tls-creds": "", "tls-hostname": "", **setup.parameters})
+
+    def _write(self, side: Side, name: str, data: bytes) -> None:
+        with open(self._folder / side / name, "xb", opener=private.opener) as file:
+            file.write(data)
+
+    def _refused(self, error: OSError) -> VMError:
+        return VMError(f"{self._folder}: cannot write TLS credentials: {error.strerror}")
 
     def _files(self) -> dict[Side, dict[str, bytes]]:
         """Files of each side: name -> contents."""

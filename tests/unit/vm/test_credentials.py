@@ -1,5 +1,6 @@
 """Credentials of one migration: files, what QEMU is told of them, and that they go."""
 
+import base64
 import re
 import stat
 from pathlib import Path
@@ -47,6 +48,27 @@ def is_known(folder: Path, issued: Path, by: Side) -> bool:
     (certificate,) = certificates(folder / issued)
     known = certificates(folder / by / "ca-cert.pem")
     return certificate.issuer in [authority.subject for authority in known]
+
+
+@pytest.mark.parametrize("tls", [Tls.PSK, Tls.X509])
+@pytest.mark.parametrize(("version", "is_needed"), [((10, 1, 2), True), ((10, 2, 0), False)])
+def test_destination_that_would_compute_parameters_gets_some(
+    credentials, folder, tls, version, is_needed
+):
+    credentials(tls).complete(version)
+    assert ("dh-params.pem" in names(folder, DST)) is is_needed
+    if is_needed:
+        lines = (folder / DST / "dh-params.pem").read_bytes().splitlines()
+        encoded = base64.b64decode(b"".join(lines[1:-1]))
+        # PKCS #3: a sequence of the prime and the generator, which is 2.
+        prime = int.from_bytes(encoded[8:-3], "big")
+        assert (prime.bit_length(), encoded[-3:]) == (2048, b"\2\1\2")
+        assert all(pow(3, each - 1, each) == 1 for each in (prime, prime // 2))
+
+
+def test_without_tls_there_is_nothing_to_complete(credentials, folder):
+    credentials(Tls.NONE).complete((10, 0, 0))
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("tls", [Tls.PSK, Tls.X509])
