@@ -13,11 +13,13 @@ import compileall
 import contextlib
 import datetime
 import functools
+import itertools
 import json
 import os
 import platform
 import re
 import secrets
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -60,6 +62,17 @@ _MOST_REPEATED = 10
 """So many rounds of one row may be repeated; then something else is wrong."""
 
 
+PHASES = (
+    "prepare the session",
+    "start the QEMUs and configure them",
+    "begin the migration",
+    "migrate",
+    "ask and end the QEMUs, compare, read traces",
+    "judge and write",
+)
+"""Between the steps that a run reports."""
+
+
 class Taken(Exception):
     """An intermittent known deviation took the round; ``str()`` is its name."""
 
@@ -98,11 +111,18 @@ def main() -> int:
     parser.add_argument("--suites", action="store_true",
                         help="also measure the unit and the functional tests, which takes "
                         "minutes")  # fmt: skip
+    parser.add_argument("--phases", action="store_true",
+                        help="measure only where the time of a scenario and of a replay "
+                        "goes")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="write all figures to FILE, for `vfio-multifd compare`")  # fmt: skip
     options = parser.parse_args()
     compileall.compile_dir(_ROOT / "harness", quiet=1)  # as after set-up
     binary = builds.find(options.qemu)
+    if options.phases:
+        with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as folder:
+            print("\n".join(Bench(binary, Path(folder)).phases(options.rounds)))
+        return 0
     load = os.getloadavg()[0]
     rows = []
     with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as folder:
@@ -240,6 +260,59 @@ class Bench:
                 name=f"{suite} tests", goal=most(150), unit="s", share=0,
                 measure=in_s(functools.partial(self.suite, suite)),
             )  # fmt: skip
+
+    # -- where the time goes ---------------------------------------------------------
+
+    def phases(self, rounds: int) -> Iterator[str]:
+        """A table: the phases of a scenario, of a replay, and of bare QEMUs; medians."""
+        capture = Capture.open(self._capture())
+        replayed = scenario_of(capture, str(self.binary))
+        columns = {
+            "scenario": self._phases_of(rounds, self.scenario),
+            "replay": self._phases_of(rounds, replayed, capture),
+        }
+        bare = [self._bare_phases(2) for _ in range(rounds)]
+        yield "| phase, ms | scenario | replay | two bare QEMUs |"
+        yield "|---|---|---|---|"
+        for number, name in enumerate(PHASES):
+            of_bare = (
+                f"{statistics.median(each[name] for each in bare):.1f}" if number in (1, 4) else ""
+            )
+            cells = [f"{columns[each][name]:.1f}" for each in columns]
+            yield f"| {name} | {' | '.join(cells)} | {of_bare} |"
+
+    def _phases_of(
+        self, rounds: int, scenario: Scenario, replayed: Capture | None = None
+    ) -> dict[str, float]:
+        """Milliseconds of each phase."""
+        found: list[list[float]] = []
+        while len(found) <= rounds:
+            marks = [time.perf_counter()]
+
+            def step(_name: str, marks: list[float] = marks) -> None:
+                marks.append(time.perf_counter())
+
+            runs = asyncio.run(
+                run_scenario(scenario, self.folder / "runs", progress=step, replayed=replayed)
+            )
+            marks.append(time.perf_counter())
+            if runs[0].known is None:
+                _require_valid(runs[0])
+                found.append([1000 * (b - a) for a, b in itertools.pairwise(marks)])
+        medians = (statistics.median(each) for each in zip(*found[1:], strict=True))
+        return dict(zip(PHASES, medians, strict=True))
+
+    def _bare_phases(self, count: int) -> dict[str, float]:
+        with contextlib.ExitStack() as stack:
+            start = time.perf_counter()
+            both = [stack.enter_context(BareQemu(self.binary, self.folder)) for _ in range(count)]
+            for qemu in both:
+                qemu.negotiate()
+            is_up = time.perf_counter()
+            for qemu in both:
+                qemu.quit()
+            ended = time.perf_counter()
+        return {PHASES[1]: 1000 * (is_up - start), PHASES[4]: 1000 * (ended - is_up)}
 
     # -- runs ------------------------------------------------------------------------
 
