@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -50,8 +50,9 @@ _MOST_TRACED = 32 << 20
 
 
 class Limit:
-    """A ``GoOn`` that stops a session's own work on states after ``limit_s``, or once the
-    session has ended.
+    """A ``GoOn`` that stops a session's own work on states after ``limit_s`` of processor time, or
+    once the session has ended.  To be made in the thread that works: on a busy machine its work
+    takes longer, and is no more than it was.
 
     :param ended: set when the session is left
     """
@@ -59,7 +60,7 @@ class Limit:
     def __init__(self, ended: threading.Event, limit_s: float) -> None:
         self._ended = ended
         self._limit_s = limit_s
-        self._until = time.monotonic() + limit_s
+        self._until = time.thread_time() + limit_s
 
     def __call__(self) -> None:
         """Let the work go on, or not.
@@ -68,7 +69,7 @@ class Limit:
         """
         if self._ended.is_set():
             raise Stopped("the run was interrupted")
-        if time.monotonic() > self._until:
+        if time.thread_time() > self._until:
             raise Stopped(f"it took longer than {self._limit_s:g} s")
 
 
@@ -480,7 +481,31 @@ class Session:
 
     # -- after -----------------------------------------------------------------------
 
+    @contextlib.asynccontextmanager
+    async def _impatient(self) -> AsyncIterator[None]:
+        """Inside it, a command that is not answered is given up once nothing moves any more."""
+
+        async def give_up() -> None:
+            while True:
+                await watch.until_still()
+                for peer in self._peers:
+                    peer.vm.monitor.give_up()
+
+        watch = self._watch(self._peers)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(give_up())
+                yield
+                watching.cancel()
+        except ExceptionGroup as errors:
+            raise first_of(errors) from errors
+
     async def _observe_end(self) -> None:
+        async with self._impatient():
+            await self._ask_how_it_went()
+        await self._guest_goes_on()
+
+    async def _ask_how_it_went(self) -> None:
         await self._source.settle(self.destination, self._watch)
         async with asyncio.TaskGroup() as group:
             for peer in self._peers:
@@ -490,7 +515,6 @@ class Session:
             for peer in reversed(self._peers):
                 with contextlib.suppress(VMError):
                     await firmware.observe(peer, self.scenario, self.log)
-        await self._guest_goes_on()
 
     async def _guest_goes_on(self) -> None:
         """Let the guest show that it does, at whichever side runs it now."""

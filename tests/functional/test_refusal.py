@@ -61,6 +61,10 @@ def _device(number: int = 0, **fields: Any) -> EmulatedDevice:
     return EmulatedDevice(id=f"vfio{number}", **{**defaults, **fields})
 
 
+HANGS: Any = {"deadline_s": 10.0, "standstill_s": 0.5}
+"""Of a scenario in which QEMU is known to hang: it need not be waited for longer."""
+
+
 def _scenario(*faults: f.Fault, **fields: Any) -> Scenario:
     defaults = {"name": "refusal", "devices": (_device(),), "deadline_s": 5.0}
     return Scenario(faults=faults, **{**defaults, **fields})
@@ -221,7 +225,7 @@ NOW_WAITS = Until(delay_s=0.5)
 async def test_configuration_that_is_cut_while_the_main_thread_waits_for_it(judged, kept) -> None:
     """Of the other packets that come then: the findings of that case."""
     late, cut = f.Hold(select=CONFIG, until=NOW_WAITS), f.CutStream(select=CONFIG, size=100)
-    run = await judged(_scenario(late, cut, deadline_s=1.5))
+    run = await judged(_scenario(late, cut, **HANGS))
     assert min(held(run, Faults)[0].fired) > 0
     kept(run, "LIF-2", case=WAITS)
 
@@ -309,7 +313,7 @@ async def test_bad_hello_is_refused(judged, kept, name) -> None:
 @pytest.mark.requirement("REF-10", "LIF-1")
 async def test_stated_size_beyond_the_data_never_completes(judged, kept) -> None:
     bad = _rewrite(1, next_packet_size=256 * MIB)
-    run = await judged(_scenario(bad, memory_limit_mib=1024, deadline_s=1.0))
+    run = await judged(_scenario(bad, memory_limit_mib=1024, **HANGS))
     _assert_fired(run, bad, 1)
     _assert_valid(run, "RUN", "REF-10", but_for=("LIF-1",))
     kept(run, "LIF-1", case=WAITS)
@@ -355,7 +359,7 @@ MISSING = {
 
 @pytest.mark.requirement("LIF-1")
 async def test_missing_packet_is_waited_for(judged, kept) -> None:
-    run = await judged(_scenario(f.Drop(select=_at(2)), deadline_s=1.0))
+    run = await judged(_scenario(f.Drop(select=_at(2)), **HANGS))
     _assert_valid(run, "RUN", but_for=("LIF-1",))
     assert _traced(run, "vfio_load_state_device_buffer_starved")[-1].args["idx"] == 2
     kept(run, "LIF-1", case=WAITS)
@@ -389,7 +393,7 @@ async def test_channels_that_close_between_packets(judged, kept, transport, whic
 async def test_one_channel_that_closes_between_packets(judged, kept, transport) -> None:
     settings, is_abrupt = TRANSPORTS[transport]
     close = f.CloseChannel(select=_at(BUFFERS - 1), is_before=True, is_abrupt=is_abrupt)
-    run = await judged(_scenario(close, **settings, deadline_s=1.5))
+    run = await judged(_scenario(close, **settings, **HANGS))
     _assert_fired(run, close, BUFFERS - 1)
     if is_abrupt:
         _refused(run, kept, "LIF-2")

@@ -6,13 +6,21 @@ import threading
 
 import pytest
 
-from harness.errors import CannotRunHere, HarnessError, LaunchError, PrerequisiteMissing, VMError
+from harness.errors import (
+    CannotRunHere,
+    HarnessError,
+    HistoryError,
+    LaunchError,
+    PrerequisiteMissing,
+    VMError,
+)
 from harness.history import Side, rundir
 from harness.history.process import HandedOver
 from harness.history.rundir import RunDir
 from harness.history.session import Continued, NotContinued
 from harness.scenario import Scenario
 from harness.session import ending, source
+from harness.session.assessment import Assessment
 from harness.session.session import Limit, Session
 from harness.vfio.state_bytes import Stopped
 from harness.vm import qmp
@@ -32,10 +40,11 @@ def quickly(monkeypatch):
 def session(scenario, tmp_path):
     """A session of a scenario of two fake QEMUs."""
 
-    def make(*behaviours, given=None, progress=None, **fields):
+    def make(*behaviours, given=None, progress=None, assess=None, **fields):
         wanted = scenario(*behaviours, **fields)
         target = RunDir.create(tmp_path / "runs", wanted.name)
-        return Session(wanted, target, progress=progress or (lambda _step: None), given=given)
+        quiet = progress or (lambda _step: None)
+        return Session(wanted, target, progress=quiet, given=given, assess=assess)
 
     return make
 
@@ -188,6 +197,44 @@ async def test_migration_that_does_not_end_is_recorded_and_its_qemus_are_ended(s
     assert waited.waited_s == 0.3
     assert {args.main_loop_alive for args in named(made, "hung")} == {True}
     assert not any(map(is_there, pids(made)))
+
+
+async def test_migration_in_which_nothing_moves_any_more_is_assessed_and_ends(session):
+    """Two real processes, that sleep.  What is right at first is wrong once more was seen."""
+    seen = []
+
+    def assess(history):
+        seen.append([record.name for record in history.records])
+        if len(seen) > 1:
+            return Assessment.NEW
+        made.log.record(NotContinued("something else"))
+        return Assessment.RIGHT
+
+    made = session({"stays": ["active"]}, deadline_s=3600.0, standstill_s=0.3, assess=assess)
+    await made.run()
+    (still,), (waited,) = named(made, "standstill"), named(made, "deadline")
+    assert still.still_s >= 0.3
+    assert still.threads.keys() == {"source", "destination"}
+    assert waited.waited_s < 3600
+    assert [names[-4:] for names in seen] == [["standstill", "deadline", "hung", "hung"]] * 2
+    assert not any(map(is_there, pids(made)))
+
+
+async def test_history_that_cannot_be_judged_yet_is_waited_for(session):
+    def assess(_history):
+        raise HistoryError("a line is not complete")
+
+    made = session({"stays": ["active"]}, deadline_s=1.0, standstill_s=0.2, assess=assess)
+    await made.run()
+    assert named(made, "standstill") == []
+
+
+async def test_question_that_is_not_answered_is_given_up_when_nothing_moves(session, monkeypatch):
+    monkeypatch.setattr(qmp.Monitor.execute, "__defaults__", (None, 3600.0))
+    made = session({"deaf_to": ["query-status"]}, standstill_s=0.3)
+    await made.run()
+    assert [hung.waiting_for for hung in named(made, "hung")] == ["query-status"]
+    assert named(made, "deadline") == [], "the migration itself has ended"
 
 
 # -- one migration after another ---------------------------------------------------------
