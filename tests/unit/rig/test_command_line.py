@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import PrerequisiteMissing, UsageError
-from harness.rig.command_line import INITRAMFS, Machine, compose
+from harness.rig.command_line import INIT, INITRAMFS, Machine, compose
 
 QEMU = Path("/opt/qemu/qemu-system-x86_64")
 ECHO = """
@@ -60,6 +60,20 @@ def test_kvm_only_where_it_is_wanted(ask):
 def test_kernel_does_not_judge_its_timer_on_a_busy_machine(ask):
     asked, _ = ask()
     assert asked[asked.index("no_timer_check") - 1] == "--kopt"
+
+
+def test_kernel_starts_our_init_which_becomes_that_of_virtme_ng(image, virtme, tmp_path):
+    virtme(program="print(\"qemu -append 'console=ttyS0 init=/vng/init' -device x\")")
+    machine = Machine(qemu=QEMU, has_kvm=False)
+    argv = compose(image, machine, tmp_path, ["true"], {})
+    assert argv == [
+        "qemu",
+        "-append",
+        f"console=ttyS0 init=/bin/sh -- {INIT} /vng/init",
+        "-device",
+        "x",
+    ]
+    assert INIT.exists()
 
 
 def test_network_cards_are_behind_an_iommu(ask):
