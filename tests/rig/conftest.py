@@ -1,9 +1,9 @@
 """Tests of this folder run in the rig, all of them in one boot, unless marked ``outside``.
 
-pytest collects them as ever; the first one boots a rig, in which a second pytest runs all
-that were selected.  That one's reports come back one a line, and are passed on as if the
-tests had run here, with one difference: what is skipped in the rig, which has all that they
-need, has failed.
+pytest collects them as ever, then boots a rig, in which a second pytest runs all that were
+selected, while those marked ``outside`` run here.  That one's reports come back one a line, and
+are passed on as if the tests had run here, with one difference: what is skipped in the rig, which
+has all that they need, has failed.
 """
 
 import pytest
@@ -32,6 +32,14 @@ def pytest_collection_modifyitems(config, items):
     if inside:
         image.find()  # or the one line that tells how it is built
         config.stash[BOOT] = OneBoot(config, inside)
+        wanted = set(inside)
+        items.sort(key=lambda item: item.nodeid in wanted)
+
+
+def pytest_collection_finish(session):
+    boot = session.config.stash.get(BOOT, None)
+    if boot is not None:
+        boot.start()
 
 
 @pytest.hookimpl(tryfirst=True)

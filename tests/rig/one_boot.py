@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -34,21 +36,34 @@ def send_reports(config: pytest.Config, fd: int) -> object:
 
 
 class OneBoot:
-    """Runs the tests ``nodeids`` in a rig, which boots when the first is asked for."""
+    """Runs the tests ``nodeids`` in a rig."""
 
     def __init__(self, config: pytest.Config, nodeids: list[str]) -> None:
         self.nodeids = nodeids
         self._config = config
         self._rig: subprocess.Popen[bytes] | None = None
+        self._lines: SimpleQueue[bytes] = SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._folder = Path()
         self._is_well = True
+        self._left = set(nodeids)
+
+    def start(self) -> None:
+        """Boot the rig; its tests run from now on."""
+        self._rig = self._boot()
+        self._reader.start()
+
+    def _read(self) -> None:
+        """So that no test in the rig waits until its report is asked for; at the end ``b""``."""
+        assert self._rig is not None
+        assert self._rig.stdout is not None
+        for line in self._rig.stdout:
+            self._lines.put(line)
+        self._lines.put(b"")
 
     def reports_of(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         """The reports of ``item``, as they come; a failed one where the rig has none."""
-        if self._rig is None:
-            self._rig = self._boot()
-        assert self._rig.stdout is not None
-        for line in self._rig.stdout:
+        while line := self._lines.get():
             report = self._config.hook.pytest_report_from_serializable(
                 config=self._config, data=json.loads(line)
             )
@@ -58,7 +73,9 @@ class OneBoot:
             self._is_well &= not report.failed
             yield report
             if report.when == "teardown":
+                self._left.discard(item.nodeid)
                 return
+        self._lines.put(b"")  # the other tests have none, either
         self._is_well = False
         yield pytest.TestReport(
             item.nodeid, item.location, {}, "failed", self._last_words(), "setup"
@@ -102,7 +119,7 @@ class OneBoot:
         """End the rig, if it runs; what it wrote stays where a test has failed."""
         if self._rig is None:
             return
-        if self._rig.poll() is None and not self._is_well:
+        if self._rig.poll() is None and (self._left or not self._is_well):
             self._rig.send_signal(signal.SIGINT)
         try:
             self._rig.wait(END_S)
@@ -110,6 +127,7 @@ class OneBoot:
             self._rig.kill()
             self._rig.wait()
         assert self._rig.stdout is not None
+        self._reader.join()
         self._rig.stdout.close()
         if self._is_well and not self._config.getoption("--keep-runs"):
             shutil.rmtree(self._folder)
