@@ -4,6 +4,7 @@ It could be wrong in each direction: a refusal that says nothing of the path, or
 and a good path, or a stream nobody reads, that is refused.
 """
 
+import functools
 import re
 import shutil
 import subprocess
@@ -215,19 +216,30 @@ PRINTS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def usual(things: Things) -> Callable[[str], tuple[Said, int]]:
+    """What a command says where nothing is wrong with its streams, and how many runs it makes."""
+
+    @functools.cache
+    def call(name: str) -> tuple[Said, int]:
+        shutil.rmtree(things.folder / "runs", ignore_errors=True)
+        said = _call(*_with(things, PRINTS[name], Path()))
+        return said, len(list(things.folder.glob("runs/*")))
+
+    return call
+
+
 @pytest.mark.parametrize("shell", [">/dev/full", ">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("name", PRINTS)
 def test_stream_that_cannot_be_used_loses_nothing_and_is_one_line(
-    name: str, shell: str, things: Things
+    name: str, shell: str, things: Things, usual: Callable[[str], tuple[Said, int]]
 ) -> None:
+    as_ever, runs = usual(name)
     shutil.rmtree(things.folder / "runs", ignore_errors=True)
-    argv = _with(things, PRINTS[name], Path())
-    usual = _call(*argv)
-    before = len(list(things.folder.glob("runs/*")))
-    said = _call(*argv, shell=shell)
+    said = _call(*_with(things, PRINTS[name], Path()), shell=shell)
     assert "Traceback" not in said.err
     assert not _NAME_OF_AN_EXCEPTION.search(said.err)
-    assert len(list(things.folder.glob("runs/*"))) == 2 * before, "the runs are made all the same"
+    assert len(list(things.folder.glob("runs/*"))) == runs, "the runs are made all the same"
     if shell in (">/dev/full", ">&-"):
         (line,) = said.err.splitlines()
         assert line.startswith("vfio-multifd: error: standard output: cannot write: ")
@@ -235,7 +247,7 @@ def test_stream_that_cannot_be_used_loses_nothing_and_is_one_line(
     elif shell == ">&- 2>&-":
         assert said.status != 0
     else:
-        assert (said.status, bool(said.out)) == (usual.status, bool(usual.out))
+        assert (said.status, bool(said.out)) == (as_ever.status, bool(as_ever.out))
 
 
 @pytest.mark.parametrize("name", PRINTS)
