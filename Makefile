@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 READY := .venv/set-up
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --maxschedchunk 4
 
 # Without bytecode each process compiles what it imports, which doubles the time of the tests.
 export PYTHONDONTWRITEBYTECODE :=
@@ -19,8 +19,11 @@ help: ## list the commands (the default)
 run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=...]
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
+# At the same time: the rig's tests need one processor, lint and the others' waits use the rest.
+# The output of each is printed when it has ended.
 .PHONY: check
-check: lint check-rig test ## run lint and all tests, those of the rig first: [QEMU=path]
+check: ## run lint and all tests: [QEMU=path]
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint check-rig test
 
 .PHONY: lint
 lint: $(READY) ## run ruff, mypy and import-linter

@@ -6,6 +6,7 @@
 # exits with status 3.
 set -eu
 
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 command_line="apt-get update && apt-get install --yes --no-install-recommends $*"
 
 give_up() {
@@ -16,6 +17,10 @@ give_up() {
 command -v apt-get >/dev/null ||
     give_up "$*; no apt-get: install it with the package manager of this system"
 [ "$(id -u)" -eq 0 ] || give_up "$*; run as root: $command_line"
+
+mkdir -p "$here/.cache"
+exec 7>"$here/.cache/apt.lock"
+flock 7 # `apt-get update` fails where another one runs
 
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get --quiet --option DPkg::Lock::Timeout=300 --option Acquire::Retries=3)

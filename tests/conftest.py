@@ -1,7 +1,9 @@
 """Settings of all tests."""
 
+import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # A shell that starts pytest in the background has it ignored; tests interrupt what they call,
@@ -13,3 +15,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+
+FIRST = (
+    *("docs", "matrix", "ci", "signals", "guest", "bisect", "avocado", "cli"),
+    *("extending",),  # once `make lint` has filled mypy's cache
+    *("order", "settings", "bad_input", "tls", "refusal"),
+)
+"""Files of functional tests that take longest, so that none of them is left for the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, short ones last: then no worker waits long for another one's end.
+
+    Functional tests wait for QEMUs, unit tests need a processor.
+    """
+    first = [f"test_{name}.py" for name in FIRST]
+
+    def place(item: pytest.Item) -> int:
+        folder, name = item.path.parent.name, item.path.name
+        if folder != "functional":
+            return len(first) + 1
+        return first.index(name) if name in first else len(first)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``--numprocesses auto``: twice the processors, as half of a functional test is waiting."""
+    return 2 * len(os.sched_getaffinity(0))
