@@ -225,11 +225,11 @@ class Bench:
             base=in_ms(lambda: self.other([like_qemu_test.__file__, str(self.binary)])),
         )  # fmt: skip
         yield Wanted(
-            name="cost of a hang: a run that loses a packet", goal=most(3), unit="s", share=0.2,
+            name="cost of a hang: a run that loses a packet", goal=most(3), unit="s", share=0.34,
             measure=in_s(self.hang),
         )  # fmt: skip
         yield Wanted(
-            name="main job, all scenarios of this QEMU", goal=most(5), unit="s", share=0.2,
+            name="main job, all scenarios of this QEMU", goal=most(5), unit="s", share=0.34,
             measure=self.main_job,
         )  # fmt: skip
         yield Wanted(
@@ -253,7 +253,7 @@ class Bench:
             )  # fmt: skip
         yield Wanted(
             name="trace reader and checker, one million records", goal=least(200_000),
-            unit="records/s", share=0.2, measure=self.records,
+            unit="records/s", share=0.34, measure=self.records,
         )  # fmt: skip
         for suite in ("unit", "functional") if has_suites else ():
             yield Wanted(
