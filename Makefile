@@ -3,7 +3,10 @@
 
 BIN := .venv/bin
 READY := .venv/set-up
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --maxschedchunk 4
+# What may call make itself does not get our jobs and options:
+ALONE := MAKEFLAGS= MFLAGS=
+PYTEST := $(ALONE) $(BIN)/python -m pytest
+PARALLEL := --numprocesses auto --maxprocesses 8 --maxschedchunk 1
 
 # Without bytecode each process compiles what it imports, which doubles the time of the tests.
 export PYTHONDONTWRITEBYTECODE :=
@@ -19,8 +22,8 @@ help: ## list the commands (the default)
 run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=...]
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
-# At the same time: the rig's tests need one processor, lint and the others' waits use the rest.
-# The output of each is printed when it has ended.
+# At the same time: the rig's tests with lint and the unit tests, which come before those that start
+# QEMUs.  The output of each is printed when it has ended.
 .PHONY: check
 check: ## run lint and all tests: [QEMU=path]
 	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint check-rig test
@@ -36,12 +39,12 @@ lint: $(READY) ## run ruff, mypy and import-linter
 
 .PHONY: test
 test: $(READY) qemu qemus tools guest ## run the tests that need no rig: [QEMU=path] [ARGS='-k word']
-	$(PYTEST) --expect tests/expected $(QEMUS) $(ARGS)
+	$(PYTEST) $(PARALLEL) --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
 expected: $(READY) rig qemu qemus tools guest ## run all tests, and write the numbers of skips and known deviations to tests/expected
-	$(BIN)/python -m pytest tests/rig --expect-update $(QEMUS) $(ARGS)
-	$(PYTEST) --expect-update $(QEMUS) $(ARGS)
+	$(PYTEST) tests/rig --expect-update $(QEMUS) $(ARGS)
+	$(PYTEST) $(PARALLEL) --expect-update $(QEMUS) $(ARGS)
 
 .PHONY: avocado
 avocado: $(READY) qemu ## run the functional tests as an avocado job: [QEMU=path] [TESTS=...] [ARGS=...]
@@ -59,15 +62,15 @@ bench: $(READY) qemu ## run the benchmark: [QEMU=path] [ARGS="--json FILE"]
 # If it cannot be built, its tests are skipped with the reason.
 .PHONY: guest
 guest: $(READY) ## build the guest: Linux, init and firmware
-	-@images/guest/build.sh
+	-@$(ALONE) images/guest/build.sh
 
 .PHONY: rig
 rig: $(READY) ## build the virtual machine with the kernel's own VFIO
-	@images/rig/build.sh
+	@$(ALONE) images/rig/build.sh
 
 .PHONY: check-rig
 check-rig: rig qemu qemus guest ## run the tests of the rig, with kernel devices
-	$(BIN)/python -m pytest tests/rig --expect tests/expected $(QEMUS) $(ARGS)
+	$(PYTEST) tests/rig --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: setup
 setup: $(READY) qemu ## set up only

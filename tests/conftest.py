@@ -18,24 +18,22 @@ settings.load_profile("any-machine")
 
 
 FIRST = (
-    *("docs", "matrix", "ci", "signals", "guest", "bisect", "avocado", "cli"),
-    *("extending",),  # once `make lint` has filled mypy's cache
+    *("docs", "matrix", "ci", "extending", "signals", "guest", "bisect", "avocado", "cli"),
     *("order", "settings", "bad_input", "tls", "refusal"),
 )
 """Files of functional tests that take longest, so that none of them is left for the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, short ones last: then no worker waits long for another one's end.
-
-    Functional tests wait for QEMUs, unit tests need a processor.
+    """Unit tests, which a busy machine only slows down: `make check` runs the rig at that time.
+    Then functional tests, long ones first: no worker waits long for the end of another one.
     """
     first = [f"test_{name}.py" for name in FIRST]
 
     def place(item: pytest.Item) -> int:
         folder, name = item.path.parent.name, item.path.name
         if folder != "functional":
-            return len(first) + 1
+            return -1
         return first.index(name) if name in first else len(first)
 
     items.sort(key=place)
