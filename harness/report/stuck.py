@@ -1,11 +1,13 @@
 """Where a migration that did not end is stuck.
 
-For each device that waits: the packet that it waits for, and what happened to that packet on its
-way.  For each QEMU: whether it still responds, and the last status of the migration.
+That nothing moved any more, if that ended the wait.  For each device that waits: the packet that
+it waits for, and what happened to that packet on its way.  For each QEMU: whether it still
+responds, and the last status of the migration.
 """
 
 from collections.abc import Iterable, Iterator
 
+from harness.check import hang
 from harness.history import Kind, Record, Side, plain, process, session, wire
 from harness.history.by_type import ByType
 from harness.history.rundir import History
@@ -22,7 +24,7 @@ def describe(history: History) -> tuple[str, ...]:
         return ()
     plan = history.scenario.faults
     faults = [f"fault {n + 1} ({fault.describe()})" for n, fault in enumerate(plan)]
-    found = []
+    found = [hang.words(record.args) for record in of(session.Standstill)]
     for device in history.scenario.devices:
         idx = _awaited(_about(records, device.id))
         if idx is not None:

@@ -117,7 +117,8 @@ async def test_source_does_not_learn_of_a_failed_write_without_a_return_path(jud
     run = await judged(Scenario(name="blind", devices=(failing,), return_path=False))
     finding = run.verdict.finding("LIF-5")
     if finding.outcome is Outcome.UNKNOWN:  # the source may end the stream first
-        assert "may be about the end of the stream" in finding.sentence
+        seen = "may be about the end of the stream", "no device was seen to fail"
+        assert any(words in finding.sentence for words in seen), finding.sentence
         return
     kept(run, "LIF-5")
 

@@ -6,7 +6,7 @@ from harness.history import Kind, Record, Side
 from harness.history.builds import BuildFacts
 from harness.history.process import Hung
 from harness.history.rundir import History, Manifest
-from harness.history.session import Deadline
+from harness.history.session import Deadline, Standstill
 from harness.history.wire import Fault, PacketIn, PacketOut
 from harness.report.stuck import describe
 from harness.scenario import Scenario
@@ -44,6 +44,15 @@ def told(*records, **scenario):
 
 def test_migration_that_ended_has_nothing_to_report():
     assert told(trace("starved", 3)) == ()
+
+
+def test_standstill_comes_first():
+    still = Record.of(1, Side.HARNESS, Standstill(2.04, 0.0, {"source": 11, "destination": 9}))
+    seen, _ = told(still, DEADLINE, trace("starved", 3), relay=True)
+    assert seen == (
+        "nothing had moved for 2.0 s: no trace event, no byte, no event, no access to a device, "
+        "and all threads were asleep (11 of the source and 9 of the destination)"
+    )
 
 
 def test_packet_that_a_fault_took_is_reported_with_its_channel_and_the_fault():
