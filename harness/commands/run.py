@@ -1,13 +1,13 @@
 """``vfio-multifd run``: run the main job, or scenarios, and judge them."""
 
 import argparse
-import os
 from pathlib import Path
 
 from harness.commands import device_argument
 from harness.commands.arguments import add_job, add_qemus, count, faults, size
 from harness.commands.output import complain
 from harness.job import job
+from harness.job.processors import processors
 from harness.job.runs import RunOptions
 from harness.job.settings import Settings, scenarios
 from harness.rig import scenarios as in_rig
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         return in_rig.run(wanted, options.runs, _of_the_job(options), writable=folders)
     how = RunOptions(
         runs_dir=options.runs,
-        jobs=options.jobs or _processors(),
+        jobs=options.jobs or processors(),
         exit_first=options.exitfirst,
         trace_events=options.trace_events,
         has_capture=options.capture,
@@ -104,7 +104,3 @@ def _of_the_job(options: argparse.Namespace) -> list[str]:
         words += [word] if is_given else []
     words += ["--jobs", str(options.jobs)] if options.jobs else []
     return words + [word for path in options.report for word in ("--report", str(path))]
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))

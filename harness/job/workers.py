@@ -27,7 +27,7 @@ Step = Callable[[str], None]
 """Called with the name of each step of a run."""
 
 _PR_SET_PDEATHSIG = 1
-_CLEAN_UP_S = interrupt.LIMIT_S + 0.5  # a worker takes no longer, unless it hangs
+_CLEAN_UP_S = interrupt.BUSY * interrupt.LIMIT_S + 0.5  # a worker takes no longer, unless it hangs
 
 
 @dataclass(frozen=True, slots=True)

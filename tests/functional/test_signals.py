@@ -37,7 +37,7 @@ def test_signal_at_a_random_moment_ends_the_command_and_leaves_nothing(
     name: str, place: signals.Place
 ) -> None:
     told: list[str] = []
-    moments = MOMENTS * (3 if name in ("run", "jobs") else 1)
+    moments = MOMENTS * (3 if name == "run" else 1)
     found = signals.tries(place, name, moments, 0, told.append)
     assert not [each for each in found if each.wrong], "\n".join(told)
 

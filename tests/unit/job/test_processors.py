@@ -1,0 +1,50 @@
+"""How many scenarios run at the same time by default."""
+
+import os
+
+import pytest
+
+from harness.job import processors
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """One with eight processors, and control groups with these limits, the outermost first."""
+
+    def make(*limits, own="/a/b"):
+        cgroup = tmp_path / "cgroup"
+        group = tmp_path / "groups"
+        cgroup.write_text(f"0::{own}\n")
+        for name, limit in zip(("", "a", "b"), limits, strict=False):
+            group /= name
+            group.mkdir()
+            if limit:
+                (group / "cpu.max").write_text(f"{limit}\n")
+        monkeypatch.setattr(processors, "_CGROUPS", tmp_path / "groups")
+        monkeypatch.setattr(processors, "_OWN", cgroup)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+        return processors.processors()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"),
+    [
+        ((), 8),
+        (("", "max 100000", "max 100000"), 8),
+        (("", "", "200000 100000"), 2),
+        (("", "150000 100000", "max 100000"), 2),
+        (("", "400000 100000", "50000 100000"), 1),
+        (("1600000 100000", "", ""), 8),
+        (("", "", "nonsense"), 8),
+    ],
+)
+def test_limit_of_a_control_group_counts_also_of_one_around_it(machine, limits, count):
+    assert machine(*limits) == count
+
+
+def test_without_control_groups_the_processors_count(machine, monkeypatch, tmp_path):
+    machine()
+    monkeypatch.setattr(processors, "_OWN", tmp_path / "none")
+    assert processors.processors() == 8
