@@ -28,8 +28,6 @@ Events = Mapping[str, Mapping[str, frozenset[str]]]
 
 _NO_PCI = ("none", "isapc", "microvm", "nitro-enclave", "x-remote", "xenfv", "xenpv")
 """Machine types of x86 without a PCI bus 0 for the devices."""
-_USUAL_MACHINES = frozenset(("q35", "pc"))
-"""Never queried: a build without them does not start, and ``lacking.at_launch`` finds out why."""
 _USUAL_PATTERNS = frozenset(("vfio_*", "multifd_*"))
 """Trace events of every QEMU from 10.0 on (hw/vfio, migration/multifd*.c): never looked up."""
 _COMMON: Events = {
@@ -118,7 +116,9 @@ def _machine(machine: str, binaries: Sequence[Path]) -> Iterator[str]:
     if name.startswith(_NO_PCI):
         yield f"machine is {name!r}: it has no PCI bus for the devices; q35 has"
         return
-    for binary in binaries if name not in _USUAL_MACHINES else ():
+    if name in builds.ALIASES:  # a build without it does not start: lacking.at_launch says why
+        return
+    for binary in binaries:
         known = machines(binary)
         if known and name not in known:
             yield f"machine is {name!r}: {binary} has none{did_you_mean(name, known)}"

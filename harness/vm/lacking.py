@@ -15,6 +15,7 @@ from typing import Any
 from harness.errors import CannotRunHere, QmpError
 from harness.history.builds import BuildFacts
 from harness.scenario import MIB, Scenario
+from harness.vm import builds
 from harness.vm.qmp import Monitor
 
 LINUX_FILES = ("bios-256k.bin", "linuxboot_dma.bin")
@@ -112,7 +113,8 @@ def at_launch(
     """
     for option, value in pairwise(argv):
         name = value.split(",")[0]
-        if option == "-machine" and machines and name not in machines:
+        # Another name was looked up before the run (vm.fits).
+        if option == "-machine" and name in builds.ALIASES and machines and name not in machines:
             raise CannotRunHere(f"{build.path}: this build has no machine {name}")
         if option in ("-device", "-object") and name not in types:
             raise CannotRunHere(f"{build.path}: this build has no {name}: use another build")

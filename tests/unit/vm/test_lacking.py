@@ -141,6 +141,11 @@ def test_machine_that_the_build_does_not_have():
         lacking.at_launch(FACTS, TYPES, ("pc",), ARGV, Scenario(name="starts"), "unsupported")
 
 
+def test_machine_of_a_capture_is_left_to_those_who_compare_it():
+    argv = ["qemu", "-machine", "pc-q35-99.0"]
+    lacking.at_launch(FACTS, TYPES, MACHINES, argv, Scenario(name="starts"), "unsupported")
+
+
 def test_start_refused_for_another_reason_is_judged():
     words = "vfio0: VFIO migration is not supported in kernel"
     lacking.at_launch(FACTS, TYPES, MACHINES, ARGV, Scenario(name="starts"), words)
