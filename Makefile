@@ -23,10 +23,14 @@ run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=..
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
 # At the same time: the rig's tests with lint and the unit tests, which come before those that start
-# QEMUs.  The output of each is printed when it has ended.
+# QEMUs.  What lint and the rig print comes when they have ended.
 .PHONY: check
 check: ## run lint and all tests: [QEMU=path]
-	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint check-rig test
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint check-rig test-meanwhile
+
+.PHONY: test-meanwhile
+test-meanwhile: $(READY)
+	@$(MAKE) --no-print-directory --output-sync=none test
 
 .PHONY: lint
 lint: $(READY) ## run ruff, mypy and import-linter
