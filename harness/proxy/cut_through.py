@@ -6,12 +6,9 @@ where receiving and sending would be two.
 """
 
 import socket
-from dataclasses import replace
-from functools import partial
 
 import xxhash
 
-from harness.history import wire
 from harness.proxy.connection import Connection
 from harness.proxy.executor import Executor
 from harness.proxy.forwarder import DRY, END, MORE
@@ -51,13 +48,9 @@ class CutThrough(MultifdForwarder):
     def finish(self) -> None:
         """The packet's last byte has come: record it, now and when it is out."""
         packet = DeviceStatePacket.unpack(self.head.head, self.head.state_header)
-        packet = replace(packet, next_packet_size=None)  # true: the data was counted by it
-        record = partial(
-            self.recorder.passing, channel=self.connection.channel, packet=packet,
-            size=self.head.data_size, digest=self.digest,
-        )  # fmt: skip
-        record(wire.PacketIn)
-        is_out = partial(record, wire.PacketOut)
+        is_out = self.recorder.passing(
+            self.connection.channel, packet, self.head.data_size, self.digest
+        )
         if self.outlet.held:
             self.outlet.write(on_sent=is_out)
         else:

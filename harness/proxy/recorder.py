@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import xxhash
 
-from harness.history import Body
+from harness.history import Body, wire
 from harness.history.wire import Packet
 from harness.wire.packets import FLAG_DEVICE_STATE, MAGIC, STATE_VERSION, VERSION, DeviceStatePacket
 
@@ -64,15 +65,16 @@ class Recorder:
         self._record(Seen(t_ns, body, channel, packet.device, kept))
 
     def passing(
-        self,
-        kind: type[Packet],
-        channel: int,
-        packet: DeviceStatePacket,
-        size: int,
-        digest: str | None,
-    ) -> None:
-        """Record ``packet``, whose data is not at hand: ``size`` bytes with that ``digest``."""
-        self.record(described(kind, packet, size, digest), channel, packet.device)
+        self, channel: int, packet: DeviceStatePacket, size: int, digest: str | None
+    ) -> Callable[[], None]:
+        """Record that ``packet`` came, and return what records that it is out.
+
+        Its data is not at hand: these are ``size`` bytes, as it stated, with that ``digest``.
+        """
+        fields = fields_of(packet, size, digest)
+        fields["next_packet_size"] = None
+        self.record(wire.PacketIn(**fields), channel, packet.device)
+        return partial(self.record, wire.PacketOut(**fields), channel, packet.device)
 
 
 def digest_of(data: bytes) -> str:
@@ -81,32 +83,32 @@ def digest_of(data: bytes) -> str:
 
 
 def described(
-    kind: type[P],
-    packet: DeviceStatePacket,
-    size: int,
-    digest: str | None,
-    marker: str | None = None,
+    kind: type[P], packet: DeviceStatePacket, size: int, digest: str, marker: str | None = None
 ) -> P:
-    """What a record of ``kind`` holds of ``packet``, whose data has that ``size`` and ``digest``.
+    """A record of ``kind`` of ``packet``, whose data has that ``size`` and ``digest``."""
+    return kind(**fields_of(packet, size, digest), marker=marker)
 
-    Fields that QEMU 10.0 to 11.1 fills always alike are None as long as it does.
+
+def fields_of(packet: DeviceStatePacket, size: int, digest: str | None) -> dict[str, Any]:
+    """The fields of a record of ``packet``, whose data has that ``size`` and ``digest``.
+
+    Those that QEMU 10.0 to 11.1 fills always alike are None as long as it does.
     """
     text, _, rest = packet.idstr.partition(b"\0")
-    is_text = len(text) < len(packet.idstr) and text.isascii() and not any(rest)
-    return kind(
-        idx=packet.idx,
-        state_flags=packet.state_flags,
-        instance_id=packet.instance_id,
-        size=size,
-        digest=digest,
-        marker=marker,
-        idstr="" if is_text else packet.idstr.hex(),
-        magic=_unusual(packet.magic, MAGIC),
-        version=_unusual(packet.version, VERSION),
-        flags=_unusual(packet.flags, FLAG_DEVICE_STATE),
-        state_version=_unusual(packet.state_version, STATE_VERSION),
-        next_packet_size=packet.next_packet_size,
-    )
+    is_text = len(text) < len(packet.idstr) and text.isascii() and rest.count(0) == len(rest)
+    return {
+        "idx": packet.idx,
+        "state_flags": packet.state_flags,
+        "instance_id": packet.instance_id,
+        "size": size,
+        "digest": digest,
+        "idstr": "" if is_text else packet.idstr.hex(),
+        "magic": _unusual(packet.magic, MAGIC),
+        "version": _unusual(packet.version, VERSION),
+        "flags": _unusual(packet.flags, FLAG_DEVICE_STATE),
+        "state_version": _unusual(packet.state_version, STATE_VERSION),
+        "next_packet_size": packet.next_packet_size,
+    }
 
 
 def _unusual(value: int, usual: int) -> int | None:
