@@ -1,15 +1,28 @@
-"""How long a scenario's emulated devices delay the migration: what a deadline must allow."""
+"""How long a scenario's emulated devices and faults delay the migration."""
 
 from collections.abc import Iterable, Iterator
 
 from harness.scenario.devices import MIB, EmulatedDevice
+from harness.scenario.fault_plan import Delay
 from harness.scenario.scenario import Scenario
 
 
 def delays_s(scenario: Scenario) -> float:
-    """Seconds that a device of ``scenario`` needs for all of its state, on one side."""
+    """Seconds that a device of ``scenario`` needs for all of its state, on one side: what a
+    deadline must allow.
+    """
     needs = [calls * delay for device in scenario.emulated for _, calls, delay in delays(device)]
     return max(needs, default=0.0)
+
+
+def holds_s(scenario: Scenario) -> float:
+    """Seconds for which a fault of ``scenario`` holds something back: the longest."""
+    given = [
+        0.0 if (until := getattr(fault, "until", None)) is None else until.delay_s
+        for fault in scenario.faults
+    ]
+    delays = [fault.delay_s for fault in scenario.faults if isinstance(fault, Delay)]
+    return max([*given, *delays], default=0.0)
 
 
 def delays(device: EmulatedDevice) -> Iterator[tuple[str, int, float]]:

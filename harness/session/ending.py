@@ -8,7 +8,7 @@ from harness.history import Body, Side
 from harness.history.process import Hung
 from harness.history.session import Deadline, Standstill
 from harness.scenario import Scenario
-from harness.scenario.delays import delays_s
+from harness.scenario.delays import delays_s, holds_s
 from harness.session import convergence
 from harness.session.assessment import Assessment
 from harness.session.log import Log
@@ -28,8 +28,11 @@ IfItEnded = Callable[[Sequence[tuple[Side, Body]]], Awaitable[Assessment | None]
 
 
 def settle_s(scenario: Scenario) -> float:
-    """Seconds for the other side to end: a device that is slow may still be read or written."""
-    return max(SETTLE_S, min(SETTLE_S + delays_s(scenario), scenario.deadline_s))
+    """Seconds for the other side to end: a device that is slow may still be read or written, and
+    a fault may still hold something back.
+    """
+    needs_s = SETTLE_S + delays_s(scenario) + holds_s(scenario)
+    return max(SETTLE_S, min(needs_s, scenario.deadline_s))
 
 
 class _Hang(NamedTuple):

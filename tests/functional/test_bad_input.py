@@ -50,7 +50,7 @@ def _call(*argv: str, prefix: Sequence[str] = (), shell: str = "") -> Said:
     if shell:  # redirections
         command = ["bash", "-c", f'"$@" {shell}', "bash", *command]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+        command, capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL
     )
     return Said(done.returncode, done.stdout, done.stderr)
 
@@ -284,7 +284,7 @@ def test_limit_of_file_sizes_is_one_line_that_names_it(things: Things) -> None:
     argv = _with(things, PRINTS["run"], Path())
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 1000; "$@"', "bash", sys.executable, "-m", "harness.cli", *argv],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     (line,) = done.stderr.splitlines()
     assert "ulimit -f" in line

@@ -68,7 +68,7 @@ def git(folder: Path, *arguments: str) -> str:
 def answer(folder: Path, *arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [SCRIPT, *arguments, "--build", "sh build.sh"],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=240,
+        cwd=folder, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 

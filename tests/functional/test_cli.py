@@ -27,7 +27,7 @@ def _harness(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]
         [sys.executable, "-m", "harness.cli", *argv],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, **environment},
         check=False,
     )
@@ -177,7 +177,7 @@ def test_by_hand_script_does_the_migration(results_dir: Path, scenario_file: Pat
         [bash, str(run / "by-hand.sh")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         check=False,
     )

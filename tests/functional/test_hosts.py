@@ -40,7 +40,7 @@ def test_each_machine_runs_its_part_and_leaves_nothing(tmp_path: Path, qemu_src:
         env={**os.environ, "SSH": str(ssh)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )  # fmt: skip
     logs = "".join(path.read_text() for path in results.glob("*.log"))

@@ -27,7 +27,7 @@ def run(results_dir: Path, qemu_src, qemu_dst):
         done = subprocess.run(
             [PROGRAM, "run", path, "--qemu", qemu_src, "--qemu-dst", qemu_dst, "--runs",
              results_dir, *(word for report in reports for word in ("--report", report))],
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         html, document = (report.read_text() for report in reports)
         (entry,) = json.loads(document)["runs"]

@@ -20,7 +20,7 @@ def _run(folder: Path, scenario: Scenario, qemu: Path) -> str:
     argv = ["run", str(path), "--qemu", str(qemu), "--runs", str(folder / "runs")]
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", *argv],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 3, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()

@@ -46,7 +46,7 @@ def test_statuses_of_cells_are_told_apart(tmp_path: Path, qemu_src: Path) -> Non
         [sys.executable, "-m", "ci.avocado.matrix", str(path), "--results", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         cwd=ROOT,
         check=False,
     )

@@ -45,7 +45,7 @@ async def test_pair_that_is_migrated_runs_on_the_destination(pair_migrated) -> N
 async def test_qemu_that_dies_of_a_signal_is_a_violated_run(pair_booted, side) -> None:
     process = getattr(pair_booted, side).vm.process
     os.kill(process.pid, signal.SIGABRT)
-    assert await process.wait(10)
+    assert await process.wait(60)
     await pair_booted.migrate()
     finding = judge(await pair_booted.stop()).finding("RUN")
     assert finding.outcome is Outcome.VIOLATED

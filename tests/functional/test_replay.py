@@ -164,7 +164,7 @@ async def test_capture_is_whole_or_not_there(captured, results_dir) -> None:
 def vfio_multifd(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "harness.cli", *argv],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

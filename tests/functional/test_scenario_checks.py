@@ -76,7 +76,7 @@ def _harness(command: str, qemu: Path, qemu_src: Path, *argv: str) -> tuple[int,
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", command, "--qemu", str(qemu),
          "--trace-events", trace_events, *argv],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -63,7 +63,7 @@ def test_interrupted_job_reports_the_verdicts_that_it_has(
         assert process.stdout is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert "first" in first
     assert process.returncode == 143
     assert err == ""
@@ -84,7 +84,7 @@ def test_deadline_bounds_a_state_that_is_too_large(
     )
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", "run", str(path), "--runs", str(results_dir)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     told = " ".join(done.stdout.split())
@@ -97,7 +97,7 @@ def test_probe_of_a_build_needs_no_folder_for_temporary_files(qemu_src: Path) ->
         [sys.executable, "-c", "import sys; from pathlib import Path; "
          "from harness.vm import builds; found = builds.probe_now(Path(sys.argv[1])); "
          "assert found.has_log_backend and found.facts.version >= (10, 0, 0)", str(qemu_src)],
-        env={**os.environ, "TMPDIR": "/nonexistent"}, timeout=60, check=False,
+        env={**os.environ, "TMPDIR": "/nonexistent"}, timeout=300, check=False,
         capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

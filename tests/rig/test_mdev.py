@@ -102,7 +102,7 @@ def test_qemu_takes_them(attach):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert started.returncode == 0, started.stderr
     assert '"qdev_id": "a"' in started.stdout

@@ -56,7 +56,7 @@ class Program:
         """Signal it: exit status, standard output and error."""
         for number in numbers:
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
 
 

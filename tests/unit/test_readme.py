@@ -22,7 +22,7 @@ def printed(*arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     ).stdout
 
 

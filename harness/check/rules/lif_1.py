@@ -72,6 +72,11 @@ def _missing(evidence: Evidence) -> Finding:
         waits = last[0].args["idx"] if last else idx
         if waits < idx and waits not in evidence.reception(device).incoming:
             return RULE.unknown(f"{device}: the destination has not read packet {waits} yet")
+        if waits > idx and idx in evidence.reception(device).incoming:
+            # Of a packet whose stated size reaches into what follows, which may be RAM.
+            return RULE.unknown(
+                f"{device}: packet {idx} has arrived, with other bytes than its own"
+            )
         if waits != idx:
             return RULE.violated(
                 f"{device}: packet {idx} is missing, but the load thread waits for packet {waits}",

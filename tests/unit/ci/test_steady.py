@@ -29,7 +29,7 @@ def call(script: Path, *arguments: str, load: str = "1") -> subprocess.Completed
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -83,7 +83,7 @@ def test_busy_processes_end_with_it(script, tmp_path, number):
         try:
             assert started.read_text() == "now\n"
             steady.send_signal(number)
-            steady.communicate(timeout=20)  # the busy processes hold its standard output, too
+            steady.communicate(timeout=60)  # the busy processes hold its standard output, too
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(steady.pid, signal.SIGKILL)

@@ -26,7 +26,7 @@ def call(tmp_path):
     def call(*options: str, sets_up: bool = False) -> tuple[int, str]:
         done = subprocess.run(
             [ROOT / "ci/suites.sh", *options], env=environment,
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.stdout == ""
         assert made.exists() is sets_up, "a usage error takes no set-up"

@@ -95,7 +95,7 @@ def test_sigterm_ends_the_program_even_one_that_hangs(trap, number):
         try:
             assert serving.stderr.readline() == "up\n"
             serving.terminate()
-            told, _ = serving.communicate(timeout=30)
+            told, _ = serving.communicate(timeout=60)
         finally:
             serving.kill()  # its program dies with it
     assert serving.returncode == 128 + number

@@ -175,7 +175,7 @@ def test_device_of_an_iommufd_is_asked_as_qemu_asks_it(spec, words):
     child = devices.supervisor.launch(
         Spawn(argv=[sys.executable, "-c", ASK, *fds], stdout=subprocess.PIPE)
     )
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=300)
     devices.close()
     assert (child.returncode, out.decode().strip()) == (0, words)
 

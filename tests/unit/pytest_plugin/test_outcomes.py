@@ -117,5 +117,5 @@ def test_sigterm_tears_fixtures_down(pytester) -> None:
         while b"standing" not in process.stdout.readline():
             assert process.poll() is None
         os.kill(process.pid, signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert (pytester.path / "torn-down").exists()

@@ -1,7 +1,8 @@
 import pytest
 
 from harness.scenario import MIB, EmulatedDevice, LoadBehaviour, MdevDevice, SaveBehaviour, Scenario
-from harness.scenario.delays import delays, delays_s
+from harness.scenario.delays import delays, delays_s, holds_s
+from harness.scenario.fault_plan import Delay, Duplicate, Hold, StallMain, Until
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,17 @@ def test_slower_side_of_the_slowest_device_counts():
 
 def test_device_of_the_kernel_has_none_that_is_known():
     assert delays_s(Scenario(name="x", devices=(MdevDevice(id="a"),))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("faults", "seconds"),
+    [
+        ((), 0.0),
+        ((Duplicate(),), 0.0),
+        ((Hold(until=Until(others=True)),), 0.0),
+        ((Hold(until=Until(delay_s=0.5)), StallMain(until=Until(delay_s=4.0))), 4.0),
+        ((Delay(delay_s=2.0), Hold(until=Until(delay_s=0.5))), 2.0),
+    ],
+)
+def test_longest_hold_of_a_fault(faults, seconds):
+    assert holds_s(Scenario(name="x", faults=faults)) == seconds

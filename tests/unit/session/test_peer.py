@@ -82,7 +82,7 @@ async def made(scenario, tmp_path):
     for peer in peers:
         await peer.give_up()
         if peer.vm.process is not None and peer.vm.process.pid:
-            await peer.vm.process.wait(10.0)
+            await peer.vm.process.wait(60)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_qemu_is_launched_asked_and_set_up(started):
     assert (await peer.vm.monitor.execute("query-migrate-parameters"))["multifd-channels"] == 4
     assert peer.end is None
     peer.vm.kill()
-    await peer.vm.process.wait(10.0)
+    await peer.vm.process.wait(60)
     assert peer.end == "gone"
 
 
@@ -207,6 +207,6 @@ async def test_without_patterns_there_is_no_trace_to_read(started):
 async def test_one_that_was_given_up_is_gone(started):
     peer, _ = await started()
     await peer.give_up()
-    await peer.vm.process.wait(10.0)
+    await peer.vm.process.wait(60)
     assert not peer.vm.is_running
     await peer.give_up()

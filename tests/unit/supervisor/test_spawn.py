@@ -10,7 +10,7 @@ from harness.supervisor.spawn import Spawn
 
 def says(script: str, **settings) -> str:
     process = Spawn(argv=["sh", "-c", script], stdout=subprocess.PIPE, **settings).start()
-    output, _ = process.communicate(timeout=10.0)
+    output, _ = process.communicate(timeout=60)
     return output.decode().strip()
 
 

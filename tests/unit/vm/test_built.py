@@ -170,7 +170,7 @@ def recipe(tree, name, *patch):
 
 def built_by(tree, name, *patch):
     process = recipe(tree, name, *patch)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=300)
     return process.returncode, said
 
 
@@ -233,7 +233,7 @@ def test_interrupted_build_leaves_nothing_finished_and_goes_on_the_next_time(
     process.send_signal(number)
     if number is signal.SIGKILL:  # nobody has ended it
         os.kill(int((tree / "waits").read_text() or _of(tree)), signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == (143 if number is signal.SIGTERM else -9)
     cache = tree.parents[1]
     assert not (cache / "1.2.3-no-check").exists()

@@ -38,7 +38,7 @@ async def vm(home, tmp_path, record, activity):
     yield vm
     vm.abandon()
     if vm.process is not None and vm.process.pid:
-        await vm.process.wait(10.0)
+        await vm.process.wait(60)
     await vm.monitor.close()
 
 
@@ -184,7 +184,7 @@ async def test_qemu_that_was_gone_before_was_not_asked(vm, up, named):
     await up(dies_of={"stop": 11})
     with pytest.raises(LostVM):
         await vm.monitor.execute("stop")
-    assert await vm.process.wait(10.0)
+    assert await vm.process.wait(60)
     await vm.shutdown()
     assert named(Exited) == [Exited(status=-1, signal=11, asked=False)]
     assert "quit" not in [args["command"] for args in named("execute")]

@@ -126,3 +126,18 @@ def test_held_packet_that_nobody_waited_for_is_not_asked():
 )
 def test_it_is_not_asked(name, why_not):
     assert judge(good(name)).not_applicable["LIF-1"] == why_not
+
+
+@pytest.mark.parametrize(
+    ("arrived", "outcome"), [(True, Outcome.UNKNOWN), (False, Outcome.VIOLATED)]
+)
+def test_wait_behind_a_packet_that_arrived_with_other_bytes(arrived, outcome):
+    """Its stated size reached into what followed, which the relay does not record."""
+    story = Relayed(scenario())
+    story.send()
+    story.fault("drop", idx=2)
+    story.deliver(*[args for args in whole() if args["idx"] != 2])
+    story.read(*([0, 1, 2] if arrived else [0, 1]))
+    story.starve(3)
+    finding = find(story.waits(), "LIF-1")
+    assert finding.outcome is outcome, finding.sentence
