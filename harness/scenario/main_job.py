@@ -64,6 +64,10 @@ def _packets(number: int = 0, **fields: object) -> EmulatedDevice:
 # later, today's QEMU waits forever for what its load threads no longer get.
 _EARLY = StallMain(until=Until(delay_s=0.6))
 _HOLD_0 = Hold(select=Select(idx=(0,)), until=Until(others=True))
+_HOLD_0_LATE = Hold(select=Select(idx=(0,)), until=Until(delay_s=0.4))
+"""Nothing is loaded before a configuration has come: QEMU 10.0's assertion about one on an index
+that is loaded is a known deviation of its own.
+"""
 
 
 def _bad(name: str, *faults: Fault, **fields: object) -> Scenario:
@@ -211,7 +215,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         faults=(Inject(select=Select(idx=(1,)), fields=Fields(idx=100_000)),),
     ),
     _bad(
-        "config-too-early", Inject(select=Select(idx=(2,)), fields=Fields(state_flags=1)), _HOLD_0
+        "config-too-early",
+        Inject(select=Select(idx=(2,)), fields=Fields(state_flags=1)),
+        _HOLD_0_LATE,
     ),
     # Noticed when all has been sent: a source that gets no answer completes before.
     Scenario(
