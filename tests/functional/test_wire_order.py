@@ -179,7 +179,7 @@ async def test_held_until_all_others_went(judged, kept, name) -> None:
 @pytest.mark.requirement("ORD-2")
 async def test_last_packet_to_come_needs_no_other_to_be_loaded(judged, kept) -> None:
     """Index 0 comes long after all others: nothing else wakes the load thread."""
-    held = f.Hold(select=Select(idx=(0,)), until=Until(delay_s=0.3))
+    held = f.Hold(select=Select(idx=(0,)), until=Until(delay_s=1.0))
     run = await judged(_scenario(held))
     kept(run, *EVERYTHING, "LIF-1")
     starts = [record.t_ns for record in _traced(run, START)]
