@@ -17,7 +17,7 @@ from harness.check import hang
 from harness.check.verdict import Finding, Outcome, Verdict
 from harness.errors import UsageError
 from harness.history.builds import BuildFacts
-from harness.history.process import Stderr
+from harness.history.process import Exited, Stderr
 from harness.history.records import Body, Kind, Record
 
 _OPERATORS = {
@@ -188,7 +188,8 @@ def explain(
     """The known deviation behind each violation of ``verdict``, by requirement.
 
     What is left out is no known deviation.  A violation of another requirement is one only
-    as a consequence (``also``, and RUN with the same evidence) of one that shows in its own.
+    as a consequence (``also``, and RUN with the same evidence) of one that shows in its own, or
+    of one that shows in RUN, if the crash that RUN names is its evidence.
     """
     here = [deviation for deviation in known if deviation.affects(source, destination)]
     violated = {f.requirement: f for f in verdict.findings if f.outcome is Outcome.VIOLATED}
@@ -211,6 +212,11 @@ def explain(
         described = [d for d in here if d.describes(run) and (d.intermittent or not violated)]
         for deviation in (*repeated, *described)[:1]:
             found[_RUN] = deviation
+            # What it keeps from being seen, or from being right, has the same end of QEMU.
+            ends = [r for r in run.evidence if isinstance(r.args, Exited) and r.args.signal]
+            for requirement, finding in violated.items():
+                if any(record in finding.evidence for record in ends):
+                    found.setdefault(requirement, deviation)
     return found
 
 

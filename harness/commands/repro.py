@@ -24,8 +24,8 @@ TRIES = 100
 """Runs of a finding that does not show in each run."""
 
 REPEATS = 5
-"""Runs of one that does, at most: one in which an intermittent known deviation came first, or
-that could not be judged, is repeated."""
+"""Runs of one that does, at most: one in which another known deviation came first, or that could
+not be judged, is repeated."""
 
 SHOWN, NOT_SHOWN, NOT_AFFECTED, LOST = 0, 1, 2, 3
 """Exit statuses: the finding was shown; it was not, or another failure was; it is none of this
@@ -111,8 +111,14 @@ def _show(
 
 
 def _is_to_repeat(runs: Sequence[Run]) -> bool:
-    """Whether they say nothing about a finding that shows in each run."""
-    return any(run.known or run.verdict.overall is Outcome.UNKNOWN for run in runs)
+    """Whether they say nothing about a finding that shows in each run: another known deviation
+    came first, or a run could not be judged.
+    """
+    return any(
+        run.verdict.overall is not Outcome.VALID
+        and (run.known or run.explained.keys() >= set(run.verdict.with_outcome(Outcome.VIOLATED)))
+        for run in runs
+    )
 
 
 def _failures(run: Run) -> str:

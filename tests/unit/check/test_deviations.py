@@ -280,6 +280,22 @@ def test_consequences_of_an_intermittent_one_interrupt_the_run_as_well() -> None
     assert deviations.interrupted_by(known, alone, OLD, OLD) is None
 
 
+def test_what_a_known_crash_breaks_comes_from_it() -> None:
+    """Wrong if a violation that the crash is no part of is excused, or one by another crash."""
+    known = known_deviations()
+    found = next(d for d in known if "the-load-begins-while" in d.name)
+    line = Stderr(line="hw/vfio/migration-multifd.c:349: f: Assertion `multifd' failed.")
+    said = Record.of(1, Side.DESTINATION, line)
+    crash = Record.of(2, Side.DESTINATION, Exited(status=-1, signal=6, asked=False))
+    run = _violated("RUN", "crashed", said, crash)
+    for end, is_from_it in ((crash, True), (msgspec.structs.replace(crash, t_ns=3), False)):
+        verdict = Verdict.of([run, _violated("LIF-5", "ended", end)], {})
+        taken = deviations.interrupted_by(known, verdict, OLD, OLD)
+        assert taken is (found if is_from_it else None)
+    verdict = Verdict.of([run, _violated("LIF-5", "unnamed", said)], {})
+    assert "LIF-5" not in _explained(*verdict.findings, known=known)
+
+
 def test_deviation_that_is_not_intermittent_interrupts_nothing() -> None:
     verdict = Verdict.of([_violated("REF-1", "waits-in-sync")], {})
     assert deviations.interrupted_by(KNOWN, verdict, _build(10, 0), _build(10, 0)) is None

@@ -104,6 +104,16 @@ def test_run_that_an_intermittent_deviation_took_is_repeated(show, taken):
     assert "shown in run 2: " in line
 
 
+def test_run_that_shows_other_known_deviations_alone_is_repeated(show, tmp_path):
+    into = tmp_path / "other"
+    into.mkdir()
+    other = load_compressed(
+        DATA / "known" / "ref-4-the-main-thread-waits-for-the-load-threads", into
+    )
+    status, _, runs = show(LIAR, other, violated_run())
+    assert (status, runs) == (repro.SHOWN, 2)
+
+
 def test_run_that_cannot_be_judged_is_repeated(show):
     undecided = dataclasses.replace(valid_run(), records=[])
     assert judge(undecided).overall is Outcome.UNKNOWN
