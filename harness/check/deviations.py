@@ -226,7 +226,8 @@ def interrupted_by(
     """The intermittent one that every violation of ``verdict`` comes from; None if there is none.
 
     A violation comes from it if it describes that, or if ``explain`` says so: a consequence.
-    Of several that fit, one whose own requirement is violated goes first.
+    Of several that fit, one whose own requirement is violated goes first.  Two may also have met:
+    then it is one of them.
     """
     violated = [f for f in verdict.findings if f.outcome is Outcome.VIOLATED]
     fitting = [
@@ -242,9 +243,8 @@ def interrupted_by(
     if fitting or not violated:
         return next(own, fitting[0] if fitting else None)
     explained = explain(known, verdict, source, destination)
-    causes = set(explained.values())
-    if explained.keys() == ids and len(causes) == 1 and (cause := causes.pop()).intermittent:
-        return cause
+    if explained.keys() == ids and all(cause.intermittent for cause in explained.values()):
+        return next(iter(explained.values()))
     return None
 
 

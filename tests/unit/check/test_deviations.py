@@ -280,6 +280,20 @@ def test_consequences_of_an_intermittent_one_interrupt_the_run_as_well() -> None
     assert deviations.interrupted_by(known, alone, OLD, OLD) is None
 
 
+def test_two_intermittent_ones_may_meet_in_a_run() -> None:
+    """Wrong if one of two that meet shows in every run: that is no interruption."""
+    known = tuple(
+        msgspec.structs.replace(OFTEN, requirement=requirement, shape=shape)
+        for requirement, shape in (("LIF-3", "source-silent"), ("LIF-4", "runs-twice"))
+    )
+    broken = [_violated("LIF-4", "runs-twice"), _violated("LIF-3", "source-silent")]
+    verdict = Verdict.of(broken, {})
+    assert deviations.interrupted_by(known, verdict, OLD, OLD) in known
+    always = msgspec.structs.replace(known[0], intermittent=False)
+    assert deviations.interrupted_by((always, known[1]), verdict, OLD, OLD) is None
+    assert deviations.interrupted_by(known[1:], verdict, OLD, OLD) is None
+
+
 def test_what_a_known_crash_breaks_comes_from_it() -> None:
     """Wrong if a violation that the crash is no part of is excused, or one by another crash."""
     known = known_deviations()
