@@ -53,10 +53,14 @@ def _is_known(run: dict[str, Any]) -> bool:
 
 
 def test_main_job_judges_every_requirement(results_dir: Path, qemu_src: Path) -> None:
-    done = _harness("run", "--json", "--qemu", str(qemu_src), "--runs", str(results_dir))
-    report = json.loads(done.stdout)
-    if any(map(_is_known, report["runs"])):
-        pytest.xfail("intermittent: a known deviation interrupted a run")
+    for attempt in ("first", "second", "third"):
+        runs = results_dir / attempt
+        done = _harness("run", "--json", "--qemu", str(qemu_src), "--runs", str(runs))
+        report = json.loads(done.stdout)
+        if not any(map(_is_known, report["runs"])):
+            break
+    else:
+        pytest.xfail("intermittent: known deviations interrupted runs")
     assert done.returncode == 0, done.stdout + done.stderr
     valid = {
         finding["requirement"]
