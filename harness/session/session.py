@@ -255,7 +255,8 @@ class Session:
         has_ended = migration.source_end(peer.events) is not None
         if migration.destination_end(self.destination.events) == "completed":
             peer, has_ended = self.destination, True
-        is_well = peer.is_up and peer.vm.is_running and not peer.vm.is_stuck
+        vm = peer.vm
+        is_well = peer.is_up and vm.is_running and not (vm.is_stuck or vm.monitor.has_quit)
         return peer if has_ended and is_well else None
 
     async def hand_over(self, peer: Peer) -> History:

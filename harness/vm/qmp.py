@@ -59,6 +59,7 @@ class Monitor:
     """QEMU's monitor; every command, reply and event becomes a record.
 
     :ivar events: all events so far, as QEMU sent them
+    :ivar has_quit: it was told to quit, and is on its way out
     :ivar is_paused: True if the last such command paused the guest, False if it resumed it; None
         if there was none
     """
@@ -68,6 +69,7 @@ class Monitor:
     ) -> None:
         self.side = side
         self.events: list[Event] = []
+        self.has_quit = False
         self.is_paused: bool | None = None
         self._record = record
         self._notify = notify
@@ -119,6 +121,8 @@ class Monitor:
         :raise LostVM: the monitor is gone
         """
         self._note("execute", {"command": command, "arguments": arguments or {}})
+        effect = effect_of(command, arguments)
+        self.has_quit |= effect == "quit"
         try:
             value = await self._ask(command, arguments, timeout_s)
         except QmpError as error:
@@ -126,7 +130,7 @@ class Monitor:
             self._note("error", args)
             raise
         self._note("return", {"command": command, "value": value})
-        self.is_paused = PAUSES.get(effect_of(command, arguments), self.is_paused)
+        self.is_paused = PAUSES.get(effect, self.is_paused)
         return value
 
     async def ask(self, command: str, arguments: dict[str, Any] | None = None) -> Any:

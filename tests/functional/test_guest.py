@@ -18,7 +18,7 @@ from harness.errors import PrerequisiteMissing
 from harness.history import Body, Kind, Record, Side
 from harness.history.by_type import ByType
 from harness.history.guest import Ready, Round
-from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, Scenario
+from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour, Scenario
 from harness.scenario.guest_plan import Guest
 from harness.vm import guest_image
 
@@ -126,7 +126,15 @@ def damaging(pid: int, address: int) -> Iterator[None]:
     ram_mib=RAM_MIB,
     guest=Guest(rounds=40),
     deadline_s=DEADLINE_S,
-    devices=(EmulatedDevice(id="vfio0", bar_size=MIB, load=LoadBehaviour(lie=Lie.WRONG_BYTE)),),
+    devices=(
+        EmulatedDevice(
+            id="vfio0",
+            size=2 * MIB,
+            bar_size=MIB,
+            save=SaveBehaviour(read_delay_s=0.5),  # behind the RAM: no known deadlock
+            load=LoadBehaviour(lie=Lie.WRONG_BYTE),
+        ),
+    ),
 )
 async def test_guest_notices_a_damaged_device_and_damaged_memory(pair_booted) -> None:
     session = pair_booted

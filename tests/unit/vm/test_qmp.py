@@ -402,6 +402,15 @@ async def test_closing_again_or_before_there_was_a_connection_does_nothing(talk)
     assert not await never.is_answering(oob=False)
 
 
+async def test_monitor_knows_that_it_was_told_to_quit(talk):
+    """QEMU goes a while after it has answered."""
+    monitor, server = talk
+    await both(monitor.execute("query-status"), server.answer({}))
+    assert not monitor.has_quit
+    await both(monitor.execute("quit"), server.answer({}))
+    assert monitor.has_quit
+
+
 async def test_last_command_about_it_says_whether_the_guest_is_paused(talk):
     """Wrong if a command that was refused counts, or one that is about something else."""
     monitor, server = talk
