@@ -22,13 +22,12 @@ help: ## list the commands (the default)
 run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=...]
 	$(BIN)/vfio-multifd run $(QEMUS) $(ARGS)
 
-# Lint at the same time as the rig's tests, which take one processor; then the others, which take all
-# and are about time.
+# First what is not about time, all at once; then the tests that start QEMUs, by themselves.
 .PHONY: check
 check: ## run lint and all tests: [QEMU=path]
 	@status=0; \
-	$(MAKE) --no-print-directory --jobs=2 --output-sync --keep-going lint check-rig || status=1; \
-	$(MAKE) --no-print-directory --jobs=1 test || status=1; \
+	$(MAKE) --no-print-directory --jobs=3 --output-sync --keep-going lint check-rig test-unit || status=1; \
+	$(MAKE) --no-print-directory --jobs=1 test-functional || status=1; \
 	exit $$status
 
 .PHONY: lint
@@ -43,6 +42,10 @@ lint: $(READY) ## run ruff, mypy and import-linter
 .PHONY: test
 test: $(READY) qemu qemus tools guest ## run the tests that need no rig: [QEMU=path] [ARGS='-k word']
 	$(PYTEST) $(PARALLEL) --expect tests/expected $(QEMUS) $(ARGS)
+
+.PHONY: test-unit test-functional
+test-unit test-functional: test-%: $(READY) qemu qemus tools guest
+	$(PYTEST) $(PARALLEL) tests/$* --expect tests/expected $(QEMUS) $(ARGS)
 
 .PHONY: expected
 expected: $(READY) rig qemu qemus tools guest ## run all tests, and write the numbers of skips and known deviations to tests/expected
