@@ -210,13 +210,15 @@ def explain(
             if any(record in violated[requirement].evidence for record in run.evidence)
         ]
         described = [d for d in here if d.describes(run) and (d.intermittent or not violated)]
-        for deviation in (*repeated, *described)[:1]:
-            found[_RUN] = deviation
-            # What it keeps from being seen, or from being right, has the same end of QEMU.
-            ends = [r for r in run.evidence if isinstance(r.args, Exited) and r.args.signal]
-            for requirement, finding in violated.items():
-                if any(record in finding.evidence for record in ends):
-                    found.setdefault(requirement, deviation)
+        cause = next(iter((*repeated, *described)), None)
+        if cause is None:
+            return found
+        found[_RUN] = cause
+        # A violation whose evidence is the same crash follows from it.
+        crashes = [r for r in run.evidence if isinstance(r.args, Exited) and r.args.signal]
+        for requirement, finding in violated.items():
+            if any(record in finding.evidence for record in crashes):
+                found.setdefault(requirement, cause)
     return found
 
 

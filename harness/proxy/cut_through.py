@@ -21,7 +21,7 @@ PIECE = 256 << 10
 
 
 class CutThrough(MultifdForwarder):
-    """Where no fault touches packets, and nobody wants the digest of their data."""
+    """Where no fault touches packets, and the digest of their data is not needed."""
 
     def __init__(self, connection: Connection, executor: Executor, page_size: int = 4096) -> None:
         super().__init__(connection, executor, page_size)

@@ -1,4 +1,4 @@
-"""What a session is told, while it runs, by who judges: a session itself judges nothing."""
+"""How a run is judged while it goes on.  The judge is given to the session, which has none."""
 
 import enum
 from collections.abc import Callable

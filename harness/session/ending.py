@@ -24,7 +24,7 @@ _QUIET_S = 1.0  # for the other side, where it is right not to end once one has 
 _IS_KNOWN = "it is a known deviation"
 
 IfItEnded = Callable[[Sequence[tuple[Side, Body]]], Awaitable[Assessment | None]]
-"""How the run would be judged if it ended now, with these records; None if nobody judges it."""
+"""How the run would be judged if it ended now, with these records; None if it is not judged."""
 
 
 def settle_s(scenario: Scenario) -> float:

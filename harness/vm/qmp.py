@@ -59,7 +59,7 @@ class Monitor:
     """QEMU's monitor; every command, reply and event becomes a record.
 
     :ivar events: all events so far, as QEMU sent them
-    :ivar has_quit: it was told to quit, and is on its way out
+    :ivar has_quit: ``quit`` was sent: QEMU answers it some time before it ends
     :ivar is_paused: True if the last such command paused the guest, False if it resumed it; None
         if there was none
     """

@@ -68,7 +68,7 @@ async def test_scenario_that_waits_on_purpose_does_not_hang(judged, device, faul
 @pytest.mark.scenario(devices=(SMALL,), deadline_s=MOST_S)
 @pytest.mark.parametrize("side", [Side.SOURCE, Side.DESTINATION])
 async def test_qemu_that_is_stopped_for_a_while_does_not_hang(pair_booted, side) -> None:
-    """It is not asleep: whoever stopped it may let it go on."""
+    """A stopped thread is not asleep: it may be continued."""
     process = getattr(pair_booted, side).vm.process
     process_is_stopped = asyncio.Event()
 
