@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
@@ -101,8 +102,12 @@ class Counting:
         if not is_well:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """One line for each difference."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, None, None]:
+        """One line for each difference, after all other summaries: it is why the run failed."""
+        yield
         for line in self._lines:
             terminalreporter.write_line(f"expected counts: {line}", bold=True)
 

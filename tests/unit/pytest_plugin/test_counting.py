@@ -51,8 +51,11 @@ def project(pytester: pytest.Pytester):
         (folder / "test_it.py").write_text(TESTS.format(more=more))
         if text is not None:
             (pytester.path / "kind.toml").write_text(text)
-        done = pytester.runpytest("-p", "no:randomly", *options)
+        done = pytester.runpytest("-p", "no:randomly", "-rsx", *options)
         lines = [line for line in done.outlines if line.startswith("expected counts: ")]
+        # They are the last before pytest's closing line: a CI may show the end only.
+        closing = -1 if done.outlines[-1] else -2
+        assert done.outlines[closing - len(lines) : closing] == lines
         return int(done.ret), lines
 
     return run
