@@ -98,9 +98,12 @@ def goes_on(evidence: Evidence, deadline: Record) -> str:
 def words(standstill: Standstill) -> str:
     """What was seen, as a sentence without its end."""
     counts = " and ".join(f"{n} of the {side}" for side, n in standstill.threads.items())
+    but = "".join(
+        f" but {name} of the {side}, which spun" for side, name in standstill.spinning.items()
+    )
     return (
         f"nothing had moved for {standstill.still_s:.1f} s: no trace event, no byte, no event, no "
-        f"access to a device, and all threads were asleep ({counts})"
+        f"access to a device, and all threads were asleep ({counts}){but}"
     )
 
 
@@ -156,7 +159,8 @@ def _source_waits_for_channels(evidence: Evidence, deadline: Record) -> Cause | 
     threads that save device state still queue packets.  Both take tokens of
     ``channels_ready``; a channel that has sent its SYNC takes one more packet, blocks in
     sendmsg (the destination's channel waits for the flush on the main channel), and the
-    token that the migration thread needs never comes.
+    token that the migration thread needs never comes.  A thread that saves may have it: then
+    it spins in multifd_send(), looking for a channel that has no packet to send.
     """
     signals = _before(evidence, SYNC_SIGNAL, deadline)
     done = _before(evidence, SYNC_DONE, deadline)

@@ -33,7 +33,7 @@ class Standstill(Body, frozen=True):
     """Nothing moved any more on either side: the harness gives up before the deadline.
 
     There was no record, except samples of memory, and no line of a trace, and all threads of both
-    QEMUs slept.
+    QEMUs slept, but for those in ``spinning``.
     """
 
     still_s: float
@@ -41,7 +41,11 @@ class Standstill(Body, frozen=True):
     uncounted_s: float
     """How much more time passed meanwhile, in which it did not."""
     threads: dict[str, int]
-    """Side -> how many threads its QEMU has, all asleep.  A side without a QEMU is left out."""
+    """Side -> how many threads of its QEMU were asleep.  A side without a QEMU is left out."""
+    spinning: dict[str, str] = msgspec.field(default_factory=dict)
+    """Side -> the name of the one thread of its QEMU that was not: it ran, in user mode only, and
+    never gave its processor up of itself.  Not in runs of an earlier harness.
+    """
 
 
 class Deadline(Body, frozen=True):

@@ -144,7 +144,9 @@ class Ending:
             asked = await self._ask(peers, missing())
             late = Deadline(missing(), self._scenario.deadline_s, standstill.still_s)
             assessment = await self._assess(peers, [standstill, late], asked)
-            if assessment in (Assessment.KNOWN, Assessment.NEW) and self._watch.seen == judged:
+            # A thread that spins may be computing something, and go on: see StandstillWatch.
+            ends = {Assessment.KNOWN, *([] if standstill.spinning else [Assessment.NEW])}
+            if assessment in ends and self._watch.seen == judged:
                 return _Hang(standstill, asked, assessment)
 
     async def is_missing(

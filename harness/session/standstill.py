@@ -24,8 +24,15 @@ It could call a standstill what is none:
   a requirement (``session.assessment``); if it does not, ``deadline_s`` keeps its meaning.
 - QEMU itself sleeps for longer than ``standstill_s``, to go on then: no version does.
 
-It could miss one: QEMU's main loop wakes for timers, and so does a vCPU that is halted.  They may,
-for ``SPARE_NS`` in all, while all other threads sleep: without these neither moves a migration.
+One thread of each QEMU may **spin** (``harness.vm.threads``) while all others sleep, if it is not
+the main loop or a vCPU: it waits for what another thread writes, so nothing moves either.  But it
+may also compute something, for long, that ends: a standstill with one ends the wait only if what
+is seen is a known deviation, never for a new one, and not before the thread has had a processor
+for ``SPUN_NS``.
+
+It could miss a standstill: QEMU's main loop wakes for timers, and so does a vCPU that is halted.
+They may, for ``SPARE_NS`` in all, while all other threads sleep: without these neither moves a
+migration.
 A thread that waits with a short time limit, as ThreadSanitizer's own does, hides a standstill; then
 the deadline ends the wait, as it always did.
 """
@@ -41,13 +48,14 @@ from harness.history.session import Standstill
 from harness.session.log import Log
 from harness.session.peer import Peer
 from harness.vm.activity import Activity
-from harness.vm.threads import Threads, are_asleep, have_run, threads_of
+from harness.vm.threads import RUNNABLE, Threads, are_asleep, have_run, spins, threads_of
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 LOOK_S = 0.1
 SPARE_NS = 20_000_000
+SPUN_NS = 1_000_000_000
 _VCPU = "CPU "  # the names of vCPU threads begin so (accel/)
 
 
@@ -56,8 +64,10 @@ class _Look(NamedTuple):
 
     traces: int
     qemus: dict[int, Threads]
-    """By pid."""
+    """By pid, without those that spin."""
     own: Threads
+    spinning: dict[int, Threads]
+    """Of each pid at most one, which runs."""
 
 
 async def until_either(
@@ -130,9 +140,14 @@ class StandstillWatch:
                 still += looked - before
             else:  # this loop did not run
                 uncounted += looked - before
-            if still >= self._still_s:
+            if still >= self._still_s and _have_spun(since, now):
                 threads = {str(p.side): len(now.qemus[p.pid]) for p in self._running}
-                return Standstill(round(still, 3), round(uncounted, 3), threads)
+                spinning = {
+                    str(p.side): found.name
+                    for p in self._running
+                    for found in now.spinning[p.pid].values()
+                }
+                return Standstill(round(still, 3), round(uncounted, 3), threads, spinning)
 
     @property
     def seen(self) -> tuple[int, int]:
@@ -165,8 +180,14 @@ class StandstillWatch:
             own = threads_of(os.getpid(), frozenset(self._own_threads()))
         except OSError:
             return None
-        is_asleep = all(map(are_asleep, (*qemus.values(), own)))
-        return _Look(self._traces, qemus, own) if is_asleep else None
+        spinning = {pid: _runs_alone(pid, threads) for pid, threads in qemus.items()}
+        asleep = {
+            pid: {tid: thread for tid, thread in threads.items() if tid not in spinning[pid]}
+            for pid, threads in qemus.items()
+        }
+        if not all(map(are_asleep, (*asleep.values(), own))):
+            return None
+        return _Look(self._traces, asleep, own, spinning)
 
 
 def _has_moved(since: _Look, now: _Look) -> bool:
@@ -175,8 +196,25 @@ def _has_moved(since: _Look, now: _Look) -> bool:
         return True
     return have_run(since.own, now.own) or any(
         have_run(since.qemus[pid], threads, _spared(pid, threads), SPARE_NS)
+        or since.spinning[pid].keys() != now.spinning[pid].keys()
+        or not all(spins(since.spinning[pid][tid], it) for tid, it in now.spinning[pid].items())
         for pid, threads in now.qemus.items()
     )
+
+
+def _have_spun(since: _Look, now: _Look) -> bool:
+    """Whether each thread that spins had a processor for so long that it would have gone on."""
+    return all(
+        thread.run_ns - since.spinning[pid][tid].run_ns >= SPUN_NS
+        for pid, threads in now.spinning.items()
+        for tid, thread in threads.items()
+    )
+
+
+def _runs_alone(pid: int, threads: Threads) -> Threads:
+    """The only thread of ``threads`` that is runnable, if it may spin; else none."""
+    runnable = {tid: thread for tid, thread in threads.items() if thread.state == RUNNABLE}
+    return runnable if len(runnable) == 1 and not runnable.keys() & _spared(pid, threads) else {}
 
 
 def _spared(pid: int, threads: Threads) -> frozenset[int]:

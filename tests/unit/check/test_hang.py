@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from harness.check import hang
 from harness.check.evidence import (
     LOAD_END,
     SAVE_THREAD_END,
@@ -126,6 +127,14 @@ def test_the_cause_goes_before_what_was_seen():
     assert seen.startswith("nothing had moved for 2.0 s: ")
     assert seen.endswith(" (5 of the source)")
     assert finding.shape == "send-sync-waits-while-state-is-queued"
+
+
+def test_thread_that_spins_is_named():
+    args = Standstill(2.0, 0.0, {"source": 5, "destination": 7}, {"source": "pool-0"})
+    assert hang.words(args).endswith(
+        "all threads were asleep (5 of the source and 7 of the destination) but pool-0 of the "
+        "source, which spun"
+    )
 
 
 def source(after_s: float, name: str, **args: int) -> Record:

@@ -11,7 +11,13 @@ from harness.history.process import Memory
 from harness.history.session import Standstill
 from harness.session import standstill as module
 from harness.session.log import Log
-from harness.session.standstill import LOOK_S, SPARE_NS, StandstillWatch, until_either
+from harness.session.standstill import (
+    LOOK_S,
+    SPARE_NS,
+    SPUN_NS,
+    StandstillWatch,
+    until_either,
+)
 from harness.vm.activity import Activity
 from harness.vm.threads import Thread
 
@@ -179,6 +185,66 @@ async def test_throttled_migration_does_not_stand_still(world):
 async def test_qemu_that_starves_waits_for_a_disk_or_was_stopped_does_not_stand_still(world, state):
     world.change(DST, 202, state=state)
     assert not await world.is_seen()
+
+
+# -- one thread spins ---------------------------------------------------------------------
+
+POOL = 103
+FULL_NS = int(LOOK_S * 1e9)
+
+
+def spin(world, run_ns=FULL_NS, pid=SRC, tid=POOL):
+    """A thread that was asleep before runs from now on, in user mode."""
+    world.threads[pid][tid] = thread("pool-0")._replace(state="R", yields=3)
+    world.does = lambda _look: world.run(pid, tid, run_ns)
+
+
+async def test_one_thread_that_spins_while_all_others_sleep_does_not_hide_a_standstill(world):
+    spin(world)
+    found = await world.watch.until_still()
+    assert STILL_S <= found.still_s < STILL_S + 2 * LOOK_S
+    assert found.threads == {"source": 3, "destination": 3}
+    assert found.spinning == {"source": "pool-0"}
+
+
+async def test_thread_that_spins_must_have_had_a_processor(world):
+    """It may be about to go on, on a busy machine."""
+    spin(world, FULL_NS // 10)
+    found = await world.watch.until_still()
+    assert found.still_s == pytest.approx(10 * SPUN_NS / 1e9, abs=2 * LOOK_S)
+
+
+@pytest.mark.parametrize("tid", [SRC, SRC + 1], ids=["main loop", "vCPU"])
+async def test_guest_or_main_loop_that_runs_does_not_spin(world, tid):
+    world.change(SRC, tid, state="R")
+    world.does = lambda _look: world.run(SRC, tid, FULL_NS)
+    assert not await world.is_seen()
+
+
+async def test_two_threads_that_run_do_not_spin(world):
+    """One may do what the other waits for."""
+    spin(world)
+    world.change(SRC, 102, state="R")
+    assert not await world.is_seen()
+
+
+@pytest.mark.parametrize("field", ["yields", "system_ticks"])
+async def test_thread_that_sleeps_in_between_or_makes_system_calls_does_not_spin(world, field):
+    def does(_look):
+        world.run(SRC, POOL, FULL_NS)
+        was = world.threads[SRC][POOL]
+        world.change(SRC, POOL, **{field: getattr(was, field) + 1})
+
+    spin(world)
+    world.does = does
+    assert not await world.is_seen()
+
+
+async def test_thread_that_begins_to_spin_is_a_move(world):
+    after_a_second(world, lambda: spin(world))
+    found = await world.watch.until_still()
+    assert world.now > 1 + STILL_S
+    assert found.spinning == {"source": "pool-0"}
 
 
 async def test_harness_that_starves_sees_no_standstill(world):
