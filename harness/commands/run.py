@@ -7,7 +7,7 @@ from harness.commands import device_argument
 from harness.commands.arguments import add_job, add_qemus, count, faults, size
 from harness.commands.output import complain
 from harness.job import job
-from harness.job.processors import processors
+from harness.job.processors import runs_at_once
 from harness.job.runs import RunOptions
 from harness.job.settings import Settings, scenarios
 from harness.rig import scenarios as in_rig
@@ -49,8 +49,9 @@ def add(parser: argparse.ArgumentParser) -> None:
                         help="saved runs to compare with; the exit status is then that of "
                         "`compare`")  # fmt: skip
     parser.add_argument("-j", "--jobs", type=count, metavar="N",
-                        help="number of scenarios to run at the same time (default: number of "
-                        "processors); the output keeps their order")  # fmt: skip
+                        help="number of scenarios to run at the same time (default: two for "
+                        "each processor, one with a guest or a device of the kernel); the output "
+                        "keeps their order")  # fmt: skip
     parser.add_argument("-x", "--exitfirst", action="store_true",
                         help="end after the first run that is violated or lost")  # fmt: skip
     add_job(parser)
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         return in_rig.run(wanted, options.runs, _of_the_job(options), writable=folders)
     how = RunOptions(
         runs_dir=options.runs,
-        jobs=options.jobs or processors(),
+        jobs=options.jobs or runs_at_once(wanted),
         exit_first=options.exitfirst,
         trace_events=options.trace_events,
         has_capture=options.capture,

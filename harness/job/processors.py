@@ -1,11 +1,33 @@
-"""How many processors this process may use."""
+"""How many processors this process may use, and how many runs keep them busy."""
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from harness.scenario import Scenario
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
+
+
+_RUNS_EACH = 2
+_MOST = 16
+"""QEMUs need memory, too."""
+
+
+def runs_at_once(scenarios: Iterable[Scenario]) -> int:
+    """How many runs to make at the same time.
+
+    A run computes about half of its time, and waits for an answer, a timer or a standstill in the
+    other.  A guest that runs always computes; a device of the kernel may be one that there is only
+    once, and the rig is slow.
+    """
+    one_each = any(
+        scenario.guest is not None or any(device.is_kernel for device in scenario.devices)
+        for scenario in scenarios
+    )
+    return processors() if one_each else max(processors(), min(_RUNS_EACH * processors(), _MOST))
 
 
 def processors() -> int:

@@ -71,6 +71,9 @@ class Connection:
         self.to_destination.is_copying = tap is not None
         self.from_source = Forwarder(source, self.to_destination, self.changed)
         self.from_destination = Forwarder(self.destination, self.to_source, self.changed)
+        self.is_left = False
+        """Whether the destination has ended it before the source did, and not by a fault."""
+        self._is_broken_off = False
         self._ended: set[Peer] = set()
         self._is_reset = False
         self._first = b""
@@ -189,6 +192,7 @@ class Connection:
 
     def break_off(self, is_abrupt: bool) -> None:
         """Close both ends; what is held still goes out, unless it is abrupt."""
+        self._is_broken_off = True
         if is_abrupt:
             self.close(is_reset=True)
             return
@@ -236,7 +240,9 @@ class Connection:
             for side, reader in sides
             if not reader.is_open and side not in self._ended
         ]
+        is_ours = self._is_broken_off or self.from_source.is_reset or "source" in self._ended
         self._ended.update(side for side, _ in found)
+        self.is_left |= not is_ours and "destination" in self._ended
         return found
 
     def close(self, is_reset: bool) -> None:

@@ -9,6 +9,10 @@ name                   value
 ``switchover``         offset of the command on the main channel that starts it: the source
                        has stopped its VM, and the destination does not know yet
 ``switchover_passed``  --: the destination gets that command, and nothing behind it yet
+``ram_passed``         --: the destination gets the last of RAM on the main channel, and nothing
+                       behind it yet; its channels wait for nothing more from there
+``channel_ended``      --: the destination has closed a multifd channel before the source, as it
+                       does when it refuses something
 others                 those of the session (``Relay.notify``)
 =====================  ===========================================================
 

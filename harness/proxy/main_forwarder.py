@@ -34,7 +34,8 @@ class MainForwarder(Forwarder):
     """Passes everything on as it comes, unless it is paused.
 
     At the switchover it feeds the chain twice: right before the command is passed on, and
-    right behind it.  Paused by the chain there, it stops at that byte.
+    right behind it; then once behind RAM's last section.  Paused by the chain there, it stops at
+    that byte.
     """
 
     def __init__(self, connection: Connection, executor: Executor) -> None:
@@ -78,6 +79,8 @@ class MainForwarder(Forwarder):
                 self._stops.append((event.offset + COMMAND_SIZE, self._switchover_passed))
             else:
                 self._record(event)
+                if isinstance(event, Section) and event.is_last_of_ram:
+                    self._stops.append((event.offset + event.size, self._ram_passed))
 
     def _next(self) -> MainEvent | None:
         """The next event, if there is one yet."""
@@ -117,3 +120,6 @@ class MainForwarder(Forwarder):
 
     def _switchover_passed(self) -> None:
         self._executor.feed(Notified("switchover_passed"))
+
+    def _ram_passed(self) -> None:
+        self._executor.feed(Notified("ram_passed"))

@@ -290,6 +290,8 @@ class Relay:
             self._recorder.record(ended, connection.channel)
             if reader is connection.from_source and reader.is_multifd:
                 self._executor.source_ended(connection)
+            elif connection.is_left and connection.from_source.is_multifd:
+                self._executor.feed(Notified("channel_ended"))
         connection.settle()
         if connection.is_closed and connection in self._connections:
             self._drop(connection)

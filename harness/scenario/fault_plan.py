@@ -19,7 +19,7 @@ from harness.scenario.fault_traits import Changing, Closing, Holding, Plain, Tra
 SHORTEST_IDSTR_WITHOUT_END = 256
 """An idstr of this length or more has no room for its NUL."""
 
-TOLD = ("loaded", "switchover", "switchover_passed")
+TOLD = ("loaded", "switchover", "switchover_passed", "ram_passed", "channel_ended")
 """Outside events that every relay reports (``harness.proxy.events.Notified``)."""
 OPENED = "opened"
 """The main channel's start, from which ``StallMain`` can stall it."""
@@ -55,7 +55,8 @@ class Select(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
     """A moment that a fault waits for, counted from the packet it is about; one field is set.
 
-    ``told`` of ``switchover`` or ``switchover_passed`` also counts if it came before.
+    ``told`` also counts if it came before, if it comes once in a migration (``TOLD`` without
+    ``loaded``).  With it, ``delay_s`` is the longest time to wait.
     """
 
     told: str = ""
@@ -72,7 +73,8 @@ class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         given = (self.told, self.packets, self.others, self.loaded, self.delay_s)
-        if sum(map(bool, given)) != 1 or self.packets < 0 or self.delay_s < 0:
+        is_limited = bool(self.told and self.delay_s)
+        if sum(map(bool, given)) != 1 + is_limited or self.packets < 0 or self.delay_s < 0:
             raise ValueError("until needs one of told, packets, others, loaded, delay_s")
         if self.told == "config_loaded":
             raise ValueError("until config_loaded: QEMU loads it without notifying the device")
@@ -80,7 +82,8 @@ class Until(_Frozen, frozen=True, kw_only=True, omit_defaults=True):
     def describe(self) -> str:
         """As it follows a verb."""
         if self.told:
-            return f"until {self.told}" + (f" {self.value}" if self.value else "")
+            limit = f", for {self.delay_s:g} s at most" if self.delay_s else ""
+            return f"until {self.told}" + (f" {self.value}" if self.value else "") + limit
         if self.packets:
             return f"until {self.packets} more packet{'s' * (self.packets > 1)}"
         if self.delay_s:
@@ -433,7 +436,8 @@ class StallMain(_Fault, Plain, frozen=True, kw_only=True, tag="stall_main"):
     since: str = ""
     """An outside event, or ``opened`` for the channel's start; empty for the first selected
     packet.  ``switchover`` and ``switchover_passed`` (a migration with multifd) are right before
-    and right behind the command on which the load threads start."""
+    and right behind the command on which the load threads start, ``ram_passed`` is behind RAM's
+    last section."""
     devices: ranges.Count = 1
     """Number of devices that ``others`` waits for."""
 

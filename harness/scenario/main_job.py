@@ -62,7 +62,7 @@ def _packets(number: int = 0, **fields: object) -> EmulatedDevice:
 
 # A refusal comes while the main channel still has something to say, and the source to send;
 # later, today's QEMU waits forever for what its load threads no longer get.
-_EARLY = StallMain(until=Until(delay_s=0.6))
+_EARLY = StallMain(since="ram_passed", until=Until(told="channel_ended", delay_s=3.0))
 _HOLD_0 = Hold(select=Select(idx=(0,)), until=Until(others=True))
 _HOLD_0_LATE = Hold(select=Select(idx=(0,)), until=Until(delay_s=0.4))
 """Nothing is loaded before a configuration has come: QEMU 10.0's assertion about one on an index

@@ -132,6 +132,11 @@ class Section:
     size: int
     """All bytes, from the type byte to the footer's end."""
 
+    @property
+    def is_last_of_ram(self) -> bool:
+        """Whether all of RAM has come: the channels have sent their last SYNC before."""
+        return self.kind is SectionKind.END and self.idstr == "ram"
+
 
 @dataclass(frozen=True, slots=True)
 class Command:

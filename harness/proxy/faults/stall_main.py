@@ -37,7 +37,9 @@ class StallMain(Fault[plan.StallMain]):
             self._tallies.see(event.packet)
         elif isinstance(event, Notified):
             self._tallies.hear(event)
-        if self._moment is None and self._is_start(event):
+        if self._moment is None and self.spec.until.told in self._tallies.phases:
+            yield from self._pass_by()
+        elif self._moment is None and self._is_start(event):
             yield from self._stall()
         elif self._moment is not None and not self._moment.is_reached and self._moment.see(event):
             yield ResumeMain()
@@ -61,8 +63,17 @@ class StallMain(Fault[plan.StallMain]):
             case _:
                 return False
 
+    def _new_moment(self) -> Moment:
+        return Moment(self.spec.until, None, self._tallies, 0, self.spec.devices)
+
+    def _pass_by(self) -> Iterator[Command]:
+        """What was not to pass before ``until`` has not: there is nothing to stall any more."""
+        self._moment = self._new_moment()
+        self._moment.is_reached = True
+        yield self.note(f"not stalled: {self.spec.until.told} came first", MAIN)
+
     def _stall(self) -> Iterator[Command]:
-        self._moment = Moment(self.spec.until, None, self._tallies, 0, self.spec.devices)
+        self._moment = self._new_moment()
         yield self.note(f"stalled {self.spec.until.describe()}", MAIN)
         yield Stall()
         if self._moment.is_reached:

@@ -6,8 +6,8 @@ from harness.proxy.events import Notified
 from harness.wire.packets import DeviceStatePacket
 
 Key = tuple[bytes, int]
-PHASES = ("switchover", "switchover_passed")
-"""Outside events that come once in a migration and stay true."""
+PHASES = ("switchover", "switchover_passed", "ram_passed", "channel_ended")
+"""Outside events that come once in a migration, or stay true once they came."""
 
 
 def key_of(packet: DeviceStatePacket) -> Key:

@@ -2,9 +2,12 @@
 
 import os
 
+import msgspec
 import pytest
 
 from harness.job import processors
+from harness.scenario import EmulatedDevice, MdevDevice, Scenario
+from harness.scenario.guest_plan import Guest
 
 
 @pytest.fixture
@@ -48,3 +51,25 @@ def test_without_control_groups_the_processors_count(machine, monkeypatch, tmp_p
     machine()
     monkeypatch.setattr(processors, "_OWN", tmp_path / "none")
     assert processors.processors() == 8
+
+
+PLAIN = Scenario(name="plain", devices=(EmulatedDevice(id="vfio0"),))
+GUEST = msgspec.structs.replace(PLAIN, guest=Guest(), ram_mib=256)
+KERNEL = msgspec.structs.replace(PLAIN, devices=(MdevDevice(id="mdev0"),))
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "count", "runs"),
+    [
+        ([PLAIN], 1, 2),
+        ([PLAIN, PLAIN], 8, 16),
+        ([PLAIN], 32, 32),
+        ([PLAIN], 12, 16),
+        ([PLAIN, GUEST], 8, 8),
+        ([KERNEL], 8, 8),
+    ],
+)
+def test_runs_at_the_same_time(monkeypatch, scenarios, count, runs):
+    """Too few leave processors idle; too many guests, or uses of a device, hinder each other."""
+    monkeypatch.setattr(processors, "processors", lambda: count)
+    assert processors.runs_at_once(scenarios) == runs

@@ -7,6 +7,8 @@ import pytest
 
 from harness.history import wire
 from harness.proxy.events import MAIN, Notified
+from harness.wire.main_channel import MainChannelReader, Section
+from harness.wire.reader import NEED_DATA
 from tests.unit.proxy.ends import Ends
 from tests.unit.proxy.streams import receive
 
@@ -57,7 +59,11 @@ def test_chain_hears_of_the_switchover_before_and_behind_its_command(ends: Ends,
     ends.chain.on_notified = lambda _name: sent.append(ends.outlet.sent)
     ends.pass_on(STREAM, cuts)
     offset = _switchover(ends)
-    assert ends.chain.notified == [Notified("switchover", offset), Notified("switchover_passed")]
+    assert ends.chain.notified == [
+        Notified("switchover", offset),
+        Notified("switchover_passed"),
+        Notified("ram_passed"),
+    ]
     # In small pieces, the first bytes of the command may have gone before it was complete.
     assert offset <= sent[0] < offset + COMMAND_SIZE
     assert sent[1] == offset + COMMAND_SIZE
@@ -76,13 +82,38 @@ def test_paused_before_the_switchover_it_keeps_the_command(ends: Ends) -> None:
     ends.forwarder.pause(False)
     ends.forwarder.read()
     assert receive(ends.reader, len(STATE) - offset) == STATE[offset:]
-    assert [event.name for event in ends.chain.notified] == ["switchover", "switchover_passed"]
+    assert [event.name for event in ends.chain.notified] == [
+        "switchover",
+        "switchover_passed",
+        "ram_passed",
+    ]
     assert ends.of(wire.MainEnd)
+
+
+def test_paused_behind_ram_it_keeps_what_devices_have(ends: Ends) -> None:
+    """All of RAM has gone, so no channel waits for the main channel any more."""
+
+    def pause(name: str) -> None:
+        if name == "ram_passed":
+            ends.forwarder.pause(True)
+
+    ends.chain.on_notified = pause
+    out = ends.pass_on(STATE)
+    reader = MainChannelReader("test")
+    reader.feed(STATE)
+    last = reader.next()
+    while not (isinstance(last, Section) and last.is_last_of_ram):
+        assert last is not NEED_DATA
+        last = reader.next()
+    assert out == STATE[: last.offset + last.size]
+    ends.forwarder.pause(False)
+    ends.forwarder.read()
+    assert receive(ends.reader, len(STATE) - len(out)) == STATE[len(out) :]
 
 
 def test_paused_behind_the_switchover_it_keeps_the_rest(ends: Ends) -> None:
     def pause(name: str) -> None:
-        if name != "switchover":
+        if name == "switchover_passed":
             ends.forwarder.pause(True)
 
     ends.chain.on_notified = pause
@@ -102,7 +133,7 @@ def test_paused_and_resumed_at_once_it_keeps_nothing(ends: Ends) -> None:
 
     ends.chain.on_notified = pause
     assert ends.pass_on(STREAM) == STREAM
-    assert len(ends.chain.notified) == 2
+    assert len(ends.chain.notified) == 3
 
 
 def test_damage_is_recorded_once_and_everything_goes_on(ends: Ends) -> None:

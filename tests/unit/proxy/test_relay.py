@@ -662,6 +662,27 @@ def test_main_channel_is_read_where_that_is_asked_for(new_wire, reads_main: bool
     ] * 2
 
 
+@pytest.mark.parametrize("how", ["closes", "resets"])
+def test_destination_that_closes_a_channel_first_is_reported(new_wire, how: str) -> None:
+    """That of one whose source, or a fault, has ended it before is not."""
+    stall = plan.StallMain(since="opened", until=Until(told="channel_ended"))
+    cut = plan.CutStream(select=Select(idx=(0,)), size=0)
+    wire = new_wire(stall, cut, tcp=True)
+    main, main_out = wire.channel(b"QEVM")
+    (over, over_out), (cut_in, _), (_, out) = (wire.channel(hello(n)) for n in range(3))
+    main.sendall(b"passed later")
+    over.close()
+    assert receive_all(over_out) == b""
+    over_out.close()
+    cut_in.sendall(packet(0).pack())
+    wire.wait_for(on_wire.ChannelEnded, 4)
+    assert not wire.of(on_wire.MainResumed)
+    if how == "resets":
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    out.close()
+    assert receive(main_out, 12) == b"passed later"
+
+
 def test_damaged_main_channel_passes(new_wire) -> None:
     wire = new_wire(reads_main=True)
     data = b"QEVM" + b"\xff" * 1000

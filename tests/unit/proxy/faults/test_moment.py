@@ -18,6 +18,8 @@ DEVICE, OTHER = "0000:00:02.0/vfio", "0000:00:03.0/vfio"
         (Until(told="queued", value=3), [Notified("queued", 2), Notified("queued", 4, OTHER)],
          Notified("queued", 3, DEVICE)),
         (Until(packets=2), [Notified("go"), arrived(packet(5, slot=3))], arrived(2)),
+        (Until(told="go", delay_s=1.5), [Notified("stop"), Due(6)], Due(7)),
+        (Until(told="go", delay_s=1.5), [Notified("stop"), Due(6)], Notified("go")),
         (Until(delay_s=1.5), [Due(6), arrived(2), Notified("go")], Due(7)),
         (Until(others=True), [arrived(0), arrived(packet(0, slot=3))], arrived(config(2))),
         (Until(loaded=True), [arrived(0), Notified("loaded", 7), Notified("loaded", 99, OTHER)],

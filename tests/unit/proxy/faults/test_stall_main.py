@@ -39,6 +39,25 @@ def test_from_one_outside_event_to_another(play) -> None:
     book >> Notified("go") << ResumeMain() >> Notified("stopped") >> Notified("go")
 
 
+REFUSED = Until(told="channel_ended", delay_s=3)
+
+
+def test_until_the_destination_refuses_or_for_a_time(play) -> None:
+    book = play(plan.StallMain(since="ram_passed", until=REFUSED))
+    book >> arrived(0) << deliver(0) >> Notified("ram_passed") << StallMain() << After(3, 0)
+    book >> Notified("channel_ended") << ResumeMain() >> Due(0) >> Notified("channel_ended")
+    book = play(plan.StallMain(since="ram_passed", until=REFUSED))
+    book >> Notified("ram_passed") << StallMain() << After(3, 0) >> Due(0) << ResumeMain()
+    book >> Notified("channel_ended")
+
+
+def test_destination_that_has_refused_before_is_not_waited_for(play) -> None:
+    book = play(plan.StallMain(since="ram_passed", until=REFUSED))
+    book >> Notified("channel_ended") >> Notified("ram_passed")
+    assert book.handler.fired == 1, "it has come to what it is for"
+    assert not book.handler.keeps_back
+
+
 @pytest.mark.parametrize(
     ("until", "goes_on"),
     [
