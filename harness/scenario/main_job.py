@@ -16,7 +16,7 @@ from harness.scenario import (
     TlsMismatch,
     Transport,
 )
-from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
+from harness.scenario.action_plan import Execute, Kill, Storm, Target, When, status
 from harness.scenario.fault_plan import (
     CutStream,
     Duplicate,
@@ -91,6 +91,12 @@ A device without PRE_COPY counts only where QEMU asks for exact sizes: not while
 which it is for the first 100 ms (migration_iteration_run(), migration_update_counters() in
 migration/migration.c).  So RAM goes slowly enough to last longer.
 """
+GOES_ON = {
+    "downtime-limit": 2_000_000,
+    "avail-switchover-bandwidth": 1 << 50,
+    "max-bandwidth": 1 << 50,
+}
+"""Parameters with which such a source goes on."""
 _ACTIVE = status(Target.SOURCE, "active")
 _PLAIN = (_device(size=_SMALL),)
 
@@ -243,6 +249,20 @@ SCENARIOS: tuple[Scenario, ...] = (
         parameters=STAYS_ACTIVE,
         actions=(Execute(when=_ACTIVE, target=Target.SOURCE, command="migrate_cancel"),),
         then=(Scenario(name="after-cancel", devices=_PLAIN),),
+    ),
+    Scenario(
+        name="paused",
+        devices=_PLAIN,
+        parameters=STAYS_ACTIVE,
+        actions=(
+            Execute(when=_ACTIVE, target=Target.SOURCE, command="stop"),
+            Execute(
+                when=When(name="STOP", side="source"),
+                target=Target.SOURCE,
+                command="migrate-set-parameters",
+                arguments=GOES_ON,
+            ),
+        ),
     ),
     Scenario(name="read-error", devices=(_device(save=SaveBehaviour(error_at=MIB + 5)),)),
     Scenario(

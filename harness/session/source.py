@@ -5,6 +5,7 @@ What only a capture needs is imported where it is used.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 SETTLE_S = 5.0
 """For the other side to end once one has failed, and for a source to run again."""
+_AGAIN_S = 0.01  # between two questions
 
 
 Watching = Callable[[Sequence[Peer]], StandstillWatch]
@@ -164,7 +166,10 @@ class QemuSource:
         completed for nothing is made to.  A guest that was paused stays so.
         """
         end, vm = migration.source_end(self.peer.events), self.peer.vm
-        if not vm.is_running or vm.is_stuck or end is None or self.peer.is_paused:
+        if not vm.is_running or vm.is_stuck or end is None:
+            return
+        if self.peer.is_paused:
+            await self._leave_finish_migrate(end)
             return
         if end == "completed":
             if migration.destination_end(destination.events) != "completed":
@@ -177,6 +182,19 @@ class QemuSource:
 
         # If it does not come, query-status says that it stays stopped.
         await until_either(vm.activity, resumed, watch((self.peer,)).until_still, SETTLE_S)
+
+    async def _leave_finish_migrate(self, end: str) -> None:
+        """A paused guest leaves this state a moment after the failure, without an event."""
+        if end == "completed":
+            return
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SETTLE_S
+        with contextlib.suppress(VMError):
+            while loop.time() < until:
+                answer = await self.peer.vm.monitor.execute("query-status")
+                if answer["status"] != "finish-migrate":
+                    return
+                await asyncio.sleep(_AGAIN_S)
 
     def check(self, records: Iterable[Record]) -> None:
         """Its own records say what it has sent."""

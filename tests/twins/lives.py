@@ -91,6 +91,12 @@ def source_does_not_send_the_rest(records: list[Record]) -> list[Record]:
     return swap(swap(records, told, status="failed"), [answer], value=value)
 
 
+@twin("LIF-10", on="paused")
+def paused_guest_runs_after_the_cancel(records: list[Record]) -> list[Record]:
+    answer = one(records, "return", side=SRC, command="query-status")
+    return swap(records, [answer], value={"status": "running", "running": True})
+
+
 def _stopped(records: list[Record]) -> list[Record]:
     answer = one(records, "return", side=SRC, command="query-status")
     return swap(records, [answer], value={"status": "finish-migrate", "running": False})

@@ -9,7 +9,7 @@ from harness.history.device import Read, Received, Reset, Write
 from harness.history.process import Exited, Hung, Memory
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History
-from harness.history.session import Action, Continued, Deadline, NotConverged
+from harness.history.session import Action, ActionEnded, Continued, Deadline, NotConverged
 from harness.history.wire import MainResumed, MainStalled
 from harness.scenario import LoadBehaviour, Scenario
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
@@ -96,6 +96,34 @@ def cancelled() -> Life:
     return life
 
 
+def paused(*, at: str = "active", has_effect: bool = True) -> Life:
+    """The scenario pauses the guest in the status ``at``; what follows is the test's."""
+    reached = ("setup", "active", "pre-switchover", "device")
+    capabilities = {"pause-before-switchover": True} if at == "pre-switchover" else {}
+    planned = scenario(actions=(STOP, CANCEL), capabilities=capabilities)
+    life = Life(planned, reached[: reached.index(at) + 1])
+    life.act()
+    reason = "paused" if has_effect else "finish-migrate"
+    told = {"running": 0, "reason": reason, "dev_state": "STOP"}
+    t = None if has_effect else life.at - US
+    life.trace(SRC, "vfio_vmstate_change", "vfio0", t=t, **told)
+    life.put("harness", ActionEnded(position=0, how="done"))
+    return life
+
+
+def paused_and_cancelled(state: dict[str, Any] = PAUSED, **how: Any) -> History:
+    """Then the migration is cancelled, and the source says that its guest is in ``state``."""
+    life = paused(**how)
+    life.act(1)
+    life.put("harness", ActionEnded(position=1, how="done"))
+    life.cancelled()
+    life.asked(SRC, state)
+    life.asked(DST, {"status": "inmigrate", "running": False})
+    life.quit(SRC)
+    life.quit(DST)
+    return life.history()
+
+
 def reset(state: str = "PRE_COPY", *, event: bool = True, noticed: bool = True) -> Life:
     """The guest is reset while the source's device is in ``state``."""
     life = Life(scenario(device(pre_copy=True)))
@@ -179,6 +207,7 @@ def ended(life: Life) -> History:
 
 LIVES = {
     "cancelled": lambda: ended(cancelled()),
+    "paused": paused_and_cancelled,
     "killed destination": killed_destination,
     "device error": device_error,
     "not converging": lambda: ended(called_off(not_converging())),

@@ -191,11 +191,33 @@ async def test_source_that_has_failed_is_waited_for_until_it_runs(monkeypatch):
     assert not peer.vm.monitor.executed
 
 
-@pytest.mark.parametrize("what", ["paused", "stuck", "gone", "stays stopped"])
+@pytest.mark.parametrize("what", ["stuck", "gone", "stays stopped"])
 async def test_source_that_cannot_resume_is_left(monkeypatch, what):
     monkeypatch.setattr(module, "SETTLE_S", 0.01)
-    peer = FakePeer(event("STOP"), status("failed"), is_paused=what == "paused")
+    peer = FakePeer(event("STOP"), status("failed"))
     peer.vm.is_stuck, peer.vm.is_running = what == "stuck", what != "gone"
+    await qemu(peer).settle(FakePeer(), moves)
+    assert not peer.vm.monitor.executed
+
+
+@pytest.mark.parametrize("waits_s", [5.0, 0.0])
+async def test_paused_source_that_failed_is_asked_until_its_state_is_the_last(monkeypatch, waits_s):
+    monkeypatch.setattr(module, "SETTLE_S", waits_s)
+    peer = FakePeer(event("STOP"), status("failed"), is_paused=True)
+    states = ["finish-migrate", "finish-migrate", "paused"]
+    asked = []
+
+    async def execute(command):
+        asked.append(command)
+        return {"status": states[len(asked) - 1]}
+
+    peer.vm.monitor.execute = execute
+    await qemu(peer).settle(FakePeer(), moves)
+    assert asked == ["query-status"] * (3 if waits_s else 0)
+
+
+async def test_paused_source_that_completed_is_left():
+    peer = FakePeer(status("completed"), is_paused=True)
     await qemu(peer).settle(FakePeer(), moves)
     assert not peer.vm.monitor.executed
 
