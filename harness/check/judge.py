@@ -8,6 +8,9 @@ from harness.check.interruption import as_it_may_end
 from harness.check.prediction_input import predicted
 from harness.check.rule import Rule, not_judged
 from harness.check.rules import (
+    dma_1,
+    dma_2,
+    dma_3,
     lif_1,
     lif_3,
     lif_4,
@@ -93,6 +96,9 @@ RULES: tuple[Rule, ...] = (
     sta_2.RULE,
     sta_3.RULE,
     pre_5.RULE,
+    dma_1.RULE,
+    dma_2.RULE,
+    dma_3.RULE,
 )
 """All rules, in the order in which findings are reported."""
 

@@ -11,7 +11,7 @@ import errno
 import re
 from collections.abc import Iterable, Iterator
 
-from harness.check import hang
+from harness.check import dma, hang
 from harness.check.evidence import Evidence, Seen
 from harness.history import session
 from harness.history.device import Lie, Read, Write
@@ -51,7 +51,7 @@ def missed(evidence: Evidence) -> str:
     """What was planned and did not happen, in words; "" if all of it did."""
     return _named(
         *_kept_from_an_end(evidence),
-        ("errors of the plan did not come", _errors(evidence)),
+        ("errors of the plan did not come", [*_errors(evidence), *_log_errors(evidence)]),
         ("the second migration was not made", _not_continued(evidence)),
     )
 
@@ -61,6 +61,7 @@ def _kept_from_an_end(evidence: Evidence) -> tuple[tuple[str, Iterable[str]], ..
     return (
         ("actions of the plan were not done as planned", _actions(evidence)),
         ("lies of the plan changed nothing", _lies(evidence)),
+        ("pages that a log leaves out arrived all the same", _omitted(evidence)),
         ("faults of the plan changed nothing", _idle_faults(evidence)),
         ("faults of the plan waited for an event that did not come", _holds(evidence)),
     )
@@ -171,6 +172,31 @@ def _lies(evidence: Evidence) -> Iterator[str]:
         if not any(record.args.changed for record in lies):
             why = "there was no such buffer to change" if lies else "its state was never loaded"
             yield f"{device.id}: {device.load.lie} of buffer {device.load.lie_at}: {why}"
+
+
+def _omitted(evidence: Evidence) -> Iterator[str]:
+    """Devices that leave pages out of a log, of which no page is missing."""
+    for device in evidence.scenario.emulated:
+        if not device.dma.omits:
+            continue
+        found = dma.compare(evidence, device)
+        if found.why_not or not found.lost:
+            yield f"{device.id}: {found.why_not or 'all pages are there'}"
+
+
+def _log_errors(evidence: Evidence) -> Iterator[str]:
+    """Calls about a log that were to fail and did not."""
+    for device in evidence.scenario.emulated:
+        failed = {dma.call_of(each) for each in dma.failures(evidence, device.id)}
+        plan = (
+            ("start", device.dma.start_errno),
+            ("report", device.dma.report_errno),
+            ("stop", device.dma.stop_errno),
+        )
+        is_first = not failed - {"stop"}  # one that fails ends the migration
+        for call, number in plan:
+            if number and call not in failed and (is_first or call == "stop"):
+                yield f"{device.id}: no {call} of its log failed"
 
 
 def _errors(evidence: Evidence) -> list[str]:

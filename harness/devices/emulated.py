@@ -106,6 +106,7 @@ class EmulatedDevices(DevicesOfKind):
         """Record the registers that each device itself has now."""
         for device in self.devices:
             device.observe(device.function.config())
+        self.supervisor.observe_dma()
 
     def report(self, go_on: GoOn = to_the_end) -> None:
         """Record what each device gave or got, byte by byte; may take a while, blocks.

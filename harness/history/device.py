@@ -126,6 +126,53 @@ class Abilities(Body, frozen=True):
     iommu_tracking: bool = False
 
 
+class DmaWrite(Body, frozen=True):
+    """The device has written all of its pages by DMA (``dma`` of the scenario)."""
+
+    number: int
+    """From 1; each page begins with it."""
+    moment: str
+    """What it was done at."""
+    pages: int
+    logged: bool
+    """Whether a log was kept then."""
+    unmapped: int = 0
+    """Pages that QEMU has not mapped: they were not written."""
+
+
+class DmaLog(Body, frozen=True):
+    """VFIO_DEVICE_FEATURE_DMA_LOGGING_START was set, of a device with ``dma``."""
+
+    page_size: int
+    count: int
+    """How many ranges QEMU gave."""
+    ranges: list[tuple[int, int]]
+    """Address and length of each."""
+    mapped: list[tuple[int, int]]
+    """The same of all that the device could write then."""
+    errno: int
+    """0: done."""
+
+
+class LogCall(Body, frozen=True):
+    """DMA_LOGGING_STOP, or a DMA_LOGGING_REPORT that had pages or failed."""
+
+    call: Literal["report", "stop"]
+    errno: int
+    """0: done."""
+    pages: int
+    """How many were reported."""
+    is_running: bool
+    """Whether the device was running, so that it could write on."""
+
+
+class DmaPages(Body, frozen=True):
+    """The pages that a device writes by DMA, as QEMU has them after the migration."""
+
+    pages: dict[str, tuple[int, str]]
+    """Address, hex -> number of the write that left it, digest (xxh3_64, hex)."""
+
+
 class Reset(Body, frozen=True):
     """VFIO_DEVICE_RESET."""
 

@@ -21,7 +21,14 @@ from harness.history.builds import BuildFacts
 from harness.history.records import Side
 from harness.model import buffers, settings
 from harness.model.settings import TRANSFER, has_compression
-from harness.scenario import Abilities, Device, OnOffAuto, Scenario, Transport
+from harness.scenario import (
+    Abilities,
+    Device,
+    EmulatedDevice,
+    OnOffAuto,
+    Scenario,
+    Transport,
+)
 
 FIRST_MACHINE = (10, 0)
 """Older machine types have the transfer off and send no switchover-start message
@@ -163,7 +170,7 @@ def expect(
             _refusals(scenario),
             _refused_handshake(scenario),
             _refused_transfer(scenario, paths),
-            _device_errors(scenario),
+            [*_device_errors(scenario), *_log_errors(scenario, abilities)],
         )
     )
     return Expectation(
@@ -322,11 +329,7 @@ def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterato
     """
     for device in scenario.devices:
         setting, ours = migration_setting(device), abilities[device.id]
-        tracks = ours.iommu_tracking or (
-            ours.dma_logging
-            and _on_off_auto(device.properties.get("x-device-dirty-page-tracking", OnOffAuto.ON))
-            is not OnOffAuto.OFF
-        )
+        tracks = ours.iommu_tracking or _may_log(device, ours)
         if setting is OnOffAuto.OFF:
             yield Ending.BLOCKED, DISABLED, Side.SOURCE
         elif not ours.stop_copy:
@@ -340,6 +343,12 @@ def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterato
     ]
     if len(migratable) > 1 and not all(ours.p2p for ours in migratable):
         yield Ending.BLOCKED, NEEDS_P2P, Side.SOURCE
+
+
+def _may_log(device: Device, abilities: Abilities) -> bool:
+    """Whether QEMU may ask ``device`` for a log of its DMA."""
+    tracking = device.properties.get("x-device-dirty-page-tracking", OnOffAuto.ON)
+    return abilities.dma_logging and _on_off_auto(tracking) is not OnOffAuto.OFF
 
 
 def _can_migrate(device: Device, abilities: Abilities) -> bool:
@@ -393,3 +402,25 @@ def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
             yield Ending.DEVICE_ERROR, "", Side.SOURCE
         if load is not None and load < device.total_size:
             yield Ending.DEVICE_ERROR, "", Side.DESTINATION
+
+
+def _log_errors(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:
+    """A device fails a call about the log of its DMA.
+
+    QEMU asks them for logs only if all have one
+    (vfio_container_devices_dirty_tracking_is_supported() in hw/vfio/container.c).  It may also
+    complete, and take all pages for dirty (DMA-2).
+    """
+    if not all(_may_log(device, abilities[device.id]) for device in scenario.devices):
+        return
+    for device in scenario.emulated:
+        if device.dma.start_errno or device.dma.report_errno or _exceeds_ranges(scenario, device):
+            yield Ending.DEVICE_ERROR, "", Side.SOURCE
+
+
+def _exceeds_ranges(scenario: Scenario, device: EmulatedDevice) -> bool:
+    """Whether QEMU gives more ranges than ``device`` takes: one below 4 GiB, and one above it if
+    there is RAM (vfio_dirty_tracking_update_range() in hw/vfio/listener.c).
+    """
+    limit = device.dma.max_ranges
+    return limit is not None and limit < 1 + (scenario.ram_mib > settings.LOW_RAM_MIB)

@@ -73,6 +73,11 @@ PROPERTIES: dict[str, tuple[str | bool, ...]] = {
 }
 """Properties of vfio-pci with the values that the model knows; LIMIT may be any number."""
 
+SPLIT_RAM_MIB = 2048
+"""A machine with no more RAM has all of it below 4 GiB (pc_q35_init(), pc_init1())."""
+LOW_RAM_MIB = 3584
+"""One with more has some above."""
+
 COMMANDS = frozenset(
     {
         "qom-get", "qom-list", "qom-list-types", "qom-list-properties", "device-list-properties",
@@ -105,6 +110,10 @@ def unknown(scenario: Scenario) -> Iterator[str]:
     for device in scenario.devices:
         yield from _unknown_properties(device)
     yield from _unknown_actions(scenario)
+    if SPLIT_RAM_MIB < scenario.ram_mib <= LOW_RAM_MIB:
+        for each in scenario.emulated:
+            if each.dma.max_ranges is not None:
+                yield f"dma.max_ranges of {each.id} with {scenario.ram_mib} MiB of RAM"
 
 
 def capabilities(scenario: Scenario) -> dict[str, bool]:

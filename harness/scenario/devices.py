@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from harness.scenario import ranges
+from harness.scenario.dma import Dma
 from harness.scenario.pci_address import full_address
 
 MIB = 1 << 20
@@ -265,6 +266,9 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """What MIG_DATA_SIZE answers; None for the true size.  QEMU reads in buffers of
     min(1 MiB, this)."""
 
+    dma: Dma = Dma()
+    """What it writes to the guest's RAM."""
+
     data_path: DataPath = DataPath.AUTO
     save: SaveBehaviour = SaveBehaviour()
     load: LoadBehaviour = LoadBehaviour()
@@ -276,7 +280,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
 
     def copy(self, id: str, number: int) -> Self:
         """With a state of its own."""
-        return msgspec.structs.replace(self, id=id, seed=self.seed + number)
+        dma = self.dma.copy(number)
+        return msgspec.structs.replace(self, id=id, seed=self.seed + number, dma=dma)
 
     def with_state(self, size: int | None, seed: int | None) -> Self:
         """Any size, any seed."""
@@ -330,6 +335,7 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
             f"be {head} or more",
         )
         yield from self._idle_settings()
+        yield from self.dma.problems(self.id, has_guest=has_guest)
         yield self.size >= 0, f"{self.id}: size is {self.size}, below 0"
         bar = self.bar_size
         yield (

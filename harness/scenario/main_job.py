@@ -17,6 +17,7 @@ from harness.scenario import (
     Transport,
 )
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, When, status
+from harness.scenario.dma import Dma
 from harness.scenario.fault_plan import (
     CutStream,
     Duplicate,
@@ -133,6 +134,8 @@ SCENARIOS: tuple[Scenario, ...] = (
             ),
         ),
     ),
+    # A device that writes to the guest's RAM, up to its stop, and logs that.
+    Scenario(name="dma", devices=(_device(size=_SMALL, dma=Dma(pages=8, stride=65)),)),
     # A limit that is never reached: the source stays in pre-copy, and is called off.
     Scenario(name="does-not-converge", devices=_PLAIN, parameters=STAYS_ACTIVE, deadline_s=1.5),
     # Fewest and many channels; many devices.

@@ -130,6 +130,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 for device in self.devices
                 for check in device.problems(has_guest=self.guest is not None)
             ),
+            *(
+                device.dma.within(device.id, self.ram_mib)
+                for device in self.devices
+                if isinstance(device, EmulatedDevice)
+            ),
+            (not _shared(self.devices), "two devices have the same page in dma"),
             (not twice, f"device {twice} is there twice; only one QEMU at a time can have it"),
         )
         if wrong := [message for is_right, message in checks if not is_right]:
@@ -202,6 +208,17 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def state_size(self) -> int:
         """Bytes of state of the devices that the harness knows it of."""
         return sum(device.total_size or 0 for device in self.devices)
+
+
+def _shared(devices: tuple[Device, ...]) -> bool:
+    """Whether two devices write the same page."""
+    pages = [
+        page
+        for device in devices
+        if isinstance(device, EmulatedDevice)
+        for page in device.dma.addresses
+    ]
+    return len(set(pages)) < len(pages)
 
 
 def _guest_needs(scenario: Scenario) -> Iterator[tuple[bool, str]]:

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 
 from harness.errors import NotifError
 from harness.history import Record, Side
-from harness.history.device import Ioctl, Read, UnknownIoctl, Write
+from harness.history.device import DmaPages, Ioctl, Read, UnknownIoctl, Write
 from harness.supervisor import seccomp
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.memory import Memfd, ProcessMemory
@@ -62,6 +62,7 @@ class Supervisor:
         self._record = record
         self._memory = ProcessMemory()
         self._listener = -1
+        self._pid = 0
         self._due: list[tuple[float, int, _Finish]] = []
         self._is_paused = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -99,6 +100,21 @@ class Supervisor:
         if self._wake >= 0:
             os.eventfd_write(self._wake, 1)
 
+    def observe_dma(self) -> None:
+        """Record what the pages that the devices write have now in QEMU's RAM; from any thread."""
+        writing = [device for device in self.devices if device.spec.dma.pages]
+        if not writing:
+            return
+        memory = ProcessMemory()
+        try:
+            memory.attach(self._pid)
+            for device in writing:
+                device.observe(DmaPages(device.function.dma.pages(memory)))
+        except OSError:
+            pass  # QEMU is gone: nothing of it can be compared
+        finally:
+            memory.close()
+
     # -- launching -------------------------------------------------------------------
 
     def launch(self, spawn: Spawn) -> subprocess.Popen[bytes]:
@@ -117,6 +133,7 @@ class Supervisor:
                 self._listener = seccomp.install_filter()
                 fds = (*spawn.pass_fds, self.iommufd.fd, *(d.fd for d in self.devices))
                 process = dataclasses.replace(spawn, pass_fds=fds).start()
+                self._pid = process.pid
                 pidfd = os.pidfd_open(process.pid)  # before the caller can wait for it
             except BaseException as error:  # noqa: BLE001 - raised in the caller
                 if self._listener >= 0:

@@ -43,6 +43,9 @@ _NEEDS: dict[S, F] = {
 SAVING = frozenset({S.STOP_COPY, S.PRE_COPY, S.PRE_COPY_P2P})
 """States in which a data_fd gives state; a change among them keeps the data_fd."""
 
+RUNNING = frozenset({S.RUNNING, S.RUNNING_P2P, S.PRE_COPY, S.PRE_COPY_P2P})
+"""States in which a device may write to the guest's RAM."""
+
 
 def is_supported(state: S, flags: F) -> bool:
     """Whether a device with ``flags`` has ``state``."""

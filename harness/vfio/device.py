@@ -20,6 +20,7 @@ from harness.vfio.answer import (
     TargetMemory,
     refuse,
 )
+from harness.vfio.dma import Dma
 from harness.vfio.iommu import Iommu
 from harness.vfio.state_bytes import StateBytes, generate
 from harness.vfio.transfer import Loading, Saving
@@ -29,6 +30,7 @@ Handler = Callable[[int, TargetMemory], Answer]
 Observer = Callable[[Body], None]
 """Records what happened (``harness.history.device``)."""
 
+_STOPPED = (DeviceState.STOP, DeviceState.STOP_COPY)
 _DEVICE_INFO_MIN = 16  # up to num_irqs; what follows came later
 _FEATURE_OPERATION = uapi.FEATURE_GET | uapi.FEATURE_SET
 _FEATURE_FLAGS = uapi.FEATURE_MASK | _FEATURE_OPERATION | uapi.FEATURE_PROBE
@@ -58,7 +60,7 @@ class PciFunction:
         self._iommu = iommu
         self._observe = observe
         self.expected: Callable[[], StateBytes | None] = lambda: None
-        self._is_logging = False
+        self.dma = Dma(spec, iommu, observe, lambda: self.state in arcs.RUNNING)
         self._handlers: dict[int, Handler] = {
             Vfio.DEVICE_GET_INFO: self._get_info,
             Vfio.DEVICE_GET_REGION_INFO: self._get_region_info,
@@ -75,9 +77,9 @@ class PciFunction:
         get, put = uapi.FEATURE_GET, uapi.FEATURE_SET
         # The operations of a feature, the size of its data, its handler.
         self._features: dict[int, tuple[int, int, Handler]] = {
-            Feature.DMA_LOGGING_START: (put, uapi.DMA_LOGGING_CONTROL.size, self._logging_start),
-            Feature.DMA_LOGGING_STOP: (put, 0, self._logging_stop),
-            Feature.DMA_LOGGING_REPORT: (get, uapi.DMA_LOGGING_REPORT.size, self._logging_report),
+            Feature.DMA_LOGGING_START: (put, uapi.DMA_LOGGING_CONTROL.size, self.dma.start),
+            Feature.DMA_LOGGING_STOP: (put, 0, lambda _address, _memory: self.dma.stop()),
+            Feature.DMA_LOGGING_REPORT: (get, uapi.DMA_LOGGING_REPORT.size, self.dma.report),
             Feature.MIGRATION: (get, uapi.MIGRATION.size, self._migration),
             Feature.MIG_DEVICE_STATE: (get | put, uapi.MIG_STATE.size, self._device_state),
             Feature.MIG_DATA_SIZE: (get, uapi.MIG_DATA_SIZE.size, self._data_size),
@@ -252,9 +254,11 @@ class PciFunction:
             return refuse(errno.EINVAL)
         answer = Answer(writes=((address, uapi.MIG_STATE.pack(raw, -1)),))
         for step in path:
+            is_last = step in _STOPPED and raw != DeviceState.RESUMING
+            last = self.dma.write("before it stops") if is_last else ()
             opened = self._enter(step)
             answer = Answer(
-                writes=answer.writes,
+                writes=last + answer.writes,
                 install=InstallDataFd(opened, address + 4) if opened is not None else None,
                 drops_data_fd=answer.drops_data_fd or step not in (*arcs.SAVING, step.RESUMING),
             )
@@ -282,21 +286,3 @@ class PciFunction:
         if state in arcs.SAVING and before not in arcs.SAVING:
             return True
         return False if state is DeviceState.RESUMING else None
-
-    # -- DMA logging -----------------------------------------------------------------
-
-    def _logging_start(self, _address: int, _memory: TargetMemory) -> Answer:
-        if self._is_logging:
-            return refuse(errno.EINVAL)
-        self._is_logging = True
-        return DONE
-
-    def _logging_stop(self, _address: int, _memory: TargetMemory) -> Answer:
-        if not self._is_logging:
-            return refuse(errno.EINVAL)
-        self._is_logging = False
-        return DONE
-
-    def _logging_report(self, _address: int, _memory: TargetMemory) -> Answer:
-        # The device makes no DMA: no bit is set.
-        return DONE if self._is_logging else refuse(errno.EINVAL)

@@ -1,11 +1,12 @@
-"""The iommufd of one QEMU: gives out object ids and maps no memory.
+"""The iommufd of one QEMU: gives out object ids, and knows what is mapped where.
 
-The device makes no DMA, so nothing is mapped; mappings are counted to show a leak.
+A device's DMA goes to memory of QEMU's process, through ``translate``.
 Source: ``drivers/iommu/iommufd/`` of Linux.
 """
 
 import errno
 import itertools
+from dataclasses import dataclass
 
 from harness.vfio import uapi
 from harness.vfio.answer import DONE, UNKNOWN, Answer, TargetMemory, refuse
@@ -15,13 +16,23 @@ _IOVA_LAST = (1 << 48) - 1
 _PAGE = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Memory of QEMU's that the devices can access."""
+
+    length: int
+    address: int | None
+    """In QEMU's process; None if a file was mapped."""
+    is_writable: bool
+
+
 class Iommu:
     """Answers the ioctls of one iommufd."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._objects: set[int] = set()
-        self._mappings: dict[tuple[int, int], int] = {}
+        self._mappings: dict[tuple[int, int], Mapping] = {}
 
     def new_id(self) -> int:
         """The id of a new object."""
@@ -33,6 +44,20 @@ class Iommu:
     def mapping_count(self) -> int:
         """Mappings that are in place now."""
         return len(self._mappings)
+
+    def translate(self, iova: int, length: int) -> int | None:
+        """Where a device's write of ``length`` bytes at ``iova`` goes in QEMU's process; None if
+        no device can write there.
+        """
+        for (_, start), mapping in dict(self._mappings).items():
+            if start <= iova and iova + length <= start + mapping.length and mapping.is_writable:
+                return None if mapping.address is None else mapping.address + iova - start
+        return None
+
+    def writable(self) -> list[tuple[int, int]]:
+        """Address and length of all that devices can write."""
+        mappings = sorted(self._mappings.items(), key=lambda item: item[0][1])
+        return [(iova, each.length) for (_, iova), each in mappings if each.is_writable]
 
     def ioctl(self, number: int, address: int, memory: TargetMemory) -> Answer:
         """The answer to ioctl ``number`` whose argument lies at ``address``."""
@@ -47,7 +72,12 @@ class Iommu:
             case Iommufd.IOAS_MAP | Iommufd.IOAS_MAP_FILE:
                 layout = uapi.IOAS_MAP if number == Iommufd.IOAS_MAP else uapi.IOAS_MAP_FILE
                 fields = layout.unpack(memory.read(address, layout.size))
-                self._mappings[fields[2], fields[6]] = fields[5]
+                is_file = number == Iommufd.IOAS_MAP_FILE
+                self._mappings[fields[2], fields[6]] = Mapping(
+                    length=fields[5],
+                    address=None if is_file else fields[4],
+                    is_writable=bool(fields[1] & uapi.MAP_WRITEABLE),
+                )
                 return DONE
             case Iommufd.IOAS_UNMAP:
                 return self._unmap(address, memory)
@@ -96,5 +126,5 @@ class Iommu:
         inside = [k for k in self._mappings if k[0] == ioas and iova <= k[1] < iova + length]
         if not inside:
             return refuse(errno.ENOENT)
-        unmapped = sum(self._mappings.pop(key) for key in inside)
+        unmapped = sum(self._mappings.pop(key).length for key in inside)
         return Answer(writes=((address, layout.pack(size, ioas, iova, unmapped)),))

@@ -145,8 +145,12 @@ MIG_STATE = _layout("Ii", 8)  # device_state data_fd
 MIG_DATA_SIZE = _layout("Q", 8)  # stop_copy_length
 DMA_LOGGING_CONTROL = _layout("Q2IQ", 24)  # page_size num_ranges reserved ranges
 DMA_LOGGING_REPORT = _layout("4Q", 32)  # iova length page_size bitmap
+DMA_LOGGING_RANGE = _layout("2Q", 16)  # iova length
 PRECOPY_INFO = _layout("2I2Q", 24)  # argsz flags initial_bytes dirty_bytes
 
+LOG_MAX_RANGES: Final = 4096 // 16
+"""Most ranges of DMA_LOGGING_START (LOG_MAX_RANGES in drivers/vfio/vfio_main.c)."""
+MAP_WRITEABLE: Final = 1 << 1  # IOMMU_IOAS_MAP_WRITEABLE
 HW_CAP_DIRTY_TRACKING: Final = 1 << 0  # enum iommufd_hw_capabilities, Linux 6.7 on
 
 IOMMU_DESTROY = _layout("2I", 8)  # size id

@@ -52,6 +52,7 @@ from tests.unit.check.story import (
     scenario,
     typed,
 )
+from tests.unit.check.written import LOG, WHY, log_failed, with_dma, writing
 
 DATA = Path(__file__).parents[2] / "data"
 __all__ = ["MS", "START"]  # passed on from ``story``
@@ -314,6 +315,26 @@ AFTER_ITER = {"x-migration-load-config-after-iter": "on"}
 ZLIB = {"multifd-compression": "zlib"}
 
 
+def failed_by_log(why: str = WHY, **fields) -> History:
+    """The source's device fails to start its log, and so the migration fails."""
+    story, spec = Story(), writing(start_errno=5)
+    run = scenario(spec, **fields)
+    story.boot(run)
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate")
+    story.status(SRC, "setup", "active")
+    story.status(DST, "setup", "active")
+    story.arc(DST, spec.id, "RESUMING")
+    story.status(SRC, "failed")
+    story.status(DST, "failed")
+    reason = {"status": "failed", "error-desc": why}
+    story.qmp(SRC, "query-migrate", reason)
+    story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "load of stream failed"})
+    story.end("inmigrate")
+    log = msgspec.structs.replace(LOG, errno=5)
+    return log_failed(history(run, story.records), log=log, why=why)
+
+
 def two_devices() -> tuple[EmulatedDevice, ...]:
     return device(size=20 * MIB + 3), device("vfio1", seed=2)
 
@@ -357,6 +378,9 @@ GOOD = {
     "kernel's devices": lambda: load(DATA / "good" / "mdev"),
     "tls": lambda: secured(completed(scenario(*two_devices(), tls=Tls.X509))),
     "tls refused": lambda: handshake_refused(scenario(tls=Tls.PSK, tls_mismatch=TlsMismatch.KEY)),
+    "dma": lambda: with_dma(completed(scenario(writing(), writing("vfio1", at=8 * MIB)))),
+    "dma without a log": lambda: with_dma(completed(scenario(writing())), log=None),
+    "dma, a log fails": failed_by_log,
     "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }
 """Runs that keep the requirements. A twin names the one that it damages."""

@@ -299,6 +299,20 @@ DATA_SIZES = {
 }
 
 
+RANGES_AT = 0xA000
+
+
+def right_data(qemu, feature) -> bytes:
+    """What QEMU gives with ``feature``, so that it is accepted."""
+    if feature is Feature.DMA_LOGGING_START:
+        qemu.target.put(RANGES_AT, uapi.DMA_LOGGING_RANGE.pack(0, 1 << 32))
+        return uapi.DMA_LOGGING_CONTROL.pack(4096, 1, 0, RANGES_AT)
+    if feature is Feature.DMA_LOGGING_REPORT:
+        return uapi.DMA_LOGGING_REPORT.pack(0, 1 << 20, 4096, 0x9000)
+    is_state = feature is Feature.MIG_DEVICE_STATE
+    return uapi.MIG_STATE.pack(S.STOP, -1) if is_state else bytes(DATA_SIZES[feature])
+
+
 @pytest.mark.parametrize(
     ("feature", "operation"), [(f, o) for f, ops in OPERATIONS.items() for o in ops]
 )
@@ -337,8 +351,8 @@ def test_data_needs_its_room(qemu, feature):
     answer, data = qemu.feature(feature, operation, b"\xee" * 64, argsz=8 + size - 1)
     assert (answer.errno, data) == (errno.EINVAL, b"\xee" * 64)
     if feature is Feature.DMA_LOGGING_STOP or feature is Feature.DMA_LOGGING_REPORT:
-        qemu.feature(Feature.DMA_LOGGING_START, SET, bytes(24))
-    data = uapi.MIG_STATE.pack(S.STOP, -1) + bytes(56)
+        qemu.feature(Feature.DMA_LOGGING_START, SET, right_data(qemu, Feature.DMA_LOGGING_START))
+    data = right_data(qemu, feature).ljust(64, b"\0")
     assert qemu.feature(feature, operation, data, argsz=8 + size)[0].errno == 0
 
 
@@ -743,7 +757,7 @@ def test_devices_with_other_seeds_hold_other_states(new_qemu):
 
 def logging(qemu, feature):
     (operation,) = OPERATIONS[feature]
-    return qemu.feature(feature, operation, bytes(DATA_SIZES[feature]))[0].errno
+    return qemu.feature(feature, operation, right_data(qemu, feature))[0].errno
 
 
 def test_dma_logging_is_started_reported_and_stopped(qemu):

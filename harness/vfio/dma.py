@@ -1,0 +1,222 @@
+"""DMA of a device to the guest's RAM, and logs of it.
+
+The device's own log is that of VFIO_DEVICE_FEATURE_DMA_LOGGING_START, _STOP and _REPORT
+(``linux/vfio.h``); what is refused is what ``drivers/vfio/vfio_main.c`` and
+``drivers/vfio/iova_bitmap.c`` of Linux refuse.
+
+A page begins with the number of the write, so that a page that arrived with older content shows
+with which.
+"""
+
+import errno
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import xxhash
+
+from harness.history.device import DmaLog, DmaWrite, LogCall
+from harness.history.records import Body
+from harness.scenario import EmulatedDevice
+from harness.scenario.dma import PAGE, Reports
+from harness.vfio import uapi
+from harness.vfio.answer import DONE, Answer, TargetMemory, refuse
+from harness.vfio.iommu import Iommu
+from harness.vfio.state_bytes import generate
+
+Writes = tuple[tuple[int, bytes], ...]
+NUMBER_SIZE = 8
+
+
+def content(seed: int, number: int, index: int) -> bytes:
+    """Page ``index`` as the ``number``-th write leaves it."""
+    rest = generate(seed ^ number << 32, index * PAGE, PAGE - NUMBER_SIZE)
+    return number.to_bytes(NUMBER_SIZE, "little") + rest
+
+
+def shown(page: bytes) -> tuple[int, str]:
+    """Which write has left the page, and its digest, for a record."""
+    return int.from_bytes(page[:NUMBER_SIZE], "little"), xxhash.xxh3_64_hexdigest(page)
+
+
+class PageLog:
+    """Which pages were written since they were last reported."""
+
+    def __init__(self) -> None:
+        self._pages: set[int] = set()
+
+    def mark(self, address: int) -> None:
+        """The page at ``address`` was written."""
+        self._pages.add(address)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._pages.clear()
+
+    def take(
+        self, iova: int, length: int, page_size: int, bitmap: int, memory: TargetMemory
+    ) -> tuple[Writes, int]:
+        """Report the pages from ``iova`` on and forget them: what is to be written to the bitmap
+        at the address ``bitmap``, and how many pages these are.
+        """
+        found = [page for page in self._pages if iova <= page < iova + length]
+        self._pages.difference_update(found)
+        masks: dict[int, int] = {}
+        for page in found:
+            byte, bit = divmod((page - iova) // page_size, 8)
+            masks[byte] = masks.get(byte, 0) | 1 << bit
+        return tuple(
+            (bitmap + byte, bytes((memory.read(bitmap + byte, 1)[0] | mask,)))
+            for byte, mask in sorted(masks.items())
+        ), len(found)
+
+
+class Dma:
+    """The DMA of the device ``spec``, and its log.
+
+    :param is_running: whether the device may write now
+    """
+
+    def __init__(
+        self,
+        spec: EmulatedDevice,
+        iommu: Iommu,
+        observe: Callable[[Body], None],
+        is_running: Callable[[], bool],
+    ) -> None:
+        self._spec = spec
+        self._dma = spec.dma
+        self._iommu = iommu
+        self._observe = observe
+        self._is_running = is_running
+        self._log = PageLog()
+        self._ranges: list[tuple[int, int]] | None = None
+        self._number = 0
+        self._rounds = 0
+
+    # -- writing ---------------------------------------------------------------------
+
+    def write(self, moment: str) -> Writes:
+        """All pages once more, if the device runs; logged if a log is kept."""
+        if not self._dma.pages or not self._is_running():
+            return ()
+        self._number += 1
+        writes, unmapped, omitted = [], 0, self._dma.omitted
+        for index, address in enumerate(self._dma.addresses):
+            at = self._iommu.translate(address, PAGE)
+            if at is None:
+                unmapped += 1
+                continue
+            writes.append((at, content(self._spec.seed, self._number, index)))
+            if address not in omitted:
+                self._mark(address)
+        done = DmaWrite(
+            number=self._number,
+            moment=moment,
+            pages=len(writes),
+            unmapped=unmapped,
+            logged=self._ranges is not None,
+        )
+        self._observe(done)
+        return tuple(writes)
+
+    def _mark(self, address: int) -> None:
+        tracked = self._ranges or ()
+        if any(iova <= address < iova + length for iova, length in tracked):
+            self._log.mark(address)
+
+    def pages(self, memory: TargetMemory) -> dict[str, tuple[int, str]]:
+        """What each page has now, for a record.
+
+        :raise OSError: the process is gone
+        """
+        found = {}
+        for address in self._dma.addresses:
+            at = self._iommu.translate(address, PAGE)
+            if at is not None:
+                found[hex(address)] = shown(memory.read(at, PAGE))
+        return found
+
+    # -- its log ---------------------------------------------------------------------
+
+    def start(self, address: int, memory: TargetMemory) -> Answer:
+        """DMA_LOGGING_START."""
+        layout = uapi.DMA_LOGGING_CONTROL
+        page_size, count, _, at = layout.unpack(memory.read(address, layout.size))
+        before = self.write("before the log")
+        asked: list[tuple[int, int]] = []
+        error = _too_many(count, self._dma.max_ranges)
+        if not error:
+            data = memory.read(at, count * uapi.DMA_LOGGING_RANGE.size)
+            asked = list(uapi.DMA_LOGGING_RANGE.iter_unpack(data))
+            error = _malformed(page_size, asked)
+        if not error and self._ranges is not None:
+            error = errno.EINVAL
+        error = error or self._dma.start_errno
+        if self._dma.is_used:
+            mapped = self._iommu.writable()
+            self._observe(
+                DmaLog(page_size=page_size, count=count, ranges=asked, mapped=mapped, errno=error)
+            )
+        if error:
+            return Answer(errno=error, writes=before)
+        self._ranges, self._rounds = asked, 0
+        return Answer(writes=before + self.write("first logged"))
+
+    def stop(self) -> Answer:
+        """DMA_LOGGING_STOP."""
+        error = errno.EINVAL if self._ranges is None else self._dma.stop_errno
+        self._note("stop", error, 0)
+        if error:
+            return refuse(error)
+        self._ranges = None
+        self._log.clear()
+        return DONE
+
+    def report(self, address: int, memory: TargetMemory) -> Answer:
+        """DMA_LOGGING_REPORT."""
+        layout = uapi.DMA_LOGGING_REPORT
+        iova, length, page_size, bitmap = layout.unpack(memory.read(address, layout.size))
+        error = 0
+        if page_size < PAGE or page_size & (page_size - 1) or self._ranges is None:
+            error = errno.EINVAL
+        elif iova + length > 1 << 64:
+            error = errno.EOVERFLOW
+        elif self._dma.reports is Reports.ALL or not self._is_running():
+            error = self._dma.report_errno
+        if error:
+            self._note("report", error, 0)
+            return refuse(error)
+        writes, count = self._log.take(iova, length, page_size, bitmap, memory)
+        if count:
+            self._note("report", 0, count)
+            if self._rounds < self._dma.rounds:
+                self._rounds += 1
+                writes += self.write("after a report")
+        return Answer(writes=writes)
+
+    def _note(self, call: Literal["report", "stop"], error: int, pages: int) -> None:
+        if self._dma.is_used:
+            self._observe(
+                LogCall(call=call, errno=error, pages=pages, is_running=self._is_running())
+            )
+
+
+def _too_many(count: int, limit: int | None) -> int:
+    """The errno where a log cannot have ``count`` ranges; 0 if it can."""
+    if not count:
+        return errno.EINVAL
+    return errno.E2BIG if count > (uapi.LOG_MAX_RANGES if limit is None else limit) else 0
+
+
+def _malformed(page_size: int, asked: Iterable[tuple[int, int]]) -> int:
+    """The errno for ranges that no log can have; 0 if it can."""
+    if page_size < PAGE or page_size & (page_size - 1):
+        return errno.EINVAL
+    end = 0
+    for iova, length in sorted(asked):
+        if iova % page_size or length % page_size or iova < end:
+            return errno.EINVAL
+        end = iova + length
+        if end > 1 << 64:
+            return errno.EOVERFLOW
+    return 0
