@@ -4,6 +4,8 @@ A series of small scenarios that together cover every requirement that applies t
 in cases in which QEMU is not known to break it.  Each scenario's comment gives its purpose.
 """
 
+from errno import ENOMEM
+
 from harness.scenario import (
     MIB,
     DataPath,
@@ -136,6 +138,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     # A device that writes to the guest's RAM, up to its stop, and logs that.
     Scenario(name="dma", devices=(_device(size=_SMALL, dma=Dma(pages=8, stride=65)),)),
+    Scenario(
+        name="log-refused", devices=(_device(size=_SMALL, dma=Dma(pages=1, start_errno=ENOMEM)),)
+    ),
     # A limit that is never reached: the source stays in pre-copy, and is called off.
     Scenario(name="does-not-converge", devices=_PLAIN, parameters=STAYS_ACTIVE, deadline_s=1.5),
     # Fewest and many channels; many devices.
