@@ -75,6 +75,8 @@ def as_it_may_end(seen: Seen, expectation: Expectation) -> Expectation:
         not in (
             Ending.COMPLETED,
             Ending.HANDSHAKE_REFUSED,
+            Ending.SIDES_DIFFER,
+            Ending.DEVICE_REFUSED,
             Ending.DEVICE_ERROR,
             Ending.REFUSED_IN_LOAD,
             Ending.WAITING,

@@ -78,8 +78,10 @@ class EmulatedDevices(DevicesOfKind):
 
     def expect_from(self, source: Self) -> None:
         """Compare what each device gets with the state that its peer in ``source`` gives."""
-        for ours, theirs in zip(source.devices, self.devices, strict=True):
-            theirs.function.expected = functools.partial(_state_given_by, ours)
+        given = {device.spec.id: device for device in source.devices}
+        for theirs in self.devices:
+            if ours := given.get(theirs.spec.id):
+                theirs.function.expected = functools.partial(_state_given_by, ours)
 
     def expect_generated(self) -> None:
         """Compare what each device gets with the state of a source device of the same seed."""

@@ -8,6 +8,8 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from harness.errors import UsageError
 from harness.history.contract import NAMES
 from harness.history.records import Kind, Side
@@ -75,6 +77,10 @@ def problems(scenario: Scenario) -> Iterator[str]:
         if isinstance(action, Tell) and not _is_heard(scenario, action):
             yield f"actions[{number}]: {action.describe()}: no fault waits for it"
     yield from _deadline(scenario)
+    if scenario.destination is not None:
+        own = set(problems(msgspec.structs.replace(scenario, destination=None, then=())))
+        there = problems(scenario.at_destination)
+        yield from (f"destination: {words}" for words in there if words not in own)
     for number, each in enumerate(scenario.then):
         yield from (f"then[{number}]: {words}" for words in problems(each))
 

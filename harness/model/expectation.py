@@ -40,6 +40,7 @@ NOT_IN_KERNEL = "migration is not supported in kernel"
 DISABLED = "Migration is disabled for VFIO device"
 NO_DIRTY_TRACKING = "VFIO device doesn't support device and IOMMU dirty tracking"
 NEEDS_P2P = "Multiple VFIO devices migration is supported only if all of them support P2P"
+SKIP_CHECK = "skip-vsc-check"
 MULTI_CHANNEL = "Migration requires multi-channel URIs"
 SEEKABLE = "Migration requires seekable transport"
 
@@ -65,6 +66,10 @@ class Ending(enum.StrEnum):
     """The destination waits for what was not delivered; of a run with faults on the way."""
     STOPPED = "stopped by an action"
     """It was killed or cancelled while it was active: LIF-3 and LIF-4 judge how it ends."""
+    SIDES_DIFFER = "refused, or completed"
+    """Settings differ between the sides: the migration completes, or both sides fail."""
+    DEVICE_REFUSED = "refused because of another device"
+    """A destination device differs: the destination refuses it, so both sides fail."""
     NOT_CONVERGED = "pre-copy did not converge"
     """The source was still in pre-copy, and making progress, at the deadline."""
     OPEN = "open"
@@ -148,6 +153,8 @@ def expect(
     :param reported: abilities of the kernel's devices, by their ids, as far as the kernel
         reported them
     """
+    if scenario.destination is not None:
+        return _of_sides(scenario, source, destination, reported)
     abilities = {device.id: _abilities(device, reported or {}) for device in scenario.devices}
     machine = machine_version(source.machine or scenario.machine)
     supported = is_supported(scenario, machine)
@@ -181,6 +188,52 @@ def expect(
         is_supported=supported,
         machine=machine,
     )
+
+
+def _of_sides(
+    scenario: Scenario,
+    source: BuildFacts,
+    destination: BuildFacts,
+    reported: Mapping[str, Abilities] | None,
+) -> Expectation:
+    """What a correct QEMU does where the destination is given something else."""
+    alone = msgspec.structs.replace(scenario, destination=None)
+    ours, theirs = (
+        expect(each, source, destination, reported) for each in (alone, scenario.at_destination)
+    )
+    found = [(settings.kind_of(place), place) for place in scenario.differing]
+    kinds = {kind for kind, _ in found if kind is not settings.Differs.FREELY}
+    not_known = [place for kind, place in found if kind is settings.Differs.UNKNOWN]
+    if settings.Differs.DEVICE in kinds:
+        not_known += [place for kind, place in found if kind is settings.Differs.SETTING]
+        not_known += _not_compared(scenario)
+    refuses = theirs.ending is Ending.REFUSED_AT_SETUP and UNSUPPORTED in theirs.reasons
+    for each in (ours, theirs):
+        if each.ending is Ending.NOT_JUDGED:
+            return each
+        if each.ending is not Ending.COMPLETED and not (each is theirs and refuses):
+            not_known.append(f"destination with a scenario that is {each.ending}")
+    if scenario.faults and kinds:
+        not_known.append("destination with faults")
+    if not_known:
+        reasons = tuple(dict.fromkeys(f"destination.{place}" for place in not_known))
+        return msgspec.structs.replace(ours, ending=Ending.NOT_JUDGED, reasons=reasons)
+    if settings.Differs.DEVICE in kinds:
+        ending = Ending.DEVICE_REFUSED
+        return msgspec.structs.replace(ours, ending=ending, refused_by=Side.DESTINATION)
+    return msgspec.structs.replace(ours, ending=Ending.SIDES_DIFFER) if kinds else ours
+
+
+def _not_compared(scenario: Scenario) -> Iterator[str]:
+    """Vendor capabilities that QEMU does not compare: with skip-vsc-check, which is on unless
+    the machine type is old (vfio_add_vendor_specific_cap() in hw/vfio/pci.c).
+    """
+    there = scenario.at_destination
+    for number, device in enumerate(there.devices):
+        place = f"devices[{number}].vendor_capability"
+        is_checked = _on_off_auto(device.properties.get(SKIP_CHECK, True)) is OnOffAuto.OFF
+        if place in scenario.differing and not is_checked:
+            yield f"{place} with {SKIP_CHECK}"
 
 
 def machine_version(machine: str) -> tuple[int, int] | None:

@@ -8,6 +8,8 @@ The facts were read in migration/options.c, migration/migration.c, migration/ram
 hw/vfio/migration.c of QEMU 10.0.13 and 10.2.2, and seen on 10.0.13 and 11.1.3.
 """
 
+import enum
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,6 +72,7 @@ PROPERTIES: dict[str, tuple[str | bool, ...]] = {
     "x-device-dirty-page-tracking": _SWITCHES,
     "x-pre-copy-dirty-page-tracking": _SWITCHES,
     "x-migration-load-config-after-iter": _SWITCHES,
+    "skip-vsc-check": _SWITCHES,
 }
 """Properties of vfio-pci with the values that the model knows; LIMIT may be any number."""
 
@@ -176,6 +179,46 @@ def refusals_of_vfio(scenario: Scenario) -> Iterator[str]:
         yield "postcopy"
     if has(scenario, "background-snapshot"):
         yield "background snapshot"
+
+
+class Differs(enum.Enum):
+    """What it means that a value differs between the sides."""
+
+    FREELY = "freely"
+    """Nothing: each side has its own."""
+    SETTING = "setting"
+    """The migration completes, or is refused on both sides (SET-10)."""
+    DEVICE = "device"
+    """The destination refuses it (ORD-9)."""
+    UNKNOWN = "unknown"
+    """The model does not know."""
+
+
+_OWN_SETTINGS = frozenset({"channels", "multifd", "return_path", "machine"})
+_OF_DEVICES = {
+    Differs.SETTING: frozenset({"multifd_transfer"}),
+    Differs.DEVICE: frozenset(
+        {
+            "", "bar_size", "vendor_id", "device_id", "subsystem_vendor_id", "subsystem_id",
+            "vendor_capability",
+        }
+    ),
+    # How the harness serves it.
+    Differs.FREELY: frozenset({"data_path", "reported_size"}),
+}  # fmt: skip
+_DEVICE = re.compile(r"devices\[\d+\](?:\.(.*))?")
+
+
+def kind_of(place: str) -> Differs:
+    """What it means that the value at ``place`` of a scenario differs (``Scenario.differing``)."""
+    if match := _DEVICE.fullmatch(place):
+        name = match[1] or ""
+        return next((kind for kind, names in _OF_DEVICES.items() if name in names), Differs.UNKNOWN)
+    if place in _OWN_SETTINGS:
+        return Differs.SETTING
+    field, _, name = place.partition(".")
+    is_free = place == "memory_limit_mib" or (field == "parameters" and name in SPEED)
+    return Differs.FREELY if is_free else Differs.UNKNOWN
 
 
 def is_said(words: str, text: str) -> bool:

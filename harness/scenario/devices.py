@@ -7,6 +7,7 @@ of each, which attaches it to a QEMU.  Anchor file for a new kind: :class:`MdevD
 """
 
 import enum
+import re
 import typing
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
@@ -18,6 +19,7 @@ from harness.scenario.dma import Dma
 from harness.scenario.pci_address import full_address
 
 MIB = 1 << 20
+VENDOR_MOST = 125  # bytes of its second vendor capability: with three in front up to the end
 SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
 
 
@@ -251,6 +253,13 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     seed: int = 1
     bar_size: ranges.Bar = 64 * 1024
     """Size of memory BAR 0, a power of two of at least 4 KiB."""
+    vendor_id: ranges.Uint16 = 0x1234
+    """The PCI ids (PCI_VENDOR_ID, ... of linux/pci_regs.h)."""
+    device_id: ranges.Uint16 = 0x7FD0
+    subsystem_vendor_id: ranges.Uint16 = 0x1234
+    subsystem_id: ranges.Uint16 = 0x7FD0
+    vendor_capability: str = ""
+    """Contents of a second vendor-specific capability, in hexadecimal; empty for none."""
 
     stop_copy: bool = True
     """VFIO_MIGRATION_STOP_COPY; without it the device cannot migrate (ENOTTY)."""
@@ -341,6 +350,12 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         yield (
             bar >= 4096 and bar & (bar - 1) == 0,
             f"{self.id}: bar_size is {bar}, not a power of two of at least 4096",
+        )
+        contents = self.vendor_capability
+        yield (
+            re.fullmatch(f"([0-9a-fA-F]{{2}}){{0,{VENDOR_MOST}}}", contents, re.ASCII) is not None,
+            f"{self.id}: vendor_capability is {contents!r}, not up to {VENDOR_MOST} bytes in "
+            "hexadecimal",
         )
         yield (
             all(s > 0 for s in (*self.save.read_sizes, *self.load.write_sizes)),

@@ -104,6 +104,7 @@ _ACTIVE = status(Target.SOURCE, "active")
 _PLAIN = (_device(size=_SMALL),)
 
 
+_OVER_MAIN = (_device(size=_SMALL, multifd_transfer=OnOffAuto.OFF),)
 SCENARIOS: tuple[Scenario, ...] = (
     # Two index spaces at once, many packets on several channels: the plain case.
     Scenario(name="two-devices", devices=(_device(0), _device(1))),
@@ -243,6 +244,16 @@ SCENARIOS: tuple[Scenario, ...] = (
     _bad("unknown-device", _second(idstr="nobody/vfio")),
     _bad("channel-magic", _second(magic=1)),
     _bad("cut-channel", CutStream(select=Select(idx=(1,)), size=1000)),
+    # The destination is given something else.
+    Scenario(
+        name="other-machine", devices=_OVER_MAIN, multifd=False, destination={"machine": "pc"}
+    ),
+    Scenario(
+        name="other-device",
+        devices=_OVER_MAIN,
+        multifd=False,
+        destination={"devices": [{"id": "vfio0", "device_id": 0x1111}]},
+    ),
     # Life: killed, cancelled, failed, stormed at, and forth and back.
     Scenario(
         name="killed-destination",

@@ -18,6 +18,7 @@ Channels = Annotated[int, Meta(ge=1, le=255)]
 Channel = Annotated[int, Meta(ge=0, le=254)]
 """Number of a multifd channel, the last of 255 at most."""
 Uint8 = Annotated[int, Meta(ge=0, le=255)]
+Uint16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
 Uint32 = Annotated[int, Meta(ge=0, le=UINT32_MAX)]
 """A field of a packet's headers (QEMU migration/multifd.h, hw/vfio/migration-multifd.c)."""
 Value = Annotated[int, Meta(ge=0, le=INT64_MAX)]

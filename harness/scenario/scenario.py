@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import UsageError
-from harness.scenario import fault_plan, ranges, strict_json
+from harness.scenario import fault_plan, ranges, sides, strict_json
 from harness.scenario.action_plan import ActionPlan
 from harness.scenario.devices import Device, EmulatedDevice
 from harness.scenario.fault_plan import FaultPlan
@@ -91,6 +91,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What is done to device-state packets on their way."""
     actions: ActionPlan = ()
     """What is done to the QEMUs while they migrate."""
+    destination: dict[str, Any] | None = None
+    """What differs at the destination: fields of a scenario with their values there
+    (``scenario.sides``); None if both sides are alike."""
     then: tuple["Scenario", ...] = ()
     """The migrations that follow.  Each migrates the QEMU that runs the guest by then into a new
     one.  If it names no QEMU, that is the destination QEMU of the migration before."""
@@ -140,6 +143,23 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
         if wrong := [message for is_right, message in checks if not is_right]:
             raise ValueError("; ".join(wrong))
+        there = self.at_destination
+        if self.then and there._hardware != self._hardware:
+            raise ValueError("destination has other hardware: no migration can follow in then")
+
+    @property
+    def at_destination(self) -> "Scenario":
+        """What the destination is given: this, with what ``destination`` says instead."""
+        return self if self.destination is None else _at_destination(self, self.destination)
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """What differs at the destination: ``channels``, ``devices[0].bar_size``; see ``sides``."""
+        if self.destination is None:
+            return ()
+        ours = msgspec.structs.replace(self, destination=None, then=())
+        both = (msgspec.to_builtins(each) for each in (ours, self.at_destination))
+        return tuple(sides.differing(*both))
 
     @property
     def _hardware(self) -> tuple[object, ...]:
@@ -219,6 +239,18 @@ def _shared(devices: tuple[Device, ...]) -> bool:
         for page in device.dma.addresses
     ]
     return len(set(pages)) < len(pages)
+
+
+def _at_destination(scenario: Scenario, own: dict[str, Any]) -> Scenario:
+    alone = msgspec.structs.replace(scenario, destination=None, then=())
+    try:
+        raw = sides.merged(msgspec.to_builtins(alone), own)
+        return msgspec.convert(raw, Scenario)
+    except msgspec.ValidationError as error:
+        words = strict_json.explained(str(error), raw, Scenario)
+        raise ValueError(f"destination: {words}") from error
+    except ValueError as error:
+        raise ValueError(f"destination: {error}") from error
 
 
 def _guest_needs(scenario: Scenario) -> Iterator[tuple[bool, str]]:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _FIRMWARE = "firmware.bin"
 _STREAM = "migration.stream"
+_PEERS = (Side.SOURCE, Side.DESTINATION)
 _MOST_TRACED = 32 << 20
 """Bytes of traces that are read while QEMU runs, to judge a standstill."""
 
@@ -195,7 +196,7 @@ class Session:
         :raise HarnessError: one could not be started at all
         """
         self.progress("boot")
-        lacking.of_memory(memfd_bytes(self.scenario), self.scenario)
+        lacking.of_memory(memfd_bytes(*map(self._of, _PEERS)), self.scenario)
         image = self.rundir.folder / _FIRMWARE
         private.write(image, firmware.image(self.scenario))
         self._tls.write()
@@ -373,7 +374,11 @@ class Session:
 
     def _peer(self, side: Side) -> Peer:
         how = self.rundir.folder, self.trace_events, self.log, self._activity, self._before
-        return Peer.make(side, self.scenario, *how)
+        return Peer.make(side, self._of(side), *how)
+
+    def _of(self, side: Side) -> Scenario:
+        """What that side is given."""
+        return self.scenario if side is Side.SOURCE else self.scenario.at_destination
 
     async def _start_source(self, image: Path) -> None:
         waiting_for = await self._source.start(image, self._tls)
@@ -383,9 +388,10 @@ class Session:
     async def _start_destination(self, image: Path) -> None:
         peer = self.destination
         async with self._source.takes(peer):
-            if await peer.launch(self.scenario, image):
+            scenario = self._of(peer.side)
+            if await peer.launch(scenario, image):
                 self._tls.complete(peer.vm.monitor.version)
-                waiting_for = await peer.get_ready(self.scenario, self._tls.of(peer.side))
+                waiting_for = await peer.get_ready(scenario, self._tls.of(peer.side))
                 if waiting_for:
                     await self._ending.is_missing((peer,), waiting_for, None)
 
@@ -420,7 +426,7 @@ class Session:
     def _is_waiting(self) -> bool:
         """Whether something lets the QEMUs wait for a time, on purpose; or may, unseen."""
         return (
-            any(device.is_kernel for device in self.scenario.devices)
+            any(device.is_kernel for side in _PEERS for device in self._of(side).devices)
             or any(peer.devices.is_waiting for peer in self._peers)
             or (self._link is not None and self._link.is_waiting)
             or (self._acting is not None and self._acting.counts_time)
@@ -515,7 +521,7 @@ class Session:
         if migration.destination_end(self.destination.events) == "completed":
             for peer in reversed(self._peers):
                 with contextlib.suppress(VMError):
-                    await firmware.observe(peer, self.scenario, self.log)
+                    await firmware.observe(peer, self._of(peer.side), self.log)
 
     async def _guest_goes_on(self) -> None:
         """Let the guest show that it does, at whichever side runs it now."""

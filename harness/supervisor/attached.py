@@ -32,10 +32,11 @@ def uses_memfd(spec: EmulatedDevice, is_saving: bool) -> bool:
     return plain and (spec.total_size <= MEMFD_LIMIT or spec.load.lie is not None)
 
 
-def memfd_bytes(scenario: Scenario) -> int:
-    """Bytes of device state of ``scenario`` that are kept in memfds, on both sides."""
+def memfd_bytes(source: Scenario, destination: Scenario) -> int:
+    """Bytes of device state that are kept in memfds, on both sides."""
     return sum(
-        spec.total_size * sum(uses_memfd(spec, is_saving) for is_saving in (True, False))
+        spec.total_size * uses_memfd(spec, is_saving)
+        for scenario, is_saving in ((source, True), (destination, False))
         for spec in scenario.emulated
     )
 

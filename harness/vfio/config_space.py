@@ -1,4 +1,5 @@
-"""PCI configuration space of the emulated function: a type 0 header and one vendor capability.
+"""PCI configuration space of the emulated function: a type 0 header, and one vendor capability
+or two.
 
 Offsets from ``include/uapi/linux/pci_regs.h``.  The function has no interrupt pin and no
 PCI Express capability, so that QEMU sees 256 bytes and asks for no more.
@@ -17,24 +18,30 @@ VENDOR_CAPABILITY: Final = 0x40
 SCRATCH: Final = VENDOR_CAPABILITY + 4  # the device's own registers: part of its state
 SCRATCH_SIZE: Final = scenario.SCRATCH_SIZE
 
-VENDOR_ID: Final = 0x1234  # as QEMU's edu device; no quirk matches it
-DEVICE_ID: Final = 0x7FD0
+SECOND_CAPABILITY: Final = VENDOR_CAPABILITY + 0x40
 _STATUS_CAP_LIST = 0x10
 _CLASS_OTHER = 0xFF
 _CAP_ID_VENDOR = 0x09
 
 
-def build(bar_size: int) -> bytes:
-    """The 256 bytes at power-on, for a 32-bit memory BAR 0 of ``bar_size`` bytes.
+def build(spec: scenario.EmulatedDevice) -> bytes:
+    """The 256 bytes of ``spec`` at power-on, with a 32-bit memory BAR 0.
 
     The BAR's register reads as its size mask.  QEMU uses the region's size, and keeps the
-    guest's view of the BARs itself.
+    guest's view of the BARs itself.  The ids are by default as QEMU's edu device has them, and
+    match no quirk.
     """
     config = bytearray(SIZE)
-    struct.pack_into("<4H", config, 0, VENDOR_ID, DEVICE_ID, 0, _STATUS_CAP_LIST)
+    struct.pack_into("<4H", config, 0, spec.vendor_id, spec.device_id, 0, _STATUS_CAP_LIST)
     config[0x0B] = _CLASS_OTHER
-    struct.pack_into("<I", config, BAR0, -bar_size & 0xFFFFFFFF)
-    struct.pack_into("<2H", config, 0x2C, VENDOR_ID, DEVICE_ID)
+    struct.pack_into("<I", config, BAR0, -spec.bar_size & 0xFFFFFFFF)
+    struct.pack_into("<2H", config, 0x2C, spec.subsystem_vendor_id, spec.subsystem_id)
     config[0x34] = VENDOR_CAPABILITY
     config[VENDOR_CAPABILITY:SCRATCH] = bytes((_CAP_ID_VENDOR, 0, SCRATCH_SIZE + 4, 0))
+    if contents := bytes.fromhex(spec.vendor_capability):
+        config[VENDOR_CAPABILITY + 1] = SECOND_CAPABILITY
+        size = 3 + len(contents)
+        config[SECOND_CAPABILITY : SECOND_CAPABILITY + size] = (
+            bytes((_CAP_ID_VENDOR, 0, size)) + contents
+        )
     return bytes(config)

@@ -90,9 +90,7 @@ class PciFunction:
 
     def power_on(self) -> None:
         """Set registers and BAR to their values at power-on."""
-        self._regions.write(
-            Region.CONFIG << uapi.REGION_SHIFT, config_space.build(self.spec.bar_size)
-        )
+        self._regions.write(Region.CONFIG << uapi.REGION_SHIFT, config_space.build(self.spec))
         self._regions.write(0, bytes(self.spec.bar_size))
 
     def fill_contents(self) -> None:

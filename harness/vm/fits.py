@@ -106,6 +106,11 @@ def problems(
     for number, action in enumerate(scenario.actions):
         for words in _when(action.when, binaries):
             yield f"actions[{number}].when.{words}"
+    if scenario.destination is not None:
+        alone = msgspec.structs.replace(scenario, destination=None, then=())
+        own = set(problems(alone, trace_events, is_replayed=is_replayed))
+        there = problems(scenario.at_destination, trace_events, is_replayed=is_replayed)
+        yield from (f"destination: {words}" for words in there if words not in own)
     for number, each in enumerate(scenario.migrations()[1:]):
         alone = msgspec.structs.replace(each, then=())
         yield from (f"then[{number}]: {words}" for words in problems(alone, trace_events))

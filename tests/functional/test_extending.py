@@ -127,7 +127,7 @@ def test_rule(tree: Path, runs: Path, qemu_src: Path) -> None:
     devices = [{"kind": "emulated", "id": "a", "size": 3 << 20, "save": {"read_sizes": [100_000]}}]
     scenario = runs / "short-reads.json"
     scenario.write_text(json.dumps({"name": "short-reads", "devices": devices}))
-    finding = run(tree, runs, qemu_src, scenario)["ORD-9"]
+    finding = run(tree, runs, qemu_src, scenario)["ORD-10"]
     assert finding["outcome"] == "valid"
     assert finding["numbers"]["reads"] > 30
 

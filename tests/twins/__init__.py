@@ -6,7 +6,7 @@ rule (anchor file: ``tests/unit/check/rules/test_ord_7.py``).  ``tests/unit/twin
 the judge.
 """
 
-from tests.twins import faults, guests, kernel, lives, tls, transfer
+from tests.twins import faults, guests, kernel, lives, sides, tls, transfer
 from tests.twins.twin import TWINS, Twin
 
-__all__ = ["TWINS", "Twin", "faults", "guests", "kernel", "lives", "tls", "transfer"]
+__all__ = ["TWINS", "Twin", "faults", "guests", "kernel", "lives", "sides", "tls", "transfer"]

@@ -1,6 +1,7 @@
 """LIF-9: If the destination fails to load, the source does not report the migration completed.
 
-It applies if the destination refused what it was given.  The source learns this over
+It applies if the destination refused what it was given: what faults have changed, or the state of
+another device (ORD-9).  The source learns this over
 the return path; without one the requirement does not apply.
 """
 
@@ -12,7 +13,7 @@ from harness.check.rule import Rule, with_faults
 from harness.check.verdict import Finding
 from harness.history.records import Side
 from harness.history.session import Replayed
-from harness.model.expectation import Expectation
+from harness.model.expectation import Ending, Expectation
 from harness.model.prediction import Outcome
 from harness.scenario import Scenario
 
@@ -27,6 +28,8 @@ RULE = Rule(
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not scenario.return_path:
         return "there is no return path, so that the source cannot learn of it"
+    if expectation.ending is Ending.DEVICE_REFUSED:
+        return ""
     return with_faults(scenario, expectation)
 
 
@@ -36,7 +39,7 @@ def skip_reason_of(evidence: Evidence) -> str:
         return "the source is a capture, which notices nothing"
     if interruption.was_ended(evidence, Side.SOURCE):
         return "the source was ended by the scenario, and reports nothing"
-    if evidence.prediction is None:
+    if evidence.prediction is None and evidence.expectation.ending is not Ending.DEVICE_REFUSED:
         return "no fault changed what was delivered"
     if seen_end(evidence) is not Outcome.REFUSED:
         return "the destination did not fail"

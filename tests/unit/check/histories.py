@@ -38,6 +38,7 @@ from tests.unit.check.guests import guest_scenario, with_guest
 from tests.unit.check.lives import LIVES, STORM, continued, measured, stalled, stormy
 from tests.unit.check.relayed import RELAYED, with_relay
 from tests.unit.check.secured import handshake_refused, secured
+from tests.unit.check.sides import SIDES
 from tests.unit.check.story import (
     CONFIG_BLOB,
     DST,
@@ -381,6 +382,7 @@ GOOD = {
     "dma": lambda: with_dma(completed(scenario(writing(), writing("vfio1", at=8 * MIB)))),
     "dma without a log": lambda: with_dma(completed(scenario(writing())), log=None),
     "dma, a log fails": failed_by_log,
+    **SIDES,
     "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }
 """Runs that keep the requirements. A twin names the one that it damages."""

@@ -4,6 +4,8 @@ import struct
 
 import pytest
 
+from harness.scenario import EmulatedDevice
+from harness.scenario.devices import VENDOR_MOST
 from harness.vfio import config_space
 
 BAR_SIZES = [1 << 12, 1 << 16, 1 << 20, 1 << 30]
@@ -36,7 +38,7 @@ def bar_size(request):
 
 @pytest.fixture
 def config(bar_size):
-    return config_space.build(bar_size)
+    return config_space.build(EmulatedDevice(id="vfio0", bar_size=bar_size))
 
 
 def test_is_a_conventional_function_of_256_bytes(config):
@@ -93,3 +95,22 @@ def test_offsets_are_those_of_pci_regs_h():
         0x10,
         0x3C,
     )
+
+
+def test_ids_and_second_vendor_capability_are_as_set():
+    spec = EmulatedDevice(
+        id="vfio0", vendor_id=1, device_id=2, subsystem_vendor_id=3, subsystem_id=4,
+        vendor_capability="0aff",
+    )  # fmt: skip
+    config = config_space.build(spec)
+    assert (u32(config, 0x00), u32(config, 0x2C)) == (0x2_0001, 0x4_0003)
+    second = config[config_space.VENDOR_CAPABILITY + 1]
+    assert config[second : second + 5] == bytes((9, 0, 5, 0x0A, 0xFF))
+    assert second >= config_space.SCRATCH + config_space.SCRATCH_SIZE
+
+
+def test_longest_vendor_capability_ends_with_the_space():
+    spec = EmulatedDevice(id="vfio0", vendor_capability="01" * VENDOR_MOST)
+    config = config_space.build(spec)
+    assert len(config) == config_space.SIZE
+    assert config[-1] == 1

@@ -246,7 +246,7 @@ def test_bad_address_is_left_to_the_caller(qemu, number):
 
 
 def test_config_space_is_in_its_region_before_anybody_asks(qemu):
-    assert qemu.regions.read(CONFIG_AT, 256) == config_space.build(BAR)
+    assert qemu.regions.read(CONFIG_AT, 256) == config_space.build(qemu.device.spec)
 
 
 def test_power_on_leaves_nothing_of_before(qemu):

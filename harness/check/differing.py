@@ -1,0 +1,134 @@
+"""What the sides make of a difference between them: shared by the rules about such scenarios.
+
+Both sides must come to an end, and to the same one.  Neither may be lost, nor ended by a signal.
+"""
+
+from harness.check import interruption, planned, words
+from harness.check.evidence import PEERS, Evidence
+from harness.check.refusal import lost
+from harness.check.rule import Rule
+from harness.check.verdict import Finding
+from harness.history.process import Hung, Launched
+from harness.history.records import Kind, Record, Side
+from harness.history.session import Deadline
+
+
+def not_the_same_end(
+    rule: Rule, evidence: Evidence, what: str, kind: str, *, may_source_complete: bool = False
+) -> Finding | None:
+    """What is wrong with how the two sides ended, or not known of it; None if both completed or
+    both failed.
+
+    :param what: the difference, in words
+    :param kind: a stable word for it, for shapes
+    :param may_source_complete: whether a source that completed, although the destination failed,
+        is left to LIF-9
+    """
+    endings = evidence.endings
+    for side in PEERS:
+        crash = endings.crash(side)
+        if crash is not None and crash.args.signal:
+            return rule.violated(
+                f"{what}: it must be refused, but the {side} QEMU ended by signal "
+                f"{crash.args.signal}",
+                crash,
+                shape=f"{side}-signal-{crash.args.signal}-{kind}",
+            )
+    waited: Record[Deadline] | Record[Hung] | None = endings.deadline or next(
+        iter(endings.hung), None
+    )
+    if waited is not None:
+        if not endings.commands(Side.SOURCE, "migrate"):
+            return rule.unknown(f"{what}: no migration was begun; {waited.args.waiting_for}")
+        if excuse := planned.excuse(evidence):
+            return rule.unknown(f"{what}: it did not end, but {excuse}")
+        statuses = [
+            f"the {side}'s status is {endings.status(side) or 'not known'}" for side in PEERS
+        ]
+        return rule.violated(
+            f"{what}: it must be refused within seconds, but {waited.args.waiting_for} did not "
+            f"come: {', '.join(statuses)}",
+            waited,
+            *endings.hung,
+            shape=f"did-not-end-{kind}",
+        )
+    if endings.is_completed:
+        return None
+    gone = lost(evidence)
+    if gone is not None:
+        return rule.violated(
+            f"{what}: it was refused, but the source is lost", gone, shape=f"source-lost-{kind}"
+        )
+    source, destination = (endings.status(side) for side in PEERS)
+    if may_source_complete and source == "completed":
+        source = "failed"
+    if "completed" in (source, destination):
+        if not (evidence.scenario.return_path and evidence.scenario.at_destination.return_path):
+            return rule.unknown(
+                f"{what}: one side completed; without a return path the other's end is not known "
+                "to it"
+            )
+        side = PEERS[0] if source == "completed" else PEERS[1]
+        return rule.violated(
+            f"{what}: the {side} completed, but the other side's status is "
+            f"{(destination if side is Side.SOURCE else source) or 'not known'}",
+            *(endings.last_status(each) for each in PEERS),
+            shape=f"{side}-completed-{kind}",
+        )
+    gone_by_itself = endings.crash(Side.DESTINATION) is not None  # with a status: it may
+    if source != "failed" or not (destination == "failed" or gone_by_itself):
+        return rule.unknown(f"{what}: there is no record of how both sides ended")
+    return None
+
+
+def loaded(rule: Rule, evidence: Evidence, what: str, kind: str) -> Finding:
+    """That it completed, if the devices hold what they were to get."""
+    wrong = interruption.damaged(evidence)
+    if wrong is None:
+        return rule.valid(f"{what}: it completed, and all bytes arrived")
+    if not wrong[1]:
+        return rule.unknown(f"{what}: it completed; {wrong[0]}")
+    return rule.violated(
+        f"{what}: it completed, but {wrong[0]}", *wrong[1], shape=f"bytes-differ-{kind}"
+    )
+
+
+def says(evidence: Evidence) -> list[tuple[Record, str]]:
+    """The errors of both sides that say more than that the other one has failed."""
+    return [pair for pair in evidence.endings.texts(None) if pair[1]]
+
+
+def is_named(evidence: Evidence, device: str, text: str) -> bool:
+    """Whether ``text`` names the device: by its id, by its name in a trace of one of the QEMUs, or
+    by its place on the PCI bus, as in ``0000:00:02.0/vfio``.
+    """
+    names = {device} | _traced(evidence, device)
+    places = {place for side in PEERS if (place := _place(evidence, side, device))}
+    return words.is_named(text, names) or any(place in text for place in places)
+
+
+def has_name(evidence: Evidence, device: str) -> bool:
+    """Whether all names that QEMU may use for the device are known."""
+    return bool(_traced(evidence, device)) and bool(
+        {place for side in PEERS if (place := _place(evidence, side, device))}
+    )
+
+
+def _traced(evidence: Evidence, device: str) -> set[str]:
+    return {
+        str(record.args["name"])
+        for side in PEERS
+        for record in evidence.events(Kind.TRACE, side, device)
+        if "name" in record.args
+    }
+
+
+def _place(evidence: Evidence, side: Side, device: str) -> str:
+    """Where the device is, by the options that its QEMU was started with; "" if not known."""
+    for record in evidence.of(Launched, side):
+        for option in record.args.argv:
+            fields = option.split(",")
+            address = next((each[5:] for each in fields if each.startswith("addr=")), "")
+            if f"id={device}" in fields and address:
+                return f"0000:00:{int(address, 0):02x}.0"
+    return ""
