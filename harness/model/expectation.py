@@ -378,8 +378,11 @@ def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterato
 
     QEMU asks neither the emulated IOMMU nor the kernel's type1 container for dirty pages, but it
     asks the kernel's iommufd.  If neither device nor IOMMU tracks them, the device cannot migrate,
-    unless enable-migration is on.
+    unless enable-migration is on.  The blocker is one of the mode ``normal`` only
+    (migrate_add_blocker_normal()).
     """
+    if settings.has_cpr(scenario):
+        return
     for device in scenario.devices:
         setting, ours = migration_setting(device), abilities[device.id]
         tracks = ours.iommu_tracking or _may_log(device, ours)
@@ -424,7 +427,7 @@ def _refusals(scenario: Scenario) -> Iterator[Refusal]:
     """What ``migrate`` refuses after that: migrate_prepare() in migration/migration.c."""
     if has_mapped_ram(scenario) and has_compression(scenario):
         yield Ending.REFUSED_AT_SETUP, "mapped-ram", None
-    for words in settings.refusals_of_vfio(scenario):
+    for words in (*settings.refusals_of_cpr(scenario), *settings.refusals_of_vfio(scenario)):
         yield Ending.REFUSED_AT_SETUP, words, None
 
 

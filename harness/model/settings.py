@@ -55,7 +55,8 @@ VALUES: dict[str, tuple[str | bool, ...]] = {
     "multifd-compression": ("none", "zlib", "zstd"),
     "zero-page-detection": ("legacy", "multifd"),
     "cpu-throttle-tailslow": (False, True),
-    "mode": ("normal",),
+    # QEMU refuses the last two here: see refusals_of_cpr().
+    "mode": ("normal", "cpr-reboot", "cpr-transfer"),
     "direct-io": (False,),
 }
 """Other parameters, with the values that the model knows."""
@@ -112,6 +113,8 @@ def unknown(scenario: Scenario) -> Iterator[str]:
             yield f"parameter {name}={value}"
     for device in scenario.devices:
         yield from _unknown_properties(device)
+    if has_cpr(scenario) and (not scenario.devices or scenario.tls_mismatch is not None):
+        yield f"parameter mode={scenario.parameters['mode']} with these devices or this TLS"
     yield from _unknown_actions(scenario)
     if SPLIT_RAM_MIB < scenario.ram_mib <= LOW_RAM_MIB:
         for each in scenario.emulated:
@@ -139,6 +142,11 @@ def has_compression(scenario: Scenario) -> bool:
     return str(scenario.parameters.get("multifd-compression", "none")) != "none"
 
 
+def has_cpr(scenario: Scenario) -> bool:
+    """Whether the migration is one of CPR (``mode`` is not ``normal``)."""
+    return str(scenario.parameters.get("mode", "normal")) != "normal"
+
+
 def refusals(scenario: Scenario, oldest: tuple[int, ...]) -> Iterator[str]:
     """Parts of the errors of ``migrate-set-capabilities`` or ``migrate-set-parameters``.
 
@@ -147,6 +155,18 @@ def refusals(scenario: Scenario, oldest: tuple[int, ...]) -> Iterator[str]:
 
     :param oldest: the older version of both sides
     """
+    yield from _refused_combinations(scenario, oldest)
+    for name, value in scenario.parameters.items():
+        if name in RANGES and not _is_within(value, RANGES[name]):
+            yield name
+
+
+def is_about_a_value(words: str) -> bool:
+    """Whether ``words`` of ``refusals`` are about one parameter that is out of its range."""
+    return words in RANGES
+
+
+def _refused_combinations(scenario: Scenario, oldest: tuple[int, ...]) -> Iterator[str]:
     on = {name for name, is_on in capabilities(scenario).items() if is_on}
     if ZERO_COPY in on and _refuses_zero_copy(scenario):
         yield "Zero copy only available"
@@ -164,9 +184,6 @@ def refusals(scenario: Scenario, oldest: tuple[int, ...]) -> Iterator[str]:
         yield "'switchover-ack' requires"
     if "dirty-limit" in on:  # the VM has no KVM, and so no dirty ring
         yield "dirty-limit"
-    for name, value in scenario.parameters.items():
-        if name in RANGES and not _is_within(value, RANGES[name]):
-            yield name
 
 
 def refusals_of_vfio(scenario: Scenario) -> Iterator[str]:
@@ -219,6 +236,28 @@ def kind_of(place: str) -> Differs:
     field, _, name = place.partition(".")
     is_free = place == "memory_limit_mib" or (field == "parameters" and name in SPEED)
     return Differs.FREELY if is_free else Differs.UNKNOWN
+
+
+def refusals_of_cpr(scenario: Scenario) -> Iterator[str]:
+    """Parts of the errors of ``migrate``, or of its set-up, for a mode of CPR.
+
+    qmp_migrate(), migrate_prepare() and migration_transport_compatible() in migration/migration.c.
+    For cpr-reboot the guest must be suspended, which it is not here: vfio_cpr_reboot_notifier() in
+    hw/vfio/cpr.c refuses it once the source has connected.  The harness has no channel for
+    cpr-transfer.
+    """
+    mode = scenario.parameters.get("mode")
+    if not has_cpr(scenario):
+        return
+    if has(scenario, "postcopy-ram"):
+        yield "Cannot use postcopy with CPR"
+    if has(scenario, "background-snapshot"):
+        yield "Cannot use background snapshot with CPR"
+    if mode == "cpr-transfer":
+        yield "missing 'cpr' migration channel"
+        yield "requires streamable transport"
+    if mode == "cpr-reboot":
+        yield "cpr-reboot for runstate suspended"
 
 
 def is_said(words: str, text: str) -> bool:

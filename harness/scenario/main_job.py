@@ -181,6 +181,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         machine="pc-q35-9.2",
         devices=(_device(size=_SMALL, multifd_transfer=None),),
     ),
+    # What VFIO does not support is refused before anything is sent.
+    Scenario(name="cpr-transfer", devices=_PLAIN, parameters={"mode": "cpr-transfer"}),
     # TLS on all channels, as the relay and both QEMUs show; and what it must refuse.  Over TCP:
     # a unix socket shows a known deviation of 10.0.
     Scenario(name="tls-x509", devices=_PLAIN, tls=Tls.X509, transport=Transport.TCP, relay=True),

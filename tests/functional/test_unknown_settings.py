@@ -10,6 +10,7 @@ from harness.errors import CannotRunHere
 from harness.job.run import Run, run_scenario
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls
 from harness.scenario.action_plan import Execute, Target, status
+from harness.vm import fetched
 
 PLAIN = EmulatedDevice(id="vfio0", size=3 * MIB, multifd_transfer=OnOffAuto.AUTO)
 NO_MULTIFD = {"multifd": False}
@@ -24,8 +25,10 @@ def _on(*names: str, **fields: Any) -> dict[str, Any]:
 
 
 def _run_alone(run: Run, outcome: Outcome) -> str:
-    """RUN's sentence; no other requirement is asked."""
-    (finding,) = run.verdict.findings
+    """RUN's sentence; no other requirement is asked, except SET-11, which agrees."""
+    finding, *others = run.verdict.findings
+    assert [each.requirement for each in others] in ([], ["SET-11"])
+    assert {each.outcome for each in others} <= {outcome}, others
     assert (finding.requirement, finding.outcome) == ("RUN", outcome), finding.sentence
     assert run.verdict.overall is outcome
     return f"{finding.sentence} {finding.numbers.get('said', '')}".lower()
@@ -45,6 +48,8 @@ def _run_alone(run: Run, outcome: Outcome) -> str:
         (_on("zero-copy-send", tls=Tls.PSK), "zero copy only available"),
         (_on("dirty-limit"), "dirty-limit requires kvm"),
         (_on("mapped-ram"), "seekable"),
+        ({"parameters": {"mode": "cpr-transfer"}}, "missing 'cpr' migration channel"),
+        ({"parameters": {"mode": "cpr-reboot"}, **NO_MULTIFD}, "runstate suspended"),
         ({"parameters": {"downtime-limit": 2_000_001}}, "expects an integer"),
         ({"parameters": {"multifd-zlib-level": 10}}, "expects a value"),
     ],
@@ -54,12 +59,45 @@ async def test_refusal_at_set_up_is_valid_and_about_nothing_else(judged, fields,
     assert words in sentence
 
 
+@pytest.mark.requirement("SET-11")
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        # From 10.1 on the capabilities go together, and VFIO refuses postcopy.
+        (_on("postcopy-ram"), "postcopy"),
+        (_on("background-snapshot", **NO_MULTIFD, return_path=False), "background snapshot"),
+        (
+            _on("postcopy-ram", **NO_MULTIFD, parameters={"mode": "cpr-reboot"}),
+            "Cannot use postcopy with CPR",
+        ),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 1])
+async def test_each_build_refuses_what_cannot_be_combined(
+    judged, kept, number, fields, words
+) -> None:
+    binaries = [str(path) for path in fetched.binaries(is_plain=True)]
+    assert len(binaries) > 1, "there is one build only: vfio-multifd qemu fetch"
+    run = await judged(_scenario(qemu=binaries[number], qemu_dst=binaries[number], **fields))
+    kept(run, "RUN", "SET-11")
+    assert words.lower() in str(run.verdict.finding("SET-11").numbers["said"]).lower()
+
+
+@pytest.mark.requirement("SET-11")
+async def test_auto_converge_goes_with_the_transfer(judged, kept) -> None:
+    kept(await judged(_scenario(**_on("auto-converge"))), "RUN", "ORD-1", "SET-11")
+
+
 @pytest.mark.parametrize(
     ("fields", "named", "seen"),
     [
         (_on("postcopy-blocktime"), "capability postcopy-blocktime", "status is completed"),
         ({"parameters": {"x-checkpoint-delay": 1}}, "x-checkpoint-delay=1", "status is completed"),
-        ({"parameters": {"mode": "cpr-transfer"}}, "mode=cpr-transfer", "the source refused"),
+        (
+            {"parameters": {"direct-io": True}, **NO_MULTIFD},
+            "direct-io=true",
+            "status is completed",
+        ),
         ({"parameters": {"xbzrle-cache-size": 5}}, "xbzrle-cache-size=5", "power of two"),
         (_on("pause-before-switchover", deadline_s=1.0), "pause-before-switchover", "did not come"),
     ],

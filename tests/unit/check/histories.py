@@ -355,6 +355,9 @@ GOOD = {
     ),
     "two versions": lambda: with_manifest(completed(scenario(*two_devices())), destination=NEW),
     "blocked": lambda: blocked(scenario(device(enable_migration=OFF)), DISABLED),
+    "cpr": lambda: blocked(
+        scenario(parameters={"mode": "cpr-transfer"}), "missing 'cpr' migration channel"
+    ),
     "launch refused": lambda: launch_refused(scenario(device(stop_copy=False)), NOT_IN_KERNEL),
     # No twin is shown on these:
     "no data": lambda: completed(scenario(device(size=0, reported_size=4096))),

@@ -64,7 +64,7 @@ def test_return_path_that_is_given_twice():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("mode", "cpr-reboot"), ("mode", "cpr-transfer"), ("direct-io", True), ("new", 1),
+        ("mode", "cpr-exec"), ("direct-io", True), ("new", 1),
         ("multifd-compression", "qpl"), ("zero-page-detection", "none"), ("tls-creds", "mine"),
         ("xbzrle-cache-size", 4096), ("max-cpu-throttle", 99), ("cpu-throttle-tailslow", 1),
         ("max-bandwidth", -1), ("max-bandwidth", 1 << 64), ("max-bandwidth", "1G"),
@@ -79,7 +79,8 @@ def test_parameter_or_value_that_is_not_listed(name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("mode", "normal"), ("direct-io", False), ("multifd-compression", "zlib"),
+        ("mode", "normal"), ("mode", "cpr-reboot"), ("direct-io", False),
+        ("multifd-compression", "zlib"),
         ("zero-page-detection", "legacy"), ("max-bandwidth", 0), ("downtime-limit", 0),
         ("multifd-channels", 4), ("announce-rounds", 0), ("cpu-throttle-tailslow", True),
     ],
