@@ -152,6 +152,8 @@ class DmaLog(Body, frozen=True):
     """The same of all that the device could write then."""
     errno: int
     """0: done."""
+    by: Literal["device", "iommu"] = "device"
+    """Who keeps it.  An IOMMU's has no ranges: it was IOMMU_HWPT_SET_DIRTY_TRACKING."""
 
 
 class LogCall(Body, frozen=True):

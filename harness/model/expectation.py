@@ -376,16 +376,16 @@ def _launch_refusals(
 def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:
     """Devices that take a migration blocker: same function, enable-migration off or auto.
 
-    QEMU asks neither the emulated IOMMU nor the kernel's type1 container for dirty pages, but it
-    asks the kernel's iommufd.  If neither device nor IOMMU tracks them, the device cannot migrate,
-    unless enable-migration is on.  The blocker is one of the mode ``normal`` only
-    (migrate_add_blocker_normal()).
+    QEMU does not ask the kernel's type1 container for dirty pages, but it asks an iommufd.  If
+    neither device nor IOMMU tracks them, the device cannot migrate, unless enable-migration is on.
+    The blocker is one of the mode ``normal`` only (migrate_add_blocker_normal()).
     """
     if settings.has_cpr(scenario):
         return
+    tracked = _tracked_by_iommu(scenario, abilities)
     for device in scenario.devices:
         setting, ours = migration_setting(device), abilities[device.id]
-        tracks = ours.iommu_tracking or _may_log(device, ours)
+        tracks = device.id in tracked or _may_log(device, ours)
         if setting is OnOffAuto.OFF:
             yield Ending.BLOCKED, DISABLED, Side.SOURCE
         elif not ours.stop_copy:
@@ -461,17 +461,40 @@ def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
 
 
 def _log_errors(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:
-    """A device fails a call about the log of its DMA.
+    """A device, or its IOMMU, fails a call about the log of its DMA.
 
-    QEMU asks them for logs only if all have one
+    QEMU asks the devices for logs only if all have one, else their IOMMU
     (vfio_container_devices_dirty_tracking_is_supported() in hw/vfio/container.c).  It may also
     complete, and take all pages for dirty (DMA-2).
     """
-    if not all(_may_log(device, abilities[device.id]) for device in scenario.devices):
-        return
+    is_own = all(_may_log(device, abilities[device.id]) for device in scenario.devices)
+    tracked = _tracked_by_iommu(scenario, abilities)
     for device in scenario.emulated:
-        if device.dma.start_errno or device.dma.report_errno or _exceeds_ranges(scenario, device):
+        is_refused = is_own and _exceeds_ranges(scenario, device)
+        is_kept = is_own or device.id in tracked
+        if is_refused or (is_kept and (device.dma.start_errno or device.dma.report_errno)):
             yield Ending.DEVICE_ERROR, "", Side.SOURCE
+
+
+def _tracked_by_iommu(scenario: Scenario, abilities: Mapping[str, Abilities]) -> set[str]:
+    """Devices whose IOMMU tracks dirty pages.
+
+    An emulated device gets the latest page table that its IOMMU can use, else a new one: one that
+    tracks only if the first device of it can (iommufd_cdev_autodomains_get() in
+    hw/vfio/iommufd.c).  Which tables those of a kernel's device fit is not known.
+    """
+    found, tables = set[str](), list[bool]()
+    for device in scenario.devices:
+        tracks = abilities[device.id].iommu_tracking
+        if isinstance(device, EmulatedDevice):
+            table = next((table for table in tables if tracks or not table), None)
+            if table is None:
+                tables.insert(0, tracks)
+            else:
+                tracks = table
+        if tracks:
+            found.add(device.id)
+    return found
 
 
 def _exceeds_ranges(scenario: Scenario, device: EmulatedDevice) -> bool:

@@ -275,6 +275,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """What MIG_DATA_SIZE answers; None for the true size.  QEMU reads in buffers of
     min(1 MiB, this)."""
 
+    iommu_tracking: bool = False
+    """Whether its IOMMU does (IOMMU_HWPT_SET_DIRTY_TRACKING)."""
     dma: Dma = Dma()
     """What it writes to the guest's RAM."""
 
@@ -308,6 +310,7 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
             p2p=self.p2p,
             pre_copy=self.pre_copy,
             dma_logging=self.dma_logging,
+            iommu_tracking=self.iommu_tracking,
         )
 
     @property

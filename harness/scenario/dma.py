@@ -50,12 +50,12 @@ class Dma(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_ranges: ranges.Count | None = None
     """Most ranges that DMA_LOGGING_START takes; None for what Linux guarantees."""
     start_errno: Errno = 0
-    """DMA_LOGGING_START fails with it."""
+    """DMA_LOGGING_START fails with it, or the IOMMU's HWPT_SET_DIRTY_TRACKING."""
     report_errno: Errno = 0
-    """DMA_LOGGING_REPORT fails with it."""
+    """DMA_LOGGING_REPORT fails with it, or the IOMMU's HWPT_GET_DIRTY_BITMAP."""
     reports: Reports = Reports.ALL
     stop_errno: Errno = 0
-    """DMA_LOGGING_STOP fails with it."""
+    """DMA_LOGGING_STOP fails with it, or the IOMMU's HWPT_SET_DIRTY_TRACKING."""
 
     @property
     def addresses(self) -> tuple[int, ...]:

@@ -71,7 +71,7 @@ class PciFunction:
             Vfio.DEVICE_GET_PCI_HOT_RESET_INFO: lambda _address, _memory: refuse(errno.ENODEV),
             Vfio.DEVICE_FEATURE: self._feature,
             Vfio.DEVICE_BIND_IOMMUFD: self._bind,
-            Vfio.DEVICE_ATTACH_IOMMUFD_PT: lambda _address, _memory: DONE,
+            Vfio.DEVICE_ATTACH_IOMMUFD_PT: self._attach,
             Vfio.DEVICE_DETACH_IOMMUFD_PT: lambda _address, _memory: DONE,
         }
         get, put = uapi.FEATURE_GET, uapi.FEATURE_SET
@@ -193,8 +193,15 @@ class PciFunction:
     def _bind(self, address: int, memory: TargetMemory) -> Answer:
         layout = uapi.BIND_IOMMUFD
         argsz, flags, iommufd, _ = layout.unpack(memory.read(address, layout.size))
-        bound = layout.pack(argsz, flags, iommufd, self._iommu.new_id())
+        device = self._iommu.bind(self.dma, tracks=self.spec.iommu_tracking)
+        bound = layout.pack(argsz, flags, iommufd, device)
         return Answer(writes=((address, bound),))
+
+    def _attach(self, address: int, memory: TargetMemory) -> Answer:
+        layout = uapi.ATTACH_IOMMUFD_PT
+        _, _, table = layout.unpack(memory.read(address, layout.size))
+        error = self._iommu.attach(self.dma, table, tracks=self.spec.iommu_tracking)
+        return refuse(error) if error else DONE
 
     # -- VFIO_DEVICE_FEATURE ---------------------------------------------------------
 

@@ -21,10 +21,11 @@ from harness.scenario.dma import PAGE, Reports
 from harness.vfio import uapi
 from harness.vfio.answer import DONE, Answer, TargetMemory, refuse
 from harness.vfio.iommu import Iommu
+from harness.vfio.page_log import PageLog, Writes
 from harness.vfio.state_bytes import generate
 
-Writes = tuple[tuple[int, bytes], ...]
 NUMBER_SIZE = 8
+Call = Literal["start", "report", "stop"]
 
 
 def content(seed: int, number: int, index: int) -> bytes:
@@ -36,38 +37,6 @@ def content(seed: int, number: int, index: int) -> bytes:
 def shown(page: bytes) -> tuple[int, str]:
     """Which write has left the page, and its digest, for a record."""
     return int.from_bytes(page[:NUMBER_SIZE], "little"), xxhash.xxh3_64_hexdigest(page)
-
-
-class PageLog:
-    """Which pages were written since they were last reported."""
-
-    def __init__(self) -> None:
-        self._pages: set[int] = set()
-
-    def mark(self, address: int) -> None:
-        """The page at ``address`` was written."""
-        self._pages.add(address)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._pages.clear()
-
-    def take(
-        self, iova: int, length: int, page_size: int, bitmap: int, memory: TargetMemory
-    ) -> tuple[Writes, int]:
-        """Report the pages from ``iova`` on and forget them: what is to be written to the bitmap
-        at the address ``bitmap``, and how many pages these are.
-        """
-        found = [page for page in self._pages if iova <= page < iova + length]
-        self._pages.difference_update(found)
-        masks: dict[int, int] = {}
-        for page in found:
-            byte, bit = divmod((page - iova) // page_size, 8)
-            masks[byte] = masks.get(byte, 0) | 1 << bit
-        return tuple(
-            (bitmap + byte, bytes((memory.read(bitmap + byte, 1)[0] | mask,)))
-            for byte, mask in sorted(masks.items())
-        ), len(found)
 
 
 class Dma:
@@ -109,12 +78,13 @@ class Dma:
             writes.append((at, content(self._spec.seed, self._number, index)))
             if address not in omitted:
                 self._mark(address)
+                self._iommu.mark(self, address)
         done = DmaWrite(
             number=self._number,
             moment=moment,
             pages=len(writes),
             unmapped=unmapped,
-            logged=self._ranges is not None,
+            logged=self._ranges is not None or self._iommu.is_tracking(self),
         )
         self._observe(done)
         return tuple(writes)
@@ -151,21 +121,20 @@ class Dma:
             error = _malformed(page_size, asked)
         if not error and self._ranges is not None:
             error = errno.EINVAL
-        error = error or self._dma.start_errno
-        if self._dma.is_used:
-            mapped = self._iommu.writable()
-            self._observe(
-                DmaLog(page_size=page_size, count=count, ranges=asked, mapped=mapped, errno=error)
-            )
+        error = error or self.planned_error("start")
+        mapped = self._iommu.writable()
+        self.note_start(
+            DmaLog(page_size=page_size, count=count, ranges=asked, mapped=mapped, errno=error)
+        )
         if error:
             return Answer(errno=error, writes=before)
-        self._ranges, self._rounds = asked, 0
+        self._ranges = asked
         return Answer(writes=before + self.write("first logged"))
 
     def stop(self) -> Answer:
         """DMA_LOGGING_STOP."""
-        error = errno.EINVAL if self._ranges is None else self._dma.stop_errno
-        self._note("stop", error, 0)
+        error = errno.EINVAL if self._ranges is None else self.planned_error("stop")
+        self.note("stop", error, 0)
         if error:
             return refuse(error)
         self._ranges = None
@@ -181,20 +150,44 @@ class Dma:
             error = errno.EINVAL
         elif iova + length > 1 << 64:
             error = errno.EOVERFLOW
-        elif self._dma.reports is Reports.ALL or not self._is_running():
-            error = self._dma.report_errno
+        else:
+            error = self.planned_error("report")
         if error:
-            self._note("report", error, 0)
+            self.note("report", error, 0)
             return refuse(error)
         writes, count = self._log.take(iova, length, page_size, bitmap, memory)
         if count:
-            self._note("report", 0, count)
-            if self._rounds < self._dma.rounds:
-                self._rounds += 1
-                writes += self.write("after a report")
+            self.note("report", 0, count)
+            writes += self.write_again()
         return Answer(writes=writes)
 
-    def _note(self, call: Literal["report", "stop"], error: int, pages: int) -> None:
+    # -- what any log asks of it -----------------------------------------------------
+
+    def planned_error(self, call: Call) -> int:
+        """The errno with which ``call`` is to fail now; 0 for none."""
+        dma = self._dma
+        if call == "start":
+            return dma.start_errno
+        if call == "stop":
+            return dma.stop_errno
+        is_now = dma.reports is Reports.ALL or not self._is_running()
+        return dma.report_errno if is_now else 0
+
+    def write_again(self) -> Writes:
+        """All pages, after a report; a number of times since the log was started."""
+        if self._rounds >= self._dma.rounds:
+            return ()
+        self._rounds += 1
+        return self.write("after a report")
+
+    def note_start(self, start: DmaLog) -> None:
+        """Record the start of a log."""
+        self._rounds = 0
+        if self._dma.is_used or start.by == "iommu":
+            self._observe(start)
+
+    def note(self, call: Literal["report", "stop"], error: int, pages: int) -> None:
+        """Record another call about a log."""
         if self._dma.is_used:
             self._observe(
                 LogCall(call=call, errno=error, pages=pages, is_running=self._is_running())

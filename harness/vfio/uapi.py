@@ -50,6 +50,8 @@ class Iommufd(enum.IntEnum):
     IOAS_UNMAP = 0x86
     HWPT_ALLOC = 0x89
     GET_HW_INFO = 0x8A
+    HWPT_SET_DIRTY_TRACKING = 0x8B
+    HWPT_GET_DIRTY_BITMAP = 0x8C
     IOAS_MAP_FILE = 0x8F
     IOAS_CHANGE_PROCESS = 0x92
 
@@ -151,6 +153,8 @@ PRECOPY_INFO = _layout("2I2Q", 24)  # argsz flags initial_bytes dirty_bytes
 LOG_MAX_RANGES: Final = 4096 // 16
 """Most ranges of DMA_LOGGING_START (LOG_MAX_RANGES in drivers/vfio/vfio_main.c)."""
 MAP_WRITEABLE: Final = 1 << 1  # IOMMU_IOAS_MAP_WRITEABLE
+HWPT_ALLOC_DIRTY_TRACKING: Final = 1 << 1
+DIRTY_TRACKING_ENABLE: Final = 1 << 0
 HW_CAP_DIRTY_TRACKING: Final = 1 << 0  # enum iommufd_hw_capabilities, Linux 6.7 on
 
 IOMMU_DESTROY = _layout("2I", 8)  # size id
@@ -161,4 +165,7 @@ IOAS_MAP = _layout("4I3Q", 40)  # size flags ioas_id reserved user_va length iov
 IOAS_MAP_FILE = _layout("3Ii3Q", 40)  # size flags ioas_id fd start length iova
 IOAS_UNMAP = _layout("2I2Q", 24)  # size ioas_id iova length
 HWPT_ALLOC = _layout("8IQ2I", 48)  # size flags dev_id pt_id out_hwpt_id ...
+ATTACH_IOMMUFD_PT = _layout("3I", 12)  # argsz flags pt_id
+SET_DIRTY_TRACKING = _layout("4I", 16)  # size flags hwpt_id reserved
+GET_DIRTY_BITMAP = _layout("4I4Q", 48)  # size hwpt_id flags reserved iova length page_size data
 HW_INFO = _layout("4IQ2IQ", 40)  # size flags dev_id data_len data_uptr out_type reserved caps

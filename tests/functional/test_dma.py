@@ -1,11 +1,12 @@
 """DMA-1 to DMA-3: what a device writes to the guest's RAM while it is migrated."""
 
 import errno
+from typing import Any
 
 import pytest
 
 from harness.check.verdict import Outcome
-from harness.history.device import DmaWrite, LogCall
+from harness.history.device import DmaLog, DmaWrite, LogCall
 from harness.history.records import Side
 from harness.scenario import EmulatedDevice, Scenario
 from harness.scenario.action_plan import Execute, Target, status
@@ -15,7 +16,8 @@ from harness.scenario.main_job import STAYS_ACTIVE
 
 def writing(id: str = "vfio0", **fields) -> EmulatedDevice:
     """Its state is one buffer, which no known deadlock needs."""
-    more = {name: fields.pop(name) for name in ("p2p", "pre_copy", "dma_logging") if name in fields}
+    own = ("p2p", "pre_copy", "dma_logging", "iommu_tracking")
+    more = {name: fields.pop(name) for name in own if name in fields}
     return EmulatedDevice(id=id, size=1000, dma=Dma(**{"pages": 5, **fields}), **more)
 
 
@@ -99,3 +101,42 @@ async def test_limit_on_ranges_is_kept(judged, kept) -> None:
     run = await judged(scenario(writing(max_ranges=1)))
     kept(run, "DMA-3")
     assert run.verdict.finding("DMA-3").numbers["ranges"] == 1
+
+
+# -- by the IOMMU ------------------------------------------------------------------------
+
+IOMMU: dict[str, Any] = {"dma_logging": False, "iommu_tracking": True}
+
+
+@pytest.mark.requirement("DMA-1")
+async def test_iommu_keeps_the_log(judged, kept) -> None:
+    devices = writing(**IOMMU, stride=65), writing("vfio1", **IOMMU, at=8 << 20)
+    run = await judged(scenario(*devices))
+    kept(run, "DMA-1")
+    assert {log.by for log in seen(run, DmaLog)} == {"iommu"}
+    assert run.verdict.finding("DMA-1").numbers["pages"] == 10
+
+
+@pytest.mark.requirement("DMA-1")
+async def test_page_that_is_left_out_of_the_iommus_log_is_named(judged) -> None:
+    run = await judged(scenario(writing(**IOMMU, omits=(0,))))
+    assert run.verdict.with_outcome(Outcome.VIOLATED) == ("DMA-1",)
+    assert "vfio0: page 0x400000 has" in run.verdict.finding("DMA-1").sentence
+
+
+@pytest.mark.requirement("DMA-2")
+@pytest.mark.parametrize(
+    "fields", [{"start_errno": errno.ENOMEM}, {"report_errno": errno.EIO}], ids=["start", "report"]
+)
+async def test_iommus_log_that_fails_ends_the_migration_with_a_reason(judged, kept, fields) -> None:
+    run = await judged(scenario(writing(**IOMMU, **fields)))
+    kept(run, "DMA-2")
+    assert run.verdict.finding("RUN").outcome is Outcome.VALID
+
+
+@pytest.mark.requirement("DMA-1", "DMA-3")
+async def test_devices_own_log_is_taken_first(judged, kept) -> None:
+    run = await judged(scenario(writing(iommu_tracking=True)))
+    kept(run, "DMA-1")
+    kept(run, "DMA-3")
+    assert {log.by for log in seen(run, DmaLog)} == {"device"}

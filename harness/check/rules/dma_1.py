@@ -1,9 +1,10 @@
 """DMA-1: Pages that a device writes by DMA while it is migrated arrive with their last content.
 
-QEMU asks the device for the pages that it has written, in each pass over RAM and once more when
-the device has stopped (vfio_container_query_dirty_bitmap() in hw/vfio/container.c), and sends
-these again.  The emulated device writes its pages before the log starts, after that, after
-reports, and right before it stops.  Then the pages of both QEMUs are compared.
+QEMU asks the device, or its IOMMU, for the pages that it has written, in each pass over RAM and
+once more when the device has stopped (vfio_container_query_dirty_bitmap() in
+hw/vfio/container.c), and sends these again.  The emulated device writes its pages before the log
+starts, after that, after reports, and right before it stops.  Then the pages of both QEMUs are
+compared.
 
 If QEMU keeps no log of the device, or the device fails a call about it, DMA-2 judges that.  A
 device can be made to leave pages out of its log (``dma.omits``): the rule must name these pages,

@@ -88,12 +88,19 @@ def _device(evidence: Evidence, spec: EmulatedDevice) -> Finding:
             f"{what}, the migration completed, and {found.words(list(found.lost))}",
             failure,
             *found.records,
-            shape=f"pages-lost-after-{call}-failed" if call else "pages-lost-without-a-log",
+            shape=f"pages-lost-after-{call}-failed" if call else _without_log(evidence),
             pages_lost=len(found.lost),
         )
     if found.why_not:
         return RULE.unknown(f"{what}: {found.why_not}")
     return RULE.valid(f"{what}, and all pages have what it wrote last", pages=found.pages)
+
+
+def _without_log(evidence: Evidence) -> str:
+    """The shape of a loss without a log: there may be one of other devices."""
+    starts = evidence.of(DmaLog, Side.SOURCE)
+    is_by_iommu = any(record.args.by == "iommu" for record in starts)
+    return "pages-lost-besides-the-iommus-log" if is_by_iommu else "pages-lost-without-a-log"
 
 
 def _stopped(evidence: Evidence, what: str) -> Finding:

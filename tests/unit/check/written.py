@@ -19,7 +19,9 @@ WHY = "VFIO_FD9: Failed to start DMA logging: Input/output error"
 
 def writing(name: str = "vfio0", **fields) -> EmulatedDevice:
     """A device that writes two pages."""
-    return device(name, size=1000, dma=Dma(**{"pages": 2, **fields}))
+    own = ("dma_logging", "iommu_tracking")
+    more = {key: fields.pop(key) for key in own if key in fields}
+    return device(name, size=1000, dma=Dma(**{"pages": 2, **fields}), **more)
 
 
 def pages(spec: EmulatedDevice, number: int) -> dict[str, tuple[int, str]]:
@@ -27,8 +29,13 @@ def pages(spec: EmulatedDevice, number: int) -> dict[str, tuple[int, str]]:
     return {hex(at): (number, f"{at + number:016x}") for at in spec.dma.addresses}
 
 
-def with_dma(run: History, *bodies: Body, log: DmaLog | None = LOG) -> History:
-    """``run``, whose devices write to the guest's RAM three times.
+def with_dma(
+    run: History,
+    *bodies: Body,
+    log: DmaLog | None = LOG,
+    only: EmulatedDevice | None = None,
+) -> History:
+    """``run``, whose devices, or ``only`` one, write to the guest's RAM three times.
 
     :param log: the start of the log; None for none
     :param bodies: more of what the source's device records
@@ -37,7 +44,7 @@ def with_dma(run: History, *bodies: Body, log: DmaLog | None = LOG) -> History:
     begun = next(r for r in statuses if r.side is SRC and r.args["status"] == "active")
     ended = next((r for r in statuses if r.side is SRC and r.args["status"] == "device"), begun)
     added: list[Record] = []
-    for spec in run.scenario.emulated:
+    for spec in (only,) if only else run.scenario.emulated:
         is_kept = log is not None and not log.errno
         at = begun.t_ns
         early: list[Body] = [DmaWrite(number=1, moment="before the log", pages=2, logged=False)]

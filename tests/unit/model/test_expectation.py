@@ -26,6 +26,7 @@ from harness.scenario import (
     TlsMismatch,
     Transport,
 )
+from harness.scenario.dma import Dma
 
 ON, OFF, AUTO = OnOffAuto.ON, OnOffAuto.OFF, OnOffAuto.AUTO
 MULTIFD, MAIN = TransferPath.MULTIFD, TransferPath.MAIN
@@ -315,3 +316,58 @@ def test_device_of_the_kernel_ends_as_the_kernel_reported(setting, able, ending,
     found = expect(Scenario(name="x", devices=(device,)), FACTS, FACTS, {"n": able})
     assert (found.ending, found.reason) == (ending, reason)
     assert found.devices[0].total_bytes is None
+
+
+IOMMU = {"dma_logging": False, "iommu_tracking": True}
+
+
+@pytest.mark.parametrize(
+    ("devices", "ending"),
+    [
+        ((IOMMU,), Ending.COMPLETED),
+        ((IOMMU, IOMMU), Ending.COMPLETED),
+        ((IOMMU, {}), Ending.COMPLETED),
+        # The second one joins the page table of the first, which tracks nothing.
+        (({}, IOMMU), Ending.BLOCKED),
+        ((IOMMU, {"dma_logging": False}), Ending.BLOCKED),
+        # The third one joins the latest page table.
+        ((IOMMU, {}, IOMMU), Ending.BLOCKED),
+    ],
+)
+def test_device_may_join_a_page_table_that_does_not_track(devices, ending):
+    """QEMU 10.0.13 and 11.1.3 do so."""
+    specs = tuple(
+        EmulatedDevice(id=f"a{number}", enable_migration=AUTO, **each)
+        for number, each in enumerate(devices)
+    )
+    assert expect(Scenario(name="x", devices=specs), FACTS, FACTS).ending is ending
+
+
+FAILS = Dma(pages=1, start_errno=5)
+
+
+@pytest.mark.parametrize(
+    ("devices", "fields", "ending"),
+    [
+        (({"dma": FAILS},), {}, Ending.DEVICE_ERROR),
+        (({"dma": Dma(report_errno=5)},), {}, Ending.DEVICE_ERROR),
+        (({"dma": Dma(stop_errno=5)},), {}, Ending.COMPLETED),
+        (({}, {"dma": FAILS}), {}, Ending.DEVICE_ERROR),
+        (({"dma": FAILS, **IOMMU},), {}, Ending.DEVICE_ERROR),
+        (({"dma": FAILS, "dma_logging": False},), {}, Ending.COMPLETED),
+        (({"dma": FAILS}, {"dma_logging": False}), {}, Ending.COMPLETED),
+        (
+            ({"dma": FAILS, "properties": {"x-device-dirty-page-tracking": "off"}},),
+            {},
+            Ending.COMPLETED,
+        ),
+        (({"dma": Dma(max_ranges=1)},), {}, Ending.COMPLETED),
+        (({"dma": Dma(max_ranges=1)},), {"ram_mib": 3000}, Ending.NOT_JUDGED),
+        (({"dma": Dma(max_ranges=1)},), {"ram_mib": 4096}, Ending.DEVICE_ERROR),
+        (({"dma": Dma(max_ranges=2)},), {"ram_mib": 4096}, Ending.COMPLETED),
+    ],
+)
+def test_log_that_fails_is_a_device_error(devices, fields, ending):
+    specs = tuple(EmulatedDevice(id=f"a{n}", **each) for n, each in enumerate(devices))
+    found = expect(Scenario(name="x", devices=specs, **fields), FACTS, FACTS)
+    assert found.ending is ending

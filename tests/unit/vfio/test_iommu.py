@@ -4,8 +4,12 @@ import errno
 
 import pytest
 
+from harness.history.device import DmaLog, DmaWrite
+from harness.scenario import EmulatedDevice
+from harness.scenario.dma import Dma as DmaPlan
 from harness.vfio import uapi
 from harness.vfio.answer import DONE, UNKNOWN
+from harness.vfio.dma import Dma
 from harness.vfio.iommu import Iommu
 from harness.vfio.uapi import Iommufd
 
@@ -141,7 +145,7 @@ def test_change_of_process_is_taken(iommu, target):
     assert iommu.ioctl(Iommufd.IOAS_CHANGE_PROCESS, 0, target) is DONE
 
 
-@pytest.mark.parametrize("number", [0x82, 0x83, 0x8B, 0x7F, 0xFF])
+@pytest.mark.parametrize("number", [0x82, 0x83, 0x88, 0x7F, 0xFF])
 def test_ioctl_that_it_does_not_know_is_unknown(iommu, target, number):
     assert iommu.ioctl(number, AT, target) is UNKNOWN
 
@@ -151,3 +155,151 @@ def test_bad_address_is_left_to_the_caller(iommu, target, number):
     with pytest.raises(OSError) as failure:
         iommu.ioctl(number, AT, target)
     assert failure.value.errno == errno.EFAULT
+
+
+# -- dirty tracking ----------------------------------------------------------------------
+
+
+class Tracked:
+    """QEMU with an iommufd, RAM in it, and devices that write to it."""
+
+    def __init__(self, target, *devices):
+        self.target, self.iommu, self.is_running = target, Iommu(), True
+        self.seen = []
+        target.put(RAM_AT, bytes(MIB))
+        self.do(Iommufd.IOAS_MAP, uapi.IOAS_MAP.pack(40, 7, 1, 0, RAM_AT, MIB, 4 * MIB))
+        self.devices = [
+            Dma(EmulatedDevice(id="a", dma=dma), self.iommu, self.seen.append, self.runs)
+            for dma in devices
+        ]
+
+    def runs(self):
+        return self.is_running
+
+    def do(self, number, argument):
+        self.target.put(AT, argument)
+        answer = self.iommu.ioctl(number, AT, self.target)
+        for address, data in answer.writes:
+            self.target.write(address, data)
+        return answer.errno
+
+    def table(self, device, tracks):
+        """A new page table for ``device``; its number."""
+        flags = uapi.HWPT_ALLOC_DIRTY_TRACKING * tracks
+        argument = uapi.HWPT_ALLOC.pack(48, flags, device, 1, 0, 0, 0, 0, 0, 0, 0)
+        assert self.do(Iommufd.HWPT_ALLOC, argument) == 0
+        return uapi.HWPT_ALLOC.unpack(self.target.read(AT, 48))[4]
+
+    def tracking(self, table, flags=1):
+        argument = uapi.SET_DIRTY_TRACKING.pack(16, flags, table, 0)
+        return self.do(Iommufd.HWPT_SET_DIRTY_TRACKING, argument)
+
+    def dirty(self, table, iova=4 * MIB, length=MIB, page_size=4096, flags=0):
+        self.target.put(BITMAP, bytes(32))
+        argument = uapi.GET_DIRTY_BITMAP.pack(48, table, flags, 0, iova, length, page_size, BITMAP)
+        error = self.do(Iommufd.HWPT_GET_DIRTY_BITMAP, argument)
+        found = int.from_bytes(self.target.read(BITMAP, 32), "little")
+        return error, [bit for bit in range(256) if found >> bit & 1]
+
+
+RAM_AT, BITMAP = 0x7F11_0000_0000, 0x9000
+
+
+@pytest.fixture
+def tracked(target):
+    """One device, its IOMMU tracks, and what it attached to."""
+    qemu = Tracked(target, DmaPlan(pages=2, stride=9, rounds=1))
+    table = qemu.table(qemu.iommu.bind(qemu.devices[0], tracks=True), tracks=True)
+    assert qemu.iommu.attach(qemu.devices[0], table, tracks=True) == 0
+    return qemu, table
+
+
+def test_hardware_that_tracks_says_so(target):
+    qemu = Tracked(target, DmaPlan())
+    layout = uapi.HW_INFO
+    for tracks in (False, True):
+        device = qemu.iommu.bind(qemu.devices[0], tracks=tracks)
+        assert qemu.do(Iommufd.GET_HW_INFO, layout.pack(40, 0, device, 0, 0, 0, 0, 0)) == 0
+        assert layout.unpack(target.read(AT, 40))[-1] == uapi.HW_CAP_DIRTY_TRACKING * tracks
+
+
+def test_what_is_written_is_reported_once(tracked):
+    qemu, table = tracked
+    assert qemu.tracking(table) == 0
+    assert qemu.dirty(table) == (0, [0, 9])
+    assert qemu.dirty(table) == (0, [0, 9]), "it has written again"
+    assert qemu.dirty(table) == (0, [])
+    moments = [body.moment for body in qemu.seen if isinstance(body, DmaWrite)]
+    assert moments == ["before the log", "first logged", "after a report"]
+    assert [body.by for body in qemu.seen if isinstance(body, DmaLog)] == ["iommu"]
+
+
+def test_log_ends(tracked):
+    qemu, table = tracked
+    qemu.tracking(table)
+    assert qemu.tracking(table, flags=0) == 0
+    assert not qemu.iommu.is_tracking(qemu.devices[0])
+    assert qemu.dirty(table)[0] == errno.EINVAL
+
+
+def test_planned_errors_are_those_of_the_ioctls(target):
+    qemu = Tracked(target, DmaPlan(pages=1), DmaPlan(pages=1, report_errno=5, stop_errno=16))
+    table = qemu.table(qemu.iommu.bind(qemu.devices[0], tracks=True), tracks=True)
+    for device in qemu.devices:
+        qemu.iommu.attach(device, table, tracks=True)
+    assert qemu.tracking(table) == 0
+    assert qemu.dirty(table) == (5, [])
+    assert qemu.tracking(table, flags=0) == 16
+    assert qemu.iommu.is_tracking(qemu.devices[0])
+
+
+def test_start_that_fails_tracks_nothing(target):
+    qemu = Tracked(target, DmaPlan(pages=1, start_errno=12))
+    table = qemu.table(qemu.iommu.bind(qemu.devices[0], tracks=True), tracks=True)
+    qemu.iommu.attach(qemu.devices[0], table, tracks=True)
+    assert qemu.tracking(table) == 12
+    assert not qemu.iommu.is_tracking(qemu.devices[0])
+
+
+def test_device_without_tracking_does_not_fit_a_table_that_has_it(tracked):
+    qemu, table = tracked
+    assert qemu.iommu.attach(qemu.devices[0], table, tracks=False) == errno.EINVAL
+    other = qemu.table(qemu.iommu.bind(qemu.devices[0], tracks=False), tracks=False)
+    assert qemu.iommu.attach(qemu.devices[0], other, tracks=True) == 0
+    assert qemu.tracking(other) == errno.EOPNOTSUPP
+    assert qemu.dirty(other)[0] == errno.EOPNOTSUPP
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"iova": 4 * MIB - 4096}, errno.EINVAL),
+        ({"length": MIB + 4096}, errno.EINVAL),
+        ({"length": 0}, errno.EINVAL),
+        ({"length": 4095}, errno.EINVAL),
+        ({"page_size": 2048}, errno.EINVAL),
+        ({"iova": 4 * MIB + 1, "length": 4096}, errno.EINVAL),
+        ({"flags": 1}, errno.EOPNOTSUPP),
+        ({"iova": 4 * MIB + 4096, "length": 4096}, 0),
+    ],
+)
+def test_bitmap_is_refused_as_linux_refuses_it(tracked, fields, error):
+    qemu, table = tracked
+    qemu.tracking(table)
+    assert qemu.dirty(table, **fields)[0] == error
+
+
+def test_table_that_is_not_there_is_enoent(tracked):
+    qemu, table = tracked
+    assert qemu.tracking(table + 9) == errno.ENOENT
+    assert qemu.dirty(table + 9)[0] == errno.ENOENT
+    qemu.do(Iommufd.DESTROY, uapi.IOMMU_DESTROY.pack(8, table))
+    assert qemu.tracking(table) == errno.ENOENT
+
+
+def test_mappings_without_a_gap_are_one(tracked):
+    qemu, table = tracked
+    qemu.do(Iommufd.IOAS_MAP, uapi.IOAS_MAP.pack(40, 7, 1, 0, RAM_AT, MIB, 5 * MIB))
+    qemu.tracking(table)
+    qemu.target.put(BITMAP, bytes(64))
+    assert qemu.dirty(table, 4 * MIB, 2 * MIB) == (0, [0, 9])

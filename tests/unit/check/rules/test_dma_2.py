@@ -5,12 +5,12 @@ import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history.device import LogCall
+from harness.history.device import DmaLog, LogCall
 from harness.history.records import Record
 from tests.twins.damage import one, some, swap
 from tests.twins.twin import twin
 from tests.unit.check.histories import changed, completed, failed_by_log, find, good, scenario
-from tests.unit.check.story import DST
+from tests.unit.check.story import DST, SRC, device
 from tests.unit.check.written import LOG, with_dma, writing
 
 REPORT = LogCall(call="report", errno=5, pages=0, is_running=False)
@@ -109,3 +109,20 @@ def test_worst_device_counts():
         completed(scenario(writing(report_errno=5), writing("vfio1", at=8 << 20))), REPORT
     )
     assert find(changed(run, losing(list(run.records))), "DMA-2").outcome is Outcome.VIOLATED
+
+
+def test_device_without_a_log_besides_one_of_the_iommu_has_a_shape_of_its_own():
+    spec = writing("vfio1", at=8 << 20)
+    run = with_dma(completed(scenario(device(size=1000), spec)), log=None, only=spec)
+    start = DmaLog(page_size=0, count=0, ranges=[], mapped=[], errno=0, by="iommu")
+    records = [*run.records, Record.of(run.records[-1].t_ns, SRC, start, "vfio0")]
+    finding = find(changed(run, losing(records)), "DMA-2")
+    assert finding.shape == "pages-lost-besides-the-iommus-log"
+    assert finding.sentence.startswith("vfio1 has no log")
+
+
+def test_log_of_the_iommu_is_a_log():
+    start = DmaLog(page_size=0, count=0, ranges=[], mapped=[], errno=0, by="iommu")
+    run = with_dma(completed(scenario(writing(dma_logging=False, iommu_tracking=True))), log=start)
+    assert find(run, "DMA-1").outcome is Outcome.VALID
+    assert {"DMA-2", "DMA-3"} <= judge(run).not_applicable.keys()
