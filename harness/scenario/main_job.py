@@ -272,6 +272,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         then=(Scenario(name="after-cancel", devices=_PLAIN),),
     ),
     Scenario(
+        name="quits",
+        devices=_PLAIN,
+        parameters=STAYS_ACTIVE,
+        actions=(Execute(when=_ACTIVE, target=Target.SOURCE, command="quit"),),
+    ),
+    Scenario(
         name="paused",
         devices=_PLAIN,
         parameters=STAYS_ACTIVE,

@@ -28,6 +28,9 @@ STORM = Storm(
 )
 KILL_SOURCE = Kill(when=status(Target.SOURCE, "active"), target=Target.SOURCE)
 KILL_DESTINATION = Kill(when=status(Target.SOURCE, "active"), target=Target.DESTINATION)
+QUIT_DESTINATION = Execute(
+    when=status(Target.SOURCE, "active"), target=Target.DESTINATION, command="quit"
+)
 STOP = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="stop")
 CONT = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="cont")
 PAUSED = {"status": "paused", "running": False}
@@ -164,6 +167,24 @@ def killed_destination() -> History:
     return life.history()
 
 
+def quit_as_planned(status: int = 0, signal: int = 0) -> Life:
+    """The destination is told to quit; what its source does is the test's."""
+    life = Life(scenario(actions=(QUIT_DESTINATION,)))
+    life.act()
+    life.put("harness", ActionEnded(position=0, how="done"))
+    life.died(DST, signal, status)
+    return life
+
+
+def left_by_its_destination() -> History:
+    """It quits as planned; the source fails the migration and runs on."""
+    life = quit_as_planned()
+    life.status(SRC, "failed")
+    life.asked(SRC)
+    life.quit(SRC)
+    return life.history()
+
+
 def device_error() -> History:
     """The destination's device fails a write; both sides fail, and the source runs on."""
     life = Life(scenario(device(load=LoadBehaviour(error_at=0))), ("setup", "active", "device"))
@@ -209,6 +230,7 @@ LIVES = {
     "cancelled": lambda: ended(cancelled()),
     "paused": paused_and_cancelled,
     "killed destination": killed_destination,
+    "quit as planned": left_by_its_destination,
     "device error": device_error,
     "not converging": lambda: ended(called_off(not_converging())),
 }
