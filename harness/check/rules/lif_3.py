@@ -12,7 +12,7 @@ for it, and is not blamed for that.  Nor is a source that waits in pre-switchove
 ``migrate-continue``.
 """
 
-from harness.check import interruption, planned
+from harness.check import hang, interruption, planned
 from harness.check.assumptions import Assumption
 from harness.check.evidence import Evidence
 from harness.check.rule import Rule
@@ -159,11 +159,16 @@ def _destination(evidence: Evidence, what: str, kill: Record, exited: Record | N
         )
     if hung:
         still = "" if is_answering else ", and its main loop is blocked"
+        cause = hang.cause(evidence, hung[0])
+        is_known = cause is not None and hang.side_of(cause) is Side.DESTINATION
+        shape = "destination-did-not-end" if is_answering else "main-loop-blocked-after-kill"
         return RULE.violated(
-            f"{what}, and the destination did not end: its status is {status}{still}",
+            f"{what}, and the destination did not end: its status is {status}{still}"
+            + (f"; {cause.words}" if cause and is_known else ""),
             kill,
             *hung,
-            shape="destination-did-not-end" if is_answering else "main-loop-blocked-after-kill",
+            *(cause.records if cause and is_known else ()),
+            shape=f"{cause.shape}-after-kill" if cause and is_known else shape,
         )
     if exited is not None:
         return RULE.valid("the destination failed and exited", at=at)

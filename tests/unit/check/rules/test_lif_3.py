@@ -2,6 +2,8 @@
 
 import pytest
 
+from harness.check.evidence import STARVED
+from harness.check.hang import RECV_END
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Side
@@ -180,6 +182,18 @@ def test_destination_that_waits_for_a_dead_source(alive):
     finding = verdict(life, DST)
     assert finding.outcome is Outcome.VIOLATED
     assert ("main loop is blocked" in finding.sentence) is not alive
+
+
+def test_destination_whose_load_thread_waits_has_a_shape_of_its_own():
+    life = killed(SRC, "setup", "active", "device")
+    life.status(DST, "active")
+    life.trace(DST, STARVED, "vfio0", idx=1)
+    for number in range(4):
+        life.trace(DST, RECV_END, id=number, packets=1)
+    life.hangs(DST, main_loop_alive=False)
+    finding = verdict(life, DST)
+    assert finding.shape == "load-thread-waits-after-kill"
+    assert "waits for packet 1, though channel 0, 1, 2, 3 ended" in finding.sentence
 
 
 def test_listening_destination_whose_main_loop_stands_still():
