@@ -3,7 +3,7 @@
 Both sides must come to an end, and to the same one.  Neither may be lost, nor ended by a signal.
 """
 
-from harness.check import interruption, planned, words
+from harness.check import hang, interruption, planned, words
 from harness.check.evidence import PEERS, Evidence
 from harness.check.refusal import lost
 from harness.check.rule import Rule
@@ -12,18 +12,25 @@ from harness.history.process import Hung, Launched
 from harness.history.records import Kind, Record, Side
 from harness.history.session import Deadline
 
+HANGS = frozenset(
+    {
+        "source-has-more-channels",
+        "source-has-fewer-channels",
+        "multifd-at-the-source-only",
+        "multifd-at-the-destination-only",
+        "device-too-many",
+    }
+)
+"""Differences that a side waits for by themselves: any other hang is one that a refusal meets."""
 
-def not_the_same_end(
-    rule: Rule, evidence: Evidence, what: str, kind: str, *, may_source_complete: bool = False
-) -> Finding | None:
+
+def not_the_same_end(rule: Rule, evidence: Evidence, what: str, kind: str) -> Finding | None:
     """What is wrong with how the two sides ended, or not known of it; None if both completed or
-    both failed.
+    both failed.  That the source reports completed, although the destination failed, is left to
+    LIF-9.
 
     :param what: the difference, in words
-    :param kind: a stable word for it, for shapes
-    :param may_source_complete: whether a source that completed, although the destination failed,
-        is left to LIF-9
-    """
+    :param kind: a stable word for it, for shapes"""
     endings = evidence.endings
     for side in PEERS:
         crash = endings.crash(side)
@@ -32,7 +39,7 @@ def not_the_same_end(
                 f"{what}: it must be refused, but the {side} QEMU ended by signal "
                 f"{crash.args.signal}",
                 crash,
-                shape=f"{side}-signal-{crash.args.signal}-{kind}",
+                shape=f"{side}-crashed-{kind}",
             )
     waited: Record[Deadline] | Record[Hung] | None = endings.deadline or next(
         iter(endings.hung), None
@@ -42,15 +49,17 @@ def not_the_same_end(
             return rule.unknown(f"{what}: no migration was begun; {waited.args.waiting_for}")
         if excuse := planned.excuse(evidence):
             return rule.unknown(f"{what}: it did not end, but {excuse}")
+        known = None if kind in HANGS else hang.cause(evidence, waited)
         statuses = [
             f"the {side}'s status is {endings.status(side) or 'not known'}" for side in PEERS
         ]
         return rule.violated(
             f"{what}: it must be refused within seconds, but {waited.args.waiting_for} did not "
-            f"come: {', '.join(statuses)}",
+            f"come: {known.words if known else ', '.join(statuses)}",
             waited,
             *endings.hung,
-            shape=f"did-not-end-{kind}",
+            *(known.records if known else ()),
+            shape=known.shape if known else f"did-not-end-{kind}",
         )
     if endings.is_completed:
         return None
@@ -60,23 +69,15 @@ def not_the_same_end(
             f"{what}: it was refused, but the source is lost", gone, shape=f"source-lost-{kind}"
         )
     source, destination = (endings.status(side) for side in PEERS)
-    if may_source_complete and source == "completed":
-        source = "failed"
-    if "completed" in (source, destination):
-        if not (evidence.scenario.return_path and evidence.scenario.at_destination.return_path):
-            return rule.unknown(
-                f"{what}: one side completed; without a return path the other's end is not known "
-                "to it"
-            )
-        side = PEERS[0] if source == "completed" else PEERS[1]
+    if destination == "completed":
         return rule.violated(
-            f"{what}: the {side} completed, but the other side's status is "
-            f"{(destination if side is Side.SOURCE else source) or 'not known'}",
+            f"{what}: the destination completed, but the source's status is "
+            f"{source or 'not known'}",
             *(endings.last_status(each) for each in PEERS),
-            shape=f"{side}-completed-{kind}",
+            shape=f"destination-completed-{kind}",
         )
     gone_by_itself = endings.crash(Side.DESTINATION) is not None  # with a status: it may
-    if source != "failed" or not (destination == "failed" or gone_by_itself):
+    if source not in ("failed", "completed") or not (destination == "failed" or gone_by_itself):
         return rule.unknown(f"{what}: there is no record of how both sides ended")
     return None
 

@@ -1,7 +1,7 @@
 """LIF-9: If the destination fails to load, the source does not report the migration completed.
 
-It applies if the destination refused what it was given: what faults have changed, or the state of
-another device (ORD-9).  The source learns this over
+It applies if the destination refused what it was given: what faults have changed, or what a
+destination that differs does not take (ORD-9, SET-10).  The source learns this over
 the return path; without one the requirement does not apply.
 """
 
@@ -22,13 +22,14 @@ RULE = Rule(
     title="The source does not report completed if the destination failed to load",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
+_DIFFERING = (Ending.DEVICE_REFUSED, Ending.SIDES_DIFFER)
 
 
 @RULE.skips
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not scenario.return_path:
         return "there is no return path, so that the source cannot learn of it"
-    if expectation.ending is Ending.DEVICE_REFUSED:
+    if expectation.ending in _DIFFERING:
         return ""
     return with_faults(scenario, expectation)
 
@@ -39,7 +40,7 @@ def skip_reason_of(evidence: Evidence) -> str:
         return "the source is a capture, which notices nothing"
     if interruption.was_ended(evidence, Side.SOURCE):
         return "the source was ended by the scenario, and reports nothing"
-    if evidence.prediction is None and evidence.expectation.ending is not Ending.DEVICE_REFUSED:
+    if evidence.prediction is None and evidence.expectation.ending not in _DIFFERING:
         return "no fault changed what was delivered"
     if seen_end(evidence) is not Outcome.REFUSED:
         return "the destination did not fail"

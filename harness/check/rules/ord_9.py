@@ -46,9 +46,8 @@ def judge(evidence: Evidence) -> Finding:
     found = [match for place in scenario.differing if (match := _PLACE.fullmatch(place))]
     what = f"{', '.join(match[0] for match in found)} of the destination"
     kind = _kind(scenario, [match[2] or "" for match in found])
-    ended = differing.not_the_same_end(RULE, evidence, what, kind, may_source_complete=True)
-    if ended is not None:
-        return ended
+    if (finding := differing.not_the_same_end(RULE, evidence, what, kind)) is not None:
+        return finding
     endings = evidence.endings
     if endings.is_completed:
         return RULE.violated(

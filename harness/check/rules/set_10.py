@@ -8,8 +8,8 @@ source's bytes; or both sides fail with an error, and the source keeps its VM.  
 is SET-5.
 
 A migration that does not end is VIOLATED, unless the machine was too busy or state still moved.
-VALID requires that both ends were seen.  Where one side completes and the other fails without a
-return path, neither can know of the other: this is UNKNOWN.
+VALID requires that both ends were seen.  LIF-9 judges whether a source reports that it completed,
+although the destination failed.
 """
 
 from harness.check import differing

@@ -33,7 +33,9 @@ NOT_SAVED = {
 ALSO_VIOLATED = {"lif-2-the-load-begins-while-the-main-thread-cleans-up": {"LIF-3"}}
 """By what follows from the deviation, and what it does not explain."""
 SAME_CAUSE = {
-    "lif-4-cancel-during-the-final-ram-sync": {"lif-2-a-channel-fails-while-the-source-syncs"}
+    "lif-4-cancel-during-the-final-ram-sync": {"lif-2-a-channel-fails-while-the-source-syncs"},
+    "lif-2-a-channel-ends-before-its-sync": {"set-10-a-channel-ends-before-its-sync"},
+    "set-10-a-channel-ends-before-its-sync": {"lif-2-a-channel-ends-before-its-sync"},
 }
 """Other deviations that show in the run."""
 
