@@ -29,6 +29,7 @@ class Attachments:
 
     :param ram_mib: the guest's RAM, which a device that is passed through needs pinned
     :param taken: addresses of devices that the other QEMU has
+    :param watches_sends: count what QEMU sends with MSG_ZEROCOPY
     :ivar kinds: one for each kind that there is among ``specs``
     :raise PrerequisiteMissing: one cannot be attached; the others are undone
     """
@@ -41,9 +42,10 @@ class Attachments:
         *,
         ram_mib: int = 0,
         taken: Sequence[str] = (),
+        watches_sends: bool = False,
     ) -> None:
         self._ids = [spec.id for spec in specs]
-        self._target = Target(side, specs, record, ram_mib * MIB, taken)
+        self._target = Target(side, specs, record, ram_mib * MIB, taken, watches_sends)
         self.kinds: list[DevicesOfKind] = []
         with contextlib.ExitStack() as undo:
             for kind in KINDS:

@@ -24,7 +24,7 @@ class EmulatedDevices(DevicesOfKind):
 
     def __init__(self, specs: Sequence[EmulatedDevice], target: Target) -> None:
         self._target = target
-        self.supervisor = Supervisor(target.side, target.record)
+        self.supervisor = Supervisor(target.side, target.record, watches_sends=target.watches_sends)
         self.devices = [
             AttachedDevice(spec, target.side, self.supervisor.iommu, index, target.record)
             for index, spec in enumerate(specs)

@@ -9,6 +9,8 @@ from harness.errors import PrerequisiteMissing
 MIB = 1 << 20
 SPARE = 64 * MIB
 """QEMU's ROMs and video memory, which VFIO maps for the device besides the guest's RAM."""
+ZERO_COPY = 4 * MIB
+"""What is on its way at once, of a guest that has written no RAM."""
 _STATUS = Path("/proc/self/status")
 _CAP_IPC_LOCK = 14  # include/uapi/linux/capability.h
 
@@ -26,6 +28,19 @@ def how_to_raise(needed: int) -> str:
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     needs_root = hard != resource.RLIM_INFINITY and hard < needed and os.geteuid() != 0
     return f"ulimit -l {needed >> 10}" + (" (as root)" if needs_root else "")
+
+
+def require_for_zero_copy(status: Path = _STATUS) -> None:
+    """Refuse zero-copy-send where the kernel would pin too little: QEMU's ``sendmsg`` then fails.
+
+    :raise PrerequisiteMissing: names the limit, and the command that raises it
+    """
+    allowed = limit(status)
+    if allowed is not None and allowed < ZERO_COPY:
+        raise PrerequisiteMissing(
+            f"the memlock limit of {allowed >> 10} KiB is too low: zero-copy-send pins what is on "
+            f"its way, {ZERO_COPY >> 10} KiB: {how_to_raise(ZERO_COPY)}"
+        )
 
 
 def require(ram_bytes: int, status: Path = _STATUS) -> None:

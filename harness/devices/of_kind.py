@@ -26,6 +26,8 @@ class Target(msgspec.Struct, frozen=True):
     """The guest's RAM, which VFIO pins for a device that does DMA itself."""
     taken: Sequence[str] = ()
     """Addresses (``DevicesOfKind.addresses``) that the other QEMU has."""
+    watches_sends: bool = False
+    """Whether what it sends with MSG_ZEROCOPY is counted, by a kind that can."""
 
     def observe(self, device: Device, args: Body) -> None:
         """Record ``args`` (``harness.history.device``) of ``device``."""

@@ -50,6 +50,17 @@ class Stderr(Body, frozen=True):
     line: str
 
 
+class ZeroCopySends(Body, frozen=True):
+    """What it has sent with MSG_ZEROCOPY until its end; recorded if the scenario has
+    zero-copy-send.
+    """
+
+    count: int
+    """Calls of sendmsg."""
+    sockets: int
+    """By how many sockets."""
+
+
 class Hung(Body, frozen=True):
     """It did not do what was waited for."""
 

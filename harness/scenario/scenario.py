@@ -148,6 +148,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("destination has other hardware: no migration can follow in then")
 
     @property
+    def has_zero_copy(self) -> bool:
+        """Whether RAM is to be sent with MSG_ZEROCOPY."""
+        return self.capabilities.get("zero-copy-send", False)
+
+    @property
     def at_destination(self) -> "Scenario":
         """What the destination is given: this, with what ``destination`` says instead."""
         return self if self.destination is None else _at_destination(self, self.destination)

@@ -197,6 +197,10 @@ class Session:
         """
         self.progress("boot")
         lacking.of_memory(memfd_bytes(*map(self._of, _PEERS)), self.scenario)
+        if self.scenario.has_zero_copy:
+            from harness.devices import memlock  # noqa: PLC0415 - see above
+
+            memlock.require_for_zero_copy()
         image = self.rundir.folder / _FIRMWARE
         private.write(image, firmware.image(self.scenario))
         self._tls.write()

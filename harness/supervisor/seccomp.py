@@ -25,11 +25,12 @@ class _Machine:
     ioctl: int
     read: int
     write: int
+    sendmsg: int
 
 
 _MACHINES: Final = {
-    "x86_64": _Machine(0xC000003E, 317, 16, 0, 1),
-    "aarch64": _Machine(0xC00000B7, 277, 29, 63, 64),
+    "x86_64": _Machine(0xC000003E, 317, 16, 0, 1, 46),
+    "aarch64": _Machine(0xC00000B7, 277, 29, 63, 64, 211),
 }
 
 _SET_MODE_FILTER: Final = 1
@@ -41,7 +42,9 @@ _CONTINUE: Final = 1 << 0  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 _RET_ALLOW: Final = 0x7FFF0000
 _RET_USER_NOTIF: Final = 0x7FC00000
 _LD_ABS, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06
-_DATA_NR, _DATA_ARCH, _DATA_ARG0, _DATA_ARG1 = 0, 4, 16, 24  # offsets in seccomp_data
+# Offsets in seccomp_data.
+_DATA_NR, _DATA_ARCH, _DATA_ARG0, _DATA_ARG1, _DATA_ARG2 = 0, 4, 16, 24, 32
+_MSG_ZEROCOPY: Final = 0x4000000  # include/linux/socket.h
 
 _NOTIF: Final = struct.Struct("<QII" + "iIQ6Q")  # seccomp_notif with its seccomp_data
 _RESP: Final = struct.Struct("<QqiI")
@@ -71,7 +74,7 @@ class Notification:
 
     :ivar cookie: the notification's id
     :ivar pid: the calling thread
-    :ivar call: ``ioctl``, ``read`` or ``write``
+    :ivar call: ``ioctl``, ``read``, ``write`` or ``sendmsg``
     """
 
     cookie: int
@@ -93,15 +96,25 @@ def machine() -> _Machine:
     return found
 
 
-def filter_program(on: _Machine) -> bytes:
+def filter_program(on: _Machine, has_zero_copy: bool = False) -> bytes:
     """The BPF program: user notification for VFIO's ioctls and supervised data_fds.
 
     A jump has the number of instructions to skip if the test is true, and if it is false.
+
+    :param has_zero_copy: also for ``sendmsg`` with ``MSG_ZEROCOPY``
     """
+    zero_copy = (
+        (_JEQ, 0, 3, on.sendmsg),
+        (_LD_ABS, 0, 0, _DATA_ARG2),
+        (_AND, 0, 0, _MSG_ZEROCOPY),
+        (_JEQ, 10, 9, _MSG_ZEROCOPY),
+    )
+    more = zero_copy if has_zero_copy else ()
     instructions = (
         (_LD_ABS, 0, 0, _DATA_ARCH),
-        (_JEQ, 0, 10, on.audit_arch),  # another ABI: allowed, QEMU has none
+        (_JEQ, 0, 10 + len(more), on.audit_arch),  # another ABI: allowed, QEMU has none
         (_LD_ABS, 0, 0, _DATA_NR),
+        *more,
         (_JEQ, 0, 3, on.ioctl),
         (_LD_ABS, 0, 0, _DATA_ARG1),
         (_AND, 0, 0, 0xFF << IOCTL_TYPE_SHIFT),
@@ -121,17 +134,18 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def install_filter() -> int:
+def install_filter(has_zero_copy: bool = False) -> int:
     """Install the filter on the calling thread and its children; returns the listener's fd.
 
     It cannot be removed, so the thread must be one that ends with the QEMU.
 
+    :param has_zero_copy: as of ``filter_program``
     :raise PrerequisiteMissing: this kernel or container does not allow it
     """
     on = machine()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
-    program = filter_program(on)
+    program = filter_program(on, has_zero_copy)
     descriptor = _Program(len(program) // 8, program)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise NotifError(f"prctl(PR_SET_NO_NEW_PRIVS): {os.strerror(ctypes.get_errno())}")
@@ -162,7 +176,8 @@ def receive(listener: int) -> Notification | None:
         raise
     cookie, pid, _, number, _, _, *args = _NOTIF.unpack(buffer)
     on = machine()
-    call = {on.ioctl: "ioctl", on.read: "read", on.write: "write"}[number]
+    calls = {on.ioctl: "ioctl", on.read: "read", on.write: "write", on.sendmsg: "sendmsg"}
+    call = calls[number]
     return Notification(cookie, pid, call, tuple(args))
 
 

@@ -14,12 +14,14 @@ import select
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from harness.errors import NotifError
 from harness.history import Record, Side
 from harness.history.device import DmaPages, Ioctl, Read, UnknownIoctl, Write
+from harness.history.process import ZeroCopySends
 from harness.supervisor import seccomp
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.memory import Memfd, ProcessMemory
@@ -50,9 +52,13 @@ class Supervisor:
 
     Construct it, ``launch`` once, and ``close`` after QEMU's end.  ``launch`` is called from any
     thread and returns when the process was started.
+
+    :param watches_sends: count what QEMU sends with MSG_ZEROCOPY
     """
 
-    def __init__(self, side: Side, record: Callable[[Record], None]) -> None:
+    def __init__(
+        self, side: Side, record: Callable[[Record], None], *, watches_sends: bool = False
+    ) -> None:
         self.side = side
         self.devices: list[AttachedDevice] = []
         self.iommufd = Memfd(f"iommufd-{side}")
@@ -60,6 +66,8 @@ class Supervisor:
         """Why the supervisor ended before QEMU; the run is then lost."""
         self._iommu = Iommu()
         self._record = record
+        self._zero_copy: Counter[int] | None = Counter() if watches_sends else None
+        """Calls of sendmsg with MSG_ZEROCOPY, by socket."""
         self._memory = ProcessMemory()
         self._listener = -1
         self._pid = 0
@@ -130,7 +138,7 @@ class Supervisor:
 
         def run() -> None:
             try:
-                self._listener = seccomp.install_filter()
+                self._listener = seccomp.install_filter(self._zero_copy is not None)
                 fds = (*spawn.pass_fds, self.iommufd.fd, *(d.fd for d in self.devices))
                 process = dataclasses.replace(spawn, pass_fds=fds).start()
                 self._pid = process.pid
@@ -165,6 +173,10 @@ class Supervisor:
             device.ioctls.clear()
             device.close()
         self.iommufd.close()
+        if self._zero_copy is not None and self._pid:
+            sends = ZeroCopySends(count=self._zero_copy.total(), sockets=len(self._zero_copy))
+            self._record(Record.of(time.time_ns(), self.side, sends))
+            self._zero_copy = None
         if self._wake >= 0:
             os.close(self._wake)
             self._wake = -1
@@ -203,6 +215,11 @@ class Supervisor:
             self._memory.close()
 
     def _handle(self, notification: Notification) -> None:
+        if notification.call == "sendmsg":
+            if self._zero_copy is not None:
+                self._zero_copy[notification.args[0] & 0xFFFFFFFF] += 1
+            seccomp.pass_on(self._listener, notification.cookie)
+            return
         if notification.call != "ioctl":
             self._handle_data(notification)
             return

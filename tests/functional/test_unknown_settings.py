@@ -8,7 +8,7 @@ import pytest
 from harness.check.verdict import Outcome
 from harness.errors import CannotRunHere
 from harness.job.run import Run, run_scenario
-from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls
+from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario, Tls, Transport
 from harness.scenario.action_plan import Execute, Target, status
 from harness.vm import fetched
 
@@ -81,6 +81,16 @@ async def test_each_build_refuses_what_cannot_be_combined(
     run = await judged(_scenario(qemu=binaries[number], qemu_dst=binaries[number], **fields))
     kept(run, "RUN", "SET-11")
     assert words.lower() in str(run.verdict.finding("SET-11").numbers["said"]).lower()
+
+
+@pytest.mark.requirement("SET-11")
+@pytest.mark.parametrize("number", [0, 1])
+async def test_zero_copy_goes_with_the_transfer_and_is_used(judged, kept, number) -> None:
+    binary = str(fetched.binaries(is_plain=True)[number])
+    zero_copy = _on("zero-copy-send", transport=Transport.TCP, qemu=binary, qemu_dst=binary)
+    run = await judged(_scenario(**zero_copy))
+    kept(run, "RUN", "ORD-1", "SET-11")
+    assert run.verdict.finding("SET-11").numbers["zero_copy_sends"] > 0
 
 
 @pytest.mark.requirement("SET-11")

@@ -39,6 +39,8 @@ RULE = Rule(
     stands_alone=True,
 )
 _KILLED = 9
+_NO_ZERO_COPY = "lock enough memory for using MSG_ZEROCOPY"
+"""What QEMU says at the limit of memlock, and at ``net.core.optmem_max``."""
 _NOTICED = 4
 """Records of a reset that QEMU came upon (interruption.reset_in_transfer)."""
 _BEGINS = ("migrate", "migrate-incoming")
@@ -208,6 +210,8 @@ def _completed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
             cause, other = _cause(evidence, side), _other_cause(evidence, side)
             why = f": {cause[1]}" if cause else ""
             why += f"; the destination reports: {other[1]}" if other else ""
+            if cause and _NO_ZERO_COPY in cause[1]:
+                return RULE.unknown(f"the kernel refused to send without a copy{why}", **numbers)
             return RULE.violated(
                 f"the migration must complete, but the {side} "
                 f"{f'reports {status}' if status else 'refuses it'}{why}",

@@ -8,6 +8,8 @@ the source connects; not once it is ``active``, or a device's state was begun.  
 on.  Values out of their range are not meant, and SET-1 and SET-2 judge the transfer's own refusal.
 
 Of what can be combined, each buffer arrives as ORD-1 demands; here the migration must complete.
+zero-copy-send must also be used: the supervisor's filter counts QEMU's calls of ``sendmsg`` with
+``MSG_ZEROCOPY``.  Whether auto-converge has slowed the guest is not asked: it need not.
 
 This could be wrong in two ways.  VIOLATED against a right QEMU: a later version may support what
 the model says is refused; then ``harness/model/settings.py`` must learn the version.  VALID for
@@ -22,7 +24,9 @@ from harness.check.evidence import PEERS, Evidence
 from harness.check.rule import Rule
 from harness.check.transfer_path import was_anything_sent
 from harness.check.verdict import Finding
+from harness.history.process import ZeroCopySends
 from harness.history.records import Record, Side
+from harness.history.session import Continued
 from harness.model import settings
 from harness.model.expectation import UNSUPPORTED, Ending, Expectation
 from harness.scenario import Scenario
@@ -32,7 +36,8 @@ RULE = Rule(
     title="What cannot be combined is refused early, with its reason; what can be, works",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
-_COMBINED = ("auto-converge",)
+_ZERO_COPY = settings.ZERO_COPY
+_COMBINED = ("auto-converge", _ZERO_COPY)
 """Capabilities that go with a transfer over multifd."""
 _UNDER_WAY = ("active", "device", "pre-switchover", "postcopy-active", "completed")
 _REFUSED_BY_MIGRATE = "migrate"
@@ -100,11 +105,36 @@ def _works(evidence: Evidence) -> Finding:
     if not evidence.endings.is_completed:
         return RULE.unknown(f"with {names}, the migration did not complete")
     wrong = interruption.damaged(evidence)
-    if wrong is None:
-        return RULE.valid(f"it completed, with {names}")
-    if not wrong[1]:
-        return RULE.unknown(wrong[0])
-    return RULE.violated(wrong[0], *wrong[1], shape="bytes-differ")
+    if wrong is not None:
+        if not wrong[1]:
+            return RULE.unknown(wrong[0])
+        return RULE.violated(wrong[0], *wrong[1], shape="bytes-differ")
+    if settings.has(evidence.scenario, _ZERO_COPY):
+        return _zero_copy(evidence)
+    return RULE.valid(f"it completed, with {names}")
+
+
+def _zero_copy(evidence: Evidence) -> Finding:
+    """Whether RAM was sent with MSG_ZEROCOPY (multifd_send_thread() in migration/multifd.c)."""
+    sends = evidence.of(ZeroCopySends, Side.SOURCE)
+    if not sends or evidence.of(Continued):
+        return RULE.unknown(f"it completed, but whether {_ZERO_COPY} was used was not observed")
+    if count := sends[-1].args.count:
+        return RULE.valid(f"it completed, with {_ZERO_COPY}", zero_copy_sends=count)
+    answers = [
+        answer
+        for answer in evidence.endings.commands(Side.SOURCE, "query-migrate", "return")
+        if answer.args["value"].get("status") == "completed"
+    ]
+    pages = answers[-1].args["value"].get("ram", {}).get("normal", 0) if answers else 0
+    if not pages:
+        return RULE.unknown("it completed, but no page was sent that needed a copy")
+    return RULE.violated(
+        f"{_ZERO_COPY} is on, and {pages} pages were sent, but none with MSG_ZEROCOPY",
+        sends[-1],
+        answers[-1],
+        shape="zero-copy-not-used",
+    )
 
 
 def _combined(scenario: Scenario) -> list[str]:

@@ -20,8 +20,8 @@ from harness.check.judge import judge
 from harness.check.verdict import Finding
 from harness.history.builds import BuildFacts
 from harness.history.device import Config, Read, Received, Sent, Write
-from harness.history.process import Exited, Launched, Stderr
-from harness.history.records import Kind, Record
+from harness.history.process import Exited, Launched, Stderr, ZeroCopySends
+from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, load
 from harness.scenario import (
     MIB,
@@ -32,6 +32,7 @@ from harness.scenario import (
     Scenario,
     Tls,
     TlsMismatch,
+    Transport,
 )
 from tests.twins.damage import change
 from tests.unit.check.guests import guest_scenario, with_guest
@@ -336,6 +337,17 @@ def failed_by_log(why: str = WHY, **fields) -> History:
     return log_failed(history(run, story.records), log=log, why=why)
 
 
+def with_sends(run: History, count: int) -> History:
+    """The source has sent so often with MSG_ZEROCOPY, of 16 pages."""
+    ended = only(run, "exited", side=SRC)[-1]
+    sends = Record.of(ended.t_ns, Side.SOURCE, ZeroCopySends(count, min(count, 4)))
+    for answer in only(run, "return", side=SRC):
+        if answer.args["command"] == "query-migrate":
+            value = {**answer.args["value"], "ram": {"normal": 16}}
+            run = with_args(run, answer, value=value)
+    return changed(run, [*run.records, sends])
+
+
 def two_devices() -> tuple[EmulatedDevice, ...]:
     return device(size=20 * MIB + 3), device("vfio1", seed=2)
 
@@ -355,6 +367,10 @@ GOOD = {
     ),
     "two versions": lambda: with_manifest(completed(scenario(*two_devices())), destination=NEW),
     "blocked": lambda: blocked(scenario(device(enable_migration=OFF)), DISABLED),
+    "zero copy": lambda: with_sends(
+        completed(scenario(capabilities={"zero-copy-send": True}, transport=Transport.TCP)),
+        4,
+    ),
     "cpr": lambda: blocked(
         scenario(parameters={"mode": "cpr-transfer"}), "missing 'cpr' migration channel"
     ),

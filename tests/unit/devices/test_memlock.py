@@ -43,6 +43,13 @@ def test_guest_that_fits_is_taken_and_a_larger_one_refused(process):
         memlock.require(65 * MIB, status)
 
 
+def test_zero_copy_needs_some_memory(process):
+    memlock.require_for_zero_copy(process((4 * MIB, -1)))
+    memlock.require_for_zero_copy(process((65536, 65536), capable=True))
+    with pytest.raises(PrerequisiteMissing, match=r"^the memlock limit of 64 KiB .*zero-copy-send"):
+        memlock.require_for_zero_copy(process((65536, 65536)))
+
+
 @pytest.mark.parametrize(
     ("hard", "user", "fix"),
     [

@@ -15,6 +15,7 @@ from tests.unit.history.lines import read, written
         ({}, process.HandedOver()),
         ({"signal": 15}, process.Signalled(15)),
         ({"hwm_kib": 9, "rss_kib": 0, "at": "ended"}, process.Memory(9, 0, "ended")),
+        ({"count": 4, "sockets": 2}, process.ZeroCopySends(4, 2)),
         ({"line": "qemu: no"}, process.Stderr("qemu: no")),
         ({"waiting_for": "quit", "backtrace": "", "main_loop_alive": False,
           "monitor_alive": True}, process.Hung("quit", "", False, True)),

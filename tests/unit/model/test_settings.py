@@ -4,8 +4,9 @@ import pytest
 
 from harness.model import settings
 from harness.model.expectation import Ending, expect
-from harness.scenario import EmulatedDevice, Scenario, Tls
+from harness.scenario import EmulatedDevice, Scenario, Tls, Transport
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
+from harness.scenario.guest_plan import Guest
 from tests.unit.model.test_expectation import FACTS
 
 NEW = (10, 1, 0)
@@ -50,6 +51,20 @@ def test_capability_that_is_not_listed(name):
 def test_capability_that_is_listed(name):
     fields = {"multifd": False} if name == "zero-copy-send" else {}
     assert unknown(capabilities={name: True}, **fields) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_known"),
+    [
+        ({"transport": Transport.TCP}, True),
+        ({"transport": Transport.TCP, "tls": Tls.PSK}, True),  # refused
+        ({"transport": Transport.UNIX}, False),
+        ({"transport": Transport.TCP, "guest": Guest(), "ram_mib": 256}, False),
+    ],
+)
+def test_zero_copy_is_known_to_work_over_tcp(fields, is_known):
+    found = unknown(capabilities={"zero-copy-send": True}, **fields)
+    assert found == ([] if is_known else ["capability zero-copy-send"])
 
 
 def test_events_that_are_off():

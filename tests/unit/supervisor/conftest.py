@@ -45,6 +45,9 @@ def do(number, call, fd, *args):
         elif call == "read_to":
             value = libc.read(fd, ctypes.c_void_p(args[0]), ctypes.c_size_t(args[1]))
             answer(number, value=value, errno=ctypes.get_errno())
+        elif call == "sendmsg":
+            value = libc.sendmsg(fd, None, *args)
+            answer(number, value=value, errno=ctypes.get_errno())
         elif call == "facts":
             answer(number, session=os.getsid(0), environment=os.environ.get("WORD"))
         elif call == "exit":
@@ -136,9 +139,9 @@ B = TypeVar("B", bound=Body)
 class Bench:
     """One supervisor with devices, its program, and all records."""
 
-    def __init__(self, *specs):
+    def __init__(self, *specs, **fields):
         self.records: list[Record] = []
-        self.supervisor = Supervisor(Side.SOURCE, self.records.append)
+        self.supervisor = Supervisor(Side.SOURCE, self.records.append, **fields)
         for index, spec in enumerate(specs):
             device = AttachedDevice(
                 spec, Side.SOURCE, self.supervisor.iommu, index, self.records.append
@@ -179,8 +182,8 @@ def new_bench():
     """Makes benches; what they started is gone at the end."""
     benches = []
 
-    def make(*specs):
-        benches.append(Bench(*specs))
+    def make(*specs, **fields):
+        benches.append(Bench(*specs, **fields))
         return benches[-1]
 
     yield make

@@ -26,8 +26,8 @@ UPPER = 0xDEAD_BEEF << 32
 
 # What <asm/unistd.h> and linux/audit.h of both machines have.
 NUMBERS = {
-    "x86_64": {"arch": 0xC000003E, "ioctl": 16, "read": 0, "write": 1},
-    "aarch64": {"arch": 0xC00000B7, "ioctl": 29, "read": 63, "write": 64},
+    "x86_64": {"arch": 0xC000003E, "ioctl": 16, "read": 0, "write": 1, "sendmsg": 46},
+    "aarch64": {"arch": 0xC00000B7, "ioctl": 29, "read": 63, "write": 64, "sendmsg": 211},
 }
 OTHER_CALLS = {"x86_64": (17, 18, 257, 0x4000_0010), "aarch64": (0, 1, 16, 67, 68)}
 
@@ -63,10 +63,16 @@ def machine(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "zero copy"])
+def has_zero_copy(request):
+    """Whether the filter traps ``sendmsg`` with MSG_ZEROCOPY, too."""
+    return request.param
+
+
 @pytest.fixture
-def run(machine):
+def run(machine, has_zero_copy):
     """Run the machine's filter: name or number of the call, its first arguments."""
-    program = seccomp.filter_program(seccomp.machine())
+    program = seccomp.filter_program(seccomp.machine(), has_zero_copy)
     numbers = NUMBERS[machine]
 
     def do(call, *args, arch=None):
@@ -140,8 +146,20 @@ def test_filter_decides_as_its_specification(machine, run):
         assert (run(call, fd, command) == USER_NOTIF) == (is_vfio or is_data), (call, fd, command)
 
 
-def test_jumps_stay_inside_and_every_way_ends(machine):
-    program = seccomp.filter_program(seccomp.machine())
+@pytest.mark.parametrize(
+    ("flags", "is_watched"),
+    [(0, False), (0x4000, False), (0x4000000, True), (0x4004000, True), (UPPER | 0x4000, False)],
+)
+def test_only_sendmsg_with_zero_copy_is_trapped_and_only_if_wanted(
+    run, has_zero_copy, flags, is_watched
+):
+    action = USER_NOTIF if has_zero_copy and is_watched else ALLOW
+    assert run("sendmsg", DATA_FD_BASE, VFIO_IOCTL, flags) == action
+    assert run("ioctl", 7, 0x5401, 0x4000000) == ALLOW
+
+
+def test_jumps_stay_inside_and_every_way_ends(machine, has_zero_copy):
+    program = seccomp.filter_program(seccomp.machine(), has_zero_copy)
     code = [struct.unpack_from("<HBBI", program, at) for at in range(0, len(program), 8)]
     for at, (operation, if_true, if_false, _) in enumerate(code):
         if operation in (0x15, 0x35):

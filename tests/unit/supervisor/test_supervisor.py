@@ -13,6 +13,7 @@ import pytest
 
 from harness.history import Kind, Side
 from harness.history.device import Ioctl, Read, UnknownIoctl, Write
+from harness.history.process import ZeroCopySends
 from harness.scenario import DataPath, EmulatedDevice, LoadBehaviour, SaveBehaviour
 from harness.supervisor import seccomp
 from harness.supervisor import supervisor as module
@@ -553,8 +554,26 @@ def test_missing_program_is_an_os_error_and_leaves_nothing(open_fds, new_bench, 
     assert open_fds() == before
 
 
+def test_sends_with_zero_copy_are_counted_and_the_kernels_to_answer(new_bench):
+    bench = new_bench(SMALL, watches_sends=True)
+    for flags in (0x4000000, 0x4004000, 0x4000, 0):
+        answer = bench.child.call("sendmsg", bench.supervisor.iommufd.fd, flags)
+        assert answer == {"value": -1, "errno": errno.ENOTSOCK}
+    assert not bench.of(ZeroCopySends), "it may send more"
+    bench.close()
+    bench.close()
+    assert bench.of(ZeroCopySends) == [ZeroCopySends(count=2, sockets=1)]
+
+
+def test_sends_are_not_watched_unless_wanted(bench):
+    answer = bench.child.call("sendmsg", bench.supervisor.iommufd.fd, 0x4000000)
+    assert answer["errno"] == errno.ENOTSOCK
+    bench.close()
+    assert not bench.of(ZeroCopySends)
+
+
 def test_refused_filter_is_passed_on_to_the_caller(bench, monkeypatch):
-    def refused():
+    def refused(_has_zero_copy):
         raise OSError(errno.EPERM, "refused")
 
     monkeypatch.setattr(seccomp, "install_filter", refused)

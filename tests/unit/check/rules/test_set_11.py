@@ -6,9 +6,10 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record
-from harness.history.process import Exited, Launched
+from harness.history.process import Exited, Launched, ZeroCopySends
 from harness.history.records import Side
-from harness.history.session import Action
+from harness.history.session import Action, Continued
+from harness.scenario import Transport
 from tests.twins.damage import change, one, pick, some, swap
 from tests.twins.twin import twin
 from tests.unit.check.histories import (
@@ -75,6 +76,11 @@ def migration_that_is_begun_before_the_refusal(records: list[Record]) -> list[Re
     error = one(records, "error", command="migrate")
     begun = msgspec.structs.replace(error, name="MIGRATION", args={"status": "active"})
     return [*records, change(begun, t_ns=error.t_ns - 1)]
+
+
+@twin("SET-11", on="zero copy")
+def zero_copy_that_is_accepted_and_not_used(records: list[Record]) -> list[Record]:
+    return swap(records, some(records, "zero_copy_sends"), count=0, sockets=0)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +220,30 @@ def test_no_record_of_a_refusal():
 def test_combination_that_must_work_and_is_refused(said, outcome):
     run = not_set(said, {"capabilities": {"auto-converge": True}})
     assert find(run, "SET-11").outcome is outcome
+
+
+def test_zero_copy_that_was_used():
+    finding = find(good("zero copy"), "SET-11")
+    assert finding.outcome is Outcome.VALID
+    assert finding.numbers["zero_copy_sends"] == 4
+
+
+def test_zero_copy_that_was_not_observed():
+    run = without(good("zero copy"), "zero_copy_sends")
+    assert find(run, "SET-11").outcome is Outcome.UNKNOWN
+
+
+def test_zero_copy_of_a_process_that_had_been_through_another_migration():
+    run = good("zero copy")
+    before = Record.of(run.records[0].t_ns, Side.HARNESS, Continued(after="failed"))
+    assert find(changed(run, [*run.records, before]), "SET-11").outcome is Outcome.UNKNOWN
+
+
+def test_zero_copy_with_nothing_to_send():
+    run = completed(scenario(capabilities={"zero-copy-send": True}, transport=Transport.TCP))
+    ended = only(run, "exited", side=Side.SOURCE)[-1]
+    sends = Record.of(ended.t_ns, Side.SOURCE, ZeroCopySends(0, 0))
+    assert find(changed(run, [*run.records, sends]), "SET-11").outcome is Outcome.UNKNOWN
 
 
 def test_combination_that_loses_bytes():
