@@ -272,6 +272,28 @@ SCENARIOS: tuple[Scenario, ...] = (
         then=(Scenario(name="after-cancel", devices=_PLAIN),),
     ),
     Scenario(
+        name="unplug-refused",
+        machine="pc",  # it has a bus that devices are unplugged from
+        devices=_PLAIN,
+        parameters=STAYS_ACTIVE,
+        actions=(
+            Execute(
+                when=_ACTIVE,
+                target=Target.SOURCE,
+                command="device_del",
+                arguments={"id": "vfio0"},
+                refused_with="not allowed while migrating",
+            ),
+            Execute(
+                when=When(
+                    kind="session", name="action_ended", side="harness", args={"position": 0}
+                ),
+                target=Target.SOURCE,
+                command="migrate_cancel",
+            ),
+        ),
+    ),
+    Scenario(
         name="quits",
         devices=_PLAIN,
         parameters=STAYS_ACTIVE,

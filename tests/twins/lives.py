@@ -102,6 +102,13 @@ def qemu_crashes_on_its_way_out(records: list[Record]) -> list[Record]:
     return swap(records, [one(records, "exited", side=DST)], status=-1, signal=11)
 
 
+@twin("LIF-12", on="unplug refused")
+def device_is_gone_while_it_migrates(records: list[Record]) -> list[Record]:
+    cancelling = one(records, "MIGRATION", side=SRC, status="cancelling")
+    gone = {"device": "vfio0", "path": "/machine/peripheral/vfio0"}
+    return [*records, Record(cancelling.t_ns - 1, SRC, Kind.QMP, "DEVICE_DELETED", gone)]
+
+
 def _stopped(records: list[Record]) -> list[Record]:
     answer = one(records, "return", side=SRC, command="query-status")
     return swap(records, [answer], value={"status": "finish-migrate", "running": False})

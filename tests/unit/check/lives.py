@@ -31,6 +31,13 @@ KILL_DESTINATION = Kill(when=status(Target.SOURCE, "active"), target=Target.DEST
 QUIT_DESTINATION = Execute(
     when=status(Target.SOURCE, "active"), target=Target.DESTINATION, command="quit"
 )
+UNPLUG = Execute(
+    when=status(Target.SOURCE, "active"),
+    target=Target.SOURCE,
+    command="device_del",
+    arguments={"id": "vfio0"},
+    refused_with="",
+)
 STOP = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="stop")
 CONT = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="cont")
 PAUSED = {"status": "paused", "running": False}
@@ -125,6 +132,26 @@ def paused_and_cancelled(state: dict[str, Any] = PAUSED, **how: Any) -> History:
     life.quit(SRC)
     life.quit(DST)
     return life.history()
+
+
+def unplugged(how: Any = "refused", action: Execute = UNPLUG, at: str = "active") -> Life:
+    """A device is to be unplugged in the status ``at``; what follows is the test's."""
+    reached = ("setup", "active", "pre-switchover", "device")
+    life = Life(scenario(actions=(action, CANCEL)), reached[: reached.index(at) + 1])
+    life.act()
+    words = ("GenericError", "device_del not allowed while migrating")
+    error = words if how == "refused" else (None, None)
+    life.put("harness", ActionEnded(position=0, how=how, error_class=error[0], desc=error[1]))
+    return life
+
+
+def unplug_refused() -> History:
+    """Then the migration is cancelled."""
+    life = unplugged()
+    life.act(1)
+    life.put("harness", ActionEnded(position=1, how="done"))
+    life.cancelled()
+    return ended(life)
 
 
 def reset(state: str = "PRE_COPY", *, event: bool = True, noticed: bool = True) -> Life:
@@ -230,6 +257,7 @@ LIVES = {
     "cancelled": lambda: ended(cancelled()),
     "paused": paused_and_cancelled,
     "killed destination": killed_destination,
+    "unplug refused": unplug_refused,
     "quit as planned": left_by_its_destination,
     "device error": device_error,
     "not converging": lambda: ended(called_off(not_converging())),

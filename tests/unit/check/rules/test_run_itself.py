@@ -522,6 +522,7 @@ def test_twin_with_an_unknown_setting_shows_crashes_and_other_bytes_only(twin):
         "wrong_byte": ("ORD-1",),
         "states_go_to_the_wrong_devices": ("ORD-1",),
         "memory_is_damaged": ("RUN",),
+        "device_is_gone_while_it_migrates": ("LIF-12",),
     }
     found = judge(run).with_outcome(Outcome.VIOLATED)
     crashed = any(r.name == "exited" and r.args.signal not in (0, 9) for r in run.records)
