@@ -77,19 +77,24 @@ def compare(evidence: Evidence, spec: EmulatedDevice) -> Comparison:
     sent, arrived = ours[-1].args.pages, theirs[-1].args.pages
     if set(sent) != set(arrived) or not sent:
         return Comparison("not every page is mapped on both sides")
-    if any(number != last.args.number for number, _ in sent.values()):
+    wanted = 0 if last.args.zeros else last.args.number
+    if any(number != wanted for number, _ in sent.values()):
         return Comparison("the source has other pages than the device wrote")
     lost = {
-        address: _what(arrived[address], sent[address])
+        address: _what(arrived[address], last.args)
         for address in sent
         if sent[address] != arrived[address]
     }
     return Comparison("", len(sent), lost, (last, ours[-1], theirs[-1]))
 
 
-def _what(arrived: tuple[int, str], sent: tuple[int, str]) -> str:
-    if not arrived[0]:
-        return f"was never written at the destination; the source's device wrote it {sent[0]} times"
-    if 0 < arrived[0] < sent[0]:
-        return f"has what the device wrote as number {arrived[0]} of {sent[0]}"
+def _what(arrived: tuple[int, str], last: DmaWrite) -> str:
+    number = arrived[0]
+    if not number and not last.zeros:
+        return (
+            f"was never written at the destination; the source's device wrote {last.number} times"
+        )
+    if 0 < number < last.number:
+        zeros = ", which were zeros" if last.zeros else ""
+        return f"has what the device wrote as number {number} of {last.number}{zeros}"
     return "has other bytes at the destination"

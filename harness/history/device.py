@@ -138,6 +138,8 @@ class DmaWrite(Body, frozen=True):
     """Whether a log was kept then."""
     unmapped: int = 0
     """Pages that QEMU has not mapped: they were not written."""
+    zeros: bool = False
+    """Whether it wrote zeros, and no number."""
 
 
 class DmaLog(Body, frozen=True):

@@ -43,6 +43,8 @@ class Dma(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Address of the first one in the guest."""
     stride: Stride = 1
     """Pages from the start of one to the start of the next."""
+    zeros: bool = False
+    """Whether the last write, before it stops, leaves zeros: a page that QEMU sends as none."""
     omits: tuple[Index, ...] = ()
     """Pages, by their numbers, that it leaves out of its log: a device that is broken."""
     rounds: ranges.Count = 4

@@ -260,7 +260,7 @@ class PciFunction:
         answer = Answer(writes=((address, uapi.MIG_STATE.pack(raw, -1)),))
         for step in path:
             is_last = step in _STOPPED and raw != DeviceState.RESUMING
-            last = self.dma.write("before it stops") if is_last else ()
+            last = self.dma.write("before it stops", is_last=True) if is_last else ()
             opened = self._enter(step)
             answer = Answer(
                 writes=last + answer.writes,

@@ -64,18 +64,23 @@ class Dma:
 
     # -- writing ---------------------------------------------------------------------
 
-    def write(self, moment: str) -> Writes:
-        """All pages once more, if the device runs; logged if a log is kept."""
+    def write(self, moment: str, *, is_last: bool = False) -> Writes:
+        """All pages once more, if the device runs; logged if a log is kept.
+
+        :param is_last: the device stops next
+        """
         if not self._dma.pages or not self._is_running():
             return ()
         self._number += 1
         writes, unmapped, omitted = [], 0, self._dma.omitted
+        is_zero = is_last and self._dma.zeros
         for index, address in enumerate(self._dma.addresses):
             at = self._iommu.translate(address, PAGE)
             if at is None:
                 unmapped += 1
                 continue
-            writes.append((at, content(self._spec.seed, self._number, index)))
+            page = bytes(PAGE) if is_zero else content(self._spec.seed, self._number, index)
+            writes.append((at, page))
             if address not in omitted:
                 self._mark(address)
                 self._iommu.mark(self, address)
@@ -84,6 +89,7 @@ class Dma:
             moment=moment,
             pages=len(writes),
             unmapped=unmapped,
+            zeros=is_zero,
             logged=self._ranges is not None or self._iommu.is_tracking(self),
         )
         self._observe(done)

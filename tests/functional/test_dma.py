@@ -48,6 +48,13 @@ async def test_pages_arrive_with_what_was_written_last(judged, kept, device) -> 
     assert moments[-1] == "before it stops"
 
 
+@pytest.mark.requirement("DMA-1")
+@pytest.mark.parametrize("detection", ["multifd", "legacy"])
+async def test_page_that_becomes_zero_is_zero_at_the_destination(judged, kept, detection) -> None:
+    device = writing(zeros=True)
+    kept(await judged(scenario(device, parameters={"zero-page-detection": detection})), "DMA-1")
+
+
 @pytest.mark.requirement("DMA-1", "DMA-3")
 async def test_devices_have_logs_of_their_own(judged, kept) -> None:
     run = await judged(scenario(writing(), writing("vfio1", at=8 << 20)))

@@ -221,3 +221,14 @@ def test_pages_are_read_back(new, target):
     assert list(pages) == [hex(IOVA), hex(IOVA + PAGE)]
     assert {number for number, _ in pages.values()} == {2}
     assert len({digest for _, digest in pages.values()}) == 2
+
+
+def test_last_write_may_leave_zeros(new, target):
+    device = new(zeros=True)
+    device.start()
+    assert device.page(0) == 2
+    for address, data in device.dma.write("before it stops", is_last=True):
+        target.write(address, data)
+    assert target.read(RAM_AT, 3 * PAGE) == bytes(3 * PAGE)
+    assert [body.zeros for body in device.seen if isinstance(body, DmaWrite)][-2:] == [False, True]
+    assert device.report() == (0, [0, 1, 2])
