@@ -91,9 +91,7 @@ def compare(evidence: Evidence, spec: EmulatedDevice) -> Comparison:
 def _what(arrived: tuple[int, str], last: DmaWrite) -> str:
     number = arrived[0]
     if not number and not last.zeros:
-        return (
-            f"was never written at the destination; the source's device wrote {last.number} times"
-        )
+        return f"was never written at the destination; the device wrote it {last.number} times"
     if 0 < number < last.number:
         zeros = ", which were zeros" if last.zeros else ""
         return f"has what the device wrote as number {number} of {last.number}{zeros}"

@@ -51,6 +51,7 @@ def missed(evidence: Evidence) -> str:
     """What was planned and did not happen, in words; "" if all of it did."""
     return _named(
         *_kept_from_an_end(evidence),
+        ("pages that a log leaves out arrived all the same", _omitted(evidence)),
         ("errors of the plan did not come", [*_errors(evidence), *_log_errors(evidence)]),
         ("the second migration was not made", _not_continued(evidence)),
     )
@@ -61,7 +62,6 @@ def _kept_from_an_end(evidence: Evidence) -> tuple[tuple[str, Iterable[str]], ..
     return (
         ("actions of the plan were not done as planned", _actions(evidence)),
         ("lies of the plan changed nothing", _lies(evidence)),
-        ("pages that a log leaves out arrived all the same", _omitted(evidence)),
         ("faults of the plan changed nothing", _idle_faults(evidence)),
         ("faults of the plan waited for an event that did not come", _holds(evidence)),
     )
@@ -176,6 +176,8 @@ def _lies(evidence: Evidence) -> Iterator[str]:
 
 def _omitted(evidence: Evidence) -> Iterator[str]:
     """Devices that leave pages out of a log, of which no page is missing."""
+    if evidence.expectation.ending is not Ending.COMPLETED:
+        return
     for device in evidence.scenario.emulated:
         if not device.dma.omits:
             continue
@@ -186,6 +188,8 @@ def _omitted(evidence: Evidence) -> Iterator[str]:
 
 def _log_errors(evidence: Evidence) -> Iterator[str]:
     """Calls about a log that were to fail and did not."""
+    if evidence.expectation.ending not in (*_REACHES_DEVICES, Ending.DEVICE_ERROR):
+        return
     for device in evidence.scenario.emulated:
         failed = {dma.call_of(each) for each in dma.failures(evidence, device.id)}
         plan = (

@@ -57,7 +57,7 @@ class Dma(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """DMA_LOGGING_REPORT fails with it, or the IOMMU's HWPT_GET_DIRTY_BITMAP."""
     reports: Reports = Reports.ALL
     stop_errno: Errno = 0
-    """DMA_LOGGING_STOP fails with it, or the IOMMU's HWPT_SET_DIRTY_TRACKING."""
+    """DMA_LOGGING_STOP fails with it, or the IOMMU's HWPT_SET_DIRTY_TRACKING; the log ends."""
 
     @property
     def addresses(self) -> tuple[int, ...]:

@@ -141,11 +141,9 @@ class Dma:
         """DMA_LOGGING_STOP."""
         error = errno.EINVAL if self._ranges is None else self.planned_error("stop")
         self.note("stop", error, 0)
-        if error:
-            return refuse(error)
-        self._ranges = None
+        self._ranges = None  # also if it says that it failed: it can be started again
         self._log.clear()
-        return DONE
+        return refuse(error) if error else DONE
 
     def report(self, address: int, memory: TargetMemory) -> Answer:
         """DMA_LOGGING_REPORT."""

@@ -216,7 +216,7 @@ class Iommu:
             error = max((writer.planned_error("stop") for writer in writers), default=0)
             for writer in writers:
                 writer.note("stop", error, 0)
-            table.is_on = table.is_on and bool(error)
+            table.is_on = False  # also if it says that it failed: it can be started again
             return refuse(error) if error else DONE
         before = _all(writer.write("before the log") for writer in writers)
         error = max((writer.planned_error("start") for writer in writers), default=0)

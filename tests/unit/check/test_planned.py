@@ -21,9 +21,10 @@ from harness.model.expectation import expect
 from harness.scenario import DataPath, Lie, LoadBehaviour, SaveBehaviour
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
 from harness.scenario.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
-from tests.unit.check.histories import completed, find
+from tests.unit.check.histories import completed, find, refused
 from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
 from tests.unit.check.story import DST, FACTS, SRC, device, scenario
+from tests.unit.check.written import with_dma, writing
 
 NOT_FOUND = {
     "how": "refused",
@@ -317,3 +318,36 @@ def test_kill_is_done_like_any_action():
     kill = Kill(when=ACTIVE, target=Target.DESTINATION)
     ((action, _),) = planned.done(checked(acted(kill, {"how": "done"})))
     assert action is kill
+
+
+# -- logs of DMA -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"start_errno": 5}, "vfio0: no start of its log failed"),
+        ({"report_errno": 5}, "vfio0: no report of its log failed"),
+        ({"stop_errno": 5}, "vfio0: no stop of its log failed"),
+        ({"omits": (1,)}, "vfio0: all pages are there"),
+    ],
+)
+def test_log_that_did_not_fail_is_named(fields, words):
+    run = with_dma(completed(scenario(writing(**fields))))
+    assert words in planned.missed(checked(run))
+
+
+def test_page_left_out_excuses_no_hang():
+    """The run may have hung before anything was compared."""
+    life = Life(scenario(writing(omits=(1,))))
+    life.hangs(DST, main_loop_alive=True)
+    life.quit(SRC)
+    life.quit(DST)
+    run = life.history()
+    assert planned.excuse(checked(run)) == ""
+    assert find(run, "RUN").outcome is Outcome.VIOLATED
+
+
+def test_log_of_a_migration_that_is_refused_is_not_named():
+    run = refused(scenario(writing(start_errno=5, omits=(1,)), multifd=False), "unsupported")
+    assert "log" not in planned.missed(checked(run))

@@ -178,6 +178,7 @@ def test_calls_fail_as_planned(new):
     device.start()
     assert device.report() == (errno.EIO, [])
     assert device.dma.stop().errno == errno.EBUSY
+    assert device.start() == 0, "once more"
     failed = [body for body in device.seen if isinstance(body, LogCall)]
     assert [(body.call, body.errno) for body in failed] == [("report", 5), ("stop", 16)]
 

@@ -250,7 +250,8 @@ def test_planned_errors_are_those_of_the_ioctls(target):
     assert qemu.tracking(table) == 0
     assert qemu.dirty(table) == (5, [])
     assert qemu.tracking(table, flags=0) == 16
-    assert qemu.iommu.is_tracking(qemu.devices[0])
+    assert not qemu.iommu.is_tracking(qemu.devices[0])
+    assert qemu.tracking(table) == 0, "once more"
 
 
 def test_start_that_fails_tracks_nothing(target):
