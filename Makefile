@@ -65,6 +65,10 @@ matrix: $(READY) qemu ## run builds x devices x channels as an avocado job: [MAT
 bench: $(READY) qemu ## run the benchmark: [QEMU=path] [ARGS="--json FILE"]
 	$(BIN)/python ci/bench.py $(if $(QEMU),--qemu "$(QEMU)") $(ARGS)
 
+.PHONY: coverage
+coverage: $(READY) qemu qemus tools guest ## measure which lines of QEMU the functional tests run, by gcov: [VERSIONS="10.2.2"] [ARGS="--main-job"]
+	$(ALONE) $(BIN)/python -m ci.coverage $(VERSIONS) $(ARGS)
+
 # If it cannot be built, its tests are skipped with the reason.
 .PHONY: guest
 guest: $(READY) ## build the guest: Linux, init and firmware

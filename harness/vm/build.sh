@@ -193,11 +193,16 @@ if [ ! -e "$objects/configured" ]; then
     rm -rf -- "$objects"
     mkdir -- "$objects"
     if [ "$variant" = gcov ]; then
-        # Counting all of QEMU would slow down all of it.
+        # Counting all of QEMU would slow down all of it.  Counters are atomic: threads share them.
+        gcc -c -O2 -Wall -o "$objects/gcov_signals.o" "$here/gcov_signals.c" >&2 ||
+            fail "$here/gcov_signals.c cannot be compiled: see above"
         cat >"$objects/cc" <<'WRAPPER'
 #!/bin/sh
 case " $* " in
-    *" -o "*hw_vfio_migration*.o" "* | *" -o "*migration_multifd*.o" "*) exec gcc --coverage "$@" ;;
+    *" -o "*hw_vfio_migration*.o" "* | *" -o "*migration_multifd*.o" "*)
+        exec gcc --coverage -fprofile-update=atomic "$@" ;;
+    *" @qemu-system-x86_64.rsp "* | *" -o qemu-system-x86_64 "*)
+        exec gcc "$@" "${0%/*}/gcov_signals.o" -Wl,--wrap=sigaction ;;
 esac
 exec gcc "$@"
 WRAPPER
