@@ -48,6 +48,7 @@ from harness.check.rules import (
     sta_1,
     sta_2,
     sta_3,
+    sta_4,
     transfer_settings,
 )
 from harness.check.verdict import Finding, Outcome, Verdict
@@ -105,6 +106,7 @@ RULES: tuple[Rule, ...] = (
     sta_1.RULE,
     sta_2.RULE,
     sta_3.RULE,
+    sta_4.RULE,
     pre_5.RULE,
     dma_1.RULE,
     dma_2.RULE,

@@ -3,7 +3,9 @@
 import pytest
 
 from harness.history import Kind, Side
-from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario
+from harness.scenario import MIB, EmulatedDevice, OnOffAuto, SaveBehaviour, Scenario
+from harness.scenario.action_plan import Execute, Target, When
+from harness.vm import fetched
 
 
 def _transferred(run) -> int:
@@ -50,3 +52,43 @@ async def test_events_follow_the_device(judged, kept, p2p, pre_copy) -> None:
 async def test_trace_has_one_incoming_event_for_each_packet(judged, kept) -> None:
     devices = tuple(EmulatedDevice(id=f"vfio{n}", seed=n, size=9 * MIB) for n in range(3))
     kept(await judged(Scenario(name="trace", devices=devices, channels=8)), "STA-3")
+
+
+def _ask(kind: str, name: str, count: int) -> Execute:
+    moment = When(kind=kind, name=name, side="source", count=count)
+    return Execute(when=moment, target=Target.SOURCE, command="query-migrate")
+
+
+@pytest.mark.requirement("STA-4")
+@pytest.mark.parametrize("number", [0, 1])
+async def test_statistics_of_precopy_count_the_device(judged, kept, number) -> None:
+    """Asked between blocks of state, and at passes that follow; then it may switch over.
+
+    The reads take longer than the 100 ms in which QEMU 10 allows nothing and switches over.
+    """
+    device = EmulatedDevice(
+        id="vfio0", size=MIB, pre_copy=True, precopy_initial_bytes=2 * MIB,
+        precopy_dirty_bytes=3 * MIB, save=SaveBehaviour(read_delay_s=0.04),
+    )  # fmt: skip
+    switch = Execute(
+        when=When(name="MIGRATION_PASS", side="source", count=4),
+        target=Target.SOURCE,
+        command="migrate-set-parameters",
+        arguments={"downtime-limit": 2_000_000, "avail-switchover-bandwidth": 1 << 50},
+    )
+    asked = [_ask("device", "read", count) for count in (1, 3, 5)]
+    asked += [_ask("qmp", "MIGRATION_PASS", count) for count in (2, 3)]
+    binary = str(fetched.binaries(is_plain=True)[number])
+    scenario = Scenario(
+        name="statistics", qemu=binary, qemu_dst=binary, devices=(device,),
+        parameters={
+            "downtime-limit": 1, "avail-switchover-bandwidth": 1000, "max-bandwidth": 1 << 30
+        },
+        actions=(*asked, switch),
+    )  # fmt: skip
+    run = await judged(scenario)
+    kept(run, "STA-4", "ORD-1")
+    numbers = run.verdict.finding("STA-4").numbers
+    assert numbers["samples"] > 1
+    counts_all = run.history.manifest.source.version >= (11, 1)
+    assert bool(numbers["remaining"]) == counts_all

@@ -38,6 +38,7 @@ from tests.twins.damage import change
 from tests.unit.check.guests import guest_scenario, with_guest
 from tests.unit.check.lives import LIVES, STORM, continued, measured, stalled, stormy
 from tests.unit.check.relayed import RELAYED, with_relay
+from tests.unit.check.sampled import BANDWIDTH, INITIAL, with_samples
 from tests.unit.check.secured import handshake_refused, secured
 from tests.unit.check.sides import SIDES
 from tests.unit.check.story import (
@@ -337,6 +338,12 @@ def failed_by_log(why: str = WHY, **fields) -> History:
     return log_failed(history(run, story.records), log=log, why=why)
 
 
+def to_be_sampled() -> History:
+    """Of a device with pre-copy; ``with_samples`` asks about it."""
+    device_of = device(pre_copy=True, precopy_initial_bytes=INITIAL)
+    return completed(scenario(device_of, parameters={"avail-switchover-bandwidth": BANDWIDTH}))
+
+
 def with_sends(run: History, count: int) -> History:
     """The source has sent so often with MSG_ZEROCOPY, of 16 pages."""
     ended = only(run, "exited", side=SRC)[-1]
@@ -371,6 +378,7 @@ GOOD = {
         completed(scenario(capabilities={"zero-copy-send": True}, transport=Transport.TCP)),
         4,
     ),
+    "sampled": lambda: changed(to_be_sampled(), with_samples(to_be_sampled())),
     "cpr": lambda: blocked(
         scenario(parameters={"mode": "cpr-transfer"}), "missing 'cpr' migration channel"
     ),
