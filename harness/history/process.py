@@ -44,6 +44,17 @@ class Memory(Body, frozen=True):
     """The phase, ``migrating`` from time to time; None in runs of the first harness."""
 
 
+class Resources(Body, frozen=True):
+    """What it holds; recorded where one QEMU makes more than one migration."""
+
+    at: Literal["booted", "ended"]
+    """Before the migration, or after it."""
+    descriptors: dict[str, int]
+    """What they refer to, without numbers (proc_pid_fd(5)) -> how many."""
+    threads: dict[str, int]
+    """Name -> how many."""
+
+
 class Stderr(Body, frozen=True):
     """One line of its standard error or output; all are recorded after its end."""
 

@@ -24,7 +24,7 @@ from harness.errors import (
 )
 from harness.history import Event, Record, Side, private
 from harness.history.builds import BuildFacts
-from harness.history.process import HandedOver, Launched
+from harness.history.process import HandedOver, Launched, Resources
 from harness.history.rundir import (
     DESTINATION_CONSOLE,
     DESTINATION_TRACE,
@@ -41,6 +41,10 @@ from harness.vm.console import Console
 from harness.vm.credentials import Setup
 from harness.vm.vm import Vm
 
+_LEFT_S, _AGAIN_S = 5.0, 0.02
+"""How long threads and sockets of a migration are waited for, and between two looks."""
+_IDLE = ("pool", "worker")
+"""Threads of GLib's and QEMU's thread pools, which wait for more work."""
 _SPARE_BYTES = 4 << 30  # for QEMU besides its RAM and the state
 
 
@@ -253,6 +257,20 @@ class Peer:
         except VMError:
             pass  # recorded as execute without return
 
+    async def record_what_is_left(self) -> None:
+        """Record what its QEMU holds after the migration.  A thread that was joined is seen for a
+        moment longer: it is waited for, as long as there are more than before.
+        """
+        process, loop = self.vm.process, asyncio.get_running_loop()
+        booted = [r.args for r in self.log.records if isinstance(r.args, Resources)]
+        until = loop.time() + _LEFT_S
+        while process is not None and booted and not self.vm.is_stuck and loop.time() < until:
+            held = process.resources("ended")
+            if held is None or _count(held) <= _count(booted[-1]):
+                break
+            await asyncio.sleep(_AGAIN_S)
+        self.vm.record_resources("ended")
+
     def hand_over(self) -> None:
         """It runs on, into another migration: here nothing more of it will be seen."""
         self.log(Record.of(time.time_ns(), self.side, HandedOver()))
@@ -312,6 +330,13 @@ class Peer:
         self.devices.close()
         if self.console is not None:
             self.console.close()
+
+
+def _count(held: Resources) -> tuple[int, int]:
+    """Its sockets, and its threads without those that wait for work."""
+    return held.descriptors.get("socket", 0), sum(
+        number for name, number in held.threads.items() if not name.startswith(_IDLE)
+    )
 
 
 @functools.cache

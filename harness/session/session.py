@@ -218,6 +218,8 @@ class Session:
             is_up = await guest.until_up(self.source, self.scenario, self.log)
         for peer in self._peers:
             peer.vm.record_memory("booted")
+            if self._has_more:
+                peer.vm.record_resources("booted")
         return is_up
 
     async def migrate(self) -> None:
@@ -281,6 +283,8 @@ class Session:
         self.progress("compare")
         for peer in self._peers:
             peer.vm.record_memory("ended")
+            if self._has_more:
+                await peer.record_what_is_left()
         async with asyncio.TaskGroup() as group:
             for peer in self._own_peers:
                 group.create_task(peer.vm.shutdown())
@@ -308,6 +312,11 @@ class Session:
         """The QEMUs, the source's first."""
         source = self._source.peer
         return (self.destination,) if source is None else (source, self.destination)
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether a QEMU of this migration makes another one, or has made one."""
+        return bool(self.scenario.then) or self._before is not None
 
     @property
     def _own_peers(self) -> list[Peer]:

@@ -9,13 +9,21 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Body, Record, Side, private
-from harness.history.process import Exited, Launched, Memory, Signalled, Stderr
+from harness.history.process import (
+    Exited,
+    Launched,
+    Memory,
+    Resources,
+    Signalled,
+    Stderr,
+)
 from harness.supervisor.spawn import Launcher, Spawn
 from harness.vm import sanitizers
 from harness.vm.activity import Activity
@@ -157,6 +165,17 @@ class QemuProcess:
         hwm_kib, rss_kib = (int(fields[name].split()[0]) for name in ("VmHWM", "VmRSS"))
         return Memory(hwm_kib=hwm_kib, rss_kib=rss_kib, at=at)
 
+    def resources(self, at: Literal["booted", "ended"]) -> Resources | None:
+        """What it holds now, in the phase ``at``; None if the process is gone."""
+        folder = Path(f"/proc/{self.pid}")
+        try:
+            descriptors = [_kind(fd) for fd in (folder / "fd").iterdir()]
+            threads = [_name(task) for task in (folder / "task").iterdir()]
+        except OSError:
+            return None
+        held = (Counter(filter(None, each)) for each in (descriptors, threads))
+        return Resources(at, *({name: each[name] for name in sorted(each)} for each in held))
+
     async def wait(self, timeout_s: float) -> bool:
         """Wait at most ``timeout_s`` for its end; return whether it has ended."""
         try:
@@ -195,3 +214,24 @@ class QemuProcess:
 
     def _note(self, args: Body) -> None:
         self._record(Record.of(time.time_ns(), self.side, args))
+
+
+def _kind(fd: Path) -> str:
+    """What a descriptor refers to: ``socket``, ``anon_inode:[eventfd]``, ``file`` and so on; "" if
+    it was closed meanwhile.
+    """
+    try:
+        target = str(fd.readlink())
+    except OSError:
+        return ""
+    if target.startswith("/"):
+        return "memfd" if target.startswith("/memfd:") else "file"
+    return target if target.startswith("anon_inode") else target.split(":", maxsplit=1)[0]
+
+
+def _name(task: Path) -> str:
+    """The name of a thread; "" if it has ended meanwhile."""
+    try:
+        return (task / "comm").read_text().strip()
+    except OSError:
+        return ""

@@ -154,6 +154,12 @@ class Vm:
         """Record its memory while it migrates."""
         self.record_memory("migrating")
 
+    def record_resources(self, at: Literal["booted", "ended"]) -> None:
+        """Record what the process holds now, in the phase ``at``, if it exists."""
+        found = self.process.resources(at) if self.process else None
+        if found is not None:
+            self._record(Record.of(time.time_ns(), self.side, found))
+
     def kill(self) -> bool:
         """Send SIGKILL, as a scenario requests; return whether the process still existed."""
         if self.process is None or not self.is_running:

@@ -109,6 +109,18 @@ def device_is_gone_while_it_migrates(records: list[Record]) -> list[Record]:
     return [*records, Record(cancelling.t_ns - 1, SRC, Kind.QMP, "DEVICE_DELETED", gone)]
 
 
+@twin("LIF-13", on="second after a cancel")
+def socket_is_left_open(records: list[Record]) -> list[Record]:
+    ended = one(records, "resources", side=SRC, at="ended")
+    return swap(records, [ended], descriptors={"file": 3, "socket": 2})
+
+
+@twin("LIF-13", on="second after a cancel")
+def thread_is_left(records: list[Record]) -> list[Record]:
+    ended = one(records, "resources", side=SRC, at="ended")
+    return swap(records, [ended], threads={"call_rcu": 1, "mig/src/main": 1, "qemu": 1})
+
+
 def _stopped(records: list[Record]) -> list[Record]:
     answer = one(records, "return", side=SRC, command="query-status")
     return swap(records, [answer], value={"status": "finish-migrate", "running": False})

@@ -17,6 +17,7 @@ from harness.check.evidence import OVER, SAVE_THREAD_END, Evidence
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
 from harness.history.records import Record, Side
+from harness.model.expectation import Ending
 
 RULE = Rule(
     id="LIF-4",
@@ -27,17 +28,14 @@ RULE = Rule(
 
 @RULE.skips_run
 def skip_reason_of(evidence: Evidence) -> str:
-    if (
-        interruption.is_asked(evidence, interruption.is_cancel)
-        or interruption.continued_after(evidence) == "cancelled"
-    ):
+    if interruption.is_asked(evidence, interruption.is_cancel) or _must_follow(evidence):
         return ""
     return "the migration was not cancelled"
 
 
 @RULE.judges
 def judge(evidence: Evidence) -> Finding:
-    if interruption.continued_after(evidence) == "cancelled":
+    if _must_follow(evidence):
         return _again(evidence)
     sent = [record for action, record in planned.done(evidence) if interruption.is_cancel(action)]
     if not sent:
@@ -61,6 +59,14 @@ def judge(evidence: Evidence) -> Finding:
             shape=shape.shape if shape else _blocked(evidence),
         )
     return _ended(evidence, cancel)
+
+
+def _must_follow(evidence: Evidence) -> bool:
+    """Whether it follows a cancelled migration, and must complete."""
+    return (
+        interruption.continued_after(evidence) == "cancelled"
+        and evidence.expectation.ending is Ending.COMPLETED
+    )
 
 
 def _ended(evidence: Evidence, cancel: Record) -> Finding:

@@ -36,7 +36,7 @@ from harness.scenario import (
 )
 from tests.twins.damage import change
 from tests.unit.check.guests import guest_scenario, with_guest
-from tests.unit.check.lives import LIVES, STORM, continued, measured, stalled, stormy
+from tests.unit.check.lives import LIVES, STORM, continued, holding, measured, stalled, stormy
 from tests.unit.check.relayed import RELAYED, with_relay
 from tests.unit.check.sampled import BANDWIDTH, INITIAL, with_samples
 from tests.unit.check.secured import handshake_refused, secured
@@ -400,6 +400,9 @@ GOOD = {
     **LIVES,
     "storm": lambda: stormy(completed(scenario(actions=(STORM,)))),
     "second migration": lambda: continued(completed(scenario(*two_devices())), "completed"),
+    "second after a cancel": lambda: holding(
+        continued(completed(scenario(*two_devices())), "cancelled")
+    ),
     "measured": lambda: measured(completed(scenario(device(size=64 * MIB))), 4_000),
     "after iter": lambda: stalled(completed(scenario(device(properties=AFTER_ITER))), waits=True),
     "no return path": lambda: completed(scenario(return_path=False)),

@@ -6,7 +6,7 @@ from typing import Any
 from harness.check.convergence import ALLOWED, ESTIMATE, EXACT
 from harness.check.evidence import CONFIG_START, THREAD_START
 from harness.history.device import Read, Received, Reset, Write
-from harness.history.process import Exited, Hung, Memory
+from harness.history.process import Exited, Hung, Memory, Resources
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History
 from harness.history.session import Action, ActionEnded, Continued, Deadline, NotConverged
@@ -276,6 +276,20 @@ def added(run: History, *records: Record) -> History:
 def continued(run: History, after: str) -> History:
     """``run`` as the migration that follows one which ended so."""
     return added(run, Record.of(run.records[0].t_ns, Side.HARNESS, Continued(after=after)))
+
+
+def holding(
+    run: History, sockets: int = 1, threads: dict[str, int] | None = None, files: int = 3
+) -> History:
+    """``run``, whose source holds so much after it, and one socket and three files before."""
+    before = Resources("booted", {"file": 3, "socket": 1}, {"call_rcu": 1, "qemu": 1})
+    held = {"file": files, "socket": sockets}
+    after = Resources("ended", held, threads or {"call_rcu": 1, "qemu": 1})
+    return added(
+        run,
+        Record.of(run.records[0].t_ns, SRC, before),
+        Record.of(run.records[-1].t_ns, SRC, after),
+    )
 
 
 def stormy(run: History, *, is_answered: bool = True, is_early: bool = True) -> History:

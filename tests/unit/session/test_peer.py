@@ -8,9 +8,10 @@ import pytest
 
 from harness.errors import CannotRunHere, LaunchError, PrerequisiteMissing
 from harness.history import Kind, Record, Side
-from harness.history.process import Launched
+from harness.history.process import Launched, Resources
 from harness.scenario import Scenario
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
+from harness.session import peer as module
 from harness.session.log import Log, SideLog
 from harness.session.peer import Peer
 from harness.vm import guest_image, lacking, migration
@@ -210,3 +211,23 @@ async def test_one_that_was_given_up_is_gone(started):
     await peer.vm.process.wait(60)
     assert not peer.vm.is_running
     await peer.give_up()
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+async def test_what_is_left_is_recorded_once_it_is_no_more_than_before(peer, monkeypatch, looks):
+    monkeypatch.setattr(module, "_AGAIN_S", 0.0)
+    booted = Resources("booted", {"socket": 1}, {"qemu": 1})
+    peer.log(Record.of(1, Side.SOURCE, booted))
+    seen: list[str] = []
+
+    def resources(at):
+        seen.append(at)
+        threads = {"qemu": 1, "pool-0": 1, "mig/src/main": 1 if len(seen) < looks else 0}
+        return Resources(at, {"socket": 1}, threads)
+
+    recorded: list[str] = []
+    process = SimpleNamespace(resources=resources)
+    peer.vm = SimpleNamespace(process=process, is_stuck=False, record_resources=recorded.append)
+    await peer.record_what_is_left()
+    assert len(seen) == looks
+    assert recorded == ["ended"]

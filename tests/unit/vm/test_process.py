@@ -343,6 +343,28 @@ async def test_memory_is_that_of_the_process(start, pipe):
     assert 64 << 10 <= memory.rss_kib <= memory.hwm_kib < 256 << 10
 
 
+async def test_resources_are_those_of_the_process(start, pipe):
+    thread = "import threading; threading.Thread(target=signal.pause, daemon=True).start()"
+    program = (
+        f"import os, signal, socket; a = socket.socket(); {thread}; os.write({pipe[1]}, b'up')"
+    )
+    argv = [sys.executable, "-IS", "-c", f"{program}; os.write({pipe[1]}, b'up'); signal.pause()"]
+    process = await start(argv, fds=(pipe[1],))
+    await line_of(pipe[0])
+    held = process.resources("ended")
+    assert held is not None
+    assert held.at == "ended"
+    assert held.descriptors["socket"] == held.descriptors["pipe"] == 1
+    assert held.descriptors["file"] >= 2
+    assert sum(held.threads.values()) == 2
+
+
+async def test_process_that_is_gone_has_no_resources(start):
+    process = await start(shell("exit 0"))
+    assert await process.wait(DEADLINE_S)
+    assert process.resources("ended") is None
+
+
 async def test_process_that_is_gone_has_no_memory(start):
     process = await start(shell("exit 0"))
     await process.wait(DEADLINE_S)

@@ -280,3 +280,14 @@ def test_second_migration_that_a_refused_action_left_open_is_unknown():
     finding = find(continued(life.history(), "cancelled"), "LIF-4")
     assert finding.outcome is Outcome.UNKNOWN
     assert "there was no QEMU to take it" in finding.sentence
+
+
+def test_second_cancel_is_none_of_a_migration_that_must_complete():
+    life = cancelled()
+    life.asked(SRC)
+    life.asked(DST, {"status": "inmigrate", "running": False})
+    life.quit(SRC)
+    life.quit(DST)
+    finding = find(continued(life.history(), "cancelled"), "LIF-4")
+    assert finding.outcome is Outcome.VALID
+    assert finding.sentence == "the source cancelled and runs on"
