@@ -215,7 +215,7 @@ def _pending(evidence: Evidence) -> Finding | None:
 
 def _differs(evidence: Evidence, device: EmulatedDevice, record: Event) -> str:
     left, precopy, last = _left(evidence, device, record.t_ns)
-    args = record.args
+    args = {name: size for name, size in record.args.items() if isinstance(size, int)}
     stop_copy = args.get("stopcopy_size")
     if stop_copy is not None and not left <= stop_copy <= left + last:
         return f"{stop_copy} bytes are pending, but it has {left} left"
