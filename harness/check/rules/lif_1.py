@@ -10,6 +10,7 @@ A packet that was delivered may still be in the destination's socket: its channe
 while they wait for the main channel.  A load thread that waits for such a packet is correct.
 """
 
+from harness.check import planned
 from harness.check.assumptions import Assumption
 from harness.check.evidence import STARVED, Evidence
 from harness.check.prediction_input import KINDS, seen_end
@@ -51,6 +52,8 @@ def judge(evidence: Evidence) -> Finding:
         return RULE.valid(f"{what}, and the migration completed", waited_s=round(waited, 3))
     if seen is None:
         return RULE.unknown(f"{what}, and there is no record of how the migration ended")
+    if excused := planned.excuse(evidence):
+        return RULE.unknown(f"{what}, and the migration had not completed in time: {excused}")
     end = evidence.endings.deadline or evidence.endings.last_status(Side.DESTINATION)
     return RULE.violated(
         f"{what}, and the migration did not complete",

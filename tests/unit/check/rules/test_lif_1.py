@@ -2,9 +2,10 @@
 
 import pytest
 
-from harness.check.evidence import STARVED
+from harness.check.evidence import LOAD_END, STARVED
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
+from harness.history import Kind, Record, Side
 from tests.twins.damage import swap
 from tests.unit.check.histories import changed, find, good, only, without
 from tests.unit.check.relayed import Relayed, missing_packet, packet, whole
@@ -110,6 +111,21 @@ def test_late_packet_that_is_not_taken():
     finding = find(held().waits(), "LIF-1")
     assert finding.outcome is Outcome.VIOLATED
     assert [r.name for r in finding.evidence] == ["fault", STARVED, "packet_out", "deadline"]
+
+
+@pytest.mark.parametrize(("before_s", "outcome"), [(0.5, Outcome.UNKNOWN), (2, Outcome.VIOLATED)])
+def test_late_packet_of_a_transfer_that_is_slow(before_s, outcome):
+    """Wrong if a busy machine, where the state still moves at the deadline, is blamed on QEMU."""
+    run = held().waits()
+    (deadline,) = [record for record in run.records if record.name == "deadline"]
+    loaded = Record(
+        deadline.t_ns - int(before_s * SECOND), Side.DESTINATION, Kind.TRACE, LOAD_END,
+        {"idx": 1}, "vfio0",
+    )  # fmt: skip
+    records = sorted([*run.records, loaded], key=lambda record: record.t_ns)
+    finding = find(changed(run, records), "LIF-1")
+    assert finding.outcome is outcome, finding.sentence
+    assert ("longer deadline_s" in finding.sentence) is (outcome is Outcome.UNKNOWN)
 
 
 def test_held_packet_that_nobody_waited_for_is_not_asked():
