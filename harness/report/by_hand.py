@@ -116,7 +116,7 @@ def _array(argv: list[str], side: Side) -> str:
                 continue  # a descriptor of the harness
             case ("-serial", "chardev:console"):
                 line = f'-serial "file:$work/{side}.console"'
-            case ("-mon", _):
+            case ("-mon", _) | ("-object", "monitor-qmp,id=monitor,chardev=qmp"):
                 line = f"-qmp unix:sockets/{side},server=on,wait=off"
             case ("-object" | "-device", value) if value.startswith(("iommufd,", "vfio-pci,")):
                 if has_devices:

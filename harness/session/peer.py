@@ -166,6 +166,7 @@ class Peer:
             trace=scenario.trace_patterns,
             trace_folder=self.trace,
             is_incoming=self.side is Side.DESTINATION,
+            has_monitor_object=builds.has_monitor_object(self.binary),
         )
         limit = scenario.memory_limit_mib * MIB or (
             _SPARE_BYTES + scenario.ram_mib * MIB + 2 * scenario.state_size

@@ -88,6 +88,9 @@ def _executable(path: Path, origin: str) -> Path:
     return path.absolute()
 
 
+_MONITOR_OBJECT = (11, 1)
+
+
 def version_of(binary: Path) -> tuple[int, int, int]:
     """The version that ``--version`` prints.
 
@@ -109,7 +112,30 @@ def version_of(binary: Path) -> tuple[int, int, int]:
             f"{binary}: not a QEMU: --version prints {lines[-1] if lines else 'nothing'!r}"
         )
     major, minor, micro = (int(part) for part in match.groups())
+    _versions[_identity(binary)] = major, minor, micro
     return major, minor, micro
+
+
+_versions: dict[tuple[object, ...], tuple[int, int, int]] = {}
+"""Those of ``version_of``, of this process and of what it was forked from."""
+
+
+def _identity(binary: Path) -> tuple[object, ...]:
+    """What differs once another build has taken its place."""
+    found = binary.stat()
+    return str(binary), found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def has_monitor_object(binary: Path) -> bool:
+    """Whether it is known, without starting it, to have ``-object monitor-qmp`` (QEMU 11.1), where
+    ``-mon`` is deprecated.
+    """
+    try:
+        if (version := _versions.get(_identity(binary))) is not None:
+            return version >= _MONITOR_OBJECT
+    except OSError:
+        return False
+    return fetched.version_beside(binary) >= _MONITOR_OBJECT
 
 
 def require_version(binary: Path | str, version: tuple[int, int, int]) -> None:

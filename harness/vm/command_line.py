@@ -28,11 +28,14 @@ def build(
     trace: Sequence[str],
     trace_folder: Path,
     is_incoming: bool,
+    has_monitor_object: bool = False,
 ) -> list[str]:
     """The command line of one side.
 
     :param boot: options for what it boots
     :param devices: options of the devices
+    :param has_monitor_object: whether the build has ``-object monitor-qmp``; then ``-mon`` is
+        deprecated
     """
     return [
         binary,
@@ -46,7 +49,11 @@ def build(
         *boot,
         # The monitor is an inherited socket: it has no path, and no other process can connect.
         *("-chardev", f"socket,id=qmp,fd={monitor_fd}"),
-        *("-mon", "chardev=qmp,mode=control"),
+        *(
+            ("-object", "monitor-qmp,id=monitor,chardev=qmp")
+            if has_monitor_object
+            else ("-mon", "chardev=qmp,mode=control")
+        ),
         *devices,
         # Without the timestamp a trace line has no time.  One file for each thread, named by its
         # id: from QEMU 11.0 on the lines no longer have the thread (util/log.c).

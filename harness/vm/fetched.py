@@ -108,6 +108,16 @@ def manifest(name: str) -> Manifest:
     raise PrerequisiteMissing(f"{path}: {reason}; remove {path.parent} and fetch it again")
 
 
+def version_beside(binary: Path) -> tuple[int, ...]:
+    """The version in the manifest of a ``binary`` in the cache; empty if there is none."""
+    if binary.parent.parent != CACHE:
+        return ()
+    try:
+        return tuple(int(part) for part in manifest(binary.parent.name).qemu.split("."))
+    except (PrerequisiteMissing, ValueError):
+        return ()
+
+
 def fetch(name: str) -> Path:
     """Fetch the build ``name`` if it is not in the cache; returns its binary.
 

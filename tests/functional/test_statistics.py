@@ -3,6 +3,7 @@
 import pytest
 
 from harness.history import Kind, Side
+from harness.history.process import Stderr
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, SaveBehaviour, Scenario
 from harness.scenario.action_plan import Execute, Target, When
 from harness.vm import fetched
@@ -92,3 +93,5 @@ async def test_statistics_of_precopy_count_the_device(judged, kept, number) -> N
     assert numbers["samples"] > 1
     counts_all = run.history.manifest.source.version >= (11, 1)
     assert bool(numbers["remaining"]) == counts_all
+    stderr = [r.args.line for r in run.history.records if isinstance(r.args, Stderr)]
+    assert not [line for line in stderr if "deprecated" in line]

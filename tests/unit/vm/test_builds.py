@@ -256,6 +256,40 @@ def test_version_with_the_feature_is_accepted(version):
     builds.require_version("/q/qemu", version)
 
 
+# -- the monitor's object --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "has"), [("10.2.2", False), ("11.0.50", False), ("11.1.0", True), ("12.0.0", True)]
+)
+def test_version_that_was_asked_says_whether_there_is_a_monitor_object(new_build, version, has):
+    binary = new_build("one", version)
+    assert not builds.has_monitor_object(binary), "it is not started for that"
+    builds.version_of(binary)
+    assert builds.has_monitor_object(binary) is has
+
+
+def test_another_build_in_its_place_is_not_known(new_build):
+    binary = new_build("one", "11.1.3")
+    builds.version_of(binary)
+    binary.unlink()
+    assert not builds.has_monitor_object(binary)
+    new_build("one", "10.0.13 or so, of another size")
+    assert not builds.has_monitor_object(binary)
+
+
+@pytest.mark.parametrize(("said", "has"), [("11.1.3", True), ("10.0.13", False), ("new", False)])
+def test_manifest_of_a_fetched_build_says_whether_there_is_a_monitor_object(tmp_path, said, has):
+    folder = tmp_path / "cache" / "some"
+    folder.mkdir(parents=True)
+    (folder / BINARY).touch()
+    assert not builds.has_monitor_object(folder / BINARY), "it has no manifest"
+    manifest = dict.fromkeys(("debian", "suite", "architecture", "fetched"), "")
+    manifest |= {"name": "some", "qemu": said}
+    (folder / fetched.MANIFEST).write_text(json.dumps(manifest))
+    assert builds.has_monitor_object(folder / BINARY) is has
+
+
 # -- trace-events-all -----------------------------------------------------------------
 
 

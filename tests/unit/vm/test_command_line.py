@@ -50,6 +50,12 @@ def test_monitor_is_the_descriptor(build):
     assert values(argv, "-mon") == ["chardev=qmp,mode=control"]
 
 
+def test_monitor_is_an_object_where_its_option_is_deprecated(build):
+    argv = build(has_monitor_object=True)
+    assert values(argv, "-object") == ["monitor-qmp,id=monitor,chardev=qmp"]
+    assert "-mon" not in argv
+
+
 def test_nothing_of_the_host_gets_in(build):
     argv = build()
     assert {"-nodefaults", "-no-user-config"} <= set(argv)
