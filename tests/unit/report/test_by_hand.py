@@ -29,6 +29,10 @@ def argv(side, *more):
     ]  # fmt: skip
 
 
+MONITOR = ("-object", "monitor-qmp,id=monitor,chardev=qmp")
+"""What QEMU 11.1 has instead of ``-mon``."""
+
+
 def to(addr, **more):
     return {"channels": [{"channel-type": "main", "addr": addr}], **more}
 
@@ -92,6 +96,12 @@ def test_script_is_valid_bash(socket_run):
         ["bash", "-n"], input=socket_run.text, text=True, capture_output=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_monitor_of_11_1_is_a_socket_too():
+    command_line = by_hand._array(["qemu", *MONITOR, "-device", "vfio-pci,fd=7"], SRC)
+    assert "-qmp unix:sockets/source,server=on,wait=off" in command_line
+    assert "monitor-qmp" not in command_line
 
 
 def test_command_line_is_the_runs_but_for_what_was_its_own(socket_run):
