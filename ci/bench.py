@@ -102,6 +102,9 @@ def main() -> int:
     """Measure and print.  Exit status 3: a row could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--qemu", default="", help="QEMU to measure with")
+    parser.add_argument("--broken", default="", metavar="QEMU",
+                        help="build with a defect: also measure when the main job has found "
+                        "it")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=15, metavar="N",
                         help="rounds of a short row; longer ones get fewer "
                         "(default: 15)")  # fmt: skip
@@ -126,7 +129,8 @@ def main() -> int:
     load = os.getloadavg()[0]
     rows = []
     with tempfile.TemporaryDirectory(prefix="vfio-multifd-bench-") as folder:
-        for wanted in Bench(binary, Path(folder)).rows(has_suites=options.suites):
+        broken = builds.find(options.broken) if options.broken else None
+        for wanted in Bench(binary, Path(folder), broken).rows(has_suites=options.suites):
             if options.only and not any(word in wanted.name for word in options.only):
                 continue
             rows.append(measured(wanted, max(3, round(options.rounds * wanted.share))))
@@ -188,10 +192,14 @@ def least(limit: float) -> Goal:
 
 
 class Bench:
-    """What is measured, with ``binary``; files go to ``folder``."""
+    """What is measured, with ``binary``; files go to ``folder``.
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+    :param broken: a build with a defect that the main job finds
+    """
+
+    def __init__(self, binary: Path, folder: Path, broken: Path | None = None) -> None:
         self.binary = binary
+        self.broken = broken
         self.folder = folder
         (folder / "halt.bin").write_bytes(command_line.firmware())
         self.scenario = Scenario(name="bench", qemu=str(binary))
@@ -232,6 +240,11 @@ class Bench:
             name="main job, all scenarios of this QEMU", goal=most(5), unit="s", share=0.34,
             measure=self.main_job,
         )  # fmt: skip
+        if self.broken is not None:
+            yield Wanted(
+                name="main job with `-x`, until it has ended on the violation of a broken QEMU",
+                goal=most(5), unit="s", share=0.34, measure=self.first_violation,
+            )  # fmt: skip
         yield Wanted(
             name="device-state throughput, 1 GiB, traced and checked / plain",
             goal=least(0.8), unit="GiB/s", share=0.34, measure=self.traced,
@@ -432,8 +445,13 @@ class Bench:
             "run", "--qemu", str(self.binary), "--runs", str(self.folder / "runs"), "--json"
         )
 
-    def program(self, *argv: str) -> float:
-        """Seconds of a ``vfio-multifd`` command.
+    def first_violation(self) -> float:
+        """Seconds of ``vfio-multifd run -x`` of the broken QEMU."""
+        runs = str(self.folder / "runs")
+        return self.program("run", "-x", "--qemu", str(self.broken), "--runs", runs, expects=1)
+
+    def program(self, *argv: str, expects: int = 0) -> float:
+        """Seconds of a ``vfio-multifd`` command that ends with the status ``expects``.
 
         :raise Taken: it met a known deviation
         """
@@ -445,9 +463,9 @@ class Bench:
             for run in json.loads(done.stdout).get("runs", ()):
                 if run["known"]:
                     raise Taken(run["known"]["name"])
-        elif found := re.search(rb"known deviation: (\S+)", done.stdout):
+        elif not expects and (found := re.search(rb"known deviation: (\S+)", done.stdout)):
             raise Taken(found[1].decode())
-        if done.returncode:
+        if done.returncode != expects:
             said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
             raise Failed(f"vfio-multifd {argv[0]}: exit status {done.returncode}: {said[-1:]}")
         return taken_s

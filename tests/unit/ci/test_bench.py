@@ -48,6 +48,17 @@ def test_other_failure_ends_the_row(bench):
     assert (found.values, found.failed) == ((), "Failed: no end")
 
 
+@pytest.mark.parametrize(("expects", "is_well"), [(0, False), (4, True)])
+def test_program_must_end_with_the_status_that_is_expected(bench, tmp_path, expects, is_well):
+    """A broken QEMU in which nothing was found is no quick finding."""
+    made = bench.Bench(tmp_path / "qemu", tmp_path)
+    if is_well:
+        assert made.program("run", "--no-such-option", expects=expects) > 0
+    else:
+        with pytest.raises(bench.Failed, match="exit status 4"):
+            made.program("run", "--no-such-option", expects=expects)
+
+
 def test_base_is_measured_in_the_same_rounds(bench):
     row = bench.Wanted(
         name="x", goal=bench.most(1), unit="s", measure=iter([9.0, 4.0]).__next__,
