@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -271,15 +270,13 @@ def test_step_of_the_first_run_that_goes_on_is_printed_at_once(runs, capfd, tmp_
 @in_workers
 def test_after_the_first_bad_run_no_other_is_wanted(runs, tmp_path, capsys, jobs, bad, status):
     """Those before it come to their ends; what was begun after it is ended, and nothing is left."""
-    began = time.monotonic()
     found = runs(
         after(0.3, valid_run()),
         after(0.1, bad),
-        *(after(10.0, valid_run()), VMError("another"), valid_run(), valid_run()),
+        *(after(3600.0, valid_run()), VMError("another"), valid_run(), valid_run()),
         jobs=jobs,
         exit_first=True,
     )
-    assert time.monotonic() - began < 5
     assert found[0] == status
     out = capsys.readouterr().out
     words = [line.split()[1:2] for line in out.splitlines()[:3]]

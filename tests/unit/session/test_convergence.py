@@ -57,7 +57,7 @@ GOES_ON = told(1), told(2)
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
     monkeypatch.setattr(convergence, "_EVERY_S", 0.001)
-    monkeypatch.setattr(convergence, "_LOOK_S", 0.05)
+    monkeypatch.setattr(convergence, "_LOOK_S", 60.0)
     monkeypatch.setattr(convergence, "_END_S", 0.05)
 
 
@@ -90,7 +90,8 @@ async def test_source_that_goes_on_is_called_off(later):
     ],
     ids=["no progress", "switched over", "switches over", "no answer"],
 )
-async def test_source_that_does_not_go_on_is_left_alone(source):
+async def test_source_that_does_not_go_on_is_left_alone(source, monkeypatch):
+    monkeypatch.setattr(convergence, "_LOOK_S", 0.05)
     assert not await called_off(source, Peer(Side.DESTINATION, {}))
     assert "migrate_cancel" not in source.vm.monitor.asked
 
