@@ -97,7 +97,8 @@ def _only_a_log_fails(seen: Seen) -> bool:
     with all pages dirty (DMA-2).
     """
     return all(
-        spec.save.error_at is None and spec.load.error_at is None for spec in seen.scenario.emulated
+        spec.save.error_at is None and spec.load.error_at is None and not spec.refuses
+        for spec in seen.scenario.emulated
     )
 
 

@@ -8,6 +8,7 @@ from harness.check.interruption import as_it_may_end
 from harness.check.prediction_input import predicted
 from harness.check.rule import Rule, not_judged
 from harness.check.rules import (
+    arc_1,
     dma_1,
     dma_2,
     dma_3,
@@ -110,6 +111,7 @@ RULES: tuple[Rule, ...] = (
     sta_3.RULE,
     sta_4.RULE,
     pre_5.RULE,
+    arc_1.RULE,
     dma_1.RULE,
     dma_2.RULE,
     dma_3.RULE,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from harness.check import dma, hang
 from harness.check.evidence import Evidence, Seen
 from harness.history import session
-from harness.history.device import Lie, Read, Write
+from harness.history.device import Arc, Lie, Read, Write
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending
 from harness.scenario import fault_plan
@@ -52,7 +52,10 @@ def missed(evidence: Evidence) -> str:
     return _named(
         *_kept_from_an_end(evidence),
         ("pages that a log leaves out arrived all the same", _omitted(evidence)),
-        ("errors of the plan did not come", [*_errors(evidence), *_log_errors(evidence)]),
+        (
+            "errors of the plan did not come",
+            [*_errors(evidence), *_log_errors(evidence), *_refused_arcs(evidence)],
+        ),
         ("the second migration was not made", _not_continued(evidence)),
     )
 
@@ -201,6 +204,16 @@ def _log_errors(evidence: Evidence) -> Iterator[str]:
         for call, number in plan:
             if number and call not in failed and (is_first or call == "stop"):
                 yield f"{device.id}: no {call} of its log failed"
+
+
+def _refused_arcs(evidence: Evidence) -> Iterator[str]:
+    """Arcs that were to be refused, of which none was."""
+    if evidence.expectation.ending not in (*_REACHES_DEVICES, Ending.DEVICE_ERROR):
+        return
+    if not any(record.args.errno for record in evidence.of(Arc)):
+        for device in evidence.scenario.emulated:
+            for arc in device.refuses:
+                yield f"{device.id}: the {arc.side} did not ask for {arc.to}"
 
 
 def _errors(evidence: Evidence) -> list[str]:

@@ -25,7 +25,9 @@ from harness.scenario import (
     Abilities,
     Device,
     EmulatedDevice,
+    MigrationState,
     OnOffAuto,
+    RefusedArc,
     Scenario,
     Transport,
 )
@@ -167,6 +169,7 @@ def expect(
     ending, reasons, side = _end(
         (
             [(Ending.NOT_JUDGED, what, None) for what in settings.unknown(scenario)],
+            _other_arcs(scenario),
             _launch_refusals(scenario, source, destination, abilities),
             [
                 (Ending.REFUSED_AT_SETUP, words, None)
@@ -177,7 +180,11 @@ def expect(
             _refusals(scenario),
             _refused_handshake(scenario),
             _refused_transfer(scenario, paths),
-            [*_device_errors(scenario), *_log_errors(scenario, abilities)],
+            [
+                *_device_errors(scenario),
+                *_log_errors(scenario, abilities),
+                *_refused_arcs(scenario),
+            ],
         )
     )
     return Expectation(
@@ -458,6 +465,36 @@ def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
             yield Ending.DEVICE_ERROR, "", Side.SOURCE
         if load is not None and load < device.total_size:
             yield Ending.DEVICE_ERROR, "", Side.DESTINATION
+
+
+def _is_asked_for(device: EmulatedDevice, arc: RefusedArc) -> bool:
+    """Whether each migration asks ``device`` for the state at the end of ``arc``, and nothing else
+    on this side does: vfio_save_setup(), vfio_save_complete_precopy() and vfio_load_setup().
+    """
+    asked = {
+        "source": {MigrationState.STOP_COPY}
+        | ({MigrationState.PRE_COPY} if device.pre_copy else set()),
+        "destination": {MigrationState.RESUMING},
+    }
+    return arc.to in asked[arc.side]
+
+
+def _other_arcs(scenario: Scenario) -> Iterator[Refusal]:
+    """Refused arcs that a migration need not take, or is not alone to take."""
+    for number, device in enumerate(scenario.devices):
+        if isinstance(device, EmulatedDevice):
+            for arc in device.refuses:
+                if not _is_asked_for(device, arc):
+                    what = f"devices[{number}].refuses {arc.to} at the {arc.side}"
+                    yield Ending.NOT_JUDGED, what, None
+
+
+def _refused_arcs(scenario: Scenario) -> Iterator[Refusal]:
+    """A device fails an arc of its migration states (ARC-1)."""
+    for device in scenario.emulated:
+        for arc in device.refuses:
+            if _is_asked_for(device, arc):
+                yield Ending.DEVICE_ERROR, "", Side(arc.side)
 
 
 def _log_errors(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:

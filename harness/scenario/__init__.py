@@ -17,8 +17,10 @@ from harness.scenario.devices import (
     Lie,
     LoadBehaviour,
     MdevDevice,
+    MigrationState,
     OnOffAuto,
     PciDevice,
+    RefusedArc,
     SaveBehaviour,
 )
 from harness.scenario.scenario import (
@@ -50,8 +52,10 @@ __all__ = [
     "Lie",
     "LoadBehaviour",
     "MdevDevice",
+    "MigrationState",
     "OnOffAuto",
     "PciDevice",
+    "RefusedArc",
     "SaveBehaviour",
     "Scenario",
     "Tls",

@@ -7,10 +7,11 @@ of each, which attaches it to a QEMU.  Anchor file for a new kind: :class:`MdevD
 """
 
 import enum
+import errno as _errno
 import re
 import typing
 from collections.abc import Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
@@ -236,6 +237,27 @@ class LoadBehaviour(_Frozen, frozen=True, kw_only=True):
     """Index of the buffer that the lie is about."""
 
 
+class MigrationState(enum.StrEnum):
+    """A state that a device can be asked for: ``enum vfio_device_mig_state`` of linux/vfio.h."""
+
+    STOP = "STOP"
+    RUNNING = "RUNNING"
+    STOP_COPY = "STOP_COPY"
+    RESUMING = "RESUMING"
+    RUNNING_P2P = "RUNNING_P2P"
+    PRE_COPY = "PRE_COPY"
+    PRE_COPY_P2P = "PRE_COPY_P2P"
+
+
+class RefusedArc(_Frozen, frozen=True, kw_only=True):
+    """An arc that a device fails each time, as a driver whose firmware answers an error."""
+
+    side: Literal["source", "destination"]
+    to: MigrationState
+    """The state that it leads to.  The device stays in the one before."""
+    errno: ranges.Errno = _errno.EIO
+
+
 class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """A PCI function that lives in the harness (``harness.vfio``).
 
@@ -283,6 +305,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     data_path: DataPath = DataPath.AUTO
     save: SaveBehaviour = SaveBehaviour()
     load: LoadBehaviour = LoadBehaviour()
+    refuses: tuple[RefusedArc, ...] = ()
+    """Arcs of its migration states that it fails."""
 
     @classmethod
     def from_argument(cls, text: str, id: str, number: int) -> Self | None:
@@ -384,6 +408,10 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
             min(save.read_delay_s, load.write_delay_s, save.error_at or 0, load.error_at or 0) >= 0,
             f"{self.id}: a delay or error_at is below 0",
         )
+
+    def refused_at(self, side: str) -> dict[str, int]:
+        """States that it refuses to enter on ``side`` -> the errno."""
+        return {each.to.value: each.errno for each in self.refuses if each.side == side}
 
     def field_problems(self) -> Iterator[str]:
         """The seed has no range in JSON, because an older saved run may have one below 0."""

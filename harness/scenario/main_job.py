@@ -11,7 +11,9 @@ from harness.scenario import (
     DataPath,
     EmulatedDevice,
     LoadBehaviour,
+    MigrationState,
     OnOffAuto,
+    RefusedArc,
     SaveBehaviour,
     Scenario,
     Tls,
@@ -270,6 +272,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         parameters=STAYS_ACTIVE,
         actions=(Execute(when=_ACTIVE, target=Target.SOURCE, command="migrate_cancel"),),
         then=(Scenario(name="after-cancel", devices=_PLAIN),),
+    ),
+    Scenario(
+        name="arc-refused",
+        devices=(
+            EmulatedDevice(
+                id="vfio0",
+                size=1000,
+                refuses=(RefusedArc(side="source", to=MigrationState.STOP_COPY),),
+            ),
+        ),
     ),
     Scenario(
         name="unplug-refused",

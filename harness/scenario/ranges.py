@@ -48,3 +48,5 @@ Deadline = Annotated[float, Meta(ge=0.01, le=_DAY_S)]
 """Seconds until something must have ended: no QEMU does anything in less."""
 Rate = Annotated[float, Meta(ge=1, le=1e15)]
 """Bytes a second."""
+Errno = Annotated[int, Meta(ge=1, le=133)]
+"""Of Linux."""

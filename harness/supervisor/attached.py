@@ -66,7 +66,9 @@ class AttachedDevice:
         self.side = side
         self.regions = Memfd.for_regions(f"vfio-{side}-{spec.id}")
         self.fd = self.regions.fd  # kept after close(): QEMU's trace names the device by it
-        self.function = PciFunction(spec, self.regions, iommu, self.observe)
+        self.function = PciFunction(
+            spec, self.regions, iommu, self.observe, spec.refused_at(side.value)
+        )
         self.ioctls: Counter[str] = Counter()
         self._record = record
         self._opened: Memfd | None = None  # the current data_fd

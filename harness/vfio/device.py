@@ -4,7 +4,8 @@ Answers as ``vfio-pci-core`` and a variant driver would (``drivers/vfio/`` of Li
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from harness.history.device import Arc, Config, Reset
 from harness.history.device import Lie as LieTold
@@ -41,11 +42,17 @@ class PciFunction:
 
     :ivar saving: the transfer of the source, from the arc that opened its data_fd until the next
     :ivar loading: the same of the destination
+    :param refused: names of states that it fails to enter -> the errno
     :ivar expected: returns the state that the peer in the source QEMU gave
     """
 
     def __init__(
-        self, spec: EmulatedDevice, regions: RegionMemory, iommu: Iommu, observe: Observer
+        self,
+        spec: EmulatedDevice,
+        regions: RegionMemory,
+        iommu: Iommu,
+        observe: Observer,
+        refused: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.spec = spec
         self.flags = MigrationFlag(
@@ -59,6 +66,7 @@ class PciFunction:
         self._regions = regions
         self._iommu = iommu
         self._observe = observe
+        self._refused = refused
         self.expected: Callable[[], StateBytes | None] = lambda: None
         self.dma = Dma(spec, iommu, observe, lambda: self.state in arcs.RUNNING)
         self._handlers: dict[int, Handler] = {
@@ -258,7 +266,12 @@ class PciFunction:
             self._observe(Arc(state=asked, path=[], errno=errno.EINVAL))
             return refuse(errno.EINVAL)
         answer = Answer(writes=((address, uapi.MIG_STATE.pack(raw, -1)),))
-        for step in path:
+        for number, step in enumerate(path):
+            if error := self._refused.get(step.name):
+                # As mlx5vf_pci_set_device_state(): it is left where the last good arc led.
+                walked = [each.name for each in path[:number]]
+                self._observe(Arc(state=asked, path=walked, errno=error))
+                return Answer(errno=error, drops_data_fd=answer.drops_data_fd)
             is_last = step in _STOPPED and raw != DeviceState.RESUMING
             last = self.dma.write("before it stops", is_last=True) if is_last else ()
             opened = self._enter(step)

@@ -19,7 +19,7 @@ import msgspec
 from harness.check.judge import judge
 from harness.check.verdict import Finding
 from harness.history.builds import BuildFacts
-from harness.history.device import Config, Read, Received, Sent, Write
+from harness.history.device import Arc, Config, Read, Received, Sent, Write
 from harness.history.process import Exited, Launched, Stderr, ZeroCopySends
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, load
@@ -27,7 +27,9 @@ from harness.scenario import (
     MIB,
     EmulatedDevice,
     LoadBehaviour,
+    MigrationState,
     OnOffAuto,
+    RefusedArc,
     SaveBehaviour,
     Scenario,
     Tls,
@@ -344,6 +346,37 @@ def to_be_sampled() -> History:
     return completed(scenario(device_of, parameters={"avail-switchover-bandwidth": BANDWIDTH}))
 
 
+ARC_REFUSED = "VFIO_FD9: Failed setting device state to STOP_COPY. Setting device in recover state"
+
+
+REFUSES = (RefusedArc(side="source", to=MigrationState.STOP_COPY),)
+
+
+def failed_by_arc(why: str = ARC_REFUSED, **fields) -> History:
+    """The source's device refuses STOP_COPY, is set to STOP, and so the migration fails."""
+    story, spec = Story(), device(size=1000, refuses=REFUSES)
+    run = scenario(spec, **fields)
+    story.boot(run)
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate")
+    story.status(SRC, "setup", "active")
+    story.status(DST, "setup", "active")
+    story.arc(DST, spec.id, "RESUMING")
+    args = {"name": "VFIO_FD9"}
+    story.add(SRC, Kind.TRACE, "vfio_migration_set_state", spec.id, tid=100, **args)
+    story.arc(SRC, spec.id, "RUNNING_P2P")
+    story.arc(SRC, spec.id, "STOP")
+    story.put(SRC, Arc(state="STOP_COPY", path=[], errno=5), spec.id)
+    story.put(SRC, Arc(state="STOP", path=[], errno=0), spec.id)
+    story.status(SRC, "failed")
+    story.status(DST, "failed")
+    story.arc(SRC, spec.id, "RUNNING")
+    story.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": why})
+    story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "load of stream failed"})
+    story.end("inmigrate")
+    return history(run, story.records)
+
+
 def with_sends(run: History, count: int) -> History:
     """The source has sent so often with MSG_ZEROCOPY, of 16 pages."""
     ended = only(run, "exited", side=SRC)[-1]
@@ -412,6 +445,7 @@ GOOD = {
     "dma": lambda: with_dma(completed(scenario(writing(), writing("vfio1", at=8 * MIB)))),
     "dma without a log": lambda: with_dma(completed(scenario(writing())), log=None),
     "dma, a log fails": failed_by_log,
+    "arc refused": failed_by_arc,
     **SIDES,
     "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }

@@ -18,8 +18,10 @@ from harness.scenario import (
     Abilities,
     EmulatedDevice,
     LoadBehaviour,
+    MigrationState,
     OnOffAuto,
     PciDevice,
+    RefusedArc,
     SaveBehaviour,
     Scenario,
     Tls,
@@ -371,3 +373,27 @@ def test_log_that_fails_is_a_device_error(devices, fields, ending):
     specs = tuple(EmulatedDevice(id=f"a{n}", **each) for n, each in enumerate(devices))
     found = expect(Scenario(name="x", devices=specs, **fields), FACTS, FACTS)
     assert found.ending is ending
+
+
+@pytest.mark.parametrize(
+    ("side", "to", "fields", "ending"),
+    [
+        ("source", "STOP_COPY", {}, Ending.DEVICE_ERROR),
+        ("source", "STOP_COPY", {"pre_copy": True}, Ending.DEVICE_ERROR),
+        ("source", "PRE_COPY", {"pre_copy": True}, Ending.DEVICE_ERROR),
+        ("source", "PRE_COPY", {}, Ending.NOT_JUDGED),
+        ("source", "RESUMING", {}, Ending.NOT_JUDGED),
+        ("source", "STOP", {}, Ending.NOT_JUDGED),
+        ("destination", "RESUMING", {}, Ending.DEVICE_ERROR),
+        ("destination", "STOP_COPY", {}, Ending.NOT_JUDGED),
+        ("destination", "RUNNING", {}, Ending.NOT_JUDGED),
+    ],
+)
+def test_refused_arc_is_a_device_error_if_each_migration_takes_it(side, to, fields, ending):
+    refuses = (RefusedArc(side=side, to=MigrationState(to)),)
+    specs = (EmulatedDevice(id="a", refuses=refuses, **fields),)
+    found = expect(Scenario(name="x", devices=specs), FACTS, FACTS)
+    assert found.ending is ending
+    assert found.refused_by == (side if ending is Ending.DEVICE_ERROR else None)
+    if ending is Ending.NOT_JUDGED:
+        assert found.reasons == (f"devices[0].refuses {to} at the {side}",)

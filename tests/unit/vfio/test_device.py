@@ -34,11 +34,13 @@ CONFIG_AT = Region.CONFIG << uapi.REGION_SHIFT
 class Qemu:
     """One QEMU with one device: puts the argument into its memory, calls, looks at it again."""
 
-    def __init__(self, spec, target, regions, iommu=None):
+    def __init__(self, spec, target, regions, iommu=None, refused=None):
         self.target = target
         self.regions = regions
         self.observed: list[Body] = []
-        self.device = PciFunction(spec, regions, iommu or Iommu(), self.observed.append)
+        self.device = PciFunction(
+            spec, regions, iommu or Iommu(), self.observed.append, refused or {}
+        )
 
     def call(self, number, argument, *, on_data_fd=False):
         """The answer, and the argument as it is afterwards."""
@@ -801,3 +803,25 @@ def test_device_that_does_not_lie_records_none(pair):
     src, dst = pair(size=100)
     migrate(src, dst)
     assert not [each for each in dst.observed if isinstance(each, LieTold)]
+
+
+# -- arcs that it refuses --------------------------------------------------------------
+
+
+def test_refused_arc_leaves_the_device_in_the_state_before(target, new_regions):
+    qemu = Qemu(spec_of(), target, new_regions(), refused={"STOP_COPY": errno.EIO})
+    answer, _ = qemu.set_state(S.STOP_COPY)
+    assert (answer.errno, answer.install) == (errno.EIO, None)
+    assert qemu.state is S.STOP, "RUNNING_P2P and STOP are not refused"
+    path = ["RUNNING_P2P", "STOP"]
+    assert qemu.observed[-1] == Arc(state="STOP_COPY", path=path, errno=errno.EIO)
+    qemu.go(S.RUNNING)
+
+
+def test_refused_arc_keeps_the_data_fd_of_the_state_before(target, new_regions):
+    qemu = Qemu(spec_of(pre_copy=True), target, new_regions(), refused={"STOP_COPY": errno.EIO})
+    qemu.go(S.PRE_COPY)
+    answer, _ = qemu.set_state(S.STOP_COPY)
+    assert answer.errno == errno.EIO
+    assert not answer.drops_data_fd
+    assert qemu.state is S.PRE_COPY_P2P
