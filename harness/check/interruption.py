@@ -12,7 +12,7 @@ import msgspec
 from harness.check import guest, serial_ports
 from harness.check.evidence import OVER, Evidence, Seen
 from harness.check.planned import done
-from harness.history import session
+from harness.history import session, wire
 from harness.history.device import Arc, DataFd, Read, Received, Reset, Write
 from harness.history.process import Hung
 from harness.history.records import Event, Kind, Record, Side
@@ -25,6 +25,8 @@ _TRANSFERS = {
     Side.DESTINATION: ("RESUMING",),
 }
 """States of a device in which its state is moved."""
+_INSIDE_PACKET = "ends inside a packet"
+"""How ``wire.framing`` says so."""
 
 
 def is_cancel(action: Action) -> bool:
@@ -247,6 +249,16 @@ def lost(evidence: Evidence) -> tuple[str, list[Record]] | None:
         if state != "RUNNING":
             return f"{device.id} was left in {state}", last
     return None
+
+
+def cut_off(evidence: Evidence) -> Record[wire.Damaged] | None:
+    """That a source which completed has ended a channel inside a packet: what follows is its own
+    doing (SET-9), and no answer to what a fault has changed.
+    """
+    if evidence.endings.status(Side.SOURCE) != "completed":
+        return None
+    cut = (r for r in evidence.of(wire.Damaged) if r.args.what.endswith(_INSIDE_PACKET))
+    return next(cut, None)
 
 
 def damaged(evidence: Evidence) -> tuple[str, list[Record]] | None:

@@ -15,7 +15,7 @@ taken for a packet, so that any text may be right.
 import re
 from collections.abc import Iterable
 
-from harness.check import hang, words
+from harness.check import hang, interruption, words
 from harness.check.assumptions import Assumption
 from harness.check.evidence import Evidence
 from harness.check.prediction_input import seen_end
@@ -132,6 +132,11 @@ def judge(evidence: Evidence, rule: Rule) -> Finding:
     if seen is Outcome.WAITING:
         if evidence.prediction and seen in evidence.prediction.allowed:
             return rule.valid(f"{what}: the destination waits, and does not complete")
+        if (cut := interruption.cut_off(evidence)) is not None:
+            return rule.unknown(
+                f"{what}: the source itself ended channel {cut.channel} inside a packet, and the "
+                "destination waits for the rest of it (SET-9)"
+            )
         cause = hang.cause(evidence, endings.deadline) if endings.deadline else None
         return rule.violated(
             f"{what}: it must be refused, but the destination had not failed by the deadline: "

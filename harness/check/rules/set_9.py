@@ -1,8 +1,9 @@
 """SET-9: switchover-ack and return-path work, on and off.
 
 Without a return path the source cannot learn the state of the destination; what it sends must
-arrive all the same.  With switchover-ack the source's guest is not stopped before the
-destination has loaded the initial bytes that a device gives in pre-copy
+arrive all the same.  So it is judged, whatever faults have changed, if a source that completed
+has ended a channel inside a packet.  With switchover-ack the source's guest is not stopped
+before the destination has loaded the initial bytes that a device gives in pre-copy
 (VFIO_PRECOPY_INFO, docs/devel/migration/vfio.rst).
 """
 
@@ -28,7 +29,15 @@ ACK = "switchover-ack"
 def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if scenario.return_path and ACK not in scenario.capabilities:
         return f"return-path is on, and {ACK} is not set"
-    return completed(scenario, expectation)
+    return completed(scenario, expectation) if scenario.return_path else ""
+
+
+@RULE.skips_run
+def skip_reason_of(evidence: Evidence) -> str:
+    """Without a return path the source may cut its state off whatever else is wrong."""
+    if evidence.scenario.return_path or interruption.cut_off(evidence) is not None:
+        return ""
+    return completed(evidence.scenario, evidence.expectation)
 
 
 @RULE.judges

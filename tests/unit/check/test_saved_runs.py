@@ -7,7 +7,7 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.rundir import History, load
-from harness.job.known import explained, known_deviations
+from harness.job.known import explained, interrupted_by, known_deviations
 from tests.unit.saved_runs import load_compressed
 
 DATA = Path(__file__).parents[2] / "data"
@@ -44,6 +44,19 @@ SAME_CAUSE = {
 def known(request: pytest.FixtureRequest, tmp_path: Path) -> History:
     """A run of KNOWN or MUTANTS."""
     return load_compressed(request.param, tmp_path)
+
+
+def test_source_that_cuts_its_state_off_is_not_taken_for_the_fault_s_consequence(tmp_path) -> None:
+    """A configuration was damaged, but without a return path the source completed with a packet
+    half sent: nothing can be said of the refusal.
+    """
+    run = load_compressed(DATA / "consequences" / "set-9-behind-a-damaged-configuration", tmp_path)
+    verdict = judge(run)
+    assert set(verdict.with_outcome(Outcome.VIOLATED)) == {"RUN", "SET-9"}
+    assert verdict.with_outcome(Outcome.UNKNOWN) == ("REF-8",)
+    cause = interrupted_by(run, verdict)
+    assert cause is not None
+    assert cause.name == "set-9-no-return-path"
 
 
 @pytest.mark.parametrize("run", GOOD, ids=lambda run: run.name)
