@@ -10,13 +10,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import pytest
 
 from harness.history.rundir import RunDir
 
 RIG_S, TEST_S, END_S = 900, 240, 20
+SILENT_S = TEST_S + 30
+"""Without a report for so long, the rig does not even end a test that takes too long: it hangs."""
 REPORTS_FD = 3
 """Descriptor that the reports are written to; standard output is the tests' own."""
 PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "harness.pytest_plugin")
@@ -46,6 +48,7 @@ class OneBoot:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._folder = Path()
         self._is_well = True
+        self._why = "the rig ended without a report of this test"
         self._left = set(nodeids)
 
     def start(self) -> None:
@@ -63,7 +66,7 @@ class OneBoot:
 
     def reports_of(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         """The reports of ``item``, as they come; a failed one where the rig has none."""
-        while line := self._lines.get():
+        while line := self._next_line():
             report = self._config.hook.pytest_report_from_serializable(
                 config=self._config, data=json.loads(line)
             )
@@ -80,6 +83,15 @@ class OneBoot:
         yield pytest.TestReport(
             item.nodeid, item.location, {}, "failed", self._last_words(), "setup"
         )
+
+    def _next_line(self) -> bytes:
+        """``b""`` if the rig has ended, or hangs and was ended here."""
+        try:
+            return self._lines.get(timeout=SILENT_S)
+        except Empty:
+            self._why = f"the rig reported nothing for {SILENT_S} s, and was ended"
+            self._end()
+            return b""
 
     def _boot(self) -> subprocess.Popen[bytes]:
         option = self._config.getoption
@@ -112,13 +124,25 @@ class OneBoot:
     def _last_words(self) -> str:
         assert self._rig is not None
         log = self._folder / "pytest.log"
-        lines = log.read_text(errors="backslashreplace").splitlines()[-30:]
-        return "\n".join([f"the rig ended without a report of this test; {log}:", *lines])
+        words = [f"{self._why}:"]
+        for path in (log, *sorted(self._folder.glob("rig-*/console*"))):
+            lines = path.read_text(errors="backslashreplace").splitlines()[-30:]
+            words += [f"{path}:", *lines]
+        return "\n".join(words)
 
     def close(self) -> None:
         """End the rig, if it runs; what it wrote stays where a test has failed."""
         if self._rig is None:
             return
+        self._end()
+        assert self._rig.stdout is not None
+        self._reader.join()
+        self._rig.stdout.close()
+        if self._is_well and not self._left and not self._config.getoption("--keep-runs"):
+            shutil.rmtree(self._folder)
+
+    def _end(self) -> None:
+        assert self._rig is not None
         if self._rig.poll() is None and (self._left or not self._is_well):
             self._rig.send_signal(signal.SIGINT)
         try:
@@ -126,8 +150,3 @@ class OneBoot:
         except subprocess.TimeoutExpired:
             self._rig.kill()
             self._rig.wait()
-        assert self._rig.stdout is not None
-        self._reader.join()
-        self._rig.stdout.close()
-        if self._is_well and not self._config.getoption("--keep-runs"):
-            shutil.rmtree(self._folder)
