@@ -273,16 +273,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         actions=(Execute(when=_ACTIVE, target=Target.SOURCE, command="migrate_cancel"),),
         then=(Scenario(name="after-cancel", devices=_PLAIN),),
     ),
-    # Over the main channel: a load thread that begins while the destination fails is a known
-    # deviation of its own.
+    # At its start: a load thread that begins while the destination fails is a known deviation of
+    # its own.
     Scenario(
         name="arc-refused",
-        multifd=False,
         devices=(
             EmulatedDevice(
                 id="vfio0",
                 size=1000,
-                refuses=(RefusedArc(side="source", to=MigrationState.STOP_COPY),),
+                pre_copy=True,
+                refuses=(RefusedArc(side="source", to=MigrationState.PRE_COPY),),
             ),
         ),
     ),

@@ -2,9 +2,10 @@
 
 QEMU gives each packet to the next channel that is idle (multifd_send() in
 migration/multifd.c), so a state of many packets reaches the destination on more than one.
-The others may be busy with RAM for a while.  So it is a violation that all packets come on one
-channel only if there are at least 16 (CERTAIN), and at least 4 for each channel.  The distribution
-is reported, not judged.  The channel of a record is that of its thread or, with a relay, the one
+The others may be busy with RAM for a while, or hold a packet of another device because their
+threads get no processor.  So it is a violation that all packets come on one channel only if there
+are at least 16 (CERTAIN), and at least 4 for each channel, and no other channel had a packet of any
+device.  The distribution is reported, not judged.  The channel of a record is that of its thread or, with a relay, the one
 on which the source sent the packet.
 """
 
@@ -56,12 +57,16 @@ def judge(evidence: Evidence) -> Finding:
             return RULE.unknown(f"{device.id}: the channel of a packet is not known")
         if not channels:
             return RULE.unknown(f"{device.id}: no packet arrived")
-        if len(channels) == 1 and len(incoming) < max(CERTAIN, 2 * many):
+        if (
+            len(channels) == 1
+            and len(_used(evidence)) == 1
+            and len(incoming) < max(CERTAIN, 2 * many)
+        ):
             return RULE.unknown(
                 f"{device.id}: all {len(incoming)} packets came in on one channel, too few to "
                 "show that the others were idle"
             )
-        if len(channels) == 1:
+        if len(channels) == 1 and len(_used(evidence)) == 1:
             return RULE.violated(
                 f"{device.id}: all {len(incoming)} packets came in on channel "
                 f"{incoming[0].channel}, of {evidence.scenario.channels} channels",
@@ -71,3 +76,15 @@ def judge(evidence: Evidence) -> Finding:
             )
         spread[device.id] = {str(channel): count for channel, count in sorted(channels.items())}
     return RULE.valid("device state came in on several channels", packets_by_channel=spread)
+
+
+def _used(evidence: Evidence) -> set[int]:
+    """The channels on which any device's packets came in."""
+    return {
+        record.channel
+        for device in evidence.expectation.multifd_devices
+        for record in (
+            evidence.of(PacketIn, device=device.id)
+            or evidence.trace(Side.DESTINATION, INCOMING, device.id)
+        )
+    }

@@ -58,6 +58,13 @@ def test_all_on_one_channel():
     assert len(finding.evidence) == 2
 
 
+def test_other_channels_that_hold_packets_of_another_device_may_be_busy():
+    """Seen of a right QEMU, whose other channel threads got no processor."""
+    run = good("multifd")
+    alone = swap(list(run.records), only(run, INCOMING, device="vfio0"), channel=3)
+    assert find(changed(run, alone), "ORD-7").outcome is Outcome.VALID
+
+
 def test_two_channels_of_four_are_a_spread():
     run = good("multifd")
     packets = only(run, INCOMING, device="vfio0")
