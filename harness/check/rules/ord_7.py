@@ -4,9 +4,9 @@ QEMU gives each packet to the next channel that is idle (multifd_send() in
 migration/multifd.c), so a state of many packets reaches the destination on more than one.
 The others may be busy with RAM for a while, or hold a packet of another device because their
 threads get no processor.  So it is a violation that all packets come on one channel only if there
-are at least 16 (CERTAIN), and at least 4 for each channel, and no other channel had a packet of any
-device.  The distribution is reported, not judged.  The channel of a record is that of its thread or, with a relay, the one
-on which the source sent the packet.
+are at least 16 (CERTAIN), and at least 4 for each channel, and no other channel had a packet of
+any device.  The distribution is reported, not judged.  The channel of a record is that of its
+thread or, with a relay, the one on which the source sent the packet.
 """
 
 from collections import Counter
