@@ -3,13 +3,13 @@
 Both sides must come to an end, and to the same one.  Neither may be lost, nor ended by a signal.
 """
 
-from harness.check import hang, interruption, planned, words
+from harness.check import hang, interruption, names, planned, words
 from harness.check.evidence import PEERS, Evidence
 from harness.check.refusal import lost
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
-from harness.history.process import Hung, Launched
-from harness.history.records import Kind, Record, Side
+from harness.history.process import Hung
+from harness.history.records import Record, Side
 from harness.history.session import Deadline
 
 HANGS = frozenset(
@@ -103,33 +103,11 @@ def is_named(evidence: Evidence, device: str, text: str) -> bool:
     """Whether ``text`` names the device: by its id, by its name in a trace of one of the QEMUs, or
     by its place on the PCI bus, as in ``0000:00:02.0/vfio``.
     """
-    names = {device} | _traced(evidence, device)
-    places = {place for side in PEERS if (place := _place(evidence, side, device))}
-    return words.is_named(text, names) or any(place in text for place in places)
+    known = names.names(evidence, device, *PEERS)
+    places = names.places(evidence, device)
+    return words.is_named(text, known) or any(place in text for place in places)
 
 
 def has_name(evidence: Evidence, device: str) -> bool:
     """Whether all names that QEMU may use for the device are known."""
-    return bool(_traced(evidence, device)) and bool(
-        {place for side in PEERS if (place := _place(evidence, side, device))}
-    )
-
-
-def _traced(evidence: Evidence, device: str) -> set[str]:
-    return {
-        str(record.args["name"])
-        for side in PEERS
-        for record in evidence.events(Kind.TRACE, side, device)
-        if "name" in record.args
-    }
-
-
-def _place(evidence: Evidence, side: Side, device: str) -> str:
-    """Where the device is, by the options that its QEMU was started with; "" if not known."""
-    for record in evidence.of(Launched, side):
-        for option in record.args.argv:
-            fields = option.split(",")
-            address = next((each[5:] for each in fields if each.startswith("addr=")), "")
-            if f"id={device}" in fields and address:
-                return f"0000:00:{int(address, 0):02x}.0"
-    return ""
+    return bool(names.traced(evidence, device, *PEERS)) and bool(names.places(evidence, device))

@@ -46,27 +46,23 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 def judge(evidence: Evidence) -> Finding:
     spread: dict[str, dict[str, int]] = {}
     many = 2 * evidence.scenario.channels
+    came = {spec.id: _incoming(evidence, spec.id) for spec in evidence.expectation.multifd_devices}
+    used = {record.channel for incoming in came.values() for record in incoming}
     for device in evidence.expectation.multifd_devices:
         if (device.data_packets or 0) < many:
             continue
-        incoming: Sequence[Record] = evidence.of(PacketIn, device=device.id) or evidence.trace(
-            Side.DESTINATION, INCOMING, device.id
-        )
+        incoming = came[device.id]
         channels = Counter(record.channel for record in incoming)
         if -1 in channels:
             return RULE.unknown(f"{device.id}: the channel of a packet is not known")
         if not channels:
             return RULE.unknown(f"{device.id}: no packet arrived")
-        if (
-            len(channels) == 1
-            and len(_used(evidence)) == 1
-            and len(incoming) < max(CERTAIN, 2 * many)
-        ):
-            return RULE.unknown(
-                f"{device.id}: all {len(incoming)} packets came in on one channel, too few to "
-                "show that the others were idle"
-            )
-        if len(channels) == 1 and len(_used(evidence)) == 1:
+        if len(used) == 1:
+            if len(incoming) < max(CERTAIN, 2 * many):
+                return RULE.unknown(
+                    f"{device.id}: all {len(incoming)} packets came in on one channel, too few to "
+                    "show that the others were idle"
+                )
             return RULE.violated(
                 f"{device.id}: all {len(incoming)} packets came in on channel "
                 f"{incoming[0].channel}, of {evidence.scenario.channels} channels",
@@ -78,13 +74,8 @@ def judge(evidence: Evidence) -> Finding:
     return RULE.valid("device state came in on several channels", packets_by_channel=spread)
 
 
-def _used(evidence: Evidence) -> set[int]:
-    """The channels on which any device's packets came in."""
-    return {
-        record.channel
-        for device in evidence.expectation.multifd_devices
-        for record in (
-            evidence.of(PacketIn, device=device.id)
-            or evidence.trace(Side.DESTINATION, INCOMING, device.id)
-        )
-    }
+def _incoming(evidence: Evidence, device: str) -> Sequence[Record]:
+    """The device's packets: as the relay read them, else as the destination traced them."""
+    return evidence.of(PacketIn, device=device) or evidence.trace(
+        Side.DESTINATION, INCOMING, device
+    )

@@ -7,13 +7,13 @@ Only an error that was reported after the refused packet had come counts: QEMU n
 in warnings at start-up, too.
 """
 
-from harness.check import refusal, words
+from harness.check import names, refusal, words
 from harness.check.assumptions import Assumption
 from harness.check.evidence import Evidence
 from harness.check.prediction_input import LIMIT, seen_end
 from harness.check.rule import Rule, with_faults
 from harness.check.verdict import Finding
-from harness.history.records import Kind, Side
+from harness.history.records import Side
 from harness.model.expectation import Expectation
 from harness.model.prediction import Outcome
 from harness.scenario import Scenario
@@ -41,16 +41,17 @@ def skip_reason_of(evidence: Evidence) -> str:
 def judge(evidence: Evidence) -> Finding:
     possible = evidence.prediction.reasons if evidence.prediction else ()
     devices = sorted({reason.device for reason in possible})
-    names = {name for device in devices for name in _names(evidence, device)}
+    seen = {device: names.traced(evidence, device, Side.DESTINATION) for device in devices}
+    known = {name for device, traced in seen.items() for name in {device} | traced}
     said = refusal.errors(evidence)
     if not said.certain:
         return RULE.unknown("the destination failed without an error")
     for _, text in said.certain:
-        if words.is_named(text, names):
+        if words.is_named(text, known):
             return RULE.valid("the error names the device", said=text)
-    if any(words.is_named(text, names) for _, text in said.possible):
+    if any(words.is_named(text, known) for _, text in said.possible):
         return RULE.unknown("when the destination named the device is not known")
-    if not any(_traced(evidence, device) for device in devices):
+    if not any(seen.values()):
         return RULE.unknown("the name that the destination has for the device was not seen")
     record, text = said.certain[-1]
     return RULE.violated(
@@ -59,16 +60,6 @@ def judge(evidence: Evidence) -> Finding:
         refusal.packet_of(evidence, possible[0]),
         shape="unnamed",
     )
-
-
-def _names(evidence: Evidence, device: str) -> set[str]:
-    """The device's id, and its name in the destination's trace."""
-    return {device} | _traced(evidence, device)
-
-
-def _traced(evidence: Evidence, device: str) -> set[str]:
-    records = evidence.events(Kind.TRACE, Side.DESTINATION, device)
-    return {str(record.args["name"]) for record in records if "name" in record.args}
 
 
 @RULE.skips

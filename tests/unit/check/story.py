@@ -108,7 +108,7 @@ class Story:
 
     def boot(self, scenario: Scenario) -> None:
         for side, pid in ((SRC, 1000), (DST, 2000)):
-            self.put(side, Launched(argv=["qemu-system-x86_64"], pid=pid))
+            self.put(side, Launched(argv=_argv(scenario), pid=pid))
         for spec in scenario.devices:
             # The VM starts before there is a monitor to tell that to.
             is_p2p = isinstance(spec, EmulatedDevice) and spec.p2p
@@ -138,3 +138,11 @@ class Story:
     def quit(self, side, status: int = 0) -> None:
         self.qmp(side, "quit")
         self.put(side, Exited(status=status, signal=0, asked=True))
+
+
+def _argv(scenario: Scenario) -> list[str]:
+    """The part of a command line that says where the devices are."""
+    argv = ["qemu-system-x86_64"]
+    for slot, spec in enumerate(scenario.devices, start=2):
+        argv += ["-device", f"vfio-pci,id={spec.id},addr={slot:#x}"]
+    return argv

@@ -85,7 +85,10 @@ def test_source_that_completes_is_a_violation():
     answers = some(records, "return", command="query-migrate")
     records = swap(records, answers, value={"status": "completed"})
     finding = find(changed(run, records), "ARC-1")
-    assert (finding.outcome, finding.shape) == (Outcome.VIOLATED, "source-completed")
+    assert (finding.outcome, finding.shape) == (
+        Outcome.VIOLATED,
+        "destination-completed-after-device-error",
+    )
 
 
 @pytest.mark.parametrize("side", [SRC, DST])
@@ -94,7 +97,7 @@ def test_crash_is_a_violation(side):
     end = one(run.records, "exited", side=side)
     records = swap(list(run.records), [end], status=-1, signal=6, asked=False)
     finding = find(changed(run, records), "ARC-1")
-    assert (finding.outcome, finding.shape) == (Outcome.VIOLATED, "died")
+    assert (finding.outcome, finding.shape) == (Outcome.VIOLATED, f"{side}-died")
 
 
 def test_arc_that_was_not_refused_is_not_known():
