@@ -18,10 +18,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Runs each SCENARIO and judges it.  Without one it runs the main job, a series of "
         "scenarios that covers every requirement that applies to the QEMU version; or, with "
-        "--channels, --device, --devices, --size or --guest, one plain scenario with these "
-        "settings.  Run directories are private to you; reports are written with your umask.  "
-        "Scenarios with transport tcp, two of the main job among them, listen on loopback, where "
-        "every user of the machine can connect."
+        "--channels, --device, --devices, --size, --qemu-arg or --guest, one plain scenario with "
+        "these settings.  Run directories are private to you; reports are written with your "
+        "umask.  Scenarios with transport tcp, two of the main job among them, listen on loopback, "
+        "where every user of the machine can connect."
     )
     parser.add_argument("scenario", nargs="*", type=Path, metavar="SCENARIO.json",
                         help="scenario, or a run directory that contains one")  # fmt: skip
@@ -37,6 +37,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guest", action="store_true",
                         help="boot a guest that checks its own memory and BARs during migration "
                         "(`make guest` builds it)")  # fmt: skip
+    parser.add_argument("--qemu-arg", action="append", default=[], metavar="ARG",
+                        help="argument for both QEMUs in front of the devices, like "
+                        "--qemu-arg=-device --qemu-arg=virtio-rng-pci (repeatable)")  # fmt: skip
     parser.add_argument("--seed", type=int, metavar="N",
                         help="seed of device states and faults")  # fmt: skip
     parser.add_argument("--capture", action="store_true",
@@ -68,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         size=options.size,
         seed=options.seed,
         guest=options.guest,
+        qemu_args=tuple(options.qemu_arg),
         faults=faults(options.fault),
     )
     wanted = scenarios(options.scenario, settings, options.trace_events)

@@ -34,6 +34,19 @@ MOST_DEVICES = 29
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _OWNED = frozenset({"id", "addr", "bus", "fd", "iommufd", "host", "sysfsdev", "migration-events"})
 """Properties of vfio-pci that say which device it is and where: the harness sets them."""
+_OWN_ARGUMENTS = {
+    **dict.fromkeys(
+        ("incoming", "D", "d", "msg", "name", "nodefaults", "display", "bios", "kernel", "initrd"),
+        "",
+    ),
+    **dict.fromkeys(("machine", "M"), "use machine"),
+    "m": "use ram_mib",
+    "trace": "use trace",
+    "daemonize": "QEMU would leave its supervisor",
+    **dict.fromkeys(("S", "preconfig", "loadvm"), "the guest would not run as it must"),
+    **dict.fromkeys(("h", "help", "version"), "QEMU would end at once"),
+}
+"""Options of QEMU that ``qemu_args`` cannot have, and what to use; "" if the harness sets them."""
 _OF_TLS = frozenset({"tls-creds", "tls-hostname", "tls-authz"})
 _QUEUE_LIMIT = "x-migration-max-queued-buffers-size"
 _QEMU_MIB = 128
@@ -68,6 +81,7 @@ def problems(scenario: Scenario) -> Iterator[str]:
     yield from _devices(scenario)
     yield from _seed("seed", scenario.seed)
     yield from _settings(scenario)
+    yield from _arguments(scenario)
     for number, fault in enumerate(scenario.faults):
         for words in _fault(scenario, fault):
             yield f"faults[{number}].{words}"
@@ -159,6 +173,15 @@ def _settings(scenario: Scenario) -> Iterator[str]:
     if scenario.transport is Transport.FILE and has_return_path:
         # QEMU reads it from the file that it writes: EBADF (seen in 10.0.13 and 11.1.3).
         yield "return_path is true and transport is 'file': there is no way back through a file"
+
+
+def _arguments(scenario: Scenario) -> Iterator[str]:
+    """Arguments that would take from the harness what it relies on."""
+    for number, word in enumerate(scenario.qemu_args):
+        option = word.lstrip("-")
+        if word.startswith("-") and option in _OWN_ARGUMENTS:
+            instead = _OWN_ARGUMENTS[option]
+            yield f"qemu_args[{number}] is {word!r}: {instead or 'the harness sets it'}"
 
 
 def _json(value: bool) -> str:

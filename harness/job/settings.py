@@ -31,13 +31,16 @@ class Settings:
     size: int | None = None
     seed: int | None = None
     guest: bool = False
+    qemu_args: tuple[str, ...] = ()
+    """Added to those of the scenario."""
     faults: FaultPlan = ()
 
     @property
     def has_shape(self) -> bool:
         """Whether they say what to migrate."""
         has_devices = bool(self.kinds) or not (self.devices is self.size is None)
-        return has_devices or self.guest or self.channels is not None
+        is_extended = self.guest or bool(self.qemu_args)
+        return has_devices or is_extended or self.channels is not None
 
 
 def scenarios(paths: Sequence[Path], settings: Settings, trace_events: str = "") -> list[Scenario]:
@@ -118,6 +121,8 @@ def _applied(original: Scenario, settings: Settings) -> Scenario:
         fields["channels"] = settings.channels
     if settings.seed is not None:
         fields["seed"] = settings.seed
+    if settings.qemu_args:
+        fields["qemu_args"] = original.qemu_args + settings.qemu_args
     if settings.faults:
         fields["faults"] = settings.faults
     try:

@@ -19,7 +19,7 @@ import msgspec
 
 from harness.history.builds import BuildFacts
 from harness.history.records import Side
-from harness.model import buffers, settings
+from harness.model import arguments, buffers, settings
 from harness.model.settings import TRANSFER, has_compression
 from harness.scenario import (
     Abilities,
@@ -43,6 +43,7 @@ DISABLED = "Migration is disabled for VFIO device"
 NO_DIRTY_TRACKING = "VFIO device doesn't support device and IOMMU dirty tracking"
 NEEDS_P2P = "Multiple VFIO devices migration is supported only if all of them support P2P"
 SKIP_CHECK = "skip-vsc-check"
+_VIOMMU_WITHOUT_LOG = (11, 0)
 MULTI_CHANNEL = "Migration requires multi-channel URIs"
 SEEKABLE = "Migration requires seekable transport"
 
@@ -176,7 +177,7 @@ def expect(
                 for words in settings.refusals(scenario, oldest)
             ],
             _transport_refusals(scenario),
-            _blockers(scenario, abilities),
+            _blockers(scenario, abilities, source),
             _refusals(scenario),
             _refused_handshake(scenario),
             _refused_transfer(scenario, paths),
@@ -378,9 +379,24 @@ def _launch_refusals(
         migratable.append(ours)
         if must and len(migratable) > 1 and not all(d.p2p for d in migratable):
             yield Ending.LAUNCH_REFUSED, NEEDS_P2P, None
+        for side, facts in ((Side.SOURCE, source), (Side.DESTINATION, destination)):
+            if must and _conflicts_with_viommu(scenario, device, ours, facts):
+                yield Ending.LAUNCH_REFUSED, arguments.NOT_WITH_VIOMMU, side
 
 
-def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:
+def _conflicts_with_viommu(
+    scenario: Scenario, device: Device, abilities: Abilities, facts: BuildFacts
+) -> bool:
+    """Whether ``device`` cannot migrate because it is behind a vIOMMU: newer QEMUs refuse only a
+    device that keeps its own log of dirty pages.
+    """
+    is_old = facts.version < _VIOMMU_WITHOUT_LOG
+    return arguments.has_viommu(scenario) and (is_old or _may_log(device, abilities))
+
+
+def _blockers(
+    scenario: Scenario, abilities: Mapping[str, Abilities], source: BuildFacts
+) -> Iterator[Refusal]:
     """Devices that take a migration blocker: same function, enable-migration off or auto.
 
     QEMU does not ask the kernel's type1 container for dirty pages, but it asks an iommufd.  If
@@ -399,6 +415,8 @@ def _blockers(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterato
             yield Ending.BLOCKED, NOT_IN_KERNEL, Side.SOURCE
         elif setting is OnOffAuto.AUTO and not tracks:
             yield Ending.BLOCKED, NO_DIRTY_TRACKING, Side.SOURCE
+        elif _conflicts_with_viommu(scenario, device, ours, source):
+            yield Ending.BLOCKED, arguments.NOT_WITH_VIOMMU, Side.SOURCE
     migratable = [
         abilities[device.id]
         for device in scenario.devices

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from harness.model import arguments
 from harness.scenario import Device, Scenario, Transport
 from harness.scenario.action_plan import Execute, Kill, Storm, Target
 
@@ -113,6 +114,7 @@ def unknown(scenario: Scenario) -> Iterator[str]:
             yield f"parameter {name}={value} besides channels={scenario.channels}"
         elif name not in RANGES and not _is_known_value(name, value):
             yield f"parameter {name}={value}"
+    yield from arguments.unknown(scenario)
     for device in scenario.devices:
         yield from _unknown_properties(device)
     if has_cpr(scenario) and (not scenario.devices or scenario.tls_mismatch is not None):

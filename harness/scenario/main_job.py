@@ -193,10 +193,16 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         name="tls-unknown-client", devices=_PLAIN, tls=Tls.X509, tls_mismatch=TlsMismatch.CLIENT
     ),
-    # A device that cannot migrate: migrate is refused; with enable-migration=on, QEMU is.
+    # A device that cannot migrate, by itself or behind a vIOMMU: migrate is refused; with
+    # enable-migration=on, QEMU is.
     Scenario(
         name="blocked",
         devices=(_device(size=_SMALL, stop_copy=False, enable_migration=OnOffAuto.AUTO),),
+    ),
+    Scenario(
+        name="viommu",
+        qemu_args=("-device", "intel-iommu,caching-mode=on"),
+        devices=(_device(size=_SMALL, enable_migration=OnOffAuto.AUTO),),
     ),
     Scenario(name="refused-at-start", devices=(_device(size=_SMALL, stop_copy=False),)),
     # On the wire: any order, any cut, and changed bytes that QEMU cannot notice.

@@ -52,6 +52,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     qemu_dst: str = ""
     """Path of the destination QEMU; empty for the source's."""
     machine: str = "q35"
+    qemu_args: tuple[str, ...] = ()
+    """More arguments of both QEMUs, in front of the devices: a vIOMMU, ports, disks.  QEMU's
+    working directory is the run directory, so that paths must be absolute."""
     ram_mib: ranges.RamMib = 64
     guest: Guest | None = None
     """The guest that is migrated; None if the CPU halts at once, and the harness sets up the
@@ -114,7 +117,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             (not self.faults or self.multifd, "faults are about multifd channels; multifd is off"),
             (
                 all(self._hardware == each._hardware for each in self.then),
-                "then must have the same devices, machine, ram_mib and guest",
+                "then must have the same devices, machine, qemu_args, ram_mib and guest",
             ),
             (
                 not any(each.then for each in self.then),
@@ -168,7 +171,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def _hardware(self) -> tuple[object, ...]:
-        return self.devices, self.machine, self.ram_mib, self.guest
+        return self.devices, self.machine, self.qemu_args, self.ram_mib, self.guest
 
     def _needs_of(self, fault: fault_plan.Fault) -> tuple[bool, str]:
         """Whether ``fault`` can come to its moment here, and what it needs."""

@@ -162,6 +162,7 @@ class Peer:
             ram_mib=scenario.ram_mib,
             monitor_fd=self.vm.monitor_fd,
             boot=boot,
+            more=scenario.qemu_args,
             devices=self.devices.options(),
             trace=scenario.trace_patterns,
             trace_folder=self.trace,
@@ -180,6 +181,7 @@ class Peer:
             # is to blame.
             probe = await builds.probe(self.binary)
             lacking.at_launch(probe.facts, probe.types, probe.machines, argv, scenario, str(error))
+            lacking.of_arguments(scenario, self.vm.process.returncode, self.vm.process.stderr())
             self.facts = probe.facts
             return False
         builds.require_version(self.binary, self.vm.monitor.version)

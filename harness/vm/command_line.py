@@ -24,6 +24,7 @@ def build(
     ram_mib: int,
     monitor_fd: int,
     boot: Sequence[str],
+    more: Sequence[str] = (),
     devices: Sequence[str],
     trace: Sequence[str],
     trace_folder: Path,
@@ -33,6 +34,8 @@ def build(
     """The command line of one side.
 
     :param boot: options for what it boots
+    :param more: what the scenario adds; in front of the devices, which may be behind an IOMMU or a
+        port of it
     :param devices: options of the devices
     :param has_monitor_object: whether the build has ``-object monitor-qmp``; then ``-mon`` is
         deprecated
@@ -54,6 +57,7 @@ def build(
             if has_monitor_object
             else ("-mon", "chardev=qmp,mode=control")
         ),
+        *more,
         *devices,
         # Without the timestamp a trace line has no time.  One file for each thread, named by its
         # id: from QEMU 11.0 on the lines no longer have the thread (util/log.c).

@@ -9,6 +9,7 @@ import functools
 import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ def problems(
                 near = did_you_mean(pattern, known)
                 yield f"trace[{number}] is {pattern!r}: the build has no such trace event{near}"
     yield from _settings(scenario, binaries)
+    yield from _arguments(scenario.qemu_args, binaries)
     for number, device in enumerate(scenario.devices):
         if device.properties:
             for words in _properties(device.properties, binaries):
@@ -140,6 +142,16 @@ def _settings(scenario: Scenario, binaries: Sequence[Path]) -> Iterator[str]:
             for name in names:
                 if near := _meant(name, known):
                     yield f"{field}.{name}: the build has no such name; did you mean {near}?"
+
+
+def _arguments(arguments: Sequence[str], binaries: Sequence[Path]) -> Iterator[str]:
+    """Types that are nearly those of a build.  Any other unknown one may be of a newer build."""
+    for number, (option, value) in enumerate(pairwise(arguments), 1):
+        if option.lstrip("-") in ("device", "object"):
+            known = set[str]().union(*(_probe(each, _stamp(each)).types for each in binaries))
+            name = value.partition(",")[0]
+            if near := _meant(name, known):
+                yield f"qemu_args[{number}]: the build has no {name}; did you mean {near}?"
 
 
 def _meant(name: str, known: Collection[str]) -> str:

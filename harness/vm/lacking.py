@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CannotRunHere, QmpError
+from harness.errors import CannotRunHere, QmpError, UsageError
 from harness.history.builds import BuildFacts
 from harness.scenario import MIB, Scenario
 from harness.vm import builds
@@ -133,6 +133,32 @@ def at_launch(
         raise CannotRunHere(
             f"this machine lacks {scenario.ram_mib} MiB of memory for the guest (ram_mib): {words}"
         )
+
+
+_MIGRATION = re.compile("migration", re.IGNORECASE)
+_SAID = re.compile(r"(?:\S+Z )?\S*qemu-system-\S+: (.*)")
+"""A line that QEMU has printed, with or without the time in front."""
+_NO_ERROR = re.compile("(?:^|: )(?:warning|info): ")
+
+
+def of_arguments(scenario: Scenario, status: int | None, stderr: str) -> None:
+    """Find out whether QEMU did not start because of the scenario's ``qemu_args``.
+
+    A device that cannot migrate is refused as well, which is judged; so is an end by a signal.
+
+    :param status: QEMU's, as of ``subprocess``
+    :raise UsageError: it did not; the message is QEMU's own
+    """
+    if not scenario.qemu_args or status is None or status < 0:
+        return
+    lines = [found[1] for line in stderr.splitlines() if (found := _SAID.fullmatch(line))]
+    said = [words for words in lines if not _NO_ERROR.search(words)]
+    reasons = [words.partition(": ")[2] if words.startswith("-") else words for words in said]
+    if any(_MIGRATION.search(reason) for reason in reasons):
+        return
+    last = [line for line in stderr.splitlines() if line.strip()][-1:]
+    words = (said or last or [f"QEMU ended with status {status} and printed nothing"])[-1]
+    raise UsageError(f"{scenario.name}: qemu_args: {words}")
 
 
 def of_firmware(binary: Path, names: Sequence[str] = LINUX_FILES) -> None:

@@ -8,8 +8,10 @@ the source connects; not once it is ``active``, or a device's state was begun.  
 on.  Values out of their range are not meant, and SET-1 and SET-2 judge the transfer's own refusal.
 
 Of what can be combined, each buffer arrives as ORD-1 demands; here the migration must complete.
-zero-copy-send must also be used: the supervisor's filter counts QEMU's calls of ``sendmsg`` with
-``MSG_ZEROCOPY``.  Whether auto-converge has slowed the guest is not asked: it need not.
+From QEMU 11.0 on, a vIOMMU is part of it if no device keeps a log of dirty pages itself; SET-8
+judges the vIOMMU that is refused.  zero-copy-send must also be used: the supervisor's filter
+counts QEMU's calls of ``sendmsg`` with ``MSG_ZEROCOPY``.  Whether auto-converge has slowed the
+guest is not asked: it need not.
 
 This could be wrong in two ways.  VIOLATED against a right QEMU: a later version may support what
 the model says is refused; then ``harness/model/settings.py`` must learn the version.  VALID for
@@ -27,7 +29,7 @@ from harness.check.verdict import Finding
 from harness.history.process import ZeroCopySends
 from harness.history.records import Record, Side
 from harness.history.session import Continued
-from harness.model import settings
+from harness.model import arguments, settings
 from harness.model.expectation import UNSUPPORTED, Ending, Expectation
 from harness.scenario import Scenario
 
@@ -138,7 +140,8 @@ def _zero_copy(evidence: Evidence) -> Finding:
 
 
 def _combined(scenario: Scenario) -> list[str]:
-    return [name for name in _COMBINED if settings.has(scenario, name)]
+    viommu = [arguments.VIOMMU] if arguments.has_viommu(scenario) else []
+    return [name for name in _COMBINED if settings.has(scenario, name)] + viommu
 
 
 def _begun(evidence: Evidence) -> Record | None:

@@ -364,3 +364,24 @@ SLOW_DEVICE = EmulatedDevice(id="vfio0", save=SLOW)
 def test_run_that_something_ends_before_needs_no_time(fields):
     assert problems(devices=(SLOW_DEVICE,)), "else this test shows nothing"
     assert not problems(**{"devices": (SLOW_DEVICE,), **fields})
+
+
+# -- arguments -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("-incoming", "qemu_args[0] is '-incoming': the harness sets it"),
+        ("--daemonize", "qemu_args[0] is '--daemonize': QEMU would leave its supervisor"),
+        ("-M", "qemu_args[0] is '-M': use machine"),
+        ("-m", "qemu_args[0] is '-m': use ram_mib"),
+        ("-version", "qemu_args[0] is '-version': QEMU would end at once"),
+    ],
+)
+def test_argument_that_the_harness_relies_on(word, words):
+    assert problems(qemu_args=(word,)) == [words]
+
+
+def test_arguments_that_are_the_users():
+    assert problems(qemu_args=("-device", "d", "-smp", "2", "machine")) == []

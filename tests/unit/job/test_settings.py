@@ -304,3 +304,11 @@ def test_guest_besides_an_mdev_device_is_no_linux_and_needs_no_more_memory():
     found = applied(THREE, settings)
     assert not found.has_linux
     assert found.ram_mib == THREE.ram_mib
+
+
+def test_arguments_of_the_command_line_follow_those_of_the_scenario():
+    wanted = msgspec.structs.replace(THREE, qemu_args=("-device", "edu"))
+    found = applied(wanted, Settings(qemu_args=("-device", "virtio-rng-pci")))
+    assert found.qemu_args == ("-device", "edu", "-device", "virtio-rng-pci")
+    assert applied(wanted, Settings()).qemu_args == wanted.qemu_args
+    assert Settings(qemu_args=("-device", "edu")).has_shape

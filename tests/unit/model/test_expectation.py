@@ -5,6 +5,7 @@ import pytest
 
 from harness.history import Side
 from harness.history.builds import BuildFacts
+from harness.model import arguments
 from harness.model import expectation as model
 from harness.model.expectation import (
     Ending,
@@ -397,3 +398,53 @@ def test_refused_arc_is_a_device_error_if_each_migration_takes_it(side, to, fiel
     assert found.refused_by == (side if ending is Ending.DEVICE_ERROR else None)
     if ending is Ending.NOT_JUDGED:
         assert found.reasons == (f"devices[0].refuses {to} at the {side}",)
+
+
+# -- arguments of QEMU -------------------------------------------------------------------
+
+NEWER = msgspec.structs.replace(FACTS, version=(11, 0, 0))
+VIOMMU = ("-device", "intel-iommu,caching-mode=on")
+NO_LOG = {"dma_logging": False}
+
+
+@pytest.mark.parametrize(
+    ("fields", "builds", "ending", "by"),
+    [
+        ({}, (FACTS, FACTS), Ending.LAUNCH_REFUSED, None),
+        (NO_LOG, (FACTS, FACTS), Ending.LAUNCH_REFUSED, None),
+        ({"enable_migration": AUTO}, (FACTS, FACTS), Ending.BLOCKED, Side.SOURCE),
+        ({"enable_migration": AUTO}, (NEWER, NEWER), Ending.BLOCKED, Side.SOURCE),
+        ({}, (NEWER, NEWER), Ending.LAUNCH_REFUSED, None),
+        (NO_LOG, (NEWER, NEWER), Ending.COMPLETED, None),
+        (IOMMU, (NEWER, NEWER), Ending.COMPLETED, None),
+        (NO_LOG, (NEWER, FACTS), Ending.LAUNCH_REFUSED, Side.DESTINATION),
+        (
+            {"properties": {"x-device-dirty-page-tracking": "off"}},
+            (NEWER, NEWER),
+            Ending.COMPLETED,
+            None,
+        ),
+    ],
+)
+def test_device_behind_a_viommu(fields, builds, ending, by):
+    source, destination = builds
+    found = expected(device(**fields), source=source, destination=destination, qemu_args=VIOMMU)
+    assert (found.ending, found.refused_by) == (ending, by), found.reason
+    assert ending is Ending.COMPLETED or arguments.NOT_WITH_VIOMMU in found.reasons
+
+
+def test_device_that_cannot_migrate_anyway_is_not_refused_for_its_viommu():
+    off = expected(device(enable_migration=OFF), qemu_args=VIOMMU)
+    assert off.reasons == (model.DISABLED,)
+    alone = expected(device(stop_copy=False), qemu_args=VIOMMU)
+    assert alone.reasons == (model.NOT_IN_KERNEL,)
+
+
+def test_arguments_that_the_model_does_not_know():
+    found = expected(qemu_args=("-device", "no-such"))
+    assert found.ending is Ending.NOT_JUDGED
+    assert found.reasons == ("argument -device no-such",)
+    differs = Scenario(name="x", destination={"qemu_args": ["-device", "virtio-rng-pci"]})
+    there = expect(differs, FACTS, FACTS)
+    assert there.ending is Ending.NOT_JUDGED
+    assert there.reasons == ("destination.qemu_args",)

@@ -480,7 +480,7 @@ def test_guest_comes_back_from_json():
         ),
         (
             {"then": (Scenario(name="b", ram_mib=LINUX_RAM_MIB),)},
-            "then must have the same devices, machine, ram_mib and guest",
+            "then must have the same devices, machine, qemu_args, ram_mib and guest",
         ),
     ],
 )

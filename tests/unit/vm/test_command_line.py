@@ -102,3 +102,9 @@ def test_firmware_halts_where_the_cpu_starts():
     target = 4 + int.from_bytes(code[3:4], "little", signed=True)
     assert code[target] == 0xF4, "back to the hlt, should anything wake the CPU"
     assert not any(image[:-16])
+
+
+def test_more_arguments_come_in_front_of_the_devices(build):
+    argv = build(more=["-device", "intel-iommu"], devices=["-device", "vfio-pci"])
+    assert values(argv, "-device") == ["intel-iommu", "vfio-pci"]
+    assert argv.index("-machine") < argv.index("intel-iommu")

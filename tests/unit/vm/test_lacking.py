@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import CannotRunHere, QmpError
+from harness.errors import CannotRunHere, QmpError, UsageError
 from harness.history.builds import BuildFacts
 from harness.scenario import MIB, EmulatedDevice, Scenario, Tls
 from harness.vm import lacking
@@ -201,3 +201,47 @@ def test_states_must_fit_into_what_is_free(tmp_path):
     lacking.of_memory(3 * MIB, Scenario(name="fits"), proc)
     with pytest.raises(CannotRunHere, match=r"large keeps 3 MiB .* this machine has 3 MiB free"):
         lacking.of_memory(3 * MIB + 1, Scenario(name="large"), proc)
+
+
+# -- arguments of the scenario --------------------------------------------------------
+
+PORT = Scenario(name="port", qemu_args=("-device", "pcie-root-port,slott=1"))
+STAMP = "2026-11-28T08:20:20.123456Z qemu-system-x86_64: "
+OPTION = "-device vfio-pci,id=vfio0,enable-migration=on: "
+NO_PROPERTY = "-device pcie-root-port,slott=1: Property 'pcie-root-port.slott' not found"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        (f"qemu-system-x86_64: {NO_PROPERTY}\n", NO_PROPERTY),
+        (f"{STAMP}warning: old\n{STAMP}{NO_PROPERTY}\nUse -device help.\n", NO_PROPERTY),
+        (f"{STAMP}{OPTION}PCI: slot 2 in use by x\n", f"{OPTION}PCI: slot 2 in use by x"),
+        (f"{STAMP}{OPTION}warning: migration\n{STAMP}bad\n", "bad"),
+        ("what is this\n\n", "what is this"),
+        ("", "QEMU ended with status 1 and printed nothing"),
+    ],
+)
+def test_bad_argument_is_said_in_qemus_words(stderr, words):
+    with pytest.raises(UsageError) as refusal:
+        lacking.of_arguments(PORT, 1, stderr)
+    assert str(refusal.value) == f"port: qemu_args: {words}"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "stderr"),
+    [
+        (PORT, 1, f"{STAMP}{OPTION}vfio0: Migration is currently not supported with vIOMMU"),
+        (PORT, -6, "Assertion failed"),
+        (PORT, None, ""),
+        (Scenario(name="plain"), 1, f"{STAMP}{NO_PROPERTY}"),
+    ],
+)
+def test_other_ends_at_start_are_judged(scenario, status, stderr):
+    lacking.of_arguments(scenario, status, stderr)
+
+
+def test_type_that_an_argument_names_may_be_lacking():
+    argv = [*ARGV, "-device", "intel-iommu,caching-mode=on"]
+    with pytest.raises(CannotRunHere, match="this build has no intel-iommu"):
+        lacking.at_launch(FACTS, TYPES, MACHINES, argv, PORT, "not a valid device model name")

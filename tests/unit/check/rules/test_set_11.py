@@ -112,6 +112,14 @@ def test_capability_that_works_with_the_transfer():
     assert find(run, "SET-11").outcome is Outcome.VALID
 
 
+def test_viommu_that_works():
+    newer = msgspec.structs.replace(FACTS, version=(11, 0, 0), version_text="11.0.0")
+    wanted = scenario(device(dma_logging=False), qemu_args=("-device", "intel-iommu"))
+    finding = find(completed(wanted, facts=newer), "SET-11")
+    assert finding.outcome is Outcome.VALID, finding.sentence
+    assert "intel-iommu" in finding.sentence
+
+
 @pytest.mark.parametrize(
     ("run", "why"),
     [
