@@ -26,6 +26,7 @@ from qemu.qmp import (
 from harness.errors import LostVM, QmpError, QmpTimeout
 from harness.history import Event, Kind, Record, Side
 from harness.scenario.action_plan import PAUSES, effect_of
+from harness.vm.time_limit import TimeLimit
 
 COMMAND_TIMEOUT_S = 10.0
 
@@ -73,22 +74,26 @@ class Monitor:
         self.is_paused: bool | None = None
         self._record = record
         self._notify = notify
-        self._limits: set[asyncio.Timeout] = set()
+        self._limits: set[TimeLimit] = set()
+        self._pid: int | None = None
         self._client = _Client(str(side))
         # The filter sees each event as it arrives, before anything can wait for it.
         self._client.register_listener(EventListener(event_filter=self._on_event))
 
-    async def connect(self, sock: socket.socket, timeout_s: float) -> None:
+    async def connect(self, sock: socket.socket, timeout_s: float, pid: int | None = None) -> None:
         """Negotiate over ``sock``.
 
+        :param pid: of the QEMU: time in which it gets no processor does not count (TimeLimit)
         :raise LostVM: QEMU sent no greeting within ``timeout_s``, or ended
         """
         asyncio.get_running_loop().set_exception_handler(_drop_ends)
+        self._pid = pid
+        limit = TimeLimit(timeout_s, pid)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with limit:
                 await self._client.connect(sock)
         except TimeoutError as error:
-            raise LostVM(f"{self.side}: no QMP greeting within {timeout_s:g} s") from error
+            raise LostVM(f"{self.side}: no QMP greeting within {limit.waited_s:g} s") from error
         except ConnectError as error:
             raise LostVM(f"{self.side}: the monitor closed before its greeting") from error
 
@@ -157,8 +162,7 @@ class Monitor:
     async def _ask(
         self, command: str, arguments: dict[str, Any] | None, timeout_s: float
     ) -> object:
-        began = time.monotonic()
-        limit = asyncio.timeout(timeout_s)
+        limit = TimeLimit(timeout_s, self._pid)
         self._limits.add(limit)
         try:
             async with limit:
@@ -166,9 +170,8 @@ class Monitor:
         except ExecuteError as error:
             raise QmpError(command, error.error_class, str(error)) from error
         except TimeoutError as error:
-            waited_s = min(round(time.monotonic() - began, 1), timeout_s)
             raise QmpTimeout(
-                f"{self.side}: {command} was not answered within {waited_s:g} s"
+                f"{self.side}: {command} was not answered within {limit.waited_s:g} s"
             ) from error
         except (ExecInterruptedError, StateError) as error:
             raise LostVM(f"{self.side}: the monitor went away during {command}") from error
@@ -179,10 +182,8 @@ class Monitor:
         """Wait no longer for answers to commands, because the main loop is blocked: they raise
         ``QmpTimeout`` at once.
         """
-        now = asyncio.get_running_loop().time()
         for limit in self._limits:
-            if not limit.expired():
-                limit.reschedule(now)
+            limit.give_up()
 
     async def is_answering(self, *, oob: bool) -> bool:
         """Whether a command without effect is answered: True once it is, False if the connection

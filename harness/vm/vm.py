@@ -85,7 +85,7 @@ class Vm:
                 launcher, (*pass_fds, self._theirs.fileno()), memory_limit_bytes, self.home
             )
         try:
-            await self.monitor.connect(self._ours, LAUNCH_TIMEOUT_S)
+            await self.monitor.connect(self._ours, LAUNCH_TIMEOUT_S, self.process.pid)
         except LostVM as error:
             await self.process.wait(1.0)
             if self.process.returncode is None:

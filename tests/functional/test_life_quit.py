@@ -1,4 +1,4 @@
-"""LIF-11: either QEMU is told to quit, at every status of the source."""
+"""LIF-11: either QEMU is sent quit, at every status of the source."""
 
 import msgspec
 import pytest

@@ -12,6 +12,9 @@ from harness.rig import image, rig
 from tests.rig.one_boot import REPORTS_FD, OneBoot, send_reports
 
 BOOT = pytest.StashKey[OneBoot]()
+OUTSIDE_S = 660
+"""For a test that boots a rig of its own.  Without KVM, and with other work on the machine, a boot
+takes minutes: a limit that is reached costs a failed test, one that is too long only time."""
 
 
 def pytest_configure(config):
@@ -24,6 +27,9 @@ def pytest_collection_modifyitems(config, items):
     if rig.is_inside() or config.option.collectonly:
         return
     folder = config.rootpath / "tests" / "rig"
+    for item in items:
+        if item.get_closest_marker("outside") and item.path.is_relative_to(folder):
+            item.add_marker(pytest.mark.timeout(OUTSIDE_S))
     inside = [
         item.nodeid
         for item in items

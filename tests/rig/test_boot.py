@@ -16,7 +16,7 @@ from harness.rig import accelerator, image, rig
 from harness.vm import builds
 
 pytestmark = pytest.mark.outside
-BOOT_S = 240.0
+BOOT_S = 480.0
 
 SCRIPT = """
 echo "root: $(id -u), $(pwd)"

@@ -11,7 +11,7 @@ import pytest
 from harness.devices.mdev_bus import MdevBus
 from tests.extending import copy_of_the_tree, extend
 
-RUN_S = 200.0
+RUN_S = 400.0
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from harness.history import rundir
 from harness.history.session import GuestSerial
 from tests.records import held
 
-RUN_S = 280.0
+RUN_S = 600.0
 
 
 @pytest.mark.outside

@@ -2,8 +2,9 @@
 
 An arc is a change of a device's migration state.  If the device fails it, QEMU sets the device's
 recovery state, and resets it if that fails or there is none (vfio_migration_set_state() in
-hw/vfio/migration.c; vfio.h of Linux: only a reset leads out of ERROR).  What must follow of the
-migration is in check/device_failure.py.
+hw/vfio/migration.c; vfio.h of Linux: only a reset leads out of ERROR).  The migration fails on
+both sides, the side with the device names it in its error, and the source's guest runs on (see
+check/device_failure.py).
 
 It applies if a device refuses an arc that each migration takes: into PRE_COPY or STOP_COPY at the
 source, into RESUMING at the destination.

@@ -56,7 +56,7 @@ def skip_reason_of(evidence: Evidence) -> str:
     if interruption.was_ended(evidence, side):
         return f"the scenario has ended the {side}, which had the guest"
     if side is Side.DESTINATION and _is_on_its_way(evidence):
-        return "the guest was on its way to the destination when the source was told to stop"
+        return "the guest was on its way to the destination when the source was sent stop"
     return ""
 
 
@@ -94,7 +94,7 @@ def _runs(evidence: Evidence, side: Side, end: tuple[Record | None, ...]) -> Fin
     here = [stop for target, stop in _stops(evidence) if target == side.value]
     if side is Side.DESTINATION and here:
         return RULE.violated(
-            "the destination was told to stop, and runs the guest",
+            "the destination was sent stop, and runs the guest",
             *here[-1],
             *end,
             shape="destination-ran-what-it-stopped",

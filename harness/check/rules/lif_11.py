@@ -1,4 +1,4 @@
-"""LIF-11: A QEMU that is told to quit ends with status 0, whatever its migration does.
+"""LIF-11: After ``quit`` a QEMU ends with status 0, whatever its migration does.
 
 It applies if an action of the scenario is ``quit``, to either QEMU at any status.  QEMU cancels a
 migration on its way out (qemu_cleanup() in system/runstate.c, migration_shutdown() in
@@ -21,7 +21,7 @@ from harness.scenario.action_plan import Execute, Kill, is_quit
 
 RULE = Rule(
     id="LIF-11",
-    title="A QEMU that is told to quit ends with status 0",
+    title="A QEMU ends with status 0 after quit",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
 _TIME_NS = 1_000_000_000
@@ -30,7 +30,7 @@ _TIME_NS = 1_000_000_000
 
 @RULE.skips_run
 def skip_reason_of(evidence: Evidence) -> str:
-    return "" if _quits(evidence) else "the scenario has told no QEMU to quit"
+    return "" if _quits(evidence) else "the scenario sends quit to no QEMU"
 
 
 @RULE.judges
@@ -59,7 +59,7 @@ def _wrong(evidence: Evidence, side: Side, quit_: Record) -> Finding | str:
         if excuse := planned.excuse(evidence):
             return f"the {side} did not quit: {excuse}"
         return RULE.violated(
-            f"the {side} was told to quit, and did not end", quit_, *hung, shape="did-not-quit"
+            f"the {side} was sent quit, and did not end", quit_, *hung, shape="did-not-quit"
         )
     end = evidence.endings.exited[side]
     if end is None:
@@ -68,7 +68,7 @@ def _wrong(evidence: Evidence, side: Side, quit_: Record) -> Finding | str:
         how = f"by signal {end.args.signal}" if end.args.signal else f"status {end.args.status}"
         said = [record for record, _ in evidence.endings.texts(side)][-1:]
         return RULE.violated(
-            f"the {side} was told to quit, and ended {how}", quit_, *said, end,
+            f"the {side} was sent quit, and ended {how}", quit_, *said, end,
             shape=f"{side}-died-quitting",
         )  # fmt: skip
     if end.args.signal or end.args.status:

@@ -1,7 +1,9 @@
 """LIF-5: A device that fails a read or a write fails the migration on both sides.
 
-It applies when the scenario's device fails at a byte that is reached.  What must follow is in
-check/device_failure.py.
+It applies when the scenario's device fails at a byte that is reached.  The side with the device
+names it in its error: by its id, by its name in the trace, or by the name of its section in the
+stream.  The source's guest runs on.  Without a return path the source does not learn that the
+destination's device failed, and may complete (see check/device_failure.py).
 
 ENOMSG is no failure: it ends a device's pre-copy (``vfio.h``).  ENODEV is none either: a reset or
 a change of state has ended the data_fd.

@@ -1,4 +1,4 @@
-"""LIF-11: a QEMU that is told to quit ends with status 0."""
+"""LIF-11: a QEMU ends with status 0 after quit."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def verdict(life: Life):
 
 
 def hangs(after_us: int, **fields) -> Life:
-    """The destination was told to quit, and was there ``after_us`` later."""
+    """The destination was sent quit, and was there ``after_us`` later."""
     life = Life(scenario(actions=(QUIT_DESTINATION,), **fields))
     life.act()
     life.put("harness", ActionEnded(position=0, how="done"))
@@ -42,7 +42,7 @@ def test_quit_with_status_0():
 
 def test_quit_of_the_harness_is_none_of_the_scenario():
     assert judge(completed(scenario())).not_applicable["LIF-11"] == (
-        "the scenario has told no QEMU to quit"
+        "the scenario sends quit to no QEMU"
     )
 
 
