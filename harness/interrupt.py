@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LIMIT_S = 1.5
 """Time limit of a clean-up; the rest of two seconds is for the end by force."""
 
-BUSY = 4
+BUSY = 8
 """How many times ``LIMIT_S`` a clean-up may take on a busy machine."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -196,7 +196,7 @@ def main():
     assert time.monotonic() - began >= interrupt.LIMIT_S
     assert status == 143
     words = "vfio-multifd: error: terminated; the clean-up took longer than"
-    assert re.fullmatch(f"{words} (1.5|3|4.5|6) s\n", err)  # as busy as the machine is
+    assert re.fullmatch(f"{words} [0-9.]+ s\n", err)  # longer on a busy machine
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
 
