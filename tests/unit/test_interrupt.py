@@ -25,6 +25,7 @@ def forever():
     while True:
         pass
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 interrupt.install()
 """
 END = """
