@@ -109,6 +109,7 @@ class OneBoot:
             f"exec {shlex.join(tests)}"
         )
         in_rig = [
+            *("setpriv", "--pdeathsig", "TERM", "--"),  # it ends with us, also if we are killed
             *(sys.executable, "-m", "harness.cli", "rig", "run"),
             *("--runs", str(self._folder), "--timeout", str(RIG_S), "--", "sh", "-c", script),
         ]
