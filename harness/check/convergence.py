@@ -49,12 +49,12 @@ def not_converged(evidence: Evidence) -> Record[session.NotConverged] | None:
 
 def standing(evidence: Evidence, over: Record) -> Standing | None:
     """How the pre-copy stood at ``over``; None if the trace does not show it."""
-    pending = _before(_pending(evidence), over)
+    counted = _before(pending(evidence), over)
     allowed = _before([(r, r.args["size"]) for r in evidence.trace(Side.SOURCE, ALLOWED)], over)
-    if not pending or not allowed:
+    if not counted or not allowed:
         return None
-    exact = [(record, size) for record, size in pending if _is_exact(record)]
-    last = (exact or pending)[-1]
+    exact = [(record, size) for record, size in counted if is_exact(record)]
+    last = (exact or counted)[-1]
     since = over.t_ns - _LONG_NS
     late = [size for record, size in exact if record.t_ns >= since]
     # What was allowed as the second began counts, too.
@@ -68,7 +68,7 @@ def standing(evidence: Evidence, over: Record) -> Standing | None:
     )
 
 
-def _pending(evidence: Evidence) -> list[tuple[Event, int]]:
+def pending(evidence: Evidence) -> list[tuple[Event, int]]:
     """Each number of bytes that was pending, in order."""
     found = [
         (record, record.args["total" if name == QUERY else "size"])
@@ -78,7 +78,8 @@ def _pending(evidence: Evidence) -> list[tuple[Event, int]]:
     return sorted(found, key=lambda pair: pair[0].t_ns)
 
 
-def _is_exact(record: Event) -> bool:
+def is_exact(record: Event) -> bool:
+    """Whether QEMU had asked the devices for it."""
     return record.name == EXACT or bool(record.args.get("exact"))
 
 

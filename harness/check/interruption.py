@@ -96,7 +96,7 @@ def as_it_may_end(seen: Seen, expectation: Expectation) -> Expectation:
 
 def _only_a_log_fails(seen: Seen) -> bool:
     """Whether no read or write is planned to fail: a migration may complete without a log of DMA,
-    with all pages dirty (DMA-2).
+    with all pages dirty (DMA-2), and without sizes (PRE-4).
     """
     return all(
         spec.save.error_at is None and spec.load.error_at is None and not spec.refuses
@@ -165,6 +165,16 @@ def was_stopped_by_plan(evidence: Evidence) -> bool:
         isinstance(action, Execute) and PAUSES.get(action.effect, False)
         for action, _ in done(evidence)
     )
+
+
+def switchover(evidence: Evidence) -> Record | None:
+    """The source's stop.  A guest that the scenario has stopped before is not stopped again, or
+    for the second time: there it is the status ``device``, which follows the stop.
+    """
+    if not was_stopped_by_plan(evidence):
+        return next(iter(evidence.qmp(Side.SOURCE, "STOP")), None)
+    statuses = evidence.endings.statuses[Side.SOURCE]
+    return next((record for status, record in statuses if status == "device"), None)
 
 
 def is_seen_paused(evidence: Evidence, side: Side) -> bool:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator
 from harness.check import dma, hang
 from harness.check.evidence import Evidence, Seen
 from harness.history import session
-from harness.history.device import Arc, Lie, Read, Write
+from harness.history.device import Arc, Lie, Read, SizeAnswer, Write
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending
 from harness.scenario import fault_plan
 from harness.scenario.action_plan import Action, Execute, Storm, is_quit
+from harness.scenario.misreports import Query
 
 _WAITED_FOR = (Ending.COMPLETED, Ending.WAITING, Ending.OPEN)
 """Endings that a moment which never came may have changed."""
@@ -56,6 +57,7 @@ def missed(evidence: Evidence) -> str:
             "errors of the plan did not come",
             [*_errors(evidence), *_log_errors(evidence), *_refused_arcs(evidence)],
         ),
+        ("misreports of the plan did not come", _misreports(evidence)),
         ("the second migration was not made", _not_continued(evidence)),
     )
 
@@ -214,6 +216,18 @@ def _refused_arcs(evidence: Evidence) -> Iterator[str]:
         for device in evidence.scenario.emulated:
             for arc in device.refuses:
                 yield f"{device.id}: the {arc.side} did not ask for {arc.to}"
+
+
+def _misreports(evidence: Evidence) -> Iterator[str]:
+    """Misreports that were to come and did not: the source did not ask so often."""
+    if evidence.expectation.ending not in (*_REACHES_DEVICES, Ending.DEVICE_ERROR):
+        return
+    for device in evidence.scenario.emulated:
+        answers = evidence.of(SizeAnswer, Side.SOURCE, device.id)
+        given = {(record.args.query, record.args.number) for record in answers}
+        for misreport in device.misreports:
+            if not any(misreport.is_about(Query(query), number) for query, number in given):
+                yield f"{device.id}: {misreport.query} was not asked {misreport.first} times"
 
 
 def _errors(evidence: Evidence) -> list[str]:

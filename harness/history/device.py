@@ -177,6 +177,23 @@ class DmaPages(Body, frozen=True):
     """Address, hex -> number of the write that left it, digest (xxh3_64, hex)."""
 
 
+class SizeAnswer(Body, frozen=True):
+    """An answer to a question for a size, of a device with ``misreports``."""
+
+    query: Literal["MIG_DATA_SIZE", "PRECOPY_INFO"]
+    number: int
+    """Which one to this question, from 1."""
+    errno: int
+    """0: done."""
+    sizes: list[int]
+    """In the order of linux/vfio.h: ``stop_copy_length``, or ``initial_bytes`` and
+    ``dirty_bytes``."""
+    left: int
+    """Bytes of its state that had not been read."""
+    planned: bool
+    """Whether it is one of the scenario's ``misreports``."""
+
+
 class Reset(Body, frozen=True):
     """VFIO_DEVICE_RESET."""
 

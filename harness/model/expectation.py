@@ -185,6 +185,7 @@ def expect(
                 *_device_errors(scenario),
                 *_log_errors(scenario, abilities),
                 *_refused_arcs(scenario),
+                *_impossible_sizes(scenario),
             ],
         )
     )
@@ -513,6 +514,16 @@ def _refused_arcs(scenario: Scenario) -> Iterator[Refusal]:
         for arc in device.refuses:
             if _is_asked_for(device, arc):
                 yield Ending.DEVICE_ERROR, "", Side(arc.side)
+
+
+def _impossible_sizes(scenario: Scenario) -> Iterator[Refusal]:
+    """A device fails to report its sizes, or reports what it cannot have.
+
+    QEMU may fail the migration, or complete it, or go on with its pre-copy (PRE-4).
+    """
+    for device in scenario.emulated:
+        if device.fails_sizes:
+            yield Ending.DEVICE_ERROR, "", Side.SOURCE
 
 
 def _log_errors(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:

@@ -17,6 +17,7 @@ import msgspec
 
 from harness.scenario import ranges
 from harness.scenario.dma import Dma
+from harness.scenario.misreports import Misreport, Query
 from harness.scenario.pci_address import full_address
 
 MIB = 1 << 20
@@ -307,6 +308,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     load: LoadBehaviour = LoadBehaviour()
     refuses: tuple[RefusedArc, ...] = ()
     """Arcs of its migration states that it fails."""
+    misreports: tuple[Misreport, ...] = ()
+    """Wrong answers to questions for sizes, at the source; of several the first one counts."""
 
     @classmethod
     def from_argument(cls, text: str, id: str, number: int) -> Self | None:
@@ -348,8 +351,10 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         return (self.precopy_initial_bytes + self.precopy_dirty_bytes) if self.pre_copy else 0
 
     @property
-    def mig_data_size(self) -> int:
-        """``reported_size``, or the truth."""
+    def mig_data_size(self) -> int | None:
+        """``reported_size``, or the truth; None if it misreports, now and then or always."""
+        if any(each.query is Query.DATA_SIZE for each in self.misreports):
+            return None
         return self.total_size if self.reported_size is None else self.reported_size
 
     @property
@@ -372,6 +377,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         )
         yield from self._idle_settings()
         yield from self.dma.problems(self.id, has_guest=has_guest)
+        for misreport in self.misreports:
+            yield from misreport.problems(self.id, pre_copy=self.pre_copy)
         yield self.size >= 0, f"{self.id}: size is {self.size}, below 0"
         bar = self.bar_size
         yield (
@@ -408,6 +415,11 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
             min(save.read_delay_s, load.write_delay_s, save.error_at or 0, load.error_at or 0) >= 0,
             f"{self.id}: a delay or error_at is below 0",
         )
+
+    @property
+    def fails_sizes(self) -> bool:
+        """Whether it fails to report a size, or reports one that it cannot have."""
+        return any(each.is_impossible for each in self.misreports)
 
     def refused_at(self, side: str) -> dict[str, int]:
         """States that it refuses to enter on ``side`` -> the errno."""

@@ -4,7 +4,7 @@ A series of small scenarios that together cover every requirement that applies t
 in cases in which QEMU is not known to break it.  Each scenario's comment gives its purpose.
 """
 
-from errno import ENOMEM
+from errno import EIO, ENOMEM
 
 from harness.scenario import (
     MIB,
@@ -40,6 +40,7 @@ from harness.scenario.fault_plan import (
     Truncate,
     Until,
 )
+from harness.scenario.misreports import Misreport, Query
 
 _SMALL = 2 * MIB + 17
 """Three data packets, the last one odd."""
@@ -136,6 +137,23 @@ SCENARIOS: tuple[Scenario, ...] = (
         devices=(
             _device(
                 size=4 * MIB, pre_copy=True, precopy_initial_bytes=MIB, precopy_dirty_bytes=2 * MIB
+            ),
+        ),
+    ),
+    # A device that fails to report its sizes once.  Its reads are slow, so that QEMU asks for them:
+    # it does not in the first 100 ms (a known deviation).
+    Scenario(
+        name="sizes-fail",
+        devices=(
+            _device(
+                size=1000,
+                pre_copy=True,
+                precopy_initial_bytes=4 * MIB,
+                save=SaveBehaviour(read_delay_s=0.05),
+                misreports=(
+                    Misreport(query=Query.DATA_SIZE, first=2, calls=1, errno=EIO),
+                    Misreport(query=Query.PRECOPY_INFO, first=2, calls=1, errno=EIO),
+                ),
             ),
         ),
     ),

@@ -4,13 +4,15 @@ Answers as ``vfio-pci-core`` and a variant driver would (``drivers/vfio/`` of Li
 """
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.history.device import Arc, Config, Reset
+from harness.history.device import Arc, Config, Reset, SizeAnswer
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice
+from harness.scenario.misreports import Query
 from harness.vfio import arcs, config_space, uapi
 from harness.vfio.answer import (
     DONE,
@@ -67,6 +69,7 @@ class PciFunction:
         self._iommu = iommu
         self._observe = observe
         self._refused = refused
+        self._asked: Counter[Query] = Counter()
         self.expected: Callable[[], StateBytes | None] = lambda: None
         self.dma = Dma(spec, iommu, observe, lambda: self.state in arcs.RUNNING)
         self._handlers: dict[int, Handler] = {
@@ -153,8 +156,10 @@ class PciFunction:
         argsz = layout.unpack(memory.read(address, layout.size))[0]
         if argsz < layout.size:
             return refuse(errno.EINVAL)
-        initial, dirty = self.saving.precopy_left(self.spec.precopy_initial_bytes)
-        return Answer(writes=((address, layout.pack(argsz, 0, initial, dirty)),))
+        sizes = self.saving.precopy_left(self.spec.precopy_initial_bytes)
+        return self._answer(
+            Query.PRECOPY_INFO, sizes, lambda given: (address, layout.pack(argsz, 0, *given))
+        )
 
     def _get_info(self, address: int, memory: TargetMemory) -> Answer:
         argsz = int.from_bytes(memory.read(address, 4), "little")
@@ -249,11 +254,48 @@ class PciFunction:
         return Answer(writes=((address, uapi.MIGRATION.pack(self.flags)),))
 
     def _data_size(self, address: int, _memory: TargetMemory) -> Answer:
-        return Answer(writes=((address, uapi.MIG_DATA_SIZE.pack(self._size_left())),))
+        reported = self.spec.reported_size
+        size = self._size_left() if reported is None else reported
+        return self._answer(
+            Query.DATA_SIZE, (size,), lambda given: (address, uapi.MIG_DATA_SIZE.pack(*given))
+        )
+
+    def _answer(
+        self,
+        query: Query,
+        sizes: tuple[int, ...],
+        pack: Callable[[tuple[int, ...]], tuple[int, bytes]],
+    ) -> Answer:
+        """The answer to a question for ``sizes``, as the scenario has it."""
+        if not self.spec.misreports:
+            return Answer(writes=(pack(sizes),))
+        self._asked[query] += 1
+        number = self._asked[query]
+        plans = (each for each in self.spec.misreports if each.is_about(query, number))
+        plan = next(plans, None)
+        error = (plan.errno or 0) if plan else 0
+        if plan is not None:
+            of_query = (
+                (plan.stop_copy_length,)
+                if query is Query.DATA_SIZE
+                else (plan.initial_bytes, plan.dirty_bytes)
+            )
+            sizes = tuple(
+                true if size is None else size for size, true in zip(of_query, sizes, strict=True)
+            )
+        self._observe(
+            SizeAnswer(
+                query=query.value,
+                number=number,
+                errno=error,
+                sizes=[] if error else list(sizes),
+                left=self._size_left(),
+                planned=plan is not None,
+            )
+        )
+        return refuse(error) if error else Answer(writes=(pack(sizes),))
 
     def _size_left(self) -> int:
-        if self.spec.reported_size is not None:
-            return self.spec.reported_size
         is_saving = self.state in arcs.SAVING and self.saving is not None
         return self.spec.total_size - (self.saving.position if is_saving and self.saving else 0)
 

@@ -75,7 +75,8 @@ def judge(evidence: Evidence) -> Finding:
 
 
 def _fails_otherwise(spec: EmulatedDevice) -> bool:
-    return spec.dma.fails or spec.save.error_at is not None or spec.load.error_at is not None
+    errors = (spec.save.error_at, spec.load.error_at)
+    return spec.dma.fails or spec.fails_sizes or any(at is not None for at in errors)
 
 
 def _refused(evidence: Evidence) -> Record[Arc] | None:

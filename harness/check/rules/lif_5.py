@@ -39,6 +39,8 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
         return "a device may fail a call about its log (DMA-2)"
     if any(spec.refuses for spec in scenario.emulated):
         return "a device fails an arc (ARC-1)"
+    if any(spec.fails_sizes for spec in scenario.emulated):
+        return "a device misreports its sizes (PRE-4)"
     return ""
 
 

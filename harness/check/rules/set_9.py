@@ -12,9 +12,10 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import MAIN_DATA, Evidence
 from harness.check.rule import Rule, completed
 from harness.check.verdict import Finding
-from harness.history.records import Record, Side
+from harness.history.records import Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
+from harness.scenario.misreports import Query
 
 RULE = Rule(
     id="SET-9",
@@ -70,13 +71,15 @@ def judge(evidence: Evidence) -> Finding:
 
 
 def _acknowledged(evidence: Evidence) -> Finding:
-    stopped = _switchover(evidence)
+    stopped = interruption.switchover(evidence)
     if stopped is None:
         return RULE.unknown("the source's stop was not seen")
     initial = 0
     for device in evidence.scenario.emulated:
         if not device.pre_copy or not device.precopy_initial_bytes:
             continue
+        if any(each.query is Query.PRECOPY_INFO for each in device.misreports):
+            continue  # PRE-4
         loaded = sum(
             record.args["data_size"]
             for record in evidence.trace(Side.DESTINATION, MAIN_DATA, device.id)
@@ -92,13 +95,3 @@ def _acknowledged(evidence: Evidence) -> Finding:
             )
         initial += device.precopy_initial_bytes
     return RULE.valid("the source stopped once the initial bytes were loaded", initial=initial)
-
-
-def _switchover(evidence: Evidence) -> Record | None:
-    """The source's stop.  A guest that the scenario has stopped before is not stopped again, or
-    for the second time: there it is the status ``device``, which follows the stop.
-    """
-    if not interruption.was_stopped_by_plan(evidence):
-        return next(iter(evidence.qmp(Side.SOURCE, "STOP")), None)
-    statuses = evidence.endings.statuses[Side.SOURCE]
-    return next((record for status, record in statuses if status == "device"), None)

@@ -39,6 +39,7 @@ from harness.scenario import (
 from tests.twins.damage import change
 from tests.unit.check.guests import guest_scenario, with_guest
 from tests.unit.check.lives import LIVES, STORM, continued, holding, measured, stalled, stormy
+from tests.unit.check.misreported import misreporting, with_sizes
 from tests.unit.check.relayed import RELAYED, with_relay
 from tests.unit.check.sampled import BANDWIDTH, INITIAL, with_samples
 from tests.unit.check.secured import handshake_refused, secured
@@ -392,6 +393,10 @@ def two_devices() -> tuple[EmulatedDevice, ...]:
     return device(size=20 * MIB + 3), device("vfio1", seed=2)
 
 
+def to_misreport() -> History:
+    return completed(scenario(misreporting()))
+
+
 GOOD = {
     "multifd": lambda: completed(scenario(*two_devices())),
     "slow": lambda: completed(
@@ -446,6 +451,7 @@ GOOD = {
     "dma without a log": lambda: with_dma(completed(scenario(writing())), log=None),
     "dma, a log fails": failed_by_log,
     "arc refused": failed_by_arc,
+    "sizes": lambda: changed(to_misreport(), with_sizes(to_misreport())),
     **SIDES,
     "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }

@@ -21,8 +21,10 @@ from harness.model.expectation import expect
 from harness.scenario import DataPath, Lie, LoadBehaviour, SaveBehaviour
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
 from harness.scenario.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
-from tests.unit.check.histories import completed, find, refused
+from harness.scenario.misreports import Misreport, Query
+from tests.unit.check.histories import changed, completed, find, refused
 from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
+from tests.unit.check.misreported import misreporting, with_sizes
 from tests.unit.check.story import DST, FACTS, SRC, device, scenario
 from tests.unit.check.written import with_dma, writing
 
@@ -335,6 +337,15 @@ def test_kill_is_done_like_any_action():
 def test_log_that_did_not_fail_is_named(fields, words):
     run = with_dma(completed(scenario(writing(**fields))))
     assert words in planned.missed(checked(run))
+
+
+def test_size_that_was_not_asked_for_is_named():
+    asked = (Misreport(query=Query.DATA_SIZE, first=2, errno=5),)
+    more = (*asked, Misreport(query=Query.DATA_SIZE, first=3, errno=5))
+    for misreports, words in ((asked, ""), (more, "vfio0: MIG_DATA_SIZE was not asked 3 times")):
+        run = completed(scenario(misreporting(misreports=misreports)))
+        assert words in planned.missed(checked(changed(run, with_sizes(run))))
+        assert bool(words) == bool(planned.missed(checked(changed(run, with_sizes(run)))))
 
 
 def test_page_left_out_excuses_no_hang():

@@ -30,6 +30,7 @@ from harness.scenario import (
     Transport,
 )
 from harness.scenario.dma import Dma
+from harness.scenario.misreports import Misreport, Query
 
 ON, OFF, AUTO = OnOffAuto.ON, OnOffAuto.OFF, OnOffAuto.AUTO
 MULTIFD, MAIN = TransferPath.MULTIFD, TransferPath.MAIN
@@ -374,6 +375,24 @@ def test_log_that_fails_is_a_device_error(devices, fields, ending):
     specs = tuple(EmulatedDevice(id=f"a{n}", **each) for n, each in enumerate(devices))
     found = expect(Scenario(name="x", devices=specs, **fields), FACTS, FACTS)
     assert found.ending is ending
+
+
+@pytest.mark.parametrize(
+    ("misreport", "ending"),
+    [
+        (Misreport(query=Query.DATA_SIZE, first=9, errno=5), Ending.DEVICE_ERROR),
+        (Misreport(query=Query.DATA_SIZE, stop_copy_length=1 << 63), Ending.DEVICE_ERROR),
+        (Misreport(query=Query.DATA_SIZE, stop_copy_length=1 << 40), Ending.COMPLETED),
+        (Misreport(query=Query.PRECOPY_INFO, initial_bytes=0), Ending.COMPLETED),
+    ],
+)
+def test_size_that_no_device_can_have_may_fail_the_migration(misreport, ending):
+    spec = EmulatedDevice(id="a", size=5, pre_copy=True, misreports=(misreport,))
+    found = expect(Scenario(name="x", devices=(spec,)), FACTS, FACTS)
+    assert found.ending is ending
+    assert found.devices[0].buffer_sizes == (
+        (5,) if misreport.query is Query.PRECOPY_INFO else None
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import struct
 import msgspec
 import pytest
 
-from harness.history.device import Arc, Config, Reset
+from harness.history.device import Arc, Config, Reset, SizeAnswer
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
+from harness.scenario.misreports import UINT64_MAX, Misreport, Query
 from harness.vfio import config_space, uapi
 from harness.vfio.answer import UNKNOWN, InstallDataFd
 from harness.vfio.device import PciFunction
@@ -422,6 +423,29 @@ def test_reported_size_is_reported_instead_of_the_true_one(new_qemu, size):
     assert data_size(qemu) == size
 
 
+def test_size_is_misreported_at_the_calls_of_the_plan(new_qemu):
+    plans = (
+        Misreport(query=Query.DATA_SIZE, first=2, calls=1, errno=errno.EIO),
+        Misreport(query=Query.DATA_SIZE, first=2, calls=2, stop_copy_length=UINT64_MAX),
+    )
+    qemu = new_qemu(size=1000, misreports=plans)
+    assert data_size(qemu) == 1000
+    assert qemu.feature(Feature.MIG_DATA_SIZE, GET, bytes(8))[0].errno == errno.EIO
+    assert (data_size(qemu), data_size(qemu)) == (UINT64_MAX, 1000)
+    answers = [each for each in qemu.observed if isinstance(each, SizeAnswer)]
+    assert [(each.number, each.errno, each.sizes, each.planned) for each in answers] == [
+        (1, 0, [1000], False),
+        (2, errno.EIO, [], True),
+        (3, 0, [UINT64_MAX], True),
+        (4, 0, [1000], False),
+    ]
+
+
+def test_device_that_reports_the_truth_records_no_answer(qemu):
+    data_size(qemu)
+    assert not [each for each in qemu.observed if isinstance(each, SizeAnswer)]
+
+
 # -- arcs -----------------------------------------------------------------------------
 
 
@@ -588,6 +612,30 @@ def test_precopy_info_is_what_is_left(precopying, state):
     assert precopy_info(precopying) == (0, (24, 0, 30, 4))
     precopying.saving.commit(31)
     assert precopy_info(precopying) == (0, (24, 0, 0, 3))
+
+
+def test_precopy_info_is_misreported_at_the_calls_of_the_plan(new_qemu):
+    plans = (
+        Misreport(query=Query.PRECOPY_INFO, calls=1, errno=errno.EIO),
+        Misreport(query=Query.PRECOPY_INFO, first=2, calls=1, initial_bytes=1 << 63),
+        Misreport(query=Query.PRECOPY_INFO, first=3, calls=1, initial_bytes=0, dirty_bytes=9),
+    )
+    qemu = new_qemu(
+        pre_copy=True, precopy_initial_bytes=30, precopy_dirty_bytes=4, size=5, misreports=plans
+    )
+    qemu.go(S.PRE_COPY)
+    assert precopy_info(qemu) == (errno.EIO, (24, 0, 7, 7))
+    assert precopy_info(qemu) == (0, (24, 0, 1 << 63, 4))
+    qemu.saving.commit(31)
+    assert precopy_info(qemu) == (0, (24, 0, 0, 9))
+    assert precopy_info(qemu) == (0, (24, 0, 0, 3))
+    answers = [each for each in qemu.observed if isinstance(each, SizeAnswer)]
+    assert [(each.sizes, each.left, each.planned) for each in answers] == [
+        ([], 39, True),
+        ([1 << 63, 4], 39, True),
+        ([0, 9], 8, True),
+        ([0, 3], 8, False),
+    ]
 
 
 def test_precopy_info_is_refused_in_any_other_state(precopying):

@@ -1,0 +1,74 @@
+"""PRE-4: devices that misreport their sizes."""
+
+import errno
+
+import pytest
+
+from harness.check.verdict import Outcome
+from harness.history.device import SizeAnswer
+from harness.history.session import NotConverged
+from harness.scenario import MIB, EmulatedDevice, SaveBehaviour, Scenario
+from harness.scenario.misreports import UINT64_MAX, Misreport, Query
+
+DATA, INFO = Query.DATA_SIZE, Query.PRECOPY_INFO
+LITTLE = {"downtime-limit": 300, "avail-switchover-bandwidth": 1 << 30}
+"""Parameters with which the switchover may leave some 300 MB."""
+
+
+def misreporting(*misreports: Misreport, **fields) -> EmulatedDevice:
+    """Its pre-copy takes longer than the 100 ms in which QEMU 10.0 does not ask for sizes."""
+    wanted = {
+        "size": 1000,
+        "precopy_initial_bytes": 3 * MIB,
+        "precopy_dirty_bytes": MIB,
+        "save": SaveBehaviour(read_delay_s=0.05),
+        **fields,
+    }
+    return EmulatedDevice(id="vfio0", pre_copy=True, misreports=misreports, **wanted)
+
+
+def answers(run) -> list[SizeAnswer]:
+    return [r.args for r in run.history.records if isinstance(r.args, SizeAnswer)]
+
+
+@pytest.mark.requirement("PRE-4")
+@pytest.mark.parametrize(
+    "misreports",
+    [
+        (Misreport(query=DATA, calls=1, errno=errno.EIO),),
+        (
+            Misreport(query=DATA, first=2, calls=1, errno=errno.EINVAL),
+            Misreport(query=INFO, first=2, calls=1, errno=errno.ENODEV),
+        ),
+        (Misreport(query=INFO, initial_bytes=UINT64_MAX, dirty_bytes=1),),
+        (
+            Misreport(query=DATA, first=2, calls=2, stop_copy_length=1 << 62),
+            Misreport(query=DATA, first=4, calls=2, stop_copy_length=(1 << 62) - 4096),
+        ),
+        (Misreport(query=DATA, first=2, stop_copy_length=1),),
+    ],
+    ids=["at set-up", "once", "overflow", "shrinks", "too small"],
+)
+async def test_wrong_sizes_do_not_keep_a_migration_from_its_end(judged, kept, misreports) -> None:
+    run = await judged(Scenario(name="sizes", devices=(misreporting(*misreports),)))
+    kept(run, "PRE-4")
+    kept(run, "ORD-1")
+    assert any(each.planned for each in answers(run))
+
+
+@pytest.mark.requirement("PRE-4", "PRE-5")
+@pytest.mark.parametrize(
+    "misreport",
+    [
+        Misreport(query=DATA, first=2, errno=errno.EIO),
+        Misreport(query=DATA, first=2, stop_copy_length=UINT64_MAX),
+    ],
+    ids=["fails", "overflow"],
+)
+async def test_pre_copy_does_not_end_with_a_size_that_is_not_known(judged, kept, misreport) -> None:
+    device = misreporting(misreport)
+    run = await judged(Scenario(name="sizes", devices=(device,), parameters=LITTLE, deadline_s=1.5))
+    kept(run, "PRE-4")
+    assert run.verdict.finding("PRE-5").outcome is Outcome.VALID
+    assert any(isinstance(record.args, NotConverged) for record in run.history.records)
+    assert len([each for each in answers(run) if each.planned]) > 1
