@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from harness.check import dma, hang
 from harness.check.evidence import Evidence, Seen
 from harness.history import session
-from harness.history.device import Arc, Lie, Read, SizeAnswer, Write
+from harness.history.device import Arc, Armed, Fired, Lie, Read, SizeAnswer, Write
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending
 from harness.scenario import fault_plan
@@ -58,6 +58,7 @@ def missed(evidence: Evidence) -> str:
             [*_errors(evidence), *_log_errors(evidence), *_refused_arcs(evidence)],
         ),
         ("misreports of the plan did not come", _misreports(evidence)),
+        ("interrupts of the plan did not come", _interrupts(evidence)),
         ("the second migration was not made", _not_continued(evidence)),
     )
 
@@ -228,6 +229,21 @@ def _misreports(evidence: Evidence) -> Iterator[str]:
         for misreport in device.misreports:
             if not any(misreport.is_about(Query(query), number) for query, number in given):
                 yield f"{device.id}: {misreport.query} was not asked {misreport.first} times"
+
+
+def _interrupts(evidence: Evidence) -> Iterator[str]:
+    """Interrupts that no device has fired; and vectors that no device has refused to arm."""
+    for device in evidence.scenario.emulated:
+        if evidence.expectation.ending is Ending.COMPLETED:
+            fired = {(r.args.vector, r.args.at) for r in evidence.of(Fired, device=device.id)}
+            for each in device.interrupts.fires:
+                if (each.vector, each.at.value) not in fired:
+                    yield f"{device.id}: vector {each.vector} was not fired ({each.at})"
+        reaches_it = evidence.expectation.ending in (Ending.COMPLETED, Ending.DEVICE_ERROR)
+        if device.interrupts.arm_errno and reaches_it:
+            calls = evidence.of(Armed, Side.DESTINATION, device.id)
+            if not any(record.args.errno for record in calls):
+                yield f"{device.id}: the destination did not arm its vectors"
 
 
 def _errors(evidence: Evidence) -> list[str]:

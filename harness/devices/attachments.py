@@ -8,6 +8,7 @@ from harness.devices.of_kind import DevicesOfKind, Target
 from harness.errors import UsageError
 from harness.history import Record, Side
 from harness.scenario import KINDS, MIB, Device
+from harness.scenario.interrupts import At
 from harness.supervisor.spawn import Launcher, Spawn
 from harness.vfio.state_bytes import GoOn, to_the_end
 
@@ -103,6 +104,14 @@ class Attachments:
         """Give the source's devices the registers and memory that a driver would."""
         for kind in self.kinds:
             kind.fill_contents()
+
+    def fire(self, at: At) -> None:
+        """Let the devices fire the interrupts that are planned for then.
+
+        :raise OSError: QEMU is gone
+        """
+        for kind in self.kinds:
+            kind.fire(at)
 
     def expect_from(self, source: "Attachments") -> None:
         """Compare what each device gets with the state that its peer in ``source`` gives."""

@@ -9,6 +9,7 @@ from harness.devices.vfio_pci import device_option
 from harness.history import Side
 from harness.history.device import NotCompared
 from harness.scenario import EmulatedDevice
+from harness.scenario.interrupts import At
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.spawn import Launcher
 from harness.supervisor.supervisor import Supervisor
@@ -75,6 +76,10 @@ class EmulatedDevices(DevicesOfKind):
         """A pattern of each device's seed."""
         for device in self.devices:
             device.function.fill_contents()
+
+    def fire(self, at: At) -> None:
+        """Those of each device."""
+        self.supervisor.fire(at)
 
     def expect_from(self, source: Self) -> None:
         """Compare what each device gets with the state that its peer in ``source`` gives."""

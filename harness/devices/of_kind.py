@@ -11,6 +11,7 @@ from harness.devices.vfio_pci import slot_of
 from harness.history import Record, Side
 from harness.history.records import Body
 from harness.scenario import Device
+from harness.scenario.interrupts import At
 from harness.supervisor.spawn import Launcher
 from harness.vfio.state_bytes import GoOn, to_the_end
 
@@ -117,6 +118,12 @@ class DevicesOfKind(abc.ABC):
 
     def fill_contents(self) -> None:
         """Give the source's devices the registers and memory that a driver would."""
+
+    def fire(self, at: At) -> None:
+        """Let the devices fire the interrupts that are planned for then.
+
+        :raise OSError: QEMU is gone
+        """
 
     def expect_from(self, source: Self) -> None:
         """Compare what each device gets with the state that its peer in ``source`` gives."""

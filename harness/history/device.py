@@ -194,6 +194,25 @@ class SizeAnswer(Body, frozen=True):
     """Whether it is one of the scenario's ``misreports``."""
 
 
+class Armed(Body, frozen=True):
+    """QEMU has set MSI-X interrupts (VFIO_DEVICE_SET_IRQS) of a device with ``interrupts``."""
+
+    vectors: list[int]
+    """Those that have an eventfd now."""
+    errno: int
+    """0: done; else nothing has changed."""
+
+
+class Fired(Body, frozen=True):
+    """The device has fired an interrupt: it has signalled the eventfd of the vector."""
+
+    vector: int
+    at: str
+    """When (``interrupts.fires`` of the scenario)."""
+    armed: bool
+    """Whether QEMU had armed the vector; else the interrupt is pending until it does."""
+
+
 class Reset(Body, frozen=True):
     """VFIO_DEVICE_RESET."""
 

@@ -20,6 +20,21 @@ class GuestBar(Body, frozen=True):
     words: list[int]
 
 
+class GuestInterrupts(Body, frozen=True):
+    """The MSI-X interrupts of a device, as a guest sees them."""
+
+    moment: Literal["before", "after", "unmasked"]
+    """Before the migration; after it; after that, once the function is not masked any more."""
+    control: int
+    """Message Control of its MSI-X capability (PCI_MSIX_FLAGS)."""
+    programmed: list[int]
+    """Vectors whose entry in the MSI-X table reads as the driver has written it."""
+    arrived: list[int]
+    """Vectors whose message is in the guest's RAM."""
+    pending: list[int]
+    """Vectors whose pending bit is set."""
+
+
 class GuestSerial(Body, frozen=True):
     """One port of a serial card, as a guest has written or reads it."""
 

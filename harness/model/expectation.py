@@ -186,6 +186,7 @@ def expect(
                 *_log_errors(scenario, abilities),
                 *_refused_arcs(scenario),
                 *_impossible_sizes(scenario),
+                *_refused_vectors(scenario),
             ],
         )
     )
@@ -524,6 +525,13 @@ def _impossible_sizes(scenario: Scenario) -> Iterator[Refusal]:
     for device in scenario.emulated:
         if device.fails_sizes:
             yield Ending.DEVICE_ERROR, "", Side.SOURCE
+
+
+def _refused_vectors(scenario: Scenario) -> Iterator[Refusal]:
+    """The destination's device fails to arm interrupts that the guest has enabled."""
+    for device in scenario.emulated:
+        if device.interrupts.arm_errno:
+            yield Ending.DEVICE_ERROR, "", Side.DESTINATION
 
 
 def _log_errors(scenario: Scenario, abilities: Mapping[str, Abilities]) -> Iterator[Refusal]:

@@ -53,6 +53,9 @@ _ROUNDS = """if [ "$went_well" = 1 ]; then
 fi
 """
 
+_DESCRIPTORS = ("socket,id=qmp,", "socket,id=console,", "socket,id=qtest,")
+"""Sockets of the harness, which QEMU inherits."""
+
 _TEMPLATE = Path(__file__).with_suffix(".sh")
 
 
@@ -89,6 +92,10 @@ def _meanwhile(scenario: Scenario) -> Iterator[str]:
         yield "#"
         yield "# `vfio-multifd relay` between the two applies the faults of the run:"
         yield from (f"#     {fault.describe()}" for fault in scenario.faults)
+    if any(device.interrupts.is_used for device in scenario.emulated):
+        yield "#"
+        yield "# In the run the harness also set MSI-X up, and devices fired interrupts; the script"
+        yield "# does not repeat it."
     if scenario.actions:
         yield "#"
         yield "# In the run the harness also did this; the script does not repeat it:"
@@ -112,8 +119,10 @@ def _array(argv: list[str], side: Side) -> str:
     has_devices = False
     for words in _options(argv):
         match words:
-            case ("-chardev", value) if value.startswith(("socket,id=qmp,", "socket,id=console,")):
-                continue  # a descriptor of the harness
+            case ("-chardev", value) if value.startswith(_DESCRIPTORS):
+                continue
+            case ("-object", value) if value.startswith("qtest,"):
+                continue
             case ("-serial", "chardev:console"):
                 line = f'-serial "file:$work/{side}.console"'
             case ("-mon", _) | ("-object", "monitor-qmp,id=monitor,chardev=qmp"):

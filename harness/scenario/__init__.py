@@ -8,6 +8,7 @@ when it is given none.  Nothing here opens a device, starts a process or judges 
 from harness.scenario.devices import (
     KINDS,
     MIB,
+    MSIX_CAPABILITY_SIZE,
     SCRATCH_SIZE,
     Abilities,
     DataPath,
@@ -41,6 +42,7 @@ __all__ = [
     "MAX_CHANNELS",
     "MIB",
     "MISMATCHES",
+    "MSIX_CAPABILITY_SIZE",
     "PENDING_TRACE",
     "SCRATCH_SIZE",
     "TLS_TRACE",

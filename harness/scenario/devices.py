@@ -17,11 +17,13 @@ import msgspec
 
 from harness.scenario import ranges
 from harness.scenario.dma import Dma
+from harness.scenario.interrupts import Interrupts
 from harness.scenario.misreports import Misreport, Query
 from harness.scenario.pci_address import full_address
 
 MIB = 1 << 20
 VENDOR_MOST = 125  # bytes of its second vendor capability: with three in front up to the end
+MSIX_CAPABILITY_SIZE = 12
 SCRATCH_SIZE = 60  # the emulated device's own registers, in front of BAR 0 in its state
 
 
@@ -302,6 +304,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """Whether its IOMMU does (IOMMU_HWPT_SET_DIRTY_TRACKING)."""
     dma: Dma = Dma()
     """What it writes to the guest's RAM."""
+    interrupts: Interrupts = Interrupts()
+    """Its MSI-X vectors, and when it fires them."""
 
     data_path: DataPath = DataPath.AUTO
     save: SaveBehaviour = SaveBehaviour()
@@ -379,6 +383,10 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         yield from self.dma.problems(self.id, has_guest=has_guest)
         for misreport in self.misreports:
             yield from misreport.problems(self.id, pre_copy=self.pre_copy)
+        yield from self.interrupts.problems(
+            self.id, has_pre_copy=self.pre_copy, has_guest=has_guest
+        )
+        room = VENDOR_MOST - MSIX_CAPABILITY_SIZE * self.interrupts.is_used
         yield self.size >= 0, f"{self.id}: size is {self.size}, below 0"
         bar = self.bar_size
         yield (
@@ -387,9 +395,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         )
         contents = self.vendor_capability
         yield (
-            re.fullmatch(f"([0-9a-fA-F]{{2}}){{0,{VENDOR_MOST}}}", contents, re.ASCII) is not None,
-            f"{self.id}: vendor_capability is {contents!r}, not up to {VENDOR_MOST} bytes in "
-            "hexadecimal",
+            re.fullmatch(f"([0-9a-fA-F]{{2}}){{0,{room}}}", contents, re.ASCII) is not None,
+            f"{self.id}: vendor_capability is {contents!r}, not up to {room} bytes in hexadecimal",
         )
         yield (
             all(s > 0 for s in (*self.save.read_sizes, *self.load.write_sizes)),

@@ -40,6 +40,7 @@ from harness.scenario.fault_plan import (
     Truncate,
     Until,
 )
+from harness.scenario.interrupts import At, Fire, Interrupts
 from harness.scenario.misreports import Misreport, Query
 
 _SMALL = 2 * MIB + 17
@@ -161,6 +162,18 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="dma", devices=(_device(size=_SMALL, dma=Dma(pages=8, stride=65)),)),
     Scenario(
         name="log-refused", devices=(_device(size=_SMALL, dma=Dma(pages=1, start_errno=ENOMEM)),)
+    ),
+    # Interrupts that are fired before the migration, and as the device runs at the destination.
+    Scenario(
+        name="interrupts",
+        devices=(
+            _device(
+                size=_SMALL,
+                interrupts=Interrupts(
+                    vectors=3, fires=(Fire(at=At.BEFORE), Fire(at=At.RUNNING, vector=2))
+                ),
+            ),
+        ),
     ),
     # A limit that is never reached: the source stays in pre-copy, and is called off.
     Scenario(name="does-not-converge", devices=_PLAIN, parameters=STAYS_ACTIVE, deadline_s=1.5),

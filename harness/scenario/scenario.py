@@ -141,6 +141,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 for device in self.devices
                 if isinstance(device, EmulatedDevice)
             ),
+            (
+                not self.then or not any(device.interrupts.is_used for device in self.emulated),
+                "interrupts are for a scenario of one migration: then must be empty",
+            ),
             (not _shared(self.devices), "two devices have the same page in dma"),
             (not twice, f"device {twice} is there twice; only one QEMU at a time can have it"),
         )

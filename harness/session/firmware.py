@@ -15,6 +15,7 @@ from harness.devices.vfio_pci import slot_of
 from harness.history import Side
 from harness.history.session import GuestBar, GuestConfig, GuestSerial
 from harness.scenario import Device, Scenario
+from harness.session import interrupts
 from harness.session.log import Log
 from harness.session.peer import Peer
 from harness.vm import command_line, guest_image, migration, pci_config, serial_port
@@ -43,6 +44,7 @@ async def set_up(source: Peer, scenario: Scenario, log: Log) -> None:
     await asyncio.gather(
         *(_place(source, scenario, index) for index in range(len(scenario.devices)))
     )
+    await interrupts.set_up(source, scenario)
     await show(source, scenario, log)
 
 
@@ -55,6 +57,7 @@ async def show(source: Peer, scenario: Scenario, log: Log) -> None:
     await _view(source, scenario, log)
     if scenario.guest is not None:
         return
+    await interrupts.view(source, scenario, log, "before")
     for index, spec in enumerate(scenario.devices):
         for port in _ports(index, spec):
             seed = f"{scenario.name} {scenario.seed} {port}"
@@ -71,10 +74,13 @@ async def observe(peer: Peer, scenario: Scenario, log: Log) -> None:
     if peer.side is Side.SOURCE:
         if migration.source_end(peer.events) == "completed" and not peer.vm.is_stuck:
             await _view_registers(peer, scenario, log)
+            await interrupts.view(peer, scenario, log, "after")
         return
     await _view(peer, scenario, log)
     if scenario.guest is not None:
         return
+    await interrupts.view(peer, scenario, log, "after")
+    await interrupts.view_unmasked(peer, scenario, log)
     for index, spec in enumerate(scenario.devices):
         for port in _ports(index, spec):
             shown = await serial_port.drain(peer.vm.monitor, port)

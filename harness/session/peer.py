@@ -39,6 +39,7 @@ from harness.vm import builds, command_line, guest_image, lacking, migration
 from harness.vm.activity import Activity
 from harness.vm.console import Console
 from harness.vm.credentials import Setup
+from harness.vm.qtest import QTest
 from harness.vm.vm import Vm
 
 _LEFT_S, _AGAIN_S = 5.0, 0.02
@@ -64,6 +65,8 @@ class Peer:
     trace: Path
     console: Console | None = None
     """The guest's, where one runs."""
+    qtest: QTest | None = None
+    """Writes to the guest's memory, of a source whose devices have interrupts."""
     facts: BuildFacts | None = None
     is_up: bool = False
     is_configured: bool = False
@@ -96,6 +99,8 @@ class Peer:
             path = folder / (SOURCE_CONSOLE if side is Side.SOURCE else DESTINATION_CONSOLE)
             places = {address_of(n): device.id for n, device in enumerate(scenario.devices)}
             console = Console(side, path, places, own, activity)
+        has_interrupts = any(device.interrupts.is_used for device in scenario.emulated)
+        qtest = QTest() if has_interrupts and side is Side.SOURCE else None
         return cls(
             own,
             binary,
@@ -111,6 +116,7 @@ class Peer:
             Vm(side, folder, own, activity, other.vm.home if other is not None else folder),
             folder / (SOURCE_TRACE if side is Side.SOURCE else DESTINATION_TRACE),
             console,
+            qtest,
         )
 
     @property
@@ -156,6 +162,8 @@ class Peer:
         """
         private.make_folder(self.trace)
         boot, fds = self._boot(scenario, firmware)
+        if self.qtest is not None:
+            boot, fds = [*boot, *self.qtest.options()], [*fds, self.qtest.fd]
         argv = command_line.build(
             str(self.binary),
             machine=scenario.machine,
@@ -187,6 +195,8 @@ class Peer:
         builds.require_version(self.binary, self.vm.monitor.version)
         if self.console is not None:
             self.console.listen()
+        if self.qtest is not None:
+            self.qtest.started()
         return True
 
     def _boot(self, scenario: Scenario, firmware: Path) -> tuple[Sequence[str], Sequence[int]]:
@@ -316,8 +326,7 @@ class Peer:
         :raise HarnessError: a device is left behind
         """
         self.devices.close()
-        if self.console is not None:
-            self.console.close()
+        self._close_sockets()
         failure = self.devices.failure
         if failure is not None:
             raise of_a_part(f"{self.side}: the supervisor", failure) from failure
@@ -331,8 +340,13 @@ class Peer:
         """Give up everything at once; called after all of it was ended, it does nothing."""
         self.vm.abandon()
         self.devices.close()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         if self.console is not None:
             self.console.close()
+        if self.qtest is not None:
+            self.qtest.close()
 
 
 def _count(held: Resources) -> tuple[int, int]:

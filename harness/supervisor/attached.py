@@ -67,7 +67,12 @@ class AttachedDevice:
         self.regions = Memfd.for_regions(f"vfio-{side}-{spec.id}")
         self.fd = self.regions.fd  # kept after close(): QEMU's trace names the device by it
         self.function = PciFunction(
-            spec, self.regions, iommu, self.observe, spec.refused_at(side.value)
+            spec,
+            self.regions,
+            iommu,
+            self.observe,
+            spec.refused_at(side.value),
+            spec.interrupts.on(side.value),
         )
         self.ioctls: Counter[str] = Counter()
         self._record = record

@@ -22,7 +22,8 @@ from harness.errors import NotifError
 from harness.history import Record, Side
 from harness.history.device import DmaPages, Ioctl, Read, UnknownIoctl, Write
 from harness.history.process import ZeroCopySends
-from harness.supervisor import seccomp
+from harness.scenario.interrupts import At
+from harness.supervisor import eventfd, seccomp
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.memory import Memfd, ProcessMemory
 from harness.supervisor.seccomp import Notification
@@ -122,6 +123,15 @@ class Supervisor:
             pass  # QEMU is gone: nothing of it can be compared
         finally:
             memory.close()
+
+    def fire(self, at: At) -> None:
+        """Let the devices fire what is planned for then; from any thread, while QEMU calls none.
+
+        :raise OSError: QEMU is gone
+        """
+        for device in self.devices:
+            for interrupt in device.function.lines.fire(at):
+                eventfd.signal(self._pid, interrupt)
 
     # -- launching -------------------------------------------------------------------
 
@@ -267,6 +277,8 @@ class Supervisor:
             return errno.EINTR
         for address, data in answer.writes:
             self._memory.write(address, data)
+        for interrupt in answer.signals:
+            eventfd.signal(self._pid, interrupt)
         if device is not None and answer.drops_data_fd:
             device.close_data_fd()
         if device is not None and answer.install is not None:

@@ -42,6 +42,8 @@ class Answer:
     install: InstallDataFd | None = None
     drops_data_fd: bool = False
     """Whether the device has left the state that its data_fd belonged to."""
+    signals: tuple[int, ...] = ()
+    """Eventfds that are signalled, by their numbers in the target."""
 
 
 DONE = Answer()

@@ -1,5 +1,5 @@
 """PCI configuration space of the emulated function: a type 0 header, and one vendor capability
-or two.
+or two; with ``interrupts``, one for MSI-X.
 
 Offsets from ``include/uapi/linux/pci_regs.h``.  The function has no interrupt pin and no
 PCI Express capability, so that QEMU sees 256 bytes and asks for no more.
@@ -13,12 +13,19 @@ from harness import scenario
 SIZE: Final = 256
 COMMAND: Final = 0x04
 BAR0: Final = 0x10
+BAR1: Final = 0x14
 INTERRUPT_LINE: Final = 0x3C
 VENDOR_CAPABILITY: Final = 0x40
 SCRATCH: Final = VENDOR_CAPABILITY + 4  # the device's own registers: part of its state
 SCRATCH_SIZE: Final = scenario.SCRATCH_SIZE
 
 SECOND_CAPABILITY: Final = VENDOR_CAPABILITY + 0x40
+MSIX_SIZE: Final = scenario.MSIX_CAPABILITY_SIZE
+MSIX_CAPABILITY: Final = SIZE - MSIX_SIZE
+TABLE_SIZE: Final = 4096
+"""Size of memory BAR 1, which has the MSI-X table and the pending bits; nothing else does."""
+PENDING_AT: Final = 2048
+_CAP_ID_MSIX = 0x11
 _STATUS_CAP_LIST = 0x10
 _CLASS_OTHER = 0xFF
 _CAP_ID_VENDOR = 0x09
@@ -43,5 +50,12 @@ def build(spec: scenario.EmulatedDevice) -> bytes:
         size = 3 + len(contents)
         config[SECOND_CAPABILITY : SECOND_CAPABILITY + size] = (
             bytes((_CAP_ID_VENDOR, 0, size)) + contents
+        )
+    if vectors := spec.interrupts.vectors:
+        last = SECOND_CAPABILITY if spec.vendor_capability else VENDOR_CAPABILITY
+        config[last + 1] = MSIX_CAPABILITY
+        struct.pack_into("<I", config, BAR1, -TABLE_SIZE & 0xFFFFFFFF)
+        struct.pack_into(
+            "<BBHII", config, MSIX_CAPABILITY, _CAP_ID_MSIX, 0, vectors - 1, 1, PENDING_AT | 1
         )
     return bytes(config)

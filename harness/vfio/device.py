@@ -12,6 +12,7 @@ from harness.history.device import Arc, Config, Reset, SizeAnswer
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice
+from harness.scenario.interrupts import At, Interrupts
 from harness.scenario.misreports import Query
 from harness.vfio import arcs, config_space, uapi
 from harness.vfio.answer import (
@@ -24,10 +25,11 @@ from harness.vfio.answer import (
     refuse,
 )
 from harness.vfio.dma import Dma
+from harness.vfio.interrupts import Lines
 from harness.vfio.iommu import Iommu
 from harness.vfio.state_bytes import StateBytes, generate
 from harness.vfio.transfer import Loading, Saving
-from harness.vfio.uapi import DeviceState, Feature, Irq, MigrationFlag, Region, Vfio
+from harness.vfio.uapi import DeviceState, Feature, MigrationFlag, Region, Vfio
 
 Handler = Callable[[int, TargetMemory], Answer]
 Observer = Callable[[Body], None]
@@ -45,6 +47,7 @@ class PciFunction:
     :ivar saving: the transfer of the source, from the arc that opened its data_fd until the next
     :ivar loading: the same of the destination
     :param refused: names of states that it fails to enter -> the errno
+    :param interrupts: its interrupts on this side; None for those of ``spec``
     :ivar expected: returns the state that the peer in the source QEMU gave
     """
 
@@ -55,6 +58,7 @@ class PciFunction:
         iommu: Iommu,
         observe: Observer,
         refused: Mapping[str, int] = MappingProxyType({}),
+        interrupts: Interrupts | None = None,
     ) -> None:
         self.spec = spec
         self.flags = MigrationFlag(
@@ -72,11 +76,16 @@ class PciFunction:
         self._asked: Counter[Query] = Counter()
         self.expected: Callable[[], StateBytes | None] = lambda: None
         self.dma = Dma(spec, iommu, observe, lambda: self.state in arcs.RUNNING)
+        self.lines = Lines(
+            spec.interrupts if interrupts is None else interrupts,
+            observe,
+            self._show_pending,
+        )
         self._handlers: dict[int, Handler] = {
             Vfio.DEVICE_GET_INFO: self._get_info,
             Vfio.DEVICE_GET_REGION_INFO: self._get_region_info,
-            Vfio.DEVICE_GET_IRQ_INFO: self._get_irq_info,
-            Vfio.DEVICE_SET_IRQS: lambda _address, _memory: DONE,
+            Vfio.DEVICE_GET_IRQ_INFO: self.lines.info,
+            Vfio.DEVICE_SET_IRQS: self.lines.arm,
             Vfio.DEVICE_RESET: self._reset,
             # The answer of a function without a slot that can be reset.
             Vfio.DEVICE_GET_PCI_HOT_RESET_INFO: lambda _address, _memory: refuse(errno.ENODEV),
@@ -183,20 +192,12 @@ class PciFunction:
         if index == Region.BAR0:
             flags = uapi.REGION_READ | uapi.REGION_WRITE | uapi.REGION_MMAP
             size = self.spec.bar_size
+        elif index == Region.BAR1 and self.spec.interrupts.is_used:
+            flags, size = uapi.REGION_READ | uapi.REGION_WRITE, config_space.TABLE_SIZE
         elif index == Region.CONFIG:
             flags, size = uapi.REGION_READ | uapi.REGION_WRITE, config_space.SIZE
         info = layout.pack(layout.size, flags, index, 0, size, index << uapi.REGION_SHIFT)
         return Answer(writes=((address, info),))
-
-    def _get_irq_info(self, address: int, memory: TargetMemory) -> Answer:
-        layout = uapi.IRQ_INFO
-        argsz, _, index, _ = layout.unpack(memory.read(address, layout.size))
-        # vfio-pci-core has the error interrupt for PCI Express functions only.
-        if argsz < layout.size or index >= uapi.NUM_IRQS or index == Irq.ERR:
-            return refuse(errno.EINVAL)
-        count = 1 if index == Irq.REQ else 0
-        flags = uapi.IRQ_EVENTFD | uapi.IRQ_NORESIZE
-        return Answer(writes=((address, layout.pack(layout.size, flags, index, count)),))
 
     def _reset(self, _address: int, _memory: TargetMemory) -> Answer:
         self.state = DeviceState.RUNNING
@@ -316,14 +317,32 @@ class PciFunction:
                 return Answer(errno=error, drops_data_fd=answer.drops_data_fd)
             is_last = step in _STOPPED and raw != DeviceState.RESUMING
             last = self.dma.write("before it stops", is_last=True) if is_last else ()
+            signals = answer.signals + self._fire(step)
             opened = self._enter(step)
             answer = Answer(
                 writes=last + answer.writes,
+                signals=signals,
                 install=InstallDataFd(opened, address + 4) if opened is not None else None,
                 drops_data_fd=answer.drops_data_fd or step not in (*arcs.SAVING, step.RESUMING),
             )
         self._observe(Arc(state=asked, path=[step.name for step in path], errno=0))
         return answer
+
+    def _show_pending(self, vectors: set[int]) -> None:
+        bits = sum(1 << vector for vector in vectors)
+        at = (Region.BAR1 << uapi.REGION_SHIFT) + config_space.PENDING_AT
+        self._regions.write(at, bits.to_bytes(8, "little"))
+
+    def _fire(self, state: DeviceState) -> tuple[int, ...]:
+        """Fire what is planned for when it goes to ``state``."""
+        was_running = self.state in arcs.RUNNING
+        if was_running and state in _STOPPED:
+            return self.lines.fire(At.STOPPING)
+        if not was_running and state in arcs.RUNNING and self.loading is not None:
+            return self.lines.fire(At.RUNNING)
+        if state is DeviceState.PRE_COPY and was_running:
+            return self.lines.fire(At.PRE_COPY)
+        return ()
 
     def _enter(self, state: DeviceState) -> bool | None:
         """Take one arc.  Returns True if it opens a data_fd for saving, False if for resuming."""

@@ -98,6 +98,7 @@ class Region(enum.IntEnum):
     """VFIO_PCI_*_REGION_INDEX."""
 
     BAR0 = 0
+    BAR1 = 1
     ROM = 6
     CONFIG = 7
     VGA = 8
@@ -127,6 +128,11 @@ REGION_WRITE: Final = 1 << 1
 REGION_MMAP: Final = 1 << 2
 IRQ_EVENTFD: Final = 1 << 0
 IRQ_NORESIZE: Final = 1 << 3
+IRQ_SET_DATA_NONE: Final = 1 << 0
+IRQ_SET_DATA_EVENTFD: Final = 1 << 2
+IRQ_SET_DATA: Final = 7
+IRQ_SET_ACTION_TRIGGER: Final = 1 << 5
+IRQ_SET_ACTION: Final = 7 << 3
 
 
 def _layout(fmt: str, size: int) -> struct.Struct:
@@ -140,6 +146,7 @@ GROUP_STATUS = _layout("2I", 8)  # argsz flags
 DEVICE_INFO = _layout("5I4x", 24)  # argsz flags num_regions num_irqs cap_offset pad
 REGION_INFO = _layout("4I2Q", 32)  # argsz flags index cap_offset size offset
 IRQ_INFO = _layout("4I", 16)  # argsz flags index count
+IRQ_SET = _layout("5I", 20)  # argsz flags index start count, then the data
 BIND_IOMMUFD = _layout("2IiI", 16)  # argsz flags iommufd out_devid
 FEATURE_HEADER = _layout("2I", 8)  # argsz flags
 MIGRATION = _layout("Q", 8)  # flags

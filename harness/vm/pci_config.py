@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from harness.vm.qmp import Monitor
 
 _ADDRESS_PORT, _DATA_PORT = 0xCF8, 0xCFC
-COMMAND, BAR0, INTERRUPT_LINE = 0x04, 0x10, 0x3C
+COMMAND, BAR0, BAR1, INTERRUPT_LINE = 0x04, 0x10, 0x14, 0x3C
 COMMAND_IO, COMMAND_MEMORY_AND_MASTER = 0x1, 0x6
 _BAR_WINDOW = 0xC000_0000  # in the PCI hole of q35 and pc, above any RAM that we give
 _BAR_STRIDE = 1 << 24
@@ -55,6 +55,29 @@ async def set_up(
     if interrupt_line is not None:
         await write_config(monitor, slot, INTERRUPT_LINE, interrupt_line)
     await write_config(monitor, slot, COMMAND, COMMAND_MEMORY_AND_MASTER)
+
+
+MSIX_CONTROL_AT, MSIX_ENABLE, MSIX_MASK_ALL = 16, 1 << 31, 1 << 30
+"""Message Control is the upper half of the first word of the MSI-X capability."""
+_TABLE_WINDOW, _TABLE_STRIDE = 0xFD00_0000, 0x1000
+
+
+def table_address(index: int) -> int:
+    """Address of BAR 1, with the MSI-X table, of the ``index``-th device."""
+    return _TABLE_WINDOW + index * _TABLE_STRIDE
+
+
+async def place_table(monitor: Monitor, slot: int, address: int) -> None:
+    """Place BAR 1 at ``address``."""
+    await write_config(monitor, slot, BAR1, address)
+
+
+async def set_msix(
+    monitor: Monitor, slot: int, capability: int, *, enabled: bool, masked: bool
+) -> None:
+    """Enable MSI-X, and mask the function, or not."""
+    value = MSIX_ENABLE * enabled | MSIX_MASK_ALL * masked
+    await write_config(monitor, slot, capability, value)
 
 
 async def set_up_io(monitor: Monitor, slot: int, addresses: Sequence[int]) -> None:

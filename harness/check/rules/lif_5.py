@@ -5,6 +5,10 @@ names it in its error: by its id, by its name in the trace, or by the name of it
 stream.  The source's guest runs on.  Without a return path the source does not learn that the
 destination's device failed, and may complete (see check/device_failure.py).
 
+So does a destination's device that fails to arm the interrupts that the guest has enabled
+(vfio_msix_enable() in hw/vfio/pci.c, called once the configuration is loaded): its guest would wait
+for them forever.
+
 ENOMSG is no failure: it ends a device's pre-copy (``vfio.h``).  ENODEV is none either: a reset or
 a change of state has ended the data_fd.
 """
@@ -17,7 +21,7 @@ from harness.check.assumptions import Assumption
 from harness.check.evidence import Evidence
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
-from harness.history.device import Read, Write
+from harness.history.device import Armed, Read, Write
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending, Expectation
 from harness.scenario import Scenario
@@ -27,7 +31,7 @@ RULE = Rule(
     title="A device that fails a read or a write fails the migration, and the error names it",
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
-Call = Record[Read] | Record[Write]
+Call = Record[Read] | Record[Write] | Record[Armed]
 _NO_FAILURE = (0, errno.ENOMSG, errno.ENODEV)
 
 
@@ -48,9 +52,9 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
 def judge(evidence: Evidence) -> Finding:
     failed = _failure(evidence)
     if failed is None:
-        return RULE.unknown("no device was seen to fail a read or a write")
+        return RULE.unknown("no device was seen to fail a read, a write or to arm interrupts")
     side = failed.side
-    what = f"{failed.device} failed a {failed.name} at byte {failed.args.offset}"
+    what = f"{failed.device} {_words(failed)}"
     devices = {record.device for record in _failures(evidence, side)}
     wrong = device_failure.not_failed(RULE, evidence, what, failed)
     if wrong is not None:
@@ -67,8 +71,16 @@ def _failure(evidence: Evidence) -> Call | None:
     return min(calls, key=lambda record: record.t_ns, default=None)
 
 
+def _words(failed: Call) -> str:
+    if isinstance(failed.args, Armed):
+        return "failed to arm its interrupts"
+    return f"failed a {failed.name} at byte {failed.args.offset}"
+
+
 def _failures(evidence: Evidence, side: Side) -> list[Call]:
     calls: Sequence[Call] = (
-        evidence.of(Read, side) if side is Side.SOURCE else evidence.of(Write, side)
+        evidence.of(Read, side)
+        if side is Side.SOURCE
+        else [*evidence.of(Write, side), *evidence.of(Armed, side)]
     )
     return [record for record in calls if record.args.errno not in _NO_FAILURE]

@@ -11,11 +11,16 @@ as read by the guest (QEMU saves its copy of the config space) when the source h
 Values that were read before count only if nothing can have written to the registers since: no
 guest, no reset, no action.  The device's scratch registers are part of its own state (ORD-1).  If
 a fault changed the configuration on its way, nothing is required of them.
+
+Of a device with MSI-X (``interrupts`` of the scenario), vectors that the guest has enabled are
+armed again at the destination; an interrupt that the device has fired reaches the guest, on either
+side; one that is masked stays pending, can be read as pending, and comes once it is unmasked.
 """
 
 from collections.abc import Sequence
 from typing import TypeVar
 
+from harness.check import interrupts
 from harness.check.assumptions import Assumption
 from harness.check.evidence import CONFIG_END, CONFIG_START, LOAD_END, MAIN_DATA, PEERS, Evidence
 from harness.check.rule import Rule, completed
@@ -59,12 +64,23 @@ def judge(evidence: Evidence) -> Finding:
                     shape=shape,
                 )
         compared += bool(pairs)
+    arrived, unseen = 0, ""
+    for spec in evidence.scenario.emulated:
+        if spec.interrupts.is_used and not (_is_reset_after(evidence) or changed):
+            of_it = interrupts.found(evidence, spec)
+            if (wrong := of_it.wrong) is not None:
+                return RULE.violated(wrong.sentence, *wrong.records, shape=wrong.shape)
+            arrived, unseen = arrived + of_it.arrived, unseen or of_it.why_unknown
     loads = sum(len(evidence.trace(Side.DESTINATION, CONFIG_END, d.id)) for d in evidence.devices)
     numbers = {"configurations_loaded": loads, "config_spaces_compared": compared}
+    if arrived:
+        numbers["interrupts_arrived"] = arrived
     if loads < len(evidence.scenario.devices):
         return RULE.unknown("not every configuration was loaded", **numbers)
     if compared + changed < len(evidence.scenario.devices):
         return RULE.unknown("not every config space was read on both sides", **numbers)
+    if unseen:
+        return RULE.unknown(unseen, **numbers)
     return RULE.valid(
         "each configuration was loaded once, last, and the config spaces agree", **numbers
     )

@@ -38,6 +38,7 @@ from harness.scenario import (
 )
 from tests.twins.damage import change
 from tests.unit.check.guests import guest_scenario, with_guest
+from tests.unit.check.interrupted import interrupting, with_interrupts
 from tests.unit.check.lives import LIVES, STORM, continued, holding, measured, stalled, stormy
 from tests.unit.check.misreported import misreporting, with_sizes
 from tests.unit.check.relayed import RELAYED, with_relay
@@ -452,6 +453,8 @@ GOOD = {
     "dma, a log fails": failed_by_log,
     "arc refused": failed_by_arc,
     "sizes": lambda: changed(to_misreport(), with_sizes(to_misreport())),
+    "interrupts": lambda: with_interrupts(completed(scenario(interrupting()))),
+    "masked interrupts": lambda: with_interrupts(completed(scenario(interrupting(masked=True)))),
     **SIDES,
     "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }

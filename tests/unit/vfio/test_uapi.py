@@ -15,6 +15,7 @@ STRUCTURES = {
     "DEVICE_INFO": (U32,) * 6,
     "REGION_INFO": (U32, U32, U32, U32, U64, U64),
     "IRQ_INFO": (U32,) * 4,
+    "IRQ_SET": (U32,) * 5,
     "BIND_IOMMUFD": (U32, U32, S32, U32),
     "FEATURE_HEADER": (U32, U32),
     "GROUP_STATUS": (U32, U32),
@@ -96,7 +97,7 @@ ENUMS = {
         "PRE_COPY": 6,
         "PRE_COPY_P2P": 7,
     },
-    uapi.Region: {"BAR0": 0, "ROM": 6, "CONFIG": 7, "VGA": 8},
+    uapi.Region: {"BAR0": 0, "BAR1": 1, "ROM": 6, "CONFIG": 7, "VGA": 8},
     uapi.Irq: {"INTX": 0, "MSI": 1, "MSIX": 2, "ERR": 3, "REQ": 4},
 }
 
@@ -144,6 +145,8 @@ def test_masks_and_flags_are_the_kernels():
     assert (uapi.DEVICE_FLAGS_RESET, uapi.DEVICE_FLAGS_PCI) == (1, 2)
     assert (uapi.REGION_READ, uapi.REGION_WRITE, uapi.REGION_MMAP) == (1, 2, 4)
     assert (uapi.IRQ_EVENTFD, uapi.IRQ_NORESIZE) == (1, 8)
+    assert (uapi.IRQ_SET_DATA_NONE, uapi.IRQ_SET_DATA_EVENTFD, uapi.IRQ_SET_DATA) == (1, 4, 7)
+    assert (uapi.IRQ_SET_ACTION_TRIGGER, uapi.IRQ_SET_ACTION) == (32, 56)
     assert (uapi.NUM_REGIONS, uapi.NUM_IRQS) == (9, 5)
     assert uapi.REGION_SHIFT == 40
 
