@@ -1,4 +1,4 @@
-"""LIF-12: a device is to be unplugged while it migrates.
+"""LIF-12: a device is to be unplugged or plugged while it migrates.
 
 Machine ``pc`` has a bus that devices are unplugged from, through ACPI.  The harness agrees in the
 guest's place: it writes the slot's bit to the register that ejects (hw/acpi/pcihp.c).
@@ -64,3 +64,31 @@ async def test_earlier_request_is_not_done_while_the_source_migrates(judged_in_t
     )
     _, run = await judged_in_turn(first)
     kept(run, "LIF-12", case="the guest agrees while the source migrates")
+
+
+PORT = ("-device", "pcie-root-port,id=rp0,addr=0x10,chassis=1")
+NEW = {"driver": "virtio-rng-pci", "id": "new", "bus": "rp0"}
+"""A device that both machines can be given, below a port of q35."""
+
+
+def plug(when: When, target: Target = SOURCE, **fields: Any) -> Execute:
+    return execute("device_add", when, target, arguments=NEW, **fields)
+
+
+@pytest.mark.requirement("LIF-12")
+@pytest.mark.parametrize("at", ["setup", "active", "pre-switchover"])
+async def test_source_that_migrates_takes_no_new_device(judged, kept, at) -> None:
+    fields: dict[str, Any] = {"machine": "q35", "qemu_args": PORT}
+    if at == "pre-switchover":
+        fields |= {"capabilities": {"pause-before-switchover": True}, "parameters": {}}
+    action = plug(status(SOURCE, at), refused_with=REASON)
+    run = await judged(scenario(action, execute("migrate_cancel", ANSWERED), **fields))
+    kept(run, "LIF-12", "LIF-4", "RUN")
+
+
+@pytest.mark.requirement("LIF-12")
+async def test_destination_that_loads_takes_no_new_device(judged, kept) -> None:
+    action = plug(status(DESTINATION, "active"), DESTINATION)
+    goes_on = execute("migrate-set-parameters", ANSWERED, arguments=GOES_ON)
+    run = await judged(scenario(action, goes_on, machine="q35", qemu_args=PORT))
+    kept(run, "LIF-12", case="device_add while it loads")

@@ -1,10 +1,14 @@
-"""LIF-12: A device is not unplugged while it migrates: refused with a reason, or done before.
+"""LIF-12: No device is unplugged or plugged while a migration runs: refused with a reason, or done
+before.
 
-It applies if an action of the scenario is ``device_del`` of one of its devices.  Of a source that
-migrates QEMU refuses it (qdev_unplug() in system/qdev-monitor.c); a destination that loads must do
-the same, since its device is to get the state of the source's.  A request that QEMU has taken
-before the migration is done when the guest agrees: if that comes while the source migrates, the
-device's state never arrives.  QEMU reports each device that is gone by the event DEVICE_DELETED.
+It applies if an action of the scenario is ``device_del`` of one of its devices, or ``device_add``
+of any other.  Of a source that migrates QEMU refuses both (qdev_unplug() and
+qdev_device_add_from_qdict() in system/qdev-monitor.c): a device that comes then has no part in the
+stream.  A destination that loads must do the same, since it is to become what the source is.
+
+A request to unplug that QEMU has taken before the migration is done when the guest agrees: if that
+comes while the source migrates, the device's state never arrives.  QEMU reports each device that is
+gone by the event DEVICE_DELETED.
 
 This could be wrong in both ways.  The status may change while a command is on its way: a request
 that was accepted is VIOLATED only if the source reported another status of a migration under way
@@ -26,10 +30,11 @@ from harness.scenario.action_plan import Action, Execute
 
 RULE = Rule(
     id="LIF-12",
-    title="A device is not unplugged while it migrates",
+    title="No device is unplugged or plugged while a migration runs",
     trusts=(Assumption.ENDINGS_KNOWN,),
     stands_alone=True,
 )
+_PLUG = "device_add"
 _MIGRATES = ("setup", "active", "pre-switchover", "device")
 _UNDER_WAY = (*_MIGRATES, "cancelling")
 """Statuses of a source's migration that has no end yet."""
@@ -37,11 +42,11 @@ _UNDER_WAY = (*_MIGRATES, "cancelling")
 
 @RULE.skips_run
 def skip_reason_of(evidence: Evidence) -> str:
-    if any(_is_unplug(evidence, action) for action in evidence.scenario.actions) or _deleted(
+    if any(_is_request(evidence, action) for action in evidence.scenario.actions) or _deleted(
         evidence
     ):
         return ""
-    return "no device was to be unplugged"
+    return "no device was to be unplugged or plugged"
 
 
 @RULE.judges
@@ -63,41 +68,44 @@ def judge(evidence: Evidence) -> Finding:
             continue
         if side is Side.SOURCE and at in _MIGRATES and _under_way_at(evidence, ended) in _MIGRATES:
             return RULE.violated(
-                f"the source accepted device_del in the status {at}",
+                f"the source accepted {action.command} in the status {at}",
                 begun,
                 ended,
-                shape="accepted-while-migrating",
+                shape=_shape(action, "accepted-while-migrating"),
             )
         still = interruption.status_at(evidence, side, ended.t_ns)
         if side is Side.DESTINATION and at == still == "active":
             return RULE.violated(
-                "the destination accepted device_del while it loads the device",
+                f"the destination accepted {action.command} while it loads",
                 begun,
                 ended,
-                shape="accepted-while-loading",
+                shape=_shape(action, "accepted-while-loading"),
             )
     if not refused:
-        return RULE.unknown("no device was to be unplugged while it migrated")
+        return RULE.unknown("no device was to be unplugged or plugged while a migration ran")
     return RULE.valid(f"refused {'; '.join(refused)}", refused=len(refused))
 
 
-def _is_unplug(evidence: Evidence, action: Action) -> bool:
-    return (
-        isinstance(action, Execute)
-        and action.command == "device_del"
-        and str(action.arguments.get("id", "")) in _devices(evidence)
-    )
+def _is_request(evidence: Evidence, action: Action) -> bool:
+    if not isinstance(action, Execute):
+        return False
+    is_ours = str(action.arguments.get("id", "")) in _devices(evidence)
+    return action.command == _PLUG or (action.command == "device_del" and is_ours)
+
+
+def _shape(action: Execute, what: str) -> str:
+    return f"plug-{what}" if action.command == _PLUG else what
 
 
 def _requests(
     evidence: Evidence,
 ) -> Iterator[tuple[Execute, Record[session.Action], Record[session.ActionEnded]]]:
-    """Each ``device_del`` with the records of its beginning and its answer."""
+    """Each request with the records of its beginning and its answer."""
     answers = {record.args.position: record for record in evidence.of(session.ActionEnded)}
     for begun in evidence.of(session.Action):
         action = evidence.scenario.actions[begun.args.position]
         ended = answers.get(begun.args.position)
-        if isinstance(action, Execute) and _is_unplug(evidence, action) and ended is not None:
+        if isinstance(action, Execute) and _is_request(evidence, action) and ended is not None:
             yield action, begun, ended
 
 

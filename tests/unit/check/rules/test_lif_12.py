@@ -11,6 +11,9 @@ from tests.unit.check.histories import completed, find, good
 from tests.unit.check.lives import UNPLUG, Life, ended, unplugged
 from tests.unit.check.story import DST, SRC, device, scenario
 
+PLUG = msgspec.structs.replace(
+    UNPLUG, command="device_add", arguments={"driver": "virtio-rng-pci", "id": "new"}
+)
 AT_DESTINATION = msgspec.structs.replace(UNPLUG, target=Target.DESTINATION)
 
 
@@ -35,7 +38,10 @@ def test_refused_with_a_reason():
 
 
 def test_it_is_not_asked_where_no_device_was_to_be_unplugged():
-    assert judge(completed(scenario())).not_applicable["LIF-12"] == "no device was to be unplugged"
+    assert (
+        judge(completed(scenario())).not_applicable["LIF-12"]
+        == "no device was to be unplugged or plugged"
+    )
 
 
 def test_other_devices_and_failover_pairs_may_go():
@@ -55,6 +61,12 @@ def test_device_that_is_gone_before_or_after_is_no_violation():
     assert find(ended(life), "LIF-12").outcome is Outcome.VALID
 
 
+def test_new_device_is_refused_with_a_reason():
+    life = unplugged(action=PLUG)
+    life.cancelled()
+    assert find(ended(life), "LIF-12").outcome is Outcome.VALID
+
+
 # -- a wrong one ----------------------------------------------------------------------------
 
 
@@ -69,15 +81,30 @@ def test_source_that_accepts(at):
     violated(unplugged("done", at=at), "accepted-while-migrating")
 
 
-def test_destination_that_accepts_while_it_loads():
-    life = Life(scenario(actions=(AT_DESTINATION,)))
+@pytest.mark.parametrize("at", ["setup", "active", "pre-switchover", "device"])
+def test_source_that_accepts_a_new_device(at):
+    violated(unplugged("done", PLUG, at=at), "plug-accepted-while-migrating")
+
+
+@pytest.mark.parametrize(
+    ("action", "shape"),
+    [
+        (AT_DESTINATION, "accepted-while-loading"),
+        (
+            msgspec.structs.replace(PLUG, target=Target.DESTINATION),
+            "plug-accepted-while-loading",
+        ),
+    ],
+)
+def test_destination_that_accepts_while_it_loads(action, shape):
+    life = Life(scenario(actions=(action,)))
     life.status(DST, "active")
-    life.records += unplugged("done", AT_DESTINATION).records[-2:]
+    life.records += unplugged("done", action).records[-2:]
     life.records[-2:] = [
         msgspec.structs.replace(record, t_ns=life.at + number)
         for number, record in enumerate(life.records[-2:])
     ]
-    violated(life, "accepted-while-loading")
+    violated(life, shape)
 
 
 def test_device_that_goes_while_it_migrates():
@@ -95,5 +122,7 @@ def test_request_that_came_as_the_migration_ended_is_unknown():
     assert find(ended(life), "LIF-12").outcome is Outcome.UNKNOWN
 
 
-def test_destination_that_listens_may_accept():
-    assert verdict(unplugged("done", AT_DESTINATION)).outcome is Outcome.UNKNOWN
+@pytest.mark.parametrize("action", [UNPLUG, PLUG])
+def test_destination_that_listens_may_accept(action):
+    there = msgspec.structs.replace(action, target=Target.DESTINATION)
+    assert verdict(unplugged("done", there)).outcome is Outcome.UNKNOWN
