@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from harness.check import dma, hang
 from harness.check.evidence import Evidence, Seen
 from harness.history import session
-from harness.history.device import Arc, Armed, Fired, Lie, Read, SizeAnswer, Write
+from harness.history.device import Arc, Armed, Fired, Lie, PrecopyInfoV2, Read, SizeAnswer, Write
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending
 from harness.scenario import fault_plan
@@ -55,7 +55,12 @@ def missed(evidence: Evidence) -> str:
         ("pages that a log leaves out arrived all the same", _omitted(evidence)),
         (
             "errors of the plan did not come",
-            [*_errors(evidence), *_log_errors(evidence), *_refused_arcs(evidence)],
+            [
+                *_errors(evidence),
+                *_log_errors(evidence),
+                *_refused_arcs(evidence),
+                *_not_asked(evidence),
+            ],
         ),
         ("misreports of the plan did not come", _misreports(evidence)),
         ("interrupts of the plan did not come", _interrupts(evidence)),
@@ -207,6 +212,14 @@ def _log_errors(evidence: Evidence) -> Iterator[str]:
         for call, number in plan:
             if number and call not in failed and (is_first or call == "stop"):
                 yield f"{device.id}: no {call} of its log failed"
+
+
+def _not_asked(evidence: Evidence) -> Iterator[str]:
+    """Errors of MIG_PRECOPY_INFOv2 that no QEMU met: those before 11.1 do not ask."""
+    for device in evidence.scenario.emulated:
+        is_error = device.precopy_info_v2 not in (0, errno.ENOTTY)
+        if is_error and not evidence.of(PrecopyInfoV2, device=device.id):
+            yield f"{device.id}: no QEMU asked for MIG_PRECOPY_INFOv2"
 
 
 def _refused_arcs(evidence: Evidence) -> Iterator[str]:

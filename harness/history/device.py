@@ -235,6 +235,13 @@ class Ioctl(Body, frozen=True):
     count: int
 
 
+class PrecopyInfoV2(Body, frozen=True):
+    """VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 was set."""
+
+    errno: int
+    """It was answered with.  0: from now on ``vfio_precopy_info.flags`` is valid."""
+
+
 class UnknownIoctl(Body, frozen=True):
     """An ioctl, or a VFIO_DEVICE_FEATURE, that the emulation does not have."""
 

@@ -19,7 +19,7 @@ import msgspec
 
 from harness.history.builds import BuildFacts
 from harness.history.records import Side
-from harness.model import arguments, buffers, settings
+from harness.model import arguments, buffers, info_v2, settings
 from harness.model.settings import TRANSFER, has_compression
 from harness.scenario import (
     Abilities,
@@ -171,6 +171,10 @@ def expect(
         (
             [(Ending.NOT_JUDGED, what, None) for what in settings.unknown(scenario)],
             _other_arcs(scenario),
+            [
+                (Ending.NOT_JUDGED, what, None)
+                for what in info_v2.not_known(scenario, source, destination)
+            ],
             _launch_refusals(scenario, source, destination, abilities),
             [
                 (Ending.REFUSED_AT_SETUP, words, None)
@@ -376,6 +380,9 @@ def _launch_refusals(
         must, ours = migration_setting(device) is OnOffAuto.ON, abilities[device.id]
         if must and not ours.stop_copy:
             yield Ending.LAUNCH_REFUSED, NOT_IN_KERNEL, None
+        for side, facts in ((Side.SOURCE, source), (Side.DESTINATION, destination)):
+            if must and info_v2.fails(device, facts):
+                yield Ending.LAUNCH_REFUSED, info_v2.FAILED, side
         if not _can_migrate(device, ours):
             continue
         migratable.append(ours)
@@ -415,6 +422,8 @@ def _blockers(
             yield Ending.BLOCKED, DISABLED, Side.SOURCE
         elif not ours.stop_copy:
             yield Ending.BLOCKED, NOT_IN_KERNEL, Side.SOURCE
+        elif info_v2.fails(device, source):
+            yield Ending.BLOCKED, info_v2.FAILED, Side.SOURCE
         elif setting is OnOffAuto.AUTO and not tracks:
             yield Ending.BLOCKED, NO_DIRTY_TRACKING, Side.SOURCE
         elif _conflicts_with_viommu(scenario, device, ours, source):

@@ -294,6 +294,9 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """VFIO_MIGRATION_PRE_COPY."""
     precopy_initial_bytes: ranges.Size = 0
     precopy_dirty_bytes: ranges.Size = 0
+    precopy_info_v2: ranges.Result = _errno.ENOTTY
+    """What VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 answers on both sides: 0 for yes.  ENOTTY is
+    that of a kernel before 7.1."""
     dma_logging: bool = True
     """Whether the device tracks the pages it dirties (DMA_LOGGING_*)."""
     reported_size: ranges.Value | None = None
@@ -413,6 +416,10 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         yield (
             not is_memfd or (save == SaveBehaviour() and not answers and not self.pre_copy),
             f"{self.id}: delays, sizes, errors and pre_copy need data_path=supervised or auto",
+        )
+        yield (
+            self.pre_copy or self.precopy_info_v2 == _errno.ENOTTY,
+            f"{self.id}: precopy_info_v2 needs pre_copy",
         )
         yield (
             load.lie is None or not (answers or self.is_supervised),

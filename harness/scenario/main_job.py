@@ -137,7 +137,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="pre-copy",
         devices=(
             _device(
-                size=4 * MIB, pre_copy=True, precopy_initial_bytes=MIB, precopy_dirty_bytes=2 * MIB
+                size=4 * MIB,
+                pre_copy=True,
+                precopy_initial_bytes=MIB,
+                precopy_dirty_bytes=2 * MIB,
+                precopy_info_v2=0,
             ),
         ),
     ),

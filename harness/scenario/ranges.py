@@ -50,3 +50,5 @@ Rate = Annotated[float, Meta(ge=1, le=1e15)]
 """Bytes a second."""
 Errno = Annotated[int, Meta(ge=1, le=133)]
 """Of Linux."""
+Result = Annotated[int, Meta(ge=0, le=133)]
+"""The same, or 0 for done."""

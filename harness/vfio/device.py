@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.history.device import Arc, Config, Reset, SizeAnswer
+from harness.history.device import Arc, Config, PrecopyInfoV2, Reset, SizeAnswer
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice
@@ -103,6 +103,7 @@ class PciFunction:
             Feature.MIGRATION: (get, uapi.MIGRATION.size, self._migration),
             Feature.MIG_DEVICE_STATE: (get | put, uapi.MIG_STATE.size, self._device_state),
             Feature.MIG_DATA_SIZE: (get, uapi.MIG_DATA_SIZE.size, self._data_size),
+            Feature.MIG_PRECOPY_INFOV2: (put, 0, self._precopy_info_v2),
         }
         self.power_on()
 
@@ -240,6 +241,11 @@ class PciFunction:
         if known is None or not (self.spec.dma_logging if is_logging else self.spec.stop_copy):
             return UNKNOWN
         operations, size, handler = known
+        if feature == Feature.MIG_PRECOPY_INFOV2:
+            if self.spec.precopy_info_v2 == errno.ENOTTY:
+                return UNKNOWN if is_probe else self._precopy_info_v2(address, memory)
+            if not self.spec.pre_copy:
+                return refuse(errno.EINVAL)
         if asked & ~operations:
             return refuse(errno.EINVAL)
         if is_probe:
@@ -253,6 +259,10 @@ class PciFunction:
 
     def _migration(self, address: int, _memory: TargetMemory) -> Answer:
         return Answer(writes=((address, uapi.MIGRATION.pack(self.flags)),))
+
+    def _precopy_info_v2(self, _address: int, _memory: TargetMemory) -> Answer:
+        self._observe(PrecopyInfoV2(errno=self.spec.precopy_info_v2))
+        return refuse(self.spec.precopy_info_v2) if self.spec.precopy_info_v2 else DONE
 
     def _data_size(self, address: int, _memory: TargetMemory) -> Answer:
         reported = self.spec.reported_size

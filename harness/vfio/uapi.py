@@ -65,6 +65,7 @@ class Feature(enum.IntEnum):
     DMA_LOGGING_STOP = 7
     DMA_LOGGING_REPORT = 8
     MIG_DATA_SIZE = 9
+    MIG_PRECOPY_INFOV2 = 12  # Linux 7.1 on
 
 
 FEATURE_MASK: Final = 0xFFFF

@@ -47,8 +47,8 @@ _HARMLESS = frozenset(
     {
         "id", "size", "seed", "bar_size", "vendor_id", "device_id", "subsystem_vendor_id",
         "subsystem_id", "vendor_capability", "p2p", "pre_copy", "precopy_initial_bytes",
-        "precopy_dirty_bytes", "dma_logging", "iommu_tracking", "dma", "data_path", "save", "load",
-        "multifd_transfer", "enable_migration", "properties",
+        "precopy_dirty_bytes", "precopy_info_v2", "dma_logging", "iommu_tracking", "dma",
+        "data_path", "save", "load", "multifd_transfer", "enable_migration", "properties",
     }
 )  # fmt: skip
 _SAVES = frozenset({"read_sizes", "read_delay_s", "error_at"})

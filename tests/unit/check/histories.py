@@ -19,7 +19,7 @@ import msgspec
 from harness.check.judge import judge
 from harness.check.verdict import Finding
 from harness.history.builds import BuildFacts
-from harness.history.device import Arc, Config, Read, Received, Sent, Write
+from harness.history.device import Arc, Config, PrecopyInfoV2, Read, Received, Sent, Write
 from harness.history.process import Exited, Launched, Stderr, ZeroCopySends
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, load
@@ -379,6 +379,33 @@ def failed_by_arc(why: str = ARC_REFUSED, **fields) -> History:
     return history(run, story.records)
 
 
+def asked(answer: int, side: Side) -> Record:
+    return Record.of(START + US, side, PrecopyInfoV2(errno=answer), "vfio0")
+
+
+def with_info_v2(answer: int) -> History:
+    """Both sides have asked for MIG_PRECOPY_INFOv2."""
+    spec = device(pre_copy=True, precopy_initial_bytes=3 * MIB, precopy_info_v2=answer)
+    run = completed(scenario(spec), facts=NEW)
+    init = {"name": "VFIO_FD9", "mig_flags": 7, "precopy_info_v2_used": int(not answer)}
+    records = list(run.records)
+    for side in (SRC, DST):
+        used = Record(
+            t_ns=START + 2 * US, side=side, kind=Kind.TRACE, name="vfio_migration_init",
+            args=init, device="vfio0", tid=100,
+        )  # fmt: skip
+        records += [asked(answer, side), used]
+    return changed(run, records)
+
+
+def info_v2_failed() -> History:
+    """Neither QEMU starts."""
+    spec = device(pre_copy=True, precopy_info_v2=5)
+    why = "VFIO_FD9: VFIO migration init failed: failed to set precopy info v2: Input/output error"
+    run = with_manifest(launch_refused(scenario(spec), why), source=NEW, destination=NEW)
+    return changed(run, [*run.records, *(asked(5, side) for side in (SRC, DST))])
+
+
 def with_sends(run: History, count: int) -> History:
     """The source has sent so often with MSG_ZEROCOPY, of 16 pages."""
     ended = only(run, "exited", side=SRC)[-1]
@@ -452,6 +479,9 @@ GOOD = {
     "dma without a log": lambda: with_dma(completed(scenario(writing())), log=None),
     "dma, a log fails": failed_by_log,
     "arc refused": failed_by_arc,
+    "precopy info v2": lambda: with_info_v2(0),
+    "no precopy info v2": lambda: with_info_v2(25),
+    "precopy info v2 fails": info_v2_failed,
     "sizes": lambda: changed(to_misreport(), with_sizes(to_misreport())),
     "interrupts": lambda: with_interrupts(completed(scenario(interrupting()))),
     "masked interrupts": lambda: with_interrupts(completed(scenario(interrupting(masked=True)))),

@@ -27,6 +27,7 @@ from tests.unit.history.lines import read, written
         ({}, device.Reset()),
         ({"lie": "wrong_byte", "at": 0, "changed": True}, device.Lie("wrong_byte", 0, True)),
         ({"ioctl": "VFIO_DEVICE_SET_IRQS", "count": 2}, device.Ioctl("VFIO_DEVICE_SET_IRQS", 2)),
+        ({"errno": 25}, device.PrecopyInfoV2(25)),
         ({"number": "0x7f", "errno": 25}, device.UnknownIoctl("0x7f", 25)),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ import struct
 import msgspec
 import pytest
 
-from harness.history.device import Arc, Config, Reset, SizeAnswer
+from harness.history.device import Arc, Config, PrecopyInfoV2, Reset, SizeAnswer
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
@@ -372,6 +372,28 @@ def test_flag_that_the_header_does_not_have_is_refused(qemu):
 @pytest.mark.parametrize("feature", [3, 4, 5, 10, 12, 0xFFFF])
 def test_feature_that_it_does_not_have_is_enotty(qemu, feature):
     assert qemu.feature(feature, GET | PROBE)[0] is UNKNOWN
+
+
+def test_precopy_info_v2_is_that_of_an_older_kernel_if_nothing_is_set(new_qemu):
+    qemu = new_qemu(pre_copy=True)
+    assert qemu.feature(Feature.MIG_PRECOPY_INFOV2, SET)[0].errno == errno.ENOTTY
+    assert qemu.observed == [PrecopyInfoV2(errno.ENOTTY)]
+    assert qemu.feature(Feature.MIG_PRECOPY_INFOV2, SET | PROBE)[0] is UNKNOWN
+
+
+@pytest.mark.parametrize("answer", [0, errno.EIO])
+def test_precopy_info_v2_answers_as_set(new_qemu, answer):
+    qemu = new_qemu(pre_copy=True, precopy_info_v2=answer)
+    assert qemu.feature(Feature.MIG_PRECOPY_INFOV2, SET | PROBE)[0].errno == 0
+    assert not qemu.observed
+    assert qemu.feature(Feature.MIG_PRECOPY_INFOV2, SET)[0].errno == answer
+    assert qemu.observed == [PrecopyInfoV2(answer)]
+    assert qemu.feature(Feature.MIG_PRECOPY_INFOV2, GET)[0].errno == errno.EINVAL
+
+
+def test_device_without_pre_copy_has_no_precopy_info(new_qemu):
+    qemu = new_qemu(precopy_info_v2=0)
+    assert qemu.feature(Feature.MIG_PRECOPY_INFOV2, SET)[0].errno == errno.EINVAL
 
 
 @pytest.mark.parametrize("feature", MIGRATION)

@@ -85,6 +85,7 @@ ENUMS = {
         "DMA_LOGGING_STOP": 7,
         "DMA_LOGGING_REPORT": 8,
         "MIG_DATA_SIZE": 9,
+        "MIG_PRECOPY_INFOV2": 12,
     },
     uapi.MigrationFlag: {"STOP_COPY": 1, "P2P": 2, "PRE_COPY": 4},
     uapi.DeviceState: {
