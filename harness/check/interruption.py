@@ -76,6 +76,7 @@ def as_it_may_end(seen: Seen, expectation: Expectation) -> Expectation:
         expectation.ending
         not in (
             Ending.COMPLETED,
+            Ending.CONNECTION_REFUSED,
             Ending.HANDSHAKE_REFUSED,
             Ending.SIDES_DIFFER,
             Ending.DEVICE_REFUSED,

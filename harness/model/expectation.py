@@ -31,6 +31,7 @@ from harness.scenario import (
     Scenario,
     Transport,
 )
+from harness.scenario.fault_plan import RefuseConnection
 
 FIRST_MACHINE = (10, 0)
 """Older machine types have the transfer off and send no switchover-start message
@@ -57,6 +58,9 @@ class Ending(enum.StrEnum):
     HANDSHAKE_REFUSED = "refused by TLS"
     """The source's connections are refused: the source fails before any state is sent, and the
     destination fails too or waits for another source."""
+    CONNECTION_REFUSED = "a connection is refused"
+    """The relay refuses a connection of the source: the source fails before any state is sent, and
+    the destination fails too, or waits for another source if nothing has come to it (LIF-14)."""
     BLOCKED = "blocked"
     """``migrate`` is refused because of a device that cannot migrate."""
     LAUNCH_REFUSED = "launch refused"
@@ -183,6 +187,7 @@ def expect(
             _transport_refusals(scenario),
             _blockers(scenario, abilities, source),
             _refusals(scenario),
+            _refused_connection(scenario),
             _refused_handshake(scenario),
             _refused_transfer(scenario, paths),
             [
@@ -465,6 +470,11 @@ def _refusals(scenario: Scenario) -> Iterator[Refusal]:
         yield Ending.REFUSED_AT_SETUP, "mapped-ram", None
     for words in (*settings.refusals_of_cpr(scenario), *settings.refusals_of_vfio(scenario)):
         yield Ending.REFUSED_AT_SETUP, words, None
+
+
+def _refused_connection(scenario: Scenario) -> Iterator[Refusal]:
+    if any(isinstance(fault, RefuseConnection) for fault in scenario.faults):
+        yield Ending.CONNECTION_REFUSED, "", None
 
 
 def _refused_handshake(scenario: Scenario) -> Iterator[Refusal]:

@@ -23,6 +23,7 @@ from harness.proxy.events import (
     Note,
     Notified,
     Opened,
+    Refused,
     Waiting,
 )
 from harness.proxy.faults.base import Fault
@@ -75,6 +76,11 @@ class Chain:
         return min((f.lets_in for f in self._faults if f.lets_in is not None), default=None)
 
     @property
+    def refusals(self) -> dict[int, plan.Refusal]:
+        """Numbers of the connections of the source that are refused, from 0, and how."""
+        return dict(fault.refuses for fault in self._faults if fault.refuses is not None)
+
+    @property
     def fired(self) -> list[Fired]:
         """One for each fault, in order."""
         return [Fired(f.spec.describe(), f.fired, f.keeps_back) for f in self._faults]
@@ -89,7 +95,7 @@ class Chain:
             case Due():
                 stage, token = self._tokens[event.token]
                 yield from self._at(stage, Due(token))
-            case Opened() | Notified() | Waiting():
+            case Opened() | Notified() | Waiting() | Refused():
                 for stage in range(len(self._faults)):
                     yield from self._at(stage, event)
             case _:

@@ -260,9 +260,7 @@ class Connection:
     def dispose(self) -> None:
         """Close both sockets."""
         for sock in (self.source, self.destination):
-            if self._is_reset and sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            sock.close()
+            close(sock, is_reset=self._is_reset)
 
     # -- what to wait for ------------------------------------------------------------
 
@@ -283,3 +281,10 @@ class Connection:
         return (EVENT_READ if self.from_destination.wants_more else 0) | (
             EVENT_WRITE if self.to_destination.held else 0
         )
+
+
+def close(sock: socket.socket, *, is_reset: bool) -> None:
+    """Close ``sock``, with a reset where it has one."""
+    if is_reset and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.close()

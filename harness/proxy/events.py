@@ -50,6 +50,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The connection of the source behind the ``accepted`` ones was refused, or will be: the relay
+    does not listen any more.
+    """
+
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Arrived:
     """A device-state packet came; ``order`` counts those that have arrived at this fault."""
 
@@ -81,7 +90,7 @@ class Due:
     token: int
 
 
-Event = Opened | Greeted | Waiting | Arrived | Ended | Notified | Due
+Event = Opened | Greeted | Waiting | Refused | Arrived | Ended | Notified | Due
 
 
 @dataclass(frozen=True, slots=True)

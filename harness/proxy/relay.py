@@ -5,6 +5,7 @@ sockets are passed on as they are.  A fault or a relay that fails closes everyth
 QEMU takes for success, and sets ``failure``.
 """
 
+import contextlib
 import heapq
 import os
 import selectors
@@ -17,9 +18,9 @@ from selectors import EVENT_READ, EVENT_WRITE
 from harness.history import wire
 from harness.proxy.address import BACKLOG, Address, stranger
 from harness.proxy.chain import Chain, Fired
-from harness.proxy.connection import RAW, Connection
+from harness.proxy.connection import RAW, Connection, close
 from harness.proxy.cut_through import PIECE, CutThrough, DigestingCutThrough
-from harness.proxy.events import Due, Notified, Waiting
+from harness.proxy.events import Due, Notified, Refused, Waiting
 from harness.proxy.executor import Executor
 from harness.proxy.main_forwarder import MainForwarder
 from harness.proxy.multifd_forwarder import MultifdForwarder
@@ -27,6 +28,7 @@ from harness.proxy.pipe import Pipe
 from harness.proxy.recorder import Record, Recorder
 from harness.proxy.store_and_forward import StoreAndForward
 from harness.proxy.tapped import Tap
+from harness.scenario.fault_plan import Refusal
 
 _RETRY_S = 0.005  # a unix listener's queue was full; the kernel does not notify when it has room
 _RETRY_TOKEN = -1
@@ -82,8 +84,12 @@ class Relay:
         self._is_closing = False
         self._is_held_back = False
         self._is_letting_in = chain.lets_in is None
+        self._refusals = chain.refusals
         self._listener = listen.listen(BACKLOG if self._is_letting_in else listen.held_backlog)
         self.address: Address = listen.bound(self._listener)
+        self._is_listening = True
+        if self._refusals.get(0) is Refusal.NOT_LISTENING:
+            self._stop_listening()  # before the source can connect
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
@@ -156,7 +162,10 @@ class Relay:
         # Woken by each write of the source, it would take the processor from it again and
         # again, for a few KiB at a time.
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        self._watch(self._listener, EVENT_READ, None)
+        if self._is_listening:
+            self._watch(self._listener, EVENT_READ, None)
+        else:
+            self._executor.feed(Refused(0))
         self._selector.register(self._wake, EVENT_READ)
         while not self._is_closing:
             wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
@@ -207,6 +216,9 @@ class Relay:
             sock.close()
             self._recorder.record(wire.StrangerRefused(who["pid"], who["uid"]), RAW)
             return
+        if (how := self._refusals.get(self._accepted)) is not None:
+            self._refuse(sock, how)
+            return
         connection = Connection(
             self._accepted, sock, self._onward, self._pipe, self._recorder, self._changed.add,
             self._tap,
@@ -215,6 +227,27 @@ class Relay:
         self._accepted += 1
         self._connections.append(connection)
         self._check_connecting(connection)
+        if self._refusals.get(self._accepted) is Refusal.NOT_LISTENING:
+            self._watch(self._listener, 0, None)
+            self._stop_listening()
+            self._executor.feed(Refused(self._accepted))
+
+    def _refuse(self, sock: socket.socket, how: Refusal) -> None:
+        """Close a connection that was accepted."""
+        close(sock, is_reset=how is Refusal.RESET)
+        self._accepted += 1
+        self._executor.feed(Refused(self._accepted - 1))
+
+    def _stop_listening(self) -> None:
+        """Let further connections fail; close those that wait to be accepted.
+
+        The socket stays bound: no other process gets its port.
+        """
+        self._is_listening = False
+        self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # until none waits
+            while True:
+                close(self._listener.accept()[0], is_reset=True)
 
     def _check_connecting(self, connection: Connection) -> None:
         if connection.must_retry:
@@ -273,7 +306,7 @@ class Relay:
 
     def _let_in(self) -> None:
         """Accept the connections that the faults let in by now."""
-        if self._is_letting_in:
+        if self._is_letting_in or not self._is_listening:
             return
         lets_in = self._chain.lets_in
         if lets_in is None:

@@ -429,6 +429,40 @@ class HoldConnections(_Fault, Plain, frozen=True, kw_only=True, tag="hold_connec
         return f"hold the connections {which} {self.until.describe()}"
 
 
+class Refusal(enum.StrEnum):
+    """How a connection is refused."""
+
+    RESET = "reset"
+    """It is accepted and reset at once (over a unix socket: closed)."""
+    CLOSED = "closed"
+    """It is accepted and closed at once, in order."""
+    NOT_LISTENING = "not_listening"
+    """The relay does not listen any more: connect() fails with ECONNREFUSED, for all later ones
+    too.  One that had connected already, and was not accepted yet, is reset."""
+
+
+class RefuseConnection(_Fault, Closing, frozen=True, kw_only=True, tag="refuse_connection"):
+    """Refuse the connection of the source behind the first ``accepted``.
+
+    The destination does not see it.  QEMU opens the main channel first, and then the multifd
+    channels, all at once: which of them a later connection is for is not known.
+    """
+
+    accepted: ranges.Uint8 = 0
+    """0 to refuse the main channel, 1 to refuse the first multifd channel that connects."""
+    how: Refusal = Refusal.RESET
+
+    def __post_init__(self) -> None:
+        if self.select != Select():
+            raise ValueError("refuse_connection is not about packets: it takes no select")
+
+    def describe(self) -> str:
+        which = f"connection {self.accepted + 1} of the source"
+        if self.how is Refusal.NOT_LISTENING:
+            return f"stop listening before {which}"
+        return f"accept {which} and {'reset' if self.how is Refusal.RESET else 'close'} it at once"
+
+
 class StallMain(_Fault, Plain, frozen=True, kw_only=True, tag="stall_main"):
     """Stop reading the main channel's stream for a while; its return path is unaffected."""
 
@@ -468,6 +502,7 @@ Fault = (
     | CloseChannel
     | Hello
     | HoldConnections
+    | RefuseConnection
     | StallMain
 )
 FaultPlan = tuple[Fault, ...]

@@ -33,6 +33,8 @@ from harness.scenario.fault_plan import (
     MoveToChannel,
     Order,
     Rechunk,
+    Refusal,
+    RefuseConnection,
     Reorder,
     Rewrite,
     Select,
@@ -289,6 +291,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     _bad("unknown-device", _second(idstr="nobody/vfio")),
     _bad("channel-magic", _second(magic=1)),
     _bad("cut-channel", CutStream(select=Select(idx=(1,)), size=1000)),
+    # The source cannot connect.
+    Scenario(
+        name="connection-refused",
+        devices=_PLAIN,
+        faults=(RefuseConnection(how=Refusal.NOT_LISTENING),),
+    ),
     # The destination is given something else.
     Scenario(
         name="other-machine", devices=_OVER_MAIN, multifd=False, destination={"machine": "pc"}

@@ -125,6 +125,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ),
             *_guest_needs(self),
             *(self._needs_of(fault) for fault in self.faults),
+            *(
+                (
+                    fault.accepted <= self.channels,
+                    f"{fault.describe()}: it has no more than {1 + self.channels}",
+                )
+                for fault in self.faults
+                if isinstance(fault, fault_plan.RefuseConnection)
+            ),
             *needs(
                 self.tls,
                 self.tls_mismatch,

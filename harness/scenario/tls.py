@@ -68,8 +68,12 @@ def needs(
     yield has_sockets, "TLS needs a socket; transport is file"
     for fault in faults:
         yield (
-            isinstance(fault, fault_plan.HoldConnections)
-            and not fault.until.told.startswith("switchover"),
+            isinstance(fault, fault_plan.RefuseConnection)
+            or (
+                isinstance(fault, fault_plan.HoldConnections)
+                and not fault.until.told.startswith("switchover")
+            ),
             f"{fault.describe()}: a relay cannot look into TLS; there only connections can be "
-            "held (hold_connections), and not until the switchover",
+            "held (hold_connections), and not until the switchover, or refused "
+            "(refuse_connection)",
         )

@@ -9,6 +9,7 @@ from harness.history.process import Hung
 from harness.history.session import Deadline, Standstill
 from harness.scenario import Scenario
 from harness.scenario.delays import delays_s, holds_s
+from harness.scenario.fault_plan import Refusal, RefuseConnection
 from harness.session import convergence
 from harness.session.assessment import Assessment
 from harness.session.log import Log
@@ -33,6 +34,15 @@ def settle_s(scenario: Scenario) -> float:
     """
     needs_s = SETTLE_S + delays_s(scenario) + holds_s(scenario)
     return max(SETTLE_S, min(needs_s, scenario.deadline_s))
+
+
+def _may_listen(scenario: Scenario) -> bool:
+    """Whether it is right that the destination waits for another source."""
+    return scenario.tls_mismatch is not None or any(
+        isinstance(fault, RefuseConnection)
+        and (fault.accepted, fault.how) == (0, Refusal.NOT_LISTENING)
+        for fault in scenario.faults
+    )
 
 
 class _Hang(NamedTuple):
@@ -96,12 +106,11 @@ class Ending:
         try:
             found = await self._until(one_failed_or_all_ended, waits_s, peers, missing)
             if isinstance(found, list) and None in found:
-                is_mismatch = scenario.tls_mismatch is not None
-                waits_s = _QUIET_S if is_mismatch else settle_s(scenario)
+                waits_s = _QUIET_S if _may_listen(scenario) else settle_s(scenario)
                 since, began = " after the other side had ended", loop.time()
                 found = await self._until(all_ended, waits_s, peers, missing)
         except TimeoutError:
-            if scenario.tls_mismatch and migration.listens_on(*(peer.events for peer in peers)):
+            if _may_listen(scenario) and migration.listens_on(*(peer.events for peer in peers)):
                 return None
             if await convergence.call_off(peers, self._activity, self._log, scenario.deadline_s):
                 return None

@@ -151,6 +151,7 @@ def listens_on(source: list[Event], destination: list[Event]) -> bool:
     """Whether the source has failed and the destination still listens.
 
     It listens if TLS has refused the source's connections: it reports that on its standard error
-    and changes no state (migration_tls_incoming_handshake() in migration/tls.c).
+    and changes no state (migration_tls_incoming_handshake() in migration/tls.c).  So it does if no
+    connection has come to it.
     """
     return source_end(source) == "failed" and last_status(destination) == "setup"

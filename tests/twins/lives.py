@@ -2,7 +2,9 @@
 
 from harness.check.convergence import EXACT
 from harness.check.evidence import CONFIG_START
+from harness.history.process import Hung
 from harness.history.records import Kind, Record, Side, plain
+from harness.history.session import Deadline
 from tests.twins.damage import change, drop, held, one, pick, some, swap
 from tests.twins.twin import twin
 
@@ -107,6 +109,22 @@ def device_is_gone_while_it_migrates(records: list[Record]) -> list[Record]:
     cancelling = one(records, "MIGRATION", side=SRC, status="cancelling")
     gone = {"device": "vfio0", "path": "/machine/peripheral/vfio0"}
     return [*records, Record(cancelling.t_ns - 1, SRC, Kind.QMP, "DEVICE_DELETED", gone)]
+
+
+@twin("LIF-14", on="connection refused")
+def destination_waits_for_the_rest(records: list[Record]) -> list[Record]:
+    end = one(records, "MIGRATION", side=DST, status="failed")
+    late = Deadline(waiting_for="the end of destination", deadline_s=15.0, waited_s=3.0)
+    alive = {"main_loop_alive": True, "monitor_alive": True}
+    hung = Hung(waiting_for="the end of destination", backtrace="", **alive)
+    kept = drop(records, "MIGRATION", side=DST, status="failed")
+    return [*kept, Record.of(end.t_ns, Side.HARNESS, late), Record.of(end.t_ns, DST, hung)]
+
+
+@twin("LIF-14", on="nobody listens")
+def source_is_lost_as_nobody_listens(records: list[Record]) -> list[Record]:
+    answer = one(records, "return", side=SRC, command="query-status")
+    return swap(records, [answer], value={"status": "postmigrate", "running": False})
 
 
 @twin("LIF-13", on="second after a cancel")

@@ -373,8 +373,8 @@ def _memory_damaged(evidence: Evidence) -> tuple[object, ...] | None:
 
 def _hung(evidence: Evidence) -> tuple[object, ...] | None:
     endings = evidence.endings
-    if evidence.expectation.ending is Ending.STOPPED:
-        return None  # LIF-3 and LIF-4 know who has to end
+    if evidence.expectation.ending in (Ending.STOPPED, Ending.CONNECTION_REFUSED):
+        return None  # LIF-3, LIF-4 and LIF-14 know who has to end
     if evidence.expectation.ending is Ending.WAITING:
         return _source_hung(evidence)
     if endings.deadline is not None:

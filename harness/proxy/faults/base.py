@@ -15,6 +15,7 @@ from harness.proxy.events import (
     Note,
     Notified,
     Opened,
+    Refused,
     Waiting,
 )
 from harness.scenario import fault_plan as plan
@@ -40,6 +41,8 @@ class Fault(Generic[Spec]):
     :ivar is_full: it holds so much that no more packets should be read for now; only for
         a fault that a delay empties
     :ivar lets_in: how many connections of the source may be accepted in all; None if any number
+    :ivar refuses: number of the connection of the source that is refused, from 0, and how; None
+        if none is
     :ivar fired: how often it has changed anything; 0 makes the run UNKNOWN
     """
 
@@ -49,6 +52,7 @@ class Fault(Generic[Spec]):
         self.is_holding = False
         self.is_full = False
         self.lets_in: int | None = None
+        self.refuses: tuple[int, plan.Refusal] | None = None
         self.fired = 0
         self.channels: set[int] = set()
         """Multifd channels that the source has open."""
@@ -71,6 +75,8 @@ class Fault(Generic[Spec]):
                 yield from self.greeted(event)
             case Waiting():
                 yield from self.waiting(event)
+            case Refused():
+                yield from self.refused(event)
             case Opened():
                 if event.channel >= 0:
                     self.channels.add(event.channel)
@@ -96,6 +102,10 @@ class Fault(Generic[Spec]):
 
     def waiting(self, _event: Waiting) -> Iterator[Command]:
         """A connection of the source waits to be accepted."""
+        yield from ()
+
+    def refused(self, _event: Refused) -> Iterator[Command]:
+        """A connection of the source was refused."""
         yield from ()
 
     def notified(self, _event: Notified) -> Iterator[Command]:

@@ -5,14 +5,16 @@ from typing import Any
 
 from harness.check.convergence import ALLOWED, ESTIMATE, EXACT
 from harness.check.evidence import CONFIG_START, THREAD_START
+from harness.history import wire
 from harness.history.device import Read, Received, Reset, Write
 from harness.history.process import Exited, Hung, Memory, Resources
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History
-from harness.history.session import Action, ActionEnded, Continued, Deadline, NotConverged
+from harness.history.session import Action, ActionEnded, Continued, Deadline, Faults, NotConverged
 from harness.history.wire import MainResumed, MainStalled
 from harness.scenario import LoadBehaviour, Scenario
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
+from harness.scenario.fault_plan import Refusal, RefuseConnection
 from tests.twins.damage import pick
 from tests.unit.check.story import DST, SRC, US, Story, device, history, scenario
 
@@ -224,6 +226,26 @@ def device_error() -> History:
     return life.history()
 
 
+def refused_connection(accepted: int = 1, how: Refusal = Refusal.RESET) -> Life:
+    """The relay refuses a connection of the source, which fails; the rest is the test's."""
+    fault = RefuseConnection(accepted=accepted, how=how)
+    life = Life(scenario(faults=(fault,)), ("setup",))
+    life.put("harness", wire.Fault("refuse_connection", 0, f"connection refused: {how}"))
+    life.status(DST, "setup")
+    life.status(SRC, "failed")
+    life.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": "Connection refused"})
+    life.put("harness", Faults([1], [False]))
+    return life
+
+
+def refused_by_both() -> History:
+    """The destination got the main channel, and fails too."""
+    life = refused_connection()
+    life.put("harness", wire.ChannelClosed(0, 38, 0))
+    life.status(DST, "failed")
+    return ended(life)
+
+
 def not_converging(passes: int = 30, pending: int = 64 << 20, allowed: int = 5 << 20) -> Life:
     """A source that is in pre-copy to the end; a pass takes 100 ms, as one count does."""
     life = Life(scenario())
@@ -260,6 +282,8 @@ LIVES = {
     "unplug refused": unplug_refused,
     "quit as planned": left_by_its_destination,
     "device error": device_error,
+    "connection refused": refused_by_both,
+    "nobody listens": lambda: ended(refused_connection(0, Refusal.NOT_LISTENING)),
     "not converging": lambda: ended(called_off(not_converging())),
 }
 """Runs that keep the requirements."""

@@ -1,5 +1,6 @@
 """A relay between a source and a destination that are threads and sockets of the test."""
 
+import errno
 import gzip
 import os
 import random
@@ -20,7 +21,7 @@ from harness.proxy.outlet import LIMIT
 from harness.proxy.recorder import Seen
 from harness.proxy.relay import Relay
 from harness.scenario import fault_plan as plan
-from harness.scenario.fault_plan import Fields, Order, Select, Until
+from harness.scenario.fault_plan import Fields, Order, Refusal, Select, Until
 from tests.unit.proxy.playbook import config, packet
 from tests.unit.proxy.streams import (
     SYNC,
@@ -626,6 +627,56 @@ def test_connections_that_are_never_let_in_are_refused_in_the_end(new_wire) -> N
     with pytest.raises(ConnectionResetError):
         queued.recv(1)
     assert wire.relay.failure is None
+
+
+@pytest.mark.parametrize("how", [Refusal.RESET, Refusal.CLOSED])
+@pytest.mark.parametrize("tcp", [False, True])
+def test_one_connection_is_closed_at_once_and_the_others_are_served(new_wire, how, tcp) -> None:
+    wire = new_wire(plan.RefuseConnection(accepted=1, how=how), tcp=tcp)
+    wire.channel(hello(0))
+    refused = wire.connect()
+    if tcp and how is Refusal.RESET:
+        with pytest.raises(ConnectionResetError):
+            refused.recv(1)
+    else:
+        assert refused.recv(1) == b""
+    wire.channel(hello(1))
+    assert [seen.body.connection for seen in wire.of(on_wire.ChannelOpened)] == [0, 2]
+    assert [fired.times for fired in wire.relay.fired] == [1]
+
+
+@pytest.mark.parametrize("accepted", [0, 1])
+@pytest.mark.parametrize("tcp", [False, True])
+def test_relay_that_does_not_listen_any_more(new_wire, accepted, tcp) -> None:
+    wire = new_wire(plan.RefuseConnection(accepted=accepted, how=Refusal.NOT_LISTENING), tcp=tcp)
+    for channel in range(accepted):
+        wire.channel(hello(channel))
+    wire.wait_for(on_wire.Fault)
+    for _ in range(2):
+        with wire.relay.address.make_socket() as late:
+            assert wire.relay.address.connect(late) == errno.ECONNREFUSED
+    assert [fired.times for fired in wire.relay.fired] == [1]
+    wire.relay.close()
+    assert wire.relay.failure is None
+
+
+def test_connection_that_waits_when_the_relay_stops_listening_is_ended(new_wire) -> None:
+    wire = new_wire(
+        plan.HoldConnections(until=Until(told="go")),
+        plan.RefuseConnection(accepted=1, how=Refusal.NOT_LISTENING),
+    )
+    first, second = wire.connect(), wire.relay.address.make_socket()
+    with second, ThreadPoolExecutor(1) as pool:
+        wire.wait_for(on_wire.Fault)
+        connecting = pool.submit(wire.relay.address.connect, second)
+        wire.relay.notify("go")
+        wire.wait_for(on_wire.Fault, 2)
+        if (error := connecting.result(TIMEOUT_S)) == 0:
+            second.settimeout(TIMEOUT_S)
+            assert second.recv(1) == b""
+        assert error in (0, errno.ECONNREFUSED)
+    first.sendall(hello(0))
+    wire.wait_for(on_wire.ChannelOpened)
 
 
 def test_rewritten_hello_arrives_and_the_channel_keeps_its_number(new_wire) -> None:

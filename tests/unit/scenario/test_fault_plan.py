@@ -93,6 +93,15 @@ EXAMPLES: list[tuple[plan.Fault, str]] = [
         plan.HoldConnections(until=Until(delay_s=2), accepted=1),
         "hold the connections beyond the first 1 for 2 s",
     ),
+    (plan.RefuseConnection(), "accept connection 1 of the source and reset it at once"),
+    (
+        plan.RefuseConnection(accepted=1, how=plan.Refusal.CLOSED),
+        "accept connection 2 of the source and close it at once",
+    ),
+    (
+        plan.RefuseConnection(accepted=2, how=plan.Refusal.NOT_LISTENING),
+        "stop listening before connection 3 of the source",
+    ),
 ]
 
 
@@ -147,6 +156,7 @@ def test_until_is_one_moment(wrong: dict[str, Any]) -> None:
         (plan.HoldConnections, {"until": Until(others=True)}),
         (plan.HoldConnections, {"until": Until(told="go"), "accepted": -1}),
         (plan.HoldConnections, {"until": Until(told="go"), "select": Select(channel=0)}),
+        (plan.RefuseConnection, {"select": Select(channel=0)}),
     ],
 )
 def test_faults_that_mean_nothing_are_refused(fault: type, wrong: dict[str, object]) -> None:

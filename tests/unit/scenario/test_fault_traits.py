@@ -15,7 +15,7 @@ KINDS = get_args(Fault)
     ("base", "names"),
     [
         (Changing, "Extend Flip Inject Rewrite Truncate"),
-        (Closing, "CloseChannel CutStream"),
+        (Closing, "CloseChannel CutStream RefuseConnection"),
         (Holding, "Delay Hold"),
         (
             Plain,
