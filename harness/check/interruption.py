@@ -20,6 +20,7 @@ from harness.model.expectation import Ending, Expectation
 from harness.scenario.action_plan import PAUSES, Action, Execute, Kill, Target, is_quit
 
 CANCEL = "migrate_cancel"
+_CHANGE = "vfio_vmstate_change"
 _TRANSFERS = {
     Side.SOURCE: ("PRE_COPY", "PRE_COPY_P2P", "STOP_COPY"),
     Side.DESTINATION: ("RESUMING",),
@@ -167,6 +168,26 @@ def was_stopped_by_plan(evidence: Evidence) -> bool:
         isinstance(action, Execute) and PAUSES.get(action.effect, False)
         for action, _ in done(evidence)
     )
+
+
+def was_paused_at(evidence: Evidence, t_ns: int) -> bool | None:
+    """Whether the scenario had the source's guest paused then, and not the switchover; None if
+    that is not known.
+
+    A command's answer may come late; QEMU traces why its guest has stopped (RunState).
+    """
+    if not was_stopped_by_plan(evidence):
+        return False
+    changes = [
+        record
+        for device in evidence.devices
+        for record in evidence.trace(Side.SOURCE, _CHANGE, device.id)
+        if record.t_ns < t_ns
+    ]
+    if not changes:
+        return True if _came_paused(evidence) else None
+    last = max(changes, key=lambda record: record.t_ns).args
+    return last["reason"] == "paused" if not last["running"] else None
 
 
 def switchover(evidence: Evidence) -> Record | None:

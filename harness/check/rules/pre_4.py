@@ -71,6 +71,12 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     return ""
 
 
+@RULE.skips_run
+def skip_reason_of(evidence: Evidence) -> str:
+    """A guest that is paused has no downtime."""
+    return "the guest was paused" if interruption.was_stopped_by_plan(evidence) else ""
+
+
 @RULE.judges
 def judge(evidence: Evidence) -> Finding:
     answers = evidence.of(SizeAnswer, Side.SOURCE)

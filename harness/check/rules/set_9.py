@@ -4,7 +4,8 @@ Without a return path the source cannot learn the state of the destination; what
 arrive all the same.  So it is judged, whatever faults have changed, if a source that completed
 has ended a channel inside a packet.  With switchover-ack the source's guest is not stopped
 before the destination has loaded the initial bytes that a device gives in pre-copy
-(VFIO_PRECOPY_INFO, docs/devel/migration/vfio.rst).
+(VFIO_PRECOPY_INFO, docs/devel/migration/vfio.rst).  A guest that is paused is not waited for: it
+has no downtime (migration_can_switchover() in migration/migration.c).
 """
 
 from harness.check import interruption
@@ -86,6 +87,11 @@ def _acknowledged(evidence: Evidence) -> Finding:
             if record.t_ns < stopped.t_ns
         )
         if loaded < device.precopy_initial_bytes:
+            is_paused = interruption.was_paused_at(evidence, stopped.t_ns)
+            if is_paused is None:
+                return RULE.unknown("whether the guest was paused at the switchover is not known")
+            if is_paused:
+                return RULE.valid("it completed; a paused guest was not waited for")
             return RULE.violated(
                 f"{device.id}: the source stopped when the destination had loaded {loaded} of "
                 f"{device.precopy_initial_bytes} initial bytes",

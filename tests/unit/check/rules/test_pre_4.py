@@ -5,12 +5,14 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.process import Exited
-from harness.history.records import Record
+from harness.history.records import Record, Side
+from harness.history.session import Action
 from harness.scenario import LoadBehaviour, MigrationState, RefusedArc
 from harness.scenario.misreports import Misreport, Query
 from tests.twins.damage import drop, one, some, swap
 from tests.twins.twin import twin
 from tests.unit.check.histories import changed, completed, find, good
+from tests.unit.check.lives import STOP
 from tests.unit.check.misreported import (
     FAILS,
     INITIAL,
@@ -120,6 +122,13 @@ def test_stop_that_is_no_switchover_does_not_count():
     records = swap(records, ends, status="cancelled")
     records = drop(records, "return", command="query-migrate")
     assert find(changed(run, records), "PRE-4").outcome is Outcome.UNKNOWN
+
+
+def test_paused_guest_has_no_downtime():
+    run = completed(scenario(misreporting(), actions=(STOP,)))
+    begun = Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0))
+    records = [*with_sizes(run, total=0), begun]
+    assert judge(changed(run, records)).not_applicable["PRE-4"] == "the guest was paused"
 
 
 def test_misreports_that_did_not_come_are_not_known():

@@ -101,3 +101,30 @@ def test_stop_that_the_scenario_wants_is_no_switchover(is_done, outcome):
     acted = Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0))  # fmt: skip
     finding = find(changed(run, [*run.records, acted] if is_done else list(run.records)), "SET-9")
     assert finding.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("changes", "acts", "outcome"),
+    [
+        (((0, "paused"),), True, Outcome.VALID),
+        (((1, "running"), (0, "paused")), True, Outcome.VALID),
+        (((0, "paused"), (1, "running"), (0, "finish-migrate")), True, Outcome.VIOLATED),
+        (((0, "finish-migrate"),), True, Outcome.VIOLATED),
+        (((0, "paused"), (1, "running")), True, Outcome.UNKNOWN),
+        ((), True, Outcome.UNKNOWN),
+        (((0, "paused"),), False, Outcome.VIOLATED),
+    ],
+)
+def test_guest_that_is_paused_is_not_waited_for(changes, acts, outcome):
+    """Its switchover is the status ``device``: here before the last initial bytes are loaded."""
+    run = stopped(completed(scenario(PRECOPY, capabilities=ACK, actions=(STOP,))), after=False)
+    at = one(run.records, MAIN_DATA).t_ns - US
+    (status,) = only(run, "MIGRATION", side=SRC, args={"status": "device"})
+    records = [change(r, t_ns=at) if r is status else r for r in run.records]
+    for number, (running, reason) in enumerate(changes):
+        args = {"name": "vfio0", "running": running, "reason": reason, "dev_state": ""}
+        begun = run.records[0].t_ns + number
+        records.append(Record(begun, SRC, Kind.TRACE, "vfio_vmstate_change", args, "vfio0"))
+    if acts:
+        records.append(Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0)))
+    assert find(changed(run, records), "SET-9").outcome is outcome
