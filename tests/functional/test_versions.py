@@ -10,24 +10,30 @@ from typing import Any
 
 import pytest
 
-from harness.scenario import MIB, EmulatedDevice, OnOffAuto, Scenario
+from harness.scenario import MIB, EmulatedDevice, OnOffAuto, SaveBehaviour, Scenario
 from harness.scenario.fault_plan import MoveToChannel, Order, Reorder
 from harness.vm import builds, fetched
 
 SMALL = 3 * MIB + 17
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``pair``: every ordered pair of versions."""
-    if "pair" not in metafunc.fixturenames:
-        return
-    given = [metafunc.config.getoption(option) for option in ("--qemu", "--qemu-dst")]
+def versions_here(config: pytest.Config) -> dict[str, Path]:
+    """Each version of QEMU that is on this machine -> a binary of it."""
+    given = [config.getoption(option) for option in ("--qemu", "--qemu-dst")]
     binaries = [builds.find(name) for name in given if name] or [builds.find()]
     found: dict[str, Path] = {}
     for binary in (*binaries, *fetched.binaries(is_plain=True)):
         version = builds.version_of(binary)
         if version >= builds.MINIMUM:
             found.setdefault(".".join(map(str, version)), binary)
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``pair``: every ordered pair of versions."""
+    if "pair" not in metafunc.fixturenames:
+        return
+    found = versions_here(metafunc.config)
     pairs = list(itertools.permutations(found, 2))
     only = ", ".join(found)
     metafunc.parametrize(
@@ -88,3 +94,18 @@ async def test_main_channel_to_another_version(judged, kept, pair, fields) -> No
     transfer = None if "machine" in fields else OnOffAuto.AUTO
     run = await judged(_scenario(pair, _device(multifd_transfer=transfer), **fields))
     kept(run, "SET-6", "SET-1", "ORD-1", *(["SET-3"] if "machine" in fields else []))
+
+
+@pytest.mark.requirement("SET-6", "SET-9")
+@pytest.mark.parametrize("machine", ["q35", "pc-q35-9.2"])
+async def test_another_version_acknowledges_the_switchover(judged, kept, pair, machine) -> None:
+    fields = {"size": 1000, "save": SaveBehaviour(read_delay_s=0.02), "multifd_transfer": None}
+    devices = (
+        _device(0, pre_copy=True, precopy_initial_bytes=3 * MIB, **fields),
+        _device(1, pre_copy=True, precopy_initial_bytes=2 * MIB + 5, **fields),
+        _device(2, **fields),
+    )
+    ack = {"switchover-ack": True}
+    run = await judged(_scenario(pair, *devices, machine=machine, capabilities=ack))
+    kept(run, "SET-6", "SET-9", "ORD-1", "SET-1")
+    assert run.verdict.finding("SET-9").numbers["initial"] == 5 * MIB + 5
