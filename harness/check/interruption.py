@@ -17,7 +17,7 @@ from harness.history.device import Arc, DataFd, Read, Received, Reset, Write
 from harness.history.process import Hung
 from harness.history.records import Event, Kind, Record, Side
 from harness.model.expectation import Ending, Expectation
-from harness.scenario.action_plan import PAUSES, Action, Execute, Kill, Target, is_quit
+from harness.scenario.action_plan import PAUSES, Action, Execute, Kill, Suspend, Target, is_quit
 
 CANCEL = "migrate_cancel"
 _CHANGE = "vfio_vmstate_change"
@@ -153,13 +153,21 @@ def is_paused(evidence: Evidence) -> bool:
 
     Such a guest arrives paused, and stays so where the migration fails or is cancelled.  What
     was done to either side counts: a destination may be paused before it has loaded all, too.
+    One that is suspended does not run either.
     """
+    if is_suspended(evidence):
+        return True
     last = dict.fromkeys(Target, False)
     last[Target.SOURCE] = _came_paused(evidence)
     for action, _ in done(evidence):
         if isinstance(action, Execute) and action.effect in PAUSES:
             last[action.target] = PAUSES[action.effect]
     return any(last.values())
+
+
+def is_suspended(evidence: Evidence) -> bool:
+    """Whether the scenario has let the guest enter S3."""
+    return any(isinstance(action, Suspend) for action, _ in done(evidence))
 
 
 def was_stopped_by_plan(evidence: Evidence) -> bool:

@@ -23,11 +23,12 @@ from harness.scenario import (
     fault_plan,
     strict_json,
 )
-from harness.scenario.action_plan import Tell, When
+from harness.scenario.action_plan import Suspend, Tell, When
 from harness.scenario.delays import delays
 from harness.scenario.fault_plan import Fault, Select, Until
 from harness.scenario.ranges import INT64_MAX
 from harness.scenario.strict_json import did_you_mean
+from harness.vm import acpi
 
 MOST_DEVICES = 29
 """PCI slots 2 to 30 of bus 0: 0, 1 and 31 are taken on q35 and pc."""
@@ -88,6 +89,8 @@ def problems(scenario: Scenario) -> Iterator[str]:
     for number, action in enumerate(scenario.actions):
         for words in when_problems(action.when):
             yield f"actions[{number}].when.{words}"
+        if isinstance(action, Suspend) and not acpi.can_suspend(scenario.machine):
+            yield f"actions[{number}]: suspend needs the machine q35 or pc"
         if isinstance(action, Tell) and not _is_heard(scenario, action):
             yield f"actions[{number}]: {action.describe()}: no fault waits for it"
     yield from _deadline(scenario)

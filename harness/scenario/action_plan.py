@@ -131,6 +131,17 @@ class Kill(_Action, frozen=True, kw_only=True, tag="kill"):
         return f"kill the {self.target} {self.when.describe()}"
 
 
+class Suspend(_Action, frozen=True, kw_only=True, tag="suspend"):
+    """The source's machine enters the sleeping state S3, as if its guest had asked for it.
+
+    QEMU does that in its main loop: once the migration has stopped the guest, this is what QEMU
+    sees of a guest that has asked right before.
+    """
+
+    def describe(self) -> str:
+        return f"suspend the source's guest {self.when.describe()}"
+
+
 class Tell(_Action, frozen=True, kw_only=True, tag="tell"):
     """An outside event for the faults (``fault_plan.Until.told``)."""
 
@@ -141,7 +152,7 @@ class Tell(_Action, frozen=True, kw_only=True, tag="tell"):
         return f"notify the faults of {self.name} {self.when.describe()}"
 
 
-Action = Execute | Storm | Kill | Tell
+Action = Execute | Storm | Kill | Suspend | Tell
 ActionPlan = tuple[Action, ...]
 
 

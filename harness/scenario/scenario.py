@@ -13,7 +13,7 @@ import msgspec
 
 from harness.errors import UsageError
 from harness.scenario import fault_plan, ranges, sides, strict_json
-from harness.scenario.action_plan import ActionPlan
+from harness.scenario.action_plan import ActionPlan, Suspend
 from harness.scenario.devices import Device, EmulatedDevice
 from harness.scenario.fault_plan import FaultPlan
 from harness.scenario.guest_plan import Guest
@@ -152,6 +152,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             (
                 not self.then or not any(device.interrupts.is_used for device in self.emulated),
                 "interrupts are for a scenario of one migration: then must be empty",
+            ),
+            (
+                self.guest is None or not any(isinstance(each, Suspend) for each in self.actions),
+                "suspend is what the harness does in place of a guest: there is one",
             ),
             (not _shared(self.devices), "two devices have the same page in dma"),
             (not twice, f"device {twice} is there twice; only one QEMU at a time can have it"),

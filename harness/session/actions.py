@@ -9,8 +9,18 @@ from typing import Final, Self
 from harness.errors import LostVM, QmpError, QmpTimeout, VMError
 from harness.history import session
 from harness.history.process import Memory
-from harness.scenario.action_plan import Action, ActionPlan, Execute, Kill, Storm, Target, Tell
+from harness.scenario.action_plan import (
+    Action,
+    ActionPlan,
+    Execute,
+    Kill,
+    Storm,
+    Suspend,
+    Target,
+    Tell,
+)
 from harness.session.log import Log, Watch
+from harness.vm import acpi
 from harness.vm.vm import Vm
 
 AT_ONCE = 6
@@ -28,6 +38,7 @@ class Actions:
     commands that were sent are waited for; an action whose moment has not come is not done.
     Which actions were done is recorded.
 
+    :param machine: the machine type of the source
     :param notify: notifies the faults of an outside event; None if there are no faults
     """
 
@@ -37,7 +48,9 @@ class Actions:
         vms: Mapping[Target, Vm],
         notify: Callable[[str, int], None] | None,
         log: Log,
+        machine: str = "q35",
     ) -> None:
+        self._machine = machine
         self._plan = plan
         self._vms = vms
         self._notify = notify
@@ -89,6 +102,8 @@ class Actions:
                 case Kill():
                     is_there = self._vms[action.target].kill()
                     return session.ActionEnded(position, DONE if is_there else LOST)
+                case Suspend():
+                    await acpi.suspend(self._vms[Target.SOURCE].monitor, self._machine)
                 case Tell():
                     if self._notify is None:
                         return session.ActionEnded(position, LOST)

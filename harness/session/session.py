@@ -423,7 +423,7 @@ class Session:
     def _actions(self) -> Actions:
         vms = {Target(peer.side.value): peer.vm for peer in self._peers}
         notify = self._link.notify if self._link else None
-        self._acting = Actions(self.scenario.actions, vms, notify, self.log)
+        self._acting = Actions(self.scenario.actions, vms, notify, self.log, self.scenario.machine)
         return self._acting
 
     def _watch(self, peers: Sequence[Peer]) -> StandstillWatch:

@@ -29,13 +29,15 @@ def io_address(index: int) -> int:
     return _IO_WINDOW + index * _IO_STRIDE
 
 
-def _select(slot: int, offset: int) -> str:
-    return f"o/w {_ADDRESS_PORT:#x} {1 << 31 | slot << 11 | offset:#x}"
+def _select(slot: int, offset: int, function: int = 0) -> str:
+    return f"o/w {_ADDRESS_PORT:#x} {1 << 31 | slot << 11 | function << 8 | offset:#x}"
 
 
-async def write_config(monitor: Monitor, slot: int, offset: int, value: int) -> None:
+async def write_config(
+    monitor: Monitor, slot: int, offset: int, value: int, *, function: int = 0
+) -> None:
     """Write the 32-bit register at ``offset`` of the function at bus 0, ``slot``."""
-    await monitor.human(_select(slot, offset), f"o/w {_DATA_PORT:#x} {value:#x}")
+    await monitor.human(_select(slot, offset, function), f"o/w {_DATA_PORT:#x} {value:#x}")
 
 
 async def read_config(monitor: Monitor, slot: int, offset: int) -> int:

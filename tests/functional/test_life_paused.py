@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.scenario import MIB, EmulatedDevice, SaveBehaviour, Scenario
-from harness.scenario.action_plan import Execute, Kill, Target, When, status
+from harness.scenario.action_plan import Execute, Kill, Suspend, Target, When, status
 from harness.scenario.main_job import GOES_ON, STAYS_ACTIVE
 
 SOURCE, DESTINATION = Target.SOURCE, Target.DESTINATION
@@ -79,3 +79,36 @@ async def test_guest_that_is_paused_in_pre_switchover_stays_paused(judged, kept,
 async def test_guest_on_its_way_is_not_the_source_s_to_pause(judged) -> None:
     run = await judged(scenario(on_source("stop", DEVICE), devices=(SLOW,)))
     assert "on its way" in run.verdict.not_applicable["LIF-10"]
+
+
+SUSPENDED = When(name="SUSPEND", side="source")
+SUSPENDS = {
+    "arrives": (on_source("migrate-set-parameters", SUSPENDED, **GOES_ON), "arrived so"),
+    "cancelled": (on_source("migrate_cancel", SUSPENDED), "stayed so"),
+    "failed": (Kill(when=SUSPENDED, target=DESTINATION), "stayed so"),
+}
+
+
+@pytest.mark.requirement("LIF-10")
+@pytest.mark.parametrize("machine", ["q35", "pc"])
+@pytest.mark.parametrize("end", SUSPENDS)
+async def test_guest_that_is_suspended_in_pre_copy_stays_so(judged, kept, end, machine) -> None:
+    action, words = SUSPENDS[end]
+    suspend = Suspend(when=ACTIVE)
+    run = await judged(scenario(suspend, action, parameters=STAYS_ACTIVE, machine=machine))
+    kept(run, "RUN", "LIF-10", *(["ORD-1", "ORD-4"] if end == "arrives" else []))
+    assert words in run.verdict.finding("LIF-10").sentence
+
+
+async def test_guest_that_runs_is_not_woken(judged, kept) -> None:
+    wake = Execute(
+        when=ACTIVE, target=SOURCE, command="system_wakeup", refused_with="not in suspended state"
+    )
+    goes_on = on_source("migrate-set-parameters", ANSWERED, **GOES_ON)
+    kept(await judged(scenario(wake, goes_on, parameters=STAYS_ACTIVE)), "RUN", "ORD-1")
+
+
+async def test_guest_that_asks_to_be_suspended_as_it_is_stopped(judged, kept) -> None:
+    goes_on = on_source("migrate-continue", SUSPENDED, state="pre-switchover")
+    run = await judged(scenario(Suspend(when=WAITS), goes_on, capabilities=PAUSES))
+    kept(run, "RUN", case="guest asks to be suspended as the migration stops it")

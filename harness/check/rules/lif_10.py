@@ -11,6 +11,10 @@ already, and the command changes nothing (do_vm_stop() in system/cpus.c): QEMU t
 what the guest was before, which is what the requirement forbids.  A ``stop`` that comes later than
 pre-switchover says nothing about the destination, to which the guest is on its way.
 
+A guest that is suspended (ACPI S3, the action ``suspend``) before the migration stops it arrives
+suspended, and stays so, too (vm_was_suspended in system/cpus.c).  QEMU reports that it is by the
+event SUSPEND.
+
 This could be wrong in both ways.  A ``stop`` that QEMU took just as the migration stopped the guest
 is not known to have come first: trace events of the devices (vfio_vmstate_change) say why a guest
 was stopped, and without them a running guest is UNKNOWN.  A source that has just failed is stopped
@@ -23,7 +27,7 @@ from harness.check.evidence import PEERS, Evidence
 from harness.check.rule import Rule, not_judged
 from harness.check.verdict import Finding
 from harness.history import session
-from harness.history.records import Record, Side
+from harness.history.records import Event, Record, Side
 from harness.model.expectation import Expectation
 from harness.scenario import Scenario
 from harness.scenario.action_plan import PAUSES, Execute, Target
@@ -48,13 +52,16 @@ def skip_reason(_scenario: Scenario, expectation: Expectation) -> str:
 
 @RULE.skips_run
 def skip_reason_of(evidence: Evidence) -> str:
-    if not (_stops(evidence) or _came_paused(evidence)):
+    is_suspended = interruption.is_suspended(evidence)
+    if not (_stops(evidence) or _came_paused(evidence) or is_suspended):
         return "the scenario has not paused the guest"
     if _is_resumed(evidence):
         return "the scenario has resumed the guest"
     side = _holder(evidence)
     if interruption.was_ended(evidence, side):
         return f"the scenario has ended the {side}, which had the guest"
+    if is_suspended:
+        return "the scenario has also paused the guest" if _stops(evidence) else ""
     if side is Side.DESTINATION and _is_on_its_way(evidence):
         return "the guest was on its way to the destination when the source was sent stop"
     return ""
@@ -74,6 +81,8 @@ def judge(evidence: Evidence) -> Finding:
     if answer is None:
         return RULE.unknown(f"the {side} was not asked whether its guest runs")
     state = str(answer.args["value"].get("status", ""))
+    if interruption.is_suspended(evidence):
+        return _suspended(evidence, side, state, answer)
     ended = (
         "the guest arrived" if side is Side.DESTINATION else f"the source {status} the migration"
     )
@@ -86,6 +95,30 @@ def judge(evidence: Evidence) -> Finding:
             else f"the source {status} the migration, and its guest is paused"
         )
     return _runs(evidence, side, (evidence.endings.last_status(side), answer))
+
+
+def _suspended(evidence: Evidence, side: Side, state: str, answer: Event) -> Finding:
+    """Whether the guest is suspended in the end, if it surely was as the source stopped."""
+    suspended = evidence.qmp(Side.SOURCE, "SUSPEND")
+    stopped = [
+        record.t_ns
+        for record in evidence.qmp(Side.SOURCE, "STOP")
+        if not suspended or record.t_ns < suspended[0].t_ns
+    ]
+    if not suspended or stopped or evidence.qmp(Side.SOURCE, "WAKEUP"):
+        return RULE.unknown("the guest was not suspended before the migration stopped it")
+    where = "arrived" if side is Side.DESTINATION else "stayed"
+    if state == "suspended":
+        return RULE.valid(f"the guest was suspended, and {where} so", state=state)
+    if interruption.is_running(answer):
+        return RULE.violated(
+            f"the guest was suspended, {where}, and runs",
+            suspended[0],
+            evidence.endings.last_status(side),
+            answer,
+            shape="suspended-guest-runs",
+        )
+    return RULE.unknown(f"the guest was suspended, {where}, and is in the state {state}")
 
 
 def _runs(evidence: Evidence, side: Side, end: tuple[Record | None, ...]) -> Finding:

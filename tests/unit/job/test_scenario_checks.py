@@ -28,7 +28,7 @@ from harness.scenario import (
     main_job,
 )
 from harness.scenario import fault_plan as f
-from harness.scenario.action_plan import Execute, Kill, Target, Tell, When
+from harness.scenario.action_plan import Execute, Kill, Suspend, Target, Tell, When
 from harness.scenario.fault_plan import Fields, Select, Until
 
 SUPERVISED = EmulatedDevice(id="vfio0", data_path=DataPath.SUPERVISED)
@@ -385,3 +385,11 @@ def test_argument_that_the_harness_relies_on(word, words):
 
 def test_arguments_that_are_the_users():
     assert problems(qemu_args=("-device", "d", "-smp", "2", "machine")) == []
+
+
+def test_suspend_needs_a_machine_with_known_registers():
+    actions = (Suspend(when=When()),)
+    assert problems(actions=actions) == problems(actions=actions, machine="pc") == []
+    assert problems(actions=actions, machine="x-new") == [
+        "actions[0]: suspend needs the machine q35 or pc"
+    ]

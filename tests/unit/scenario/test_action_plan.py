@@ -8,6 +8,7 @@ from harness.scenario.action_plan import (
     Execute,
     Kill,
     Storm,
+    Suspend,
     Target,
     Tell,
     When,
@@ -22,6 +23,7 @@ PLAN: ActionPlan = (
     Kill(when=When(kind="wire", name="packet_out", args={"idx": 3}, count=2), target=Target.SOURCE),
     Storm(when=status(Target.DESTINATION, "active"), target=Target.DESTINATION),
     Tell(when=ACTIVE, name="go", value=7),
+    Suspend(when=ACTIVE),
 )
 
 
@@ -35,6 +37,7 @@ PLAN: ActionPlan = (
                 "kill the source at packet_out idx=3, time 2",
                 "a storm of 8 commands to the destination at destination MIGRATION status=active",
                 "notify the faults of go at source MIGRATION status=active",
+                "suspend the source's guest at source MIGRATION status=active",
             ],
             strict=True,
         )

@@ -24,7 +24,7 @@ from harness.scenario import (
     load,
     to_json,
 )
-from harness.scenario.action_plan import Kill, Target, When
+from harness.scenario.action_plan import Kill, Suspend, Target, When
 from harness.scenario.fault_plan import (
     Drop,
     Duplicate,
@@ -488,3 +488,9 @@ def test_guest_that_cannot_run_or_be_judged_is_refused(fields, words):
     plain = {"ram_mib": LINUX_RAM_MIB, "guest": Guest()}
     with pytest.raises(ValueError, match=words):
         Scenario(name="a", **{**plain, **fields})
+
+
+def test_guest_suspends_itself():
+    suspend = Suspend(when=When())
+    with pytest.raises(ValueError, match="suspend is what the harness does in place of a guest"):
+        Scenario(name="x", ram_mib=LINUX_RAM_MIB, guest=Guest(), actions=(suspend,))

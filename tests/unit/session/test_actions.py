@@ -8,7 +8,7 @@ import pytest
 from harness.errors import LostVM, QmpError, QmpTimeout
 from harness.history import Kind, Record, Side, plain
 from harness.history.process import Memory
-from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When
+from harness.scenario.action_plan import Execute, Kill, Storm, Suspend, Target, Tell, When
 from harness.session.actions import AT_ONCE, Actions
 from harness.session.log import Log
 
@@ -43,6 +43,18 @@ class Qemu:
     def kill(self):
         self.kills += self.is_running
         return self.is_running
+
+
+class Talking(Qemu):
+    """One with a human monitor."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines: list[str] = []
+
+    async def human(self, *lines):
+        self.lines += lines
+        return [""] * len(lines)
 
 
 def now():
@@ -209,3 +221,12 @@ async def test_action_whose_moment_comes_with_the_end_is_done(carry_out, log):
     async with carry_out(vm, Kill(when=NOW, target=Target.SOURCE)):
         log(now())  # and the block ends before anybody could look
     assert vm.kills == 1
+
+
+async def test_suspend_writes_the_registers_of_the_sources_machine(carry_out, log):
+    vm = Talking()
+    async with carry_out(vm, Suspend(when=NOW)):
+        log(now())
+        await until_idle()
+    assert vm.lines[-1] == "o/h 0x604 0x2400"
+    assert noted(log, "actions") == [{"done": [True]}]

@@ -4,9 +4,9 @@ import pytest
 
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
-from harness.history import Side
+from harness.history import Kind, Side
 from harness.history.session import ActionEnded, Continued
-from harness.scenario.action_plan import Execute, Target, status
+from harness.scenario.action_plan import Execute, Suspend, Target, status
 from tests.unit.check.histories import completed, find, without
 from tests.unit.check.lives import (
     CANCEL,
@@ -154,3 +154,51 @@ def test_side_that_was_not_asked_or_has_no_end_is_unknown():
     assert "was not asked" in find(life.history(), "LIF-10").sentence
     assert "which side has the guest" in find(paused().history(), "LIF-10").sentence
     assert "LIF-10" in judge(completed(scenario())).not_applicable
+
+
+# -- a guest that is suspended ----------------------------------------------------------------
+
+SUSPEND = Suspend(when=status(Target.SOURCE, "active"))
+ASLEEP = {"status": "suspended", "running": False}
+
+
+def suspended(*more, event: bool = True) -> Life:
+    """The source's guest is suspended while it is active, and then stopped."""
+    life = Life(scenario(actions=(SUSPEND, *more)), ("setup", "active"))
+    done(life)
+    if event:
+        life.add(SRC, Kind.QMP, "SUSPEND")
+    return life
+
+
+def test_guest_that_arrives_suspended():
+    finding = find(arrives(suspended(), ASLEEP), "LIF-10")
+    assert finding.outcome is Outcome.VALID
+    assert finding.sentence == "the guest was suspended, and arrived so"
+
+
+def test_guest_that_was_suspended_and_runs():
+    finding = find(arrives(suspended(), RUNNING), "LIF-10")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.shape == "suspended-guest-runs"
+
+
+def test_guest_that_was_suspended_and_is_paused_is_unknown():
+    assert find(arrives(suspended(), PAUSED), "LIF-10").outcome is Outcome.UNKNOWN
+
+
+def test_guest_that_was_suspended_too_late_or_not_at_all_is_unknown():
+    assert find(arrives(suspended(event=False), RUNNING), "LIF-10").outcome is Outcome.UNKNOWN
+    life = suspended(event=False)
+    life.add(SRC, Kind.QMP, "STOP")
+    life.add(SRC, Kind.QMP, "SUSPEND")
+    assert find(arrives(life, RUNNING), "LIF-10").outcome is Outcome.UNKNOWN
+    woken = suspended()
+    woken.add(SRC, Kind.QMP, "WAKEUP")
+    assert find(arrives(woken, RUNNING), "LIF-10").outcome is Outcome.UNKNOWN
+
+
+def test_guest_that_was_suspended_and_paused_is_not_judged():
+    life = suspended(STOP)
+    done(life, 1)
+    assert "also paused" in judge(arrives(life, PAUSED)).not_applicable["LIF-10"]
