@@ -187,9 +187,10 @@ class Step:
         :raise PrerequisiteMissing: ninja or a given QEMU is missing
         """
         if self.requirement not in TITLES:
-            names = ", ".join((*TITLES, *(each.name for each in known_deviations())))
+            names = (*TITLES, *(each.name for each in known_deviations()))
             raise UsageError(
-                f"bisect: {self.asked}: neither a requirement nor a finding; known: {names}"
+                f"bisect: {self.asked}: neither a requirement nor a finding"
+                f"{findings.nearest(self.asked, names)}"
             )
         if not self.build:
             if not (self.tree / "configure").is_file():

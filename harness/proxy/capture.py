@@ -191,7 +191,8 @@ class Capture:
         """The capture in the file ``path``, without its streams.
 
         :raise HarnessError: it cannot be read
-        :raise HistoryError: it is no capture, or of another format version, cut off or damaged
+        :raise UsageError: it is no capture, or of another format version
+        :raise HistoryError: it is cut off or damaged
         """
         try:
             return cls(path, _Loader(path, path.open("rb")))
@@ -336,11 +337,11 @@ class _Loader:
         self._left -= len(line)
         version = line.removeprefix(MAGIC).removesuffix(b"\n")
         if not line.startswith(MAGIC) or not line.endswith(b"\n") or not version.isdigit():
-            raise HistoryError(
+            raise UsageError(
                 f"{self._path}: not a capture; `vfio-multifd run --capture` writes one"
             )
         if int(version) != FORMAT:
-            raise HistoryError(
+            raise UsageError(
                 f"{self._path}: a capture of format {int(version)}, this harness reads {FORMAT}: "
                 "use the harness that made it, or capture again"
             )

@@ -40,9 +40,12 @@ def run(
 
     :param options: those of ``run`` that are not part of the scenarios
     :param writable: more folders that it writes to
-    :raise PrerequisiteMissing: there is no rig
+    :raise PrerequisiteMissing: there is no rig, or it has no such device
     :raise LostVM: the rig was lost
     """
+    for words in (device.not_in_rig for each in wanted for device in each.devices):
+        if words:
+            raise PrerequisiteMissing(f"this machine has no mdev devices; of the rig's: {words}")
     try:
         image.find()
     except PrerequisiteMissing as error:

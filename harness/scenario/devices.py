@@ -20,6 +20,7 @@ from harness.scenario.dma import Dma
 from harness.scenario.interrupts import Interrupts
 from harness.scenario.misreports import Misreport, Query
 from harness.scenario.pci_address import full_address
+from harness.scenario.strict_json import did_you_mean
 
 MIB = 1 << 20
 VENDOR_MOST = 125  # bytes of its second vendor capability: with three in front up to the end
@@ -92,6 +93,11 @@ class DeviceSpec(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
         for name in ("is_observable", "is_kernel", "forms"):
             if not hasattr(cls, name):
                 raise TypeError(f"{cls.__name__} must set {name}")
+
+    @property
+    def not_in_rig(self) -> str:
+        """Why the rig has no such device, though it has some of its kind; "" if it has."""
+        return ""
 
     @property
     def kind(self) -> str:
@@ -473,6 +479,13 @@ class MdevDevice(DeviceSpec, frozen=True, kw_only=True, tag="mdev"):
     def serial_ports(self) -> int:
         """Those of mtty's cards."""
         return _SERIAL_PORTS.get(self.type, 0)
+
+    @property
+    def not_in_rig(self) -> str:
+        """That the rig has no such type."""
+        if self.type in _SERIAL_PORTS:
+            return ""
+        return f"{self.id}: there is no type {self.type}{did_you_mean(self.type, _SERIAL_PORTS)}"
 
     def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
         """Names only."""

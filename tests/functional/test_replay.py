@@ -191,7 +191,7 @@ def test_file_that_is_no_capture_is_refused_in_one_line(tmp_path: Path, qemu_dst
     path = tmp_path / "x"
     path.write_text("something else")
     done = vfio_multifd("replay", str(path), "--qemu", str(qemu_dst), "--runs", str(tmp_path))
-    assert done.returncode == 3
+    assert done.returncode == 4
     assert done.stderr == (
         f"vfio-multifd: error: {path}: not a capture; `vfio-multifd run --capture` writes one\n"
     )

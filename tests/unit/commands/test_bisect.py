@@ -106,7 +106,7 @@ def told():
 
 
 def test_name_that_nobody_knows_is_refused(step):
-    with pytest.raises(UsageError, match=r"REF-99: neither .*: RUN, ORD-1.*, ref-7-alike"):
+    with pytest.raises(UsageError, match=r"REF-99: neither .*; did you mean REF-9\?"):
         bisect.bisect(replace(step, asked="REF-99"), print)
 
 

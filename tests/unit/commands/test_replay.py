@@ -35,6 +35,6 @@ def test_capture_and_options_are_passed_on(call, monkeypatch):
 def test_what_is_no_capture_is_one_line(call, tmp_path):
     (tmp_path / "x").write_bytes(b"nonsense")
     status, _, err = call("replay", tmp_path / "x", "--runs", tmp_path / "runs")
-    assert status == 3
+    assert status == 4
     assert "not a capture" in one_line(err)
     assert not (tmp_path / "runs").exists()

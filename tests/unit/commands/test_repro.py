@@ -171,9 +171,21 @@ def test_lost_run_is_told_and_is_the_worst(show):
     assert (status, line) == (repro.LOST, "ord-1-liar: LOST: it is gone")
 
 
-def test_unknown_name_is_refused_with_those_that_are_known():
-    with pytest.raises(UsageError, match=r"^nothing: no such finding; there are: .*ord-4-guest"):
-        findings.named(("nothing",))
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("ord-4-guest-writes-the-interupt-line", "did you mean ord-4-guest-writes-the-interrupt-l"),
+        ("ORD-4-register", "README.md has a page with the findings"),
+        ("ORD-4-Guest", "did you mean ord-4-guest-writes-the-interrupt-line?"),
+        ("nothing", "README.md has a page with the findings"),
+        ("", "README.md has a page with the findings"),
+    ],
+)
+def test_unknown_name_is_refused_with_what_is_near(name, near):
+    with pytest.raises(UsageError) as refused:
+        findings.named((name,))
+    assert str(refused.value).startswith(f"{name}: no such finding; ")
+    assert near in str(refused.value)
 
 
 def test_no_name_means_all():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.commands import show
-from harness.errors import HistoryError, WireError
+from harness.errors import UsageError, WireError
 from harness.proxy.events import MAIN
 from harness.wire.packets import DeviceStatePacket
 from tests.unit.called import one_line
@@ -52,12 +52,12 @@ def test_channel_that_is_none_is_told_with_its_place(tmp_path):
 
 def test_file_that_is_no_capture_is_refused(tmp_path):
     (tmp_path / "x").write_text("no")
-    with pytest.raises(HistoryError, match="not a capture"):
+    with pytest.raises(UsageError, match="not a capture"):
         list(show.lines(tmp_path / "x"))
 
 
 def test_what_is_no_capture_is_one_line(call, tmp_path):
     (tmp_path / "x").write_bytes(b"nonsense")
     status, _, err = call("show", tmp_path / "x")
-    assert status == 3
+    assert status == 4
     assert str(tmp_path / "x") in one_line(err)

@@ -111,3 +111,10 @@ def test_no_rig_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(PrerequisiteMissing, match="no mdev devices, and the rig is not"):
         scenarios.run([MDEV], tmp_path / "runs", [])
     assert not (tmp_path / "runs").exists()
+
+
+def test_type_that_the_rig_lacks_is_one_line_before_it_boots(rigged, tmp_path):
+    wanted = msgspec.structs.replace(MDEV, devices=(MdevDevice(id="a", type="mtty-3"),))
+    with pytest.raises(PrerequisiteMissing, match="a: there is no type mtty-3; did you"):
+        scenarios.run([MDEV, wanted], tmp_path, [])
+    assert "command" not in rigged
