@@ -8,7 +8,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from harness.check.evidence import (
+    BUFFERS_END,
+    CONFIG_START,
+    INCOMING,
     LOAD_END,
+    LOAD_START,
     PEERS,
     SAVE_THREAD_END,
     SAVE_THREAD_START,
@@ -28,6 +32,7 @@ SEND_END = "multifd_send_thread_end"
 RECV_SYNC_WAIT = "multifd_recv_sync_main_wait"
 RECV_SYNC_DONE = "multifd_recv_sync_main"
 RECV_END = "multifd_recv_thread_end"
+RECV_HEADER = "multifd_recv_unfill"
 """Trace events of migration/trace-events; migration/multifd.c has the functions."""
 
 MOVING_NS = 1_000_000_000
@@ -42,6 +47,7 @@ SHAPES = frozenset(
         "send-sync-waits-for-ended-channel",
         "send-sync-waits-while-state-is-queued",
         "recv-sync-waits-for-ended-channel",
+        "recv-sync-waits-for-load-of-configuration",
         "load-thread-waits",
         "load-thread-waits-some-channels-ended",
     }
@@ -68,6 +74,7 @@ def cause(evidence: Evidence, deadline: Record) -> Cause | None:
         _source_waits_for_ended(evidence, deadline)
         or _source_waits_for_channels(evidence, deadline)
         or _destination_waits_for_channels(evidence, deadline)
+        or _destination_waits_for_configuration(evidence, deadline)
         or _load_waits(evidence, deadline)
     )
 
@@ -200,6 +207,42 @@ def _destination_waits_for_channels(evidence: Evidence, deadline: Record) -> Cau
         [waits[-1], ended[0]],
         "recv-sync-waits-for-ended-channel",
     )
+
+
+def _destination_waits_for_configuration(evidence: Evidence, deadline: Record) -> Cause | None:
+    """The main thread waits for a channel's SYNC, the channel for a load thread, and that for the
+    main thread.
+
+    A load thread takes the big lock for the configuration, and keeps load_bufs_mutex meanwhile
+    (vfio_load_bufs_thread_load_config() in hw/vfio/migration-multifd.c).  The main thread has the
+    big lock; a channel with one more packet of the device needs load_bufs_mutex.
+    """
+    waits = _before(evidence, RECV_SYNC_WAIT, deadline, side=Side.DESTINATION)
+    done = _before(evidence, RECV_SYNC_DONE, deadline, side=Side.DESTINATION)
+    if not waits or (done and done[-1].t_ns >= waits[-1].t_ns):
+        return None
+    headers = _before(evidence, RECV_HEADER, deadline, side=Side.DESTINATION)
+    for device in evidence.multifd_devices:
+        begun, loaded, configured, incoming = (
+            _before(evidence, name, deadline, device, Side.DESTINATION)
+            for name in (LOAD_START, BUFFERS_END, CONFIG_START, INCOMING)
+        )
+        if not loaded or configured:
+            continue
+        # The lock is free while data is written.
+        late = [packet for packet in incoming if packet.t_ns > begun[-1].t_ns] if begun else []
+        for packet in late:
+            after = [each for each in headers if each.args["id"] == packet.channel]
+            if after and after[-1].t_ns > packet.t_ns:
+                continue
+            return Cause(
+                "the destination's main thread waits in multifd_recv_sync_main() for channel "
+                f"{packet.channel}, which has one more packet of {device}, while the load thread "
+                f"of {device} waits for the main thread to load the configuration",
+                [waits[-1], loaded[-1], packet],
+                "recv-sync-waits-for-load-of-configuration",
+            )
+    return None
 
 
 def _load_waits(evidence: Evidence, deadline: Record) -> Cause | None:

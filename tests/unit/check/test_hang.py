@@ -5,7 +5,11 @@ import pytest
 
 from harness.check import hang
 from harness.check.evidence import (
+    BUFFERS_END,
+    CONFIG_START,
+    INCOMING,
     LOAD_END,
+    LOAD_START,
     SAVE_THREAD_END,
     SAVE_THREAD_START,
     STARVED,
@@ -15,6 +19,7 @@ from harness.check.evidence import (
 )
 from harness.check.hang import (
     RECV_END,
+    RECV_HEADER,
     RECV_SYNC_DONE,
     RECV_SYNC_WAIT,
     SEND_END,
@@ -207,6 +212,52 @@ def test_sync_that_is_waited_for_comes_before_the_load():
     found = told(STARVING, WAIT, *ENDED)
     assert found is not None
     assert "multifd_recv_sync_main()" in found[0]
+
+
+def loading(name: str, after_s: float) -> Record:
+    return destination(after_s, name, "vfio0", idx=1)
+
+
+def packet(after_s: float, channel: int = 2) -> Record:
+    return msgspec.structs.replace(loading(INCOMING, after_s), channel=channel)
+
+
+LOADED = loading(LOAD_START, 2), loading(BUFFERS_END, 3)
+ONE_MORE = packet(4)
+
+
+@pytest.mark.parametrize("more", [packet(2.5), ONE_MORE], ids=["as data is written", "later"])
+def test_load_thread_waits_for_the_main_thread_which_waits_for_a_channel(more):
+    found = told(WAIT, *LOADED, more)
+    assert found is not None
+    sentence, evidence, shape = found
+    assert shape in SHAPES
+    assert "for channel 2, which has one more packet of vfio0" in sentence
+    assert evidence == [WAIT, LOADED[1], more]
+    assert shape == "recv-sync-waits-for-load-of-configuration"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (WAIT, *LOADED),
+        (WAIT, LOADED[0], ONE_MORE),
+        (WAIT, *LOADED, packet(1.5)),
+        (WAIT, *LOADED, ONE_MORE, destination(5, RECV_HEADER, id=2)),
+        (WAIT, *LOADED, ONE_MORE, loading(CONFIG_START, 5)),
+        (WAIT, *LOADED, ONE_MORE, destination(5, RECV_SYNC_DONE)),
+        (*LOADED, ONE_MORE),
+    ],
+    ids=["no packet more", "data is missing", "packet before the last write",
+         "the channel went on", "it loads the configuration", "sync is over", "no sync"],
+)  # fmt: skip
+def test_load_thread_does_not_wait_for_the_main_thread(records):
+    assert told(*records) is None
+
+
+def test_channel_that_went_on_is_another_one():
+    went_on = destination(5, RECV_HEADER, id=1)
+    assert told(WAIT, *LOADED, ONE_MORE, went_on) is not None
 
 
 @pytest.mark.parametrize(

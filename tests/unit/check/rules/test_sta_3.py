@@ -1,5 +1,6 @@
 """STA-3: one incoming packet is told for each that was sent."""
 
+import msgspec
 import pytest
 
 from harness.check.evidence import INCOMING
@@ -84,6 +85,25 @@ def test_channel_that_counted_otherwise(by):
     packets = end.args["packets"] + by
     finding = find(changed(run, swap(list(run.records), [end], packets=packets)), "STA-3")
     assert f"channel 2 counted {packets} packets, 1 of them RAM, but" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "by", "outcome"),
+    [
+        (1, 1, Outcome.VALID),
+        (1, 2, Outcome.VIOLATED),
+        (1, -1, Outcome.VIOLATED),
+        (0, 1, Outcome.VIOLATED),
+    ],
+)
+def test_channel_that_fails_may_have_counted_a_packet_that_was_cut_off(error, by, outcome):
+    run = good("multifd")
+    end = only(run, END)[2]
+    records = swap(list(run.records), [end], packets=end.args["packets"] + by)
+    failed = msgspec.structs.replace(
+        end, t_ns=end.t_ns - 1, name="multifd_recv_terminate_threads", args={"error": error}
+    )
+    assert find(changed(run, [*records, failed]), "STA-3").outcome is outcome
 
 
 def test_packet_on_another_channel_than_was_counted():
