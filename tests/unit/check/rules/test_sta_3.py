@@ -167,6 +167,23 @@ def test_packet_that_was_delivered_and_not_told():
     assert [record.name for record in finding.evidence] == ["packet_out"]
 
 
+@pytest.mark.parametrize("is_delivered", [True, False])
+def test_packet_that_came_in_twice_may_have_been_delivered_twice(is_delivered):
+    """QEMU has refused it, but may have completed first."""
+    run = without(good("relayed"), END)
+    packet = only(run, INCOMING, device="vfio1")[0]
+    out = next(
+        r for r in only(run, "packet_out", device="vfio1") if r.args.idx == packet.args["idx"]
+    )
+    again = [
+        msgspec.structs.replace(each, t_ns=each.t_ns + 1)
+        for each in ([packet, out] if is_delivered else [packet])
+    ]
+    finding = find(changed(run, [*run.records, *again]), "STA-3")
+    assert finding.outcome is (Outcome.VALID if is_delivered else Outcome.VIOLATED)
+    assert is_delivered or finding.shape == "packet-came-twice"
+
+
 def test_packet_that_was_told_and_not_delivered():
     run = without(good("relayed"), END)
     outs = [r for r in only(run, "packet_out", device="vfio1") if r.args.idx == 4]
