@@ -4,6 +4,7 @@ It runs the scenario of each, and checks that what it shows is that finding and 
 """
 
 import argparse
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,8 +39,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.description = (
         "Runs the scenario of each finding NAME and checks that it shows that finding, and no "
-        "other failure.  Exit status: 0 shown, 1 not shown, 2 not a finding of this QEMU's "
-        "version, 3 a run was lost."
+        f"other failure.  One that does not show in each run is tried {TRIES} times at most; the "
+        "directories of runs that say nothing are removed.  Exit status: 0 shown, 1 not shown, "
+        "2 not a finding of this QEMU's version, 3 a run was lost."
     )
     parser.add_argument("name", nargs="*", metavar="NAME",
                         help="finding, as in README's track record (default: all)")  # fmt: skip
@@ -78,6 +80,7 @@ def _show(
     wanted = msgspec.structs.replace(wanted, name=deviation.name)
     tries = TRIES if deviation.intermittent else REPEATS
     others = ""
+    kept: Sequence[Run] = ()
     for number in range(1, tries + 1):
         try:
             runs = interrupt.run(run_scenario(wanted, runs_dir, trace_events=trace_events))
@@ -96,11 +99,14 @@ def _show(
         besides = [(each, more) for each in runs if (more := _unexplained(each, deviation))]
         if shown and not besides:
             run, finding = shown[0]
+            _kept(kept, (), is_other=True)
             after = f" in run {number}" if deviation.intermittent or number > 1 else ""
             return SHOWN, f"shown{after}: {finding.sentence}\n    see {run.rundir}/"
         for each in runs:
             if each.verdict.overall is not Outcome.VALID:
                 others = f", but {_failures(each)}\n    see {each.rundir}/"
+        is_other = any(each.verdict.overall is not Outcome.VALID for each in runs)
+        kept = _kept(kept, runs, is_other=is_other or not deviation.intermittent)
         if shown:
             run, others_found = besides[0]
             others = f" alone: so was {_words(others_found)}\n    see {run.rundir}/"
@@ -108,6 +114,17 @@ def _show(
             break
     in_runs = f" in {number} runs" if number > 1 else ""
     return NOT_SHOWN, f"NOT shown{in_runs}{others or ': valid'}"
+
+
+def _kept(before: Sequence[Run], runs: Sequence[Run], *, is_other: bool) -> Sequence[Run]:
+    """The runs to keep of those that did not show the finding: the last ones that say why.
+
+    Up to ``TRIES`` are made, and nobody looks at all of them.
+    """
+    dropped, kept = (before, runs) if is_other else (runs, before)
+    for each in dropped:
+        shutil.rmtree(each.rundir, ignore_errors=True)
+    return kept
 
 
 def _is_to_repeat(runs: Sequence[Run]) -> bool:
@@ -125,7 +142,8 @@ def _failures(run: Run) -> str:
     found = [f for f in run.verdict.findings if f.outcome is Outcome.VIOLATED] or [
         f for f in run.verdict.findings if f.outcome is Outcome.UNKNOWN
     ]
-    return _words(found)
+    known = run.known or next(iter(run.explained.values()), None)
+    return f"{_words(found)} (known deviation {known.name})" if known else _words(found)
 
 
 def _unexplained(run: Run, shown: Deviation) -> list[Finding]:

@@ -160,6 +160,37 @@ def test_intermittent_finding_is_looked_for_past_other_failures(show):
     assert f"NOT shown in {repro.TRIES} runs, but ORD-1 violated: " in line
 
 
+def test_only_runs_that_say_something_are_kept(monkeypatch, tmp_path, taken):
+    ends = iter([valid_run(), taken, valid_run(), violated_run()])
+
+    async def run(scenario, runs_dir, *, trace_events):
+        folder = runs_dir / f"{len(list(made))}"
+        made.append(folder)
+        folder.mkdir(parents=True)
+        end = next(ends)
+        return (Run(folder, end, judge(end)),)
+
+    made: list[Path] = []
+    often = replaced(intermittent=True)
+    monkeypatch.setattr(repro, "run_scenario", run)
+    monkeypatch.setattr(repro, "with_builds", lambda scenario, _settings: scenario)
+    monkeypatch.setattr(findings, "named", lambda _names: (often,))
+    monkeypatch.setattr(findings, "scenario_of", lambda _deviation: Scenario(name="any"))
+    assert repro.repro([], Settings(), tmp_path / "runs", "", lambda _line: None) == repro.SHOWN
+    assert [folder.exists() for folder in made] == [False, False, False, True]
+
+    ends = iter([valid_run(), taken, valid_run(), *[valid_run()] * (repro.TRIES - 3)])
+    made.clear()
+    runs = tmp_path / "others"
+    assert repro.repro([], Settings(), runs, "", lambda _line: None) == repro.NOT_SHOWN
+    assert [folder.name for folder in made if folder.exists()] == ["1"]
+
+
+def test_known_deviation_that_came_instead_is_named(show, taken):
+    _, (line,), _ = show(LIAR, *[taken] * repro.REPEATS)
+    assert "(known deviation lif-4-cancel-reported-as-a-failure)" in line
+
+
 def test_finding_of_other_versions_is_not_asked_for(show):
     status, (line,), _ = show(replaced(versions="<2.0"), violated_run())
     assert status == repro.NOT_AFFECTED
