@@ -105,7 +105,9 @@ def unknown(scenario: Scenario) -> Iterator[str]:
             is_on
             and name == ZERO_COPY
             and not (_refuses_zero_copy(scenario) or works_with_zero_copy(scenario))
-        ) or (is_on and name not in CAPABILITIES):
+        ):
+            yield f"capability {name} with these settings: it needs transport tcp, and no guest"
+        elif is_on and name not in CAPABILITIES:
             yield f"capability {name}"
     if capabilities(scenario)["return-path"] is not scenario.return_path:
         yield "capability return-path besides return_path"

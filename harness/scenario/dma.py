@@ -30,6 +30,9 @@ class Reports(enum.StrEnum):
     """Those that come once the device has stopped."""
 
 
+_ERRNOS = ("start_errno", "report_errno", "stop_errno")
+
+
 class Dma(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """DMA of a device in the source's QEMU.
 
@@ -95,6 +98,11 @@ class Dma(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         yield (
             all(number < self.pages for number in self.omits),
             f"{device}: dma.omits has pages that it does not write",
+        )
+        failing = [name for name in _ERRNOS if getattr(self, name)]
+        yield (
+            bool(self.pages) or not failing,
+            f"{device}: dma.{', '.join(failing)}: with pages 0 nothing is in the log: give pages",
         )
 
     def within(self, device: str, ram_mib: int) -> tuple[bool, str]:

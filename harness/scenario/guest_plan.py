@@ -61,7 +61,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         else:
             room, rest = min(ram_mib, _LOW_RAM_MIB) - 1, "the first MiB is its own"
         yield (
-            1 <= self.memory_kib <= room << 10,
+            room < 1 or 1 <= self.memory_kib <= room << 10,  # else it is ram_mib that is wrong
             f"guest: memory_kib is {self.memory_kib}, not 1 to {room << 10} ({rest})",
         )
         yield self.rounds >= 1, f"guest: rounds is {self.rounds}, below 1"

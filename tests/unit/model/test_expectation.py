@@ -354,8 +354,8 @@ FAILS = Dma(pages=1, start_errno=5)
     ("devices", "fields", "ending"),
     [
         (({"dma": FAILS},), {}, Ending.DEVICE_ERROR),
-        (({"dma": Dma(report_errno=5)},), {}, Ending.DEVICE_ERROR),
-        (({"dma": Dma(stop_errno=5)},), {}, Ending.COMPLETED),
+        (({"dma": Dma(pages=1, report_errno=5)},), {}, Ending.DEVICE_ERROR),
+        (({"dma": Dma(pages=1, stop_errno=5)},), {}, Ending.COMPLETED),
         (({}, {"dma": FAILS}), {}, Ending.DEVICE_ERROR),
         (({"dma": FAILS, **IOMMU},), {}, Ending.DEVICE_ERROR),
         (({"dma": FAILS, "dma_logging": False},), {}, Ending.COMPLETED),

@@ -51,6 +51,11 @@ def test_copies_write_other_pages():
     ("devices", "fields", "words"),
     [
         ((device(pages=2, omits=(2,)),), {}, "a: dma.omits has pages that it does not write"),
+        (
+            (device(start_errno=5, stop_errno=5),),
+            {},
+            "a: dma.start_errno, stop_errno: with pages 0",
+        ),
         ((device(pages=2, stride=1 << 16),), {}, "beyond RAM of 64 MiB"),
         ((device(pages=1), EmulatedDevice(id="b", dma=Dma(pages=1))), {}, "the same page"),
         ((device(pages=1),), {"guest": Guest()}, "a guest has in its RAM"),
