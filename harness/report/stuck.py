@@ -39,6 +39,10 @@ def _about(records: Iterable[Record], device: str) -> list[Record]:
     return [record for record in records if record.device == device]
 
 
+_REWRITE = "rewrite"
+"""The fault that may let a packet arrive as one of another device or index."""
+
+
 def _awaited(records: list[Record]) -> int | None:
     """The last index that the load thread started to wait for and did not load."""
     awaited = None
@@ -61,16 +65,14 @@ def _way(records: list[Record], idx: int, faults: list[str], has_relay: bool) ->
     went = [record for record in of(wire.PacketOut) if record.args.idx == idx]
     steps = [f"received by the relay on channel {came[-1].channel}" if came
              else "never received by the relay"]  # fmt: skip
-    steps += [
-        f"{faults[record.args.position]}: {record.args.what}"
-        for record in of(wire.Fault)
-        if record.args.idx == idx
-    ]
-    steps.append(
-        f"sent to the destination on channel {went[-1].channel}"
-        if went
-        else "never sent to the destination"
-    )
+    met = [record.args for record in of(wire.Fault) if record.args.idx == idx]
+    steps += [f"{faults[fault.position]}: {fault.what}" for fault in met]
+    if went:
+        steps.append(f"sent to the destination on channel {went[-1].channel}")
+    elif any(fault.fault == _REWRITE for fault in met):
+        steps.append("not sent to the destination as what it was")
+    else:
+        steps.append("never sent to the destination")
     return "; ".join(steps)
 
 

@@ -71,6 +71,19 @@ def test_packet_that_a_fault_took_is_reported_with_its_channel_and_the_fault():
     )
 
 
+def test_packet_that_a_fault_made_another_one_was_sent_all_the_same():
+    what = "idstr = '0000:00:03.0/vfio'"
+    fault = Fault(fault="rewrite", position=0, what=what, idx=3)
+    (line,) = told(
+        packet(PacketIn, 3),
+        Record.of(1, Side.HARNESS, fault, "vfio0", 2),
+        trace("starved", 3),
+        DEADLINE,
+        faults=(DROP,),
+    )
+    assert line.endswith(f"{what}; not sent to the destination as what it was")
+
+
 @pytest.mark.parametrize(
     ("wires", "words"),
     [
