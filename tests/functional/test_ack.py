@@ -9,18 +9,12 @@ from harness.history.records import Kind, Side
 from harness.scenario import MIB, EmulatedDevice, OnOffAuto, SaveBehaviour, Scenario
 from harness.scenario.action_plan import Execute, Target, When, status
 from harness.scenario.main_job import GOES_ON, STAYS_ACTIVE
-from tests.functional.test_versions import versions_here
+from tests.functional.test_versions import of_each_version
 
+pytest_generate_tests = of_each_version
 ACK = {"switchover-ack": True}
 INIT_DATA_SENT = 0xFFFFFFFF_EF100005
 """VFIO_MIG_FLAG_DEV_INIT_DATA_SENT of hw/vfio/vfio-migration-internal.h."""
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``qemu``: a binary of each version that is here."""
-    if "qemu" in metafunc.fixturenames:
-        found = versions_here(metafunc.config)
-        metafunc.parametrize("qemu", [str(path) for path in found.values()], ids=list(found))
 
 
 def plain(number: int = 0, **fields: Any) -> EmulatedDevice:

@@ -9,7 +9,9 @@ from harness.history.device import SizeAnswer
 from harness.history.session import NotConverged
 from harness.scenario import MIB, EmulatedDevice, SaveBehaviour, Scenario
 from harness.scenario.misreports import UINT64_MAX, Misreport, Query
+from tests.functional.test_versions import of_each_version
 
+pytest_generate_tests = of_each_version
 DATA, INFO = Query.DATA_SIZE, Query.PRECOPY_INFO
 LITTLE = {"downtime-limit": 300, "avail-switchover-bandwidth": 1 << 30}
 """Parameters with which the switchover may leave some 300 MB."""
@@ -43,14 +45,17 @@ def answers(run) -> list[SizeAnswer]:
         (Misreport(query=INFO, initial_bytes=UINT64_MAX, dirty_bytes=1),),
         (
             Misreport(query=DATA, first=2, calls=2, stop_copy_length=1 << 62),
-            Misreport(query=DATA, first=4, calls=2, stop_copy_length=(1 << 62) - 4096),
+            Misreport(query=DATA, first=4, calls=2, stop_copy_length=(1 << 63) - 1),
+            Misreport(query=DATA, first=6, stop_copy_length=1),
         ),
-        (Misreport(query=DATA, first=2, stop_copy_length=1),),
     ],
-    ids=["at set-up", "once", "overflow", "shrinks", "too small"],
+    ids=["at set-up", "once", "overflow", "grows and shrinks"],
 )
-async def test_wrong_sizes_do_not_keep_a_migration_from_its_end(judged, kept, misreports) -> None:
-    run = await judged(Scenario(name="sizes", devices=(misreporting(*misreports),)))
+async def test_wrong_sizes_do_not_keep_a_migration_from_its_end(
+    judged, kept, qemu, misreports
+) -> None:
+    devices = (misreporting(*misreports),)
+    run = await judged(Scenario(name="sizes", devices=devices, qemu=qemu, qemu_dst=qemu))
     kept(run, "PRE-4")
     kept(run, "ORD-1")
     assert any(each.planned for each in answers(run))
@@ -61,11 +66,11 @@ async def test_wrong_sizes_do_not_keep_a_migration_from_its_end(judged, kept, mi
     "misreport",
     [
         Misreport(query=DATA, first=2, errno=errno.EIO),
-        Misreport(query=DATA, first=2, stop_copy_length=UINT64_MAX),
+        Misreport(query=DATA, first=2, stop_copy_length=1 << 62),
     ],
-    ids=["fails", "overflow"],
+    ids=["fails", "too large"],
 )
-async def test_pre_copy_does_not_end_with_a_size_that_is_not_known(judged, kept, misreport) -> None:
+async def test_pre_copy_does_not_end_with_a_size_that_does_not_fit(judged, kept, misreport) -> None:
     device = misreporting(misreport)
     run = await judged(Scenario(name="sizes", devices=(device,), parameters=LITTLE, deadline_s=1.5))
     kept(run, "PRE-4")

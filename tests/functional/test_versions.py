@@ -29,6 +29,13 @@ def versions_here(config: pytest.Config) -> dict[str, Path]:
     return found
 
 
+def of_each_version(metafunc: pytest.Metafunc) -> None:
+    """``qemu``: a binary of each version that is on this machine."""
+    if "qemu" in metafunc.fixturenames:
+        found = versions_here(metafunc.config)
+        metafunc.parametrize("qemu", [str(path) for path in found.values()], ids=list(found))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``pair``: every ordered pair of versions."""
     if "pair" not in metafunc.fixturenames:

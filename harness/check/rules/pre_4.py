@@ -4,9 +4,10 @@ A device's sizes (MIG_DATA_SIZE and VFIO_MIG_GET_PRECOPY_INFO of vfio.h) are est
 driver may fail to give them.  QEMU must not stop the guest with a total that is below what the
 devices reported: the downtime would exceed its limit.  Where a device fails to report, or reports
 more than 2^63 - 1 bytes, any stand-in is right that is not below what it has left (QEMU takes
-100 GiB: vfio_state_pending_exact() in hw/vfio/migration.c).  So is a failed migration whose error
-names the device, and a pre-copy that goes on.  With switchover-ack, initial bytes that are not
-known (PRECOPY_INFO has failed) are not to be acknowledged before they are loaded.
+100 GiB: vfio_state_pending_exact() in hw/vfio/migration.c).  A QEMU that takes the number itself
+must not let its sum overflow.  Right is also a failed migration whose error names the device, and
+a pre-copy that goes on.  With switchover-ack, initial bytes that are not known (PRECOPY_INFO has
+failed) are not to be acknowledged before they are loaded.
 
 The total is the last one that the source traced before its stop, the sizes are those that the
 devices had answered by then, less what was read since.  The acknowledgement is asked for where the
@@ -45,6 +46,8 @@ _ACK = "switchover-ack"
 _LOAD_STATE = "vfio_load_state"
 _INIT_DATA_SENT = 0xFFFFFFFF_EF100005
 """VFIO_MIG_FLAG_DEV_INIT_DATA_SENT of hw/vfio/vfio-migration-internal.h."""
+_SIZE_TRACES = ("vfio_state_pending", "vfio_state_pending_exact")
+"""Of one device; the first is that of QEMU 11.0 on."""
 _SWITCHED = ("device", "completed")
 _UINT64_MAX = (1 << 64) - 1
 
@@ -138,7 +141,7 @@ def _stopped_early(evidence: Evidence) -> Finding | None:
     if counted is None:
         return None
     at_ns = counted.record.t_ns
-    needed, shown = 0, list[Record[SizeAnswer]]()
+    needed, shown, not_known = 0, list[Record[SizeAnswer]](), list[str]()
     for spec in evidence.scenario.emulated:
         asked = [
             record
@@ -146,9 +149,15 @@ def _stopped_early(evidence: Evidence) -> Finding | None:
             if record.args.query == Query.DATA_SIZE.value and record.t_ns < at_ns
         ]
         if asked:
-            needed += _reported(evidence, spec, asked[-1], at_ns)
+            size = _reported(evidence, spec, asked[-1], at_ns)
+            if size is None:
+                not_known.append(spec.id)
+            needed += _left(evidence, spec, at_ns) if size is None else size
             shown.append(asked[-1])
     if counted.total >= min(needed, _UINT64_MAX):
+        if not_known:
+            taken = f"what the source took for the size of {' and '.join(not_known)} was not seen"
+            return RULE.unknown(taken, total=counted.total)
         return None
     is_exact = convergence.is_exact(counted.record)
     how = "" if is_exact else ", without asking the devices for their sizes"
@@ -166,14 +175,31 @@ def _stopped_early(evidence: Evidence) -> Finding | None:
 
 def _reported(
     evidence: Evidence, spec: EmulatedDevice, answer: Record[SizeAnswer], at_ns: int
-) -> int:
-    """Bytes that must be counted for ``spec`` after its last answer."""
-    left = spec.total_size - sum(
+) -> int | None:
+    """Bytes that must be counted for ``spec`` after its last answer; None if that is not known.
+
+    Of an answer above 2^63 - 1 it is what QEMU itself has traced as the device's size: a stand-in,
+    or the answer, which a sum with anything may overflow.
+    """
+    left = _left(evidence, spec, at_ns)
+    if answer.args.errno:
+        return left
+    if answer.args.sizes[0] > INT64_MAX:
+        taken = [
+            record.args["stopcopy_size"]
+            for name in _SIZE_TRACES
+            for record in evidence.trace(Side.SOURCE, name, spec.id)
+            if answer.t_ns < record.t_ns <= at_ns and "stopcopy_size" in record.args
+        ]
+        return max(left, taken[-1]) if taken else None
+    return max(0, answer.args.sizes[0] - (answer.args.left - left))
+
+
+def _left(evidence: Evidence, spec: EmulatedDevice, at_ns: int) -> int:
+    """Bytes that ``spec`` had not given."""
+    return spec.total_size - sum(
         record.args.got for record in evidence.of(Read, Side.SOURCE, spec.id) if record.t_ns < at_ns
     )
-    if answer.args.errno or answer.args.sizes[0] > INT64_MAX:
-        return left
-    return max(0, answer.args.sizes[0] - (answer.args.left - left))
 
 
 def _decision(evidence: Evidence) -> Total | None:

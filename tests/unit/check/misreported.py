@@ -30,10 +30,13 @@ def answer(query: Query, number: int, *sizes: int, left: int, planned=False) -> 
     )
 
 
-def with_sizes(run: History, *late: int, total: int = STAND_IN, exact=True) -> list[Record]:
+def with_sizes(
+    run: History, *late: int, total: int = STAND_IN, exact=True, taken: int | None = None
+) -> list[Record]:
     """The records, with two answers of each device, a total of the source, and its stop.
 
     :param late: the size of the second answer; none for an EIO
+    :param taken: what the source traced for it; None for nothing
     """
     found = list(run.records)
     setup = one(found, "MIGRATION", side=SRC, status="active").t_ns
@@ -46,6 +49,10 @@ def with_sizes(run: History, *late: int, total: int = STAND_IN, exact=True) -> l
                 (stop - 3 * US, answer(Query.DATA_SIZE, 2, *late, left=spec.size, planned=True))
             )
         found += [Record.of(at, SRC, body, spec.id) for at, body in asked]
+        if taken is not None:
+            args = {"name": spec.id, "stopcopy_size": taken}
+            name = "vfio_state_pending_exact"
+            found.append(Record(stop - 2500, SRC, Kind.TRACE, name, args, spec.id, 100))
     name = EXACT if exact else ESTIMATE
     args = {"size": total, "pre": total, "post": 0}
     found.append(Record(stop - 2 * US, SRC, Kind.TRACE, name, args, tid=100))

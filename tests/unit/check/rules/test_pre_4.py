@@ -67,12 +67,21 @@ def test_size_that_is_not_known_may_be_any_that_is_not_too_small():
         ((5000,), {"total": 5000}, ""),
         ((5000,), {"total": 4999}, "total-below-the-sizes"),
         ((1 << 62,), {"total": 1 << 61}, "total-below-the-sizes"),
-        ((1 << 63,), {"total": SIZE}, ""),
         ((1 << 63,), {"total": 0}, "total-below-the-sizes"),
+        ((1 << 63,), {"total": SIZE, "taken": SIZE}, ""),
+        ((1 << 63,), {"total": SIZE - 1, "taken": 1}, "total-below-the-sizes"),
+        ((1 << 63,), {"total": STAND_IN, "taken": STAND_IN}, ""),
+        ((1 << 63,), {"total": 1 << 63, "taken": 1 << 63}, ""),
+        (((1 << 64) - 1,), {"total": 42 << 20, "taken": (1 << 64) - 1}, "total-below-the-sizes"),
         (((1 << 63) - 1,), {"total": (1 << 64) - 2, "devices": 2}, ""),
         (((1 << 63) - 1,), {"total": (1 << 64) - 1, "devices": 3}, ""),
         (((1 << 63) - 1,), {"total": (1 << 63) - 3, "devices": 3}, "total-below-the-sizes"),
-        ((1 << 63,), {"total": 2 * SIZE, "devices": 2}, ""),
+        ((1 << 63,), {"total": 2 * SIZE, "devices": 2, "taken": SIZE}, ""),
+        (
+            (1 << 63,),
+            {"total": 42 << 20, "devices": 2, "taken": 1 << 63},
+            "total-below-the-sizes",
+        ),
         ((1 << 63,), {"total": 4096, "devices": 2}, "total-below-the-sizes"),
     ],
 )
@@ -80,6 +89,12 @@ def test_total_must_have_what_was_reported(late, how, shape):
     finding = run_of(*late, **how)
     assert finding.shape == shape
     assert (finding.outcome is Outcome.VIOLATED) == bool(shape)
+
+
+def test_what_the_source_took_for_a_size_that_cannot_be_may_not_be_known():
+    finding = run_of(1 << 63, total=42 << 20)
+    assert finding.outcome is Outcome.UNKNOWN
+    assert finding.sentence == "what the source took for the size of vfio0 was not seen"
 
 
 def test_bytes_that_were_read_since_are_not_pending_any_more():
