@@ -41,7 +41,7 @@ RULE = Rule(
     needs=(Assumption.COMPLETE, Assumption.LAUNCHED, Assumption.SOURCE_TRACE),
     trusts=(Assumption.ENDINGS_KNOWN,),
 )
-_ENDINGS = (Ending.COMPLETED, Ending.DEVICE_ERROR, Ending.NOT_CONVERGED)
+_ENDINGS = (Ending.COMPLETED, Ending.DEVICE_ERROR, Ending.NOT_CONVERGED, Ending.STOPPED)
 _ACK = "switchover-ack"
 _LOAD_STATE = "vfio_load_state"
 _INIT_DATA_SENT = 0xFFFFFFFF_EF100005
@@ -98,14 +98,13 @@ def judge(evidence: Evidence) -> Finding:
     if early is not None:
         return early
     numbers = {"misreports": len(wrong)}
-    match evidence.expectation.ending:
-        case Ending.NOT_CONVERGED:
-            return RULE.valid(f"{what}, and pre-copy went on", **numbers)
-        case Ending.DEVICE_ERROR:
-            return _failed(evidence, what, wrong)
-    if not evidence.endings.is_completed:
+    ending, counted = evidence.expectation.ending, _decision(evidence)
+    if ending is Ending.DEVICE_ERROR:
+        return _failed(evidence, what, wrong)
+    if ending is Ending.NOT_CONVERGED or (ending is Ending.STOPPED and not _switched(evidence)):
+        return RULE.valid(f"{what}, and pre-copy went on", **numbers)
+    if ending is Ending.COMPLETED and not evidence.endings.is_completed:
         return RULE.unknown(f"{what}, and the migration did not complete")
-    counted = _decision(evidence)
     if counted is None:
         return RULE.unknown(f"{what}; the source's total at its stop was not seen")
     sentence = f"{what}, and the source stopped its guest with all that was reported counted"
@@ -205,8 +204,7 @@ def _left(evidence: Evidence, spec: EmulatedDevice, at_ns: int) -> int:
 def _decision(evidence: Evidence) -> Total | None:
     """The last total before the source's stop; None if it did not switch over, or none is known."""
     stopped = interruption.switchover(evidence)
-    statuses = [status for status, _ in evidence.endings.statuses[Side.SOURCE]]
-    if stopped is None or not any(status in _SWITCHED for status in statuses):
+    if stopped is None or not _switched(evidence):
         return None
     totals = [
         Total(record, total)
@@ -214,6 +212,11 @@ def _decision(evidence: Evidence) -> Total | None:
         if record.t_ns < stopped.t_ns and not record.args.get("final")
     ]
     return totals[-1] if totals else None
+
+
+def _switched(evidence: Evidence) -> bool:
+    """Whether the source reported that it switched over."""
+    return any(status in _SWITCHED for status, _ in evidence.endings.statuses[Side.SOURCE])
 
 
 def _acknowledged_early(evidence: Evidence) -> Finding | None:

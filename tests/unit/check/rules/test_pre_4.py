@@ -12,7 +12,7 @@ from harness.scenario.misreports import Misreport, Query
 from tests.twins.damage import drop, one, some, swap
 from tests.twins.twin import twin
 from tests.unit.check.histories import changed, completed, find, good
-from tests.unit.check.lives import STOP
+from tests.unit.check.lives import CANCEL, STOP
 from tests.unit.check.misreported import (
     FAILS,
     INITIAL,
@@ -144,6 +144,32 @@ def test_paused_guest_has_no_downtime():
     begun = Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0))
     records = [*with_sizes(run, total=0), begun]
     assert judge(changed(run, records)).not_applicable["PRE-4"] == "the guest was paused"
+
+
+@pytest.mark.parametrize(
+    ("total", "outcome"), [(SIZE - 1, Outcome.VIOLATED), (SIZE, Outcome.VALID)]
+)
+def test_migration_that_is_cancelled_after_its_switchover_is_judged(total, outcome):
+    run = completed(scenario(misreporting(), actions=(CANCEL,)))
+    records = with_sizes(run, total=total)
+    records = swap(records, some(records, "MIGRATION", status="completed"), status="cancelled")
+    records = drop(records, "return", command="query-migrate")
+    begun = Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0))
+    found = find(changed(run, [*records, begun]), "PRE-4")
+    assert found.outcome is outcome
+    assert "went on" not in found.sentence
+
+
+def test_migration_that_is_cancelled_in_its_pre_copy_did_not_end_it():
+    run = completed(scenario(misreporting(), actions=(CANCEL,)))
+    records = drop(with_sizes(run, total=0), "MIGRATION", side=SRC, status="device")
+    records = drop(records, "STOP")
+    records = swap(records, some(records, "MIGRATION", status="completed"), status="cancelled")
+    records = drop(records, "return", command="query-migrate")
+    begun = Record.of(run.records[0].t_ns, Side.HARNESS, Action(action="", position=0))
+    found = find(changed(run, [*records, begun]), "PRE-4")
+    assert found.outcome is Outcome.VALID
+    assert found.sentence.endswith(", and pre-copy went on")
 
 
 def test_misreports_that_did_not_come_are_not_known():
