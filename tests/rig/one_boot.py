@@ -16,7 +16,7 @@ import pytest
 
 from harness.history.rundir import RunDir
 
-RIG_S, TEST_S, END_S = 1800, 240, 20
+RIG_S, TEST_S, END_S = 1800, 480, 20
 SILENT_S = TEST_S + 30
 """Without a report for so long, the rig does not even end a test that takes too long: it hangs."""
 REPORTS_FD = 3
