@@ -10,14 +10,16 @@ from harness.errors import USAGE, PrerequisiteMissing, UsageError, in_words
 from harness.history import rundir
 from harness.job import scenario_checks
 from harness.job.settings import Settings, with_builds
+from harness.model import settings as known
 from harness.vm import fits
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Its arguments."""
     parser.description = (
-        "Prints one line for each SCENARIO: ok, or everything that is wrong with it.  Nothing is "
-        "migrated; the builds are asked for their machine types, trace events and QMP events.  "
+        "Prints one line for each SCENARIO: ok, or everything that is wrong with it; and what "
+        "keeps a run of it from being judged.  Nothing is migrated; the builds are asked for their "
+        "machine types, trace events and QMP events.  "
         "Exit status: 0 all can be run, 4 one cannot."
     )
     parser.add_argument("scenario", nargs="+", type=Path, metavar="SCENARIO.json",
@@ -53,4 +55,6 @@ def _words(path: Path, options: argparse.Namespace) -> tuple[str, bool]:
         found += fits.problems(with_builds(wanted, settings), options.trace_events)
     except PrerequisiteMissing as error:
         not_asked = f"; what depends on the build was not checked: {error}"
-    return ("; ".join(found) or "ok") + not_asked, not found
+    unknown = [f"the model does not know {each}" for each in known.unknown(wanted)]
+    ok = f"ok, but a run will be UNKNOWN: {'; '.join(unknown)}" if unknown else "ok"
+    return ("; ".join(found) or ok) + not_asked, not found

@@ -53,6 +53,13 @@ def test_right_scenario_is_ok(call, qemu, file):
     assert call("check", path, "--qemu", qemu) == (0, f"{path}: ok\n", "")
 
 
+def test_scenario_that_will_not_be_judged_is_ok_and_why_is_said(call, qemu, file, monkeypatch):
+    monkeypatch.setattr(fits, "problems", lambda *_: [])
+    path = file(to_json(Scenario(name="x", qemu_args=("-device", "pvpanic-pci"))))
+    why = "ok, but a run will be UNKNOWN: the model does not know argument -device pvpanic-pci"
+    assert call("check", path, "--qemu", qemu) == (0, f"{path}: {why}\n", "")
+
+
 def test_run_directory_stands_for_its_scenario(call, qemu, tmp_path):
     path = save(valid_run(), tmp_path)
     (path / SCENARIO).write_bytes(to_json(Scenario(name="x")))
