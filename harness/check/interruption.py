@@ -81,6 +81,7 @@ def as_it_may_end(seen: Seen, expectation: Expectation) -> Expectation:
             Ending.HANDSHAKE_REFUSED,
             Ending.SIDES_DIFFER,
             Ending.DEVICE_REFUSED,
+            Ending.REINIT_LATE,
             Ending.DEVICE_ERROR,
             Ending.REFUSED_IN_LOAD,
             Ending.WAITING,

@@ -26,7 +26,7 @@ def predict(evidence: Evidence, device: str) -> Prediction:
     expected = evidence.expectation.device(device)
     if expected.data_packets is not None:
         return Prediction(expected.data_packets, "the scenario")
-    if expected.total_bytes is None:
+    if expected.total_bytes is None and not evidence.of(Read, Side.SOURCE, device):
         return Prediction(-1, "how much state the device has is not known")
     if not evidence.has_trace(Side.SOURCE):
         return Prediction(-1, "pre-copy takes a share, and the source has no trace")
@@ -38,7 +38,7 @@ def predict(evidence: Evidence, device: str) -> Prediction:
     spec = next(spec for spec in evidence.devices if spec.id == device)
     if not setup or not setup[-1].args["data_buffer_size"] or spec.read_sizes:
         return Prediction(-1, "pre-copy takes a share, and the reads were not recorded")
-    left = expected.total_bytes - main_bytes(evidence, device)
+    left = (expected.total_bytes or 0) - main_bytes(evidence, device)
     return Prediction(-(-left // setup[-1].args["data_buffer_size"]), "what pre-copy left over")
 
 

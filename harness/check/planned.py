@@ -14,7 +14,17 @@ from collections.abc import Iterable, Iterator
 from harness.check import dma, hang
 from harness.check.evidence import Evidence, Seen
 from harness.history import session
-from harness.history.device import Arc, Armed, Fired, Lie, PrecopyInfoV2, Read, SizeAnswer, Write
+from harness.history.device import (
+    Arc,
+    Armed,
+    Fired,
+    Lie,
+    PrecopyChanged,
+    PrecopyInfoV2,
+    Read,
+    SizeAnswer,
+    Write,
+)
 from harness.history.records import Record, Side
 from harness.model.expectation import Ending
 from harness.scenario import fault_plan
@@ -63,6 +73,7 @@ def missed(evidence: Evidence) -> str:
             ],
         ),
         ("misreports of the plan did not come", _misreports(evidence)),
+        ("changes of pre-copy did not come", _changes(evidence)),
         ("interrupts of the plan did not come", _interrupts(evidence)),
         ("the second migration was not made", _not_continued(evidence)),
     )
@@ -220,6 +231,18 @@ def _not_asked(evidence: Evidence) -> Iterator[str]:
         is_error = device.precopy_info_v2 not in (0, errno.ENOTTY)
         if is_error and not evidence.of(PrecopyInfoV2, device=device.id):
             yield f"{device.id}: no QEMU asked for MIG_PRECOPY_INFOv2"
+
+
+def _changes(evidence: Evidence) -> Iterator[str]:
+    """Changes of what a device has for pre-copy that never were due."""
+    if evidence.expectation.ending not in (*_REACHES_DEVICES, Ending.REINIT_LATE):
+        return
+    for device in evidence.scenario.emulated:
+        records = evidence.of(PrecopyChanged, Side.SOURCE, device.id)
+        came = {record.args.number for record in records}
+        for number, _ in enumerate(device.precopy_changes):
+            if number not in came:
+                yield f"{device.id}: precopy_changes[{number}]"
 
 
 def _refused_arcs(evidence: Evidence) -> Iterator[str]:

@@ -242,6 +242,29 @@ class PrecopyInfoV2(Body, frozen=True):
     """It was answered with.  0: from now on ``vfio_precopy_info.flags`` is valid."""
 
 
+class PrecopyChanged(Body, frozen=True):
+    """What a source's device has for pre-copy has changed (``precopy_changes``)."""
+
+    number: int
+    """Which of the changes of the scenario, from 0."""
+    position: int
+    """Bytes that were read before it."""
+    initial_bytes: int
+    """That are left."""
+    dirty_bytes: int
+    """That are left."""
+    is_reinit: bool
+    """Whether the initial bytes are new."""
+
+
+class Reinit(Body, frozen=True):
+    """VFIO_MIG_GET_PRECOPY_INFO was answered with VFIO_PRECOPY_INFO_REINIT."""
+
+    position: int
+    """Bytes that were read before it."""
+    initial_bytes: int
+
+
 class UnknownIoctl(Body, frozen=True):
     """An ioctl, or a VFIO_DEVICE_FEATURE, that the emulation does not have."""
 

@@ -77,6 +77,8 @@ class Ending(enum.StrEnum):
     """Settings differ between the sides: the migration completes, or both sides fail."""
     DEVICE_REFUSED = "refused because of another device"
     """A destination device differs: the destination refuses it, so both sides fail."""
+    REINIT_LATE = "failed, or completed"
+    """New initial bytes of a device may come when the switchover is decided."""
     NOT_CONVERGED = "pre-copy did not converge"
     """The source was still in pre-copy, and making progress, at the deadline."""
     OPEN = "open"
@@ -171,14 +173,11 @@ def expect(
         for device, path in zip(scenario.devices, paths, strict=True)
     )
     oldest = min(source.version, destination.version)
+    unknown = [*settings.unknown(scenario), *info_v2.not_known(scenario, source, destination)]
     ending, reasons, side = _end(
         (
-            [(Ending.NOT_JUDGED, what, None) for what in settings.unknown(scenario)],
+            [(Ending.NOT_JUDGED, what, None) for what in unknown],
             _other_arcs(scenario),
-            [
-                (Ending.NOT_JUDGED, what, None)
-                for what in info_v2.not_known(scenario, source, destination)
-            ],
             _launch_refusals(scenario, source, destination, abilities),
             [
                 (Ending.REFUSED_AT_SETUP, words, None)
@@ -197,6 +196,7 @@ def expect(
                 *_impossible_sizes(scenario),
                 *_refused_vectors(scenario),
             ],
+            [(Ending.REINIT_LATE, "", None) for _ in info_v2.late(scenario, source)],
         )
     )
     return Expectation(
@@ -332,7 +332,7 @@ def _lacks_property(facts: BuildFacts) -> bool:
 
 
 def _device(device: Device, path: TransferPath, abilities: Abilities) -> DeviceExpectation:
-    total, reported = device.total_size, device.mig_data_size
+    total, reported = device.foretold_size, device.mig_data_size
     if total is None or reported is None:
         return DeviceExpectation(
             id=device.id,

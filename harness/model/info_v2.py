@@ -31,3 +31,16 @@ def not_known(scenario: Scenario, source: BuildFacts, destination: BuildFacts) -
     for number, device in enumerate(scenario.devices):
         if fails(device, destination) and not fails(device, source):
             yield f"devices[{number}].precopy_info_v2 at the destination only"
+
+
+def late(scenario: Scenario, source: BuildFacts) -> Iterator[EmulatedDevice]:
+    """Devices with new initial bytes that may come when the switchover is decided.
+
+    With switchover-ack the source must then fail, or go back to pre-copy (vfio_state_pending()).
+    """
+    if not scenario.capabilities.get("switchover-ack") or source.version < _ASKS:
+        return
+    for device in scenario.emulated:
+        changes = [each for each in device.precopy_changes if each.initial_bytes is not None]
+        if not device.precopy_info_v2 and any(each.may_come_late for each in changes):
+            yield device

@@ -20,6 +20,7 @@ from harness.scenario.dma import Dma
 from harness.scenario.interrupts import Interrupts
 from harness.scenario.misreports import Misreport, Query
 from harness.scenario.pci_address import full_address
+from harness.scenario.precopy import PrecopyChange
 from harness.scenario.strict_json import did_you_mean
 
 MIB = 1 << 20
@@ -146,6 +147,11 @@ class DeviceSpec(_Frozen, frozen=True, kw_only=True, tag_field="kind"):
     def total_size(self) -> int | None:
         """All bytes of its state; None if only the device knows."""
         return None
+
+    @property
+    def foretold_size(self) -> int | None:
+        """The same; None too if it changes while it is migrated."""
+        return self.total_size
 
     @property
     def precopy_size(self) -> int:
@@ -323,6 +329,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """Arcs of its migration states that it fails."""
     misreports: tuple[Misreport, ...] = ()
     """Wrong answers to questions for sizes, at the source; of several the first one counts."""
+    precopy_changes: tuple[PrecopyChange, ...] = ()
+    """Changes of what the source's device has for pre-copy, while it is migrated."""
 
     @classmethod
     def from_argument(cls, text: str, id: str, number: int) -> Self | None:
@@ -359,6 +367,11 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         return self.precopy_size + self.size
 
     @property
+    def foretold_size(self) -> int | None:
+        """Not known if what there is for pre-copy changes."""
+        return None if self.precopy_changes else self.total_size
+
+    @property
     def precopy_size(self) -> int:
         """Bytes that can be read while the device is in PRE_COPY."""
         return (self.precopy_initial_bytes + self.precopy_dirty_bytes) if self.pre_copy else 0
@@ -392,6 +405,16 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         yield from self.dma.problems(self.id, has_guest=has_guest)
         for misreport in self.misreports:
             yield from misreport.problems(self.id, pre_copy=self.pre_copy)
+        for change in self.precopy_changes:
+            yield from change.problems(self.id, pre_copy=self.pre_copy, p2p=self.p2p)
+        yield (
+            not self.precopy_changes
+            or (
+                not (self.misreports or self.load.lie)
+                and (self.save.error_at is self.load.error_at is None)
+            ),
+            f"{self.id}: precopy_changes go with no lie, misreports or error_at",
+        )
         yield from self.interrupts.problems(
             self.id, has_pre_copy=self.pre_copy, has_guest=has_guest
         )

@@ -44,6 +44,7 @@ from harness.scenario.fault_plan import (
 )
 from harness.scenario.interrupts import At, Fire, Interrupts
 from harness.scenario.misreports import Misreport, Query
+from harness.scenario.precopy import PrecopyChange
 
 _SMALL = 2 * MIB + 17
 """Three data packets, the last one odd."""
@@ -163,6 +164,21 @@ SCENARIOS: tuple[Scenario, ...] = (
                 ),
             ),
         ),
+    ),
+    # More of it, which must be there before the source stops.
+    Scenario(
+        name="pre-copy-again",
+        devices=(
+            _device(
+                size=_SMALL,
+                pre_copy=True,
+                precopy_initial_bytes=MIB,
+                precopy_dirty_bytes=MIB,
+                precopy_info_v2=0,
+                precopy_changes=(PrecopyChange(at=1000, initial_bytes=MIB),),
+            ),
+        ),
+        capabilities={"switchover-ack": True},
     ),
     # A device that writes to the guest's RAM, up to its stop, and logs that.
     Scenario(name="dma", devices=(_device(size=_SMALL, dma=Dma(pages=8, stride=65)),)),

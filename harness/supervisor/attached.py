@@ -27,7 +27,10 @@ def uses_memfd(spec: EmulatedDevice, is_saving: bool) -> bool:
     plain = (
         spec.save == type(spec.save)() and not spec.pre_copy
         if is_saving
-        else (spec.load == type(spec.load)(lie=spec.load.lie, lie_at=spec.load.lie_at))
+        else (
+            spec.load == type(spec.load)(lie=spec.load.lie, lie_at=spec.load.lie_at)
+            and not spec.precopy_changes
+        )
     )
     return plain and (spec.total_size <= MEMFD_LIMIT or spec.load.lie is not None)
 
@@ -73,6 +76,7 @@ class AttachedDevice:
             self.observe,
             spec.refused_at(side.value),
             spec.interrupts.on(side.value),
+            clock=time.monotonic,
         )
         self.ioctls: Counter[str] = Counter()
         self._record = record

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.history.device import Arc, Config, PrecopyInfoV2, Reset, SizeAnswer
+from harness.history.device import Arc, Config, PrecopyInfoV2, Reinit, Reset, SizeAnswer
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice
@@ -59,6 +59,7 @@ class PciFunction:
         observe: Observer,
         refused: Mapping[str, int] = MappingProxyType({}),
         interrupts: Interrupts | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.spec = spec
         self.flags = MigrationFlag(
@@ -67,6 +68,9 @@ class PciFunction:
             | MigrationFlag.PRE_COPY * spec.pre_copy
         )
         self.state = DeviceState.RUNNING
+        self._clock = clock
+        self._precopy_since = 0.0
+        self._has_flags = False
         self.saving: Saving | None = None
         self.loading: Loading | None = None
         self._regions = regions
@@ -166,9 +170,15 @@ class PciFunction:
         argsz = layout.unpack(memory.read(address, layout.size))[0]
         if argsz < layout.size:
             return refuse(errno.EINVAL)
-        sizes = self.saving.precopy_left(self.spec.precopy_initial_bytes)
+        saving = self.saving
+        flags = 0
+        if saving.ask(self._clock() - self._precopy_since):
+            flags = uapi.PRECOPY_INFO_REINIT
+            self._observe(Reinit(saving.position, saving.precopy_left()[0]))
         return self._answer(
-            Query.PRECOPY_INFO, sizes, lambda given: (address, layout.pack(argsz, 0, *given))
+            Query.PRECOPY_INFO,
+            saving.precopy_left(),
+            lambda given: (address, layout.pack(argsz, flags, *given)),
         )
 
     def _get_info(self, address: int, memory: TargetMemory) -> Answer:
@@ -262,6 +272,7 @@ class PciFunction:
 
     def _precopy_info_v2(self, _address: int, _memory: TargetMemory) -> Answer:
         self._observe(PrecopyInfoV2(errno=self.spec.precopy_info_v2))
+        self._has_flags = not self.spec.precopy_info_v2
         return refuse(self.spec.precopy_info_v2) if self.spec.precopy_info_v2 else DONE
 
     def _data_size(self, address: int, _memory: TargetMemory) -> Answer:
@@ -307,8 +318,9 @@ class PciFunction:
         return refuse(error) if error else Answer(writes=(pack(sizes),))
 
     def _size_left(self) -> int:
-        is_saving = self.state in arcs.SAVING and self.saving is not None
-        return self.spec.total_size - (self.saving.position if is_saving and self.saving else 0)
+        if self.state in arcs.SAVING and self.saving is not None:
+            return self.saving.state.total - self.saving.position
+        return self.spec.total_size
 
     def _device_state(self, address: int, memory: TargetMemory) -> Answer:
         raw, _ = uapi.MIG_STATE.unpack(memory.read(address, uapi.MIG_STATE.size))
@@ -358,7 +370,15 @@ class PciFunction:
         """Take one arc.  Returns True if it opens a data_fd for saving, False if for resuming."""
         before, self.state = self.state, state
         if state in arcs.SAVING and before not in arcs.SAVING:
-            self.saving = Saving(self.spec, StateBytes(self.spec.seed, self.spec.total_size))
+            self._precopy_since = self._clock()
+            self.saving = Saving(
+                self.spec,
+                StateBytes(self.spec.seed, self.spec.total_size),
+                self._observe,
+                has_flags=self._has_flags,
+            )
+        if state is DeviceState.PRE_COPY_P2P and self.saving is not None:
+            self.saving.enter_p2p()
         if state is DeviceState.STOP_COPY and self.saving is not None:
             # The device has stopped: its state has the present contents.
             self.saving.stop(self._head())

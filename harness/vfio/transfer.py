@@ -7,14 +7,16 @@ memfd's content afterwards.
 
 import errno
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import xxhash
 
-from harness.history.device import Received, Sent
+from harness.history.device import PrecopyChanged, Received, Sent
 from harness.scenario import MIB, EmulatedDevice, Lie
+from harness.scenario.precopy import PrecopyChange
 from harness.vfio.state_bytes import CHUNK, GoOn, StateBytes, first_difference, to_the_end
 
 
@@ -55,12 +57,42 @@ def _share(position: int, asked: int, limit: int | None, error_at: int | None) -
     return Share(position, count if error_at is None else min(count, error_at - position))
 
 
-class Saving:
-    """A source device gives its state."""
+def _ignore(_change: PrecopyChanged) -> None: ...
 
-    def __init__(self, spec: EmulatedDevice, state: StateBytes) -> None:
+
+class Saving:
+    """A source device gives its state.
+
+    Its size may change until the device stops: what pre-copy gives, up to ``precopy_end``, is
+    followed by what is left for stop-copy.
+
+    :param observe: records changes of what there is for pre-copy
+    :param has_flags: whether QEMU has set MIG_PRECOPY_INFOv2
+    """
+
+    def __init__(
+        self,
+        spec: EmulatedDevice,
+        state: StateBytes,
+        observe: Callable[[PrecopyChanged], None] = _ignore,
+        *,
+        has_flags: bool = False,
+    ) -> None:
         self.state = state
         self.position = 0
+        self.precopy_end = spec.precopy_size
+        self._is_reinit = False
+        self._reads = 0
+        self._was_asked_at = -1
+        self._initial_end = min(spec.precopy_initial_bytes, spec.precopy_size)
+        self._left_for_stop = state.total - spec.precopy_size
+        self._observe = observe
+        self._has_flags = has_flags
+        self._due: dict[int, float] = {
+            number: each.at
+            for number, each in enumerate(spec.precopy_changes)
+            if each.at is not None
+        }
         self._spec = spec
         self._is_stopped = False
         self._sizes = _turns(spec.save.read_sizes)
@@ -69,19 +101,68 @@ class Saving:
     def stop(self, head: bytes) -> None:
         """The device has stopped with ``head`` as its contents; all of its state can be read."""
         self._is_stopped = True
-        self.state = StateBytes(self.state.seed, self.state.total, head, self._spec.precopy_size)
+        self.state = StateBytes(self.state.seed, self.state.total, head, self.precopy_end)
 
-    def precopy_left(self, initial_bytes: int) -> tuple[int, int]:
+    def precopy_left(self) -> tuple[int, int]:
         """Initial and dirty bytes that are left in pre-copy."""
-        initial = max(0, initial_bytes - self.position)
-        return initial, max(0, self._spec.precopy_size - self.position - initial)
+        initial = max(0, self._initial_end - self.position)
+        return initial, max(0, self.precopy_end - self.position - initial)
+
+    def ask(self, since_s: float) -> bool:
+        """QEMU asks what is left; returns whether there are new initial bytes.
+
+        :param since_s: time since the device entered PRE_COPY
+        """
+        is_check = self._was_asked_at == self._reads
+        self._was_asked_at = self._reads
+        self._pass_moment(
+            lambda change: (
+                (change.at_check and is_check)
+                or (change.after_s is not None and since_s >= change.after_s)
+            )
+        )
+        was_reinit, self._is_reinit = self._is_reinit, False
+        return was_reinit
+
+    def enter_p2p(self) -> None:
+        """The device enters PRE_COPY_P2P."""
+        self._pass_moment(lambda change: change.at_switchover)
+
+    def _pass_moment(self, is_due: Callable[[PrecopyChange], bool]) -> None:
+        for number, change in enumerate(self._spec.precopy_changes):
+            if number not in self._due and is_due(change):
+                self._due[number] = math.inf
+                self._change(number, change)
+
+    def _pass_bytes(self) -> None:
+        for number, change in enumerate(self._spec.precopy_changes):
+            while change.at is not None and self.position >= self._due[number]:
+                self._due[number] += change.every or math.inf
+                self._change(number, change)
+
+    def _change(self, number: int, change: PrecopyChange) -> None:
+        if self._is_stopped:
+            return
+        new, dirty = change.initial_bytes, change.dirty_bytes
+        if new is not None and self._has_flags:
+            self._initial_end = self.precopy_end = self.position + new
+            self._is_reinit = True
+        else:
+            least = max(self.position, self._initial_end)
+            self.precopy_end = max(least, self.precopy_end + dirty + (new or 0))
+        total = self.precopy_end + self._left_for_stop
+        self.state = StateBytes(self.state.seed, total, head_at=self.precopy_end)
+        self._observe(
+            PrecopyChanged(number, self.position, *self.precopy_left(), is_reinit=self._is_reinit)
+        )
 
     def read(self, asked: int) -> Share:
         """The result of a ``read()`` of ``asked`` bytes; count 0 without errno is the end.
 
         ENOMSG while running: pre-copy has no more data for now (``vfio.h``).
         """
-        end = self.state.total if self._is_stopped else self._spec.precopy_size
+        self._reads += 1
+        end = self.state.total if self._is_stopped else self.precopy_end
         if self.position >= end and not self._is_stopped:
             return Share(self.position, 0, errno.ENOMSG)
         return _share(
@@ -95,6 +176,7 @@ class Saving:
         """``count`` bytes have reached the target."""
         self.position += count
         self._next_size = next(self._sizes)
+        self._pass_bytes()
 
     def report(self, go_on: GoOn = to_the_end) -> Sent:
         """The state that was given, for a record.
@@ -144,7 +226,7 @@ class Loading:
             at = first_difference(data, expected.chunk(self.position, len(data)))
             if at >= 0:
                 self._first_difference = self.position + at
-        at = self._spec.precopy_size + len(self._head) - self.position
+        at = self._precopy_size() + len(self._head) - self.position
         if 0 <= at < len(data) and len(self._head) < self._head_size:
             self._head += data[at : at + self._head_size - len(self._head)]
         self.position += len(data)
@@ -156,7 +238,13 @@ class Loading:
             return bytes(self._head)
         if self._spec.load.lie is not None:
             self.has_lied = self._tell_lie(self.memory, self._spec.load.lie)
-        return self.memory.read(self._spec.precopy_size, self._head_size)
+        return self.memory.read(self._precopy_size(), self._head_size)
+
+    def _precopy_size(self) -> int:
+        """Bytes in front of the device's contents, as far as they are known to be there: the
+        source's device never gives more in pre-copy than it has for it."""
+        expected = self._expected() if self._spec.precopy_changes else None
+        return self._spec.precopy_size if expected is None else expected.head_at
 
     def report(self, go_on: GoOn = to_the_end) -> Received:
         """The state that was taken, for a record; call once, after the last write.

@@ -158,6 +158,8 @@ DMA_LOGGING_REPORT = _layout("4Q", 32)  # iova length page_size bitmap
 DMA_LOGGING_RANGE = _layout("2Q", 16)  # iova length
 PRECOPY_INFO = _layout("2I2Q", 24)  # argsz flags initial_bytes dirty_bytes
 
+PRECOPY_INFO_REINIT: Final = 1 << 0  # Linux 7.1 on
+
 LOG_MAX_RANGES: Final = 4096 // 16
 """Most ranges of DMA_LOGGING_START (LOG_MAX_RANGES in drivers/vfio/vfio_main.c)."""
 MAP_WRITEABLE: Final = 1 << 1  # IOMMU_IOAS_MAP_WRITEABLE

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from harness.check.verdict import Outcome
-from harness.history.device import PrecopyInfoV2
-from harness.scenario import EmulatedDevice, OnOffAuto, Scenario
+from harness.history.device import PrecopyChanged, PrecopyInfoV2, Read, Reinit
+from harness.scenario import EmulatedDevice, OnOffAuto, SaveBehaviour, Scenario
+from harness.scenario.precopy import PrecopyChange
 from harness.vm import builds, fetched
 
 ASKS = (11, 1)
@@ -55,3 +56,62 @@ async def test_error_that_no_qemu_meets_is_not_judged(judged) -> None:
     )
     assert run.verdict.finding("PRE-2") is None
     assert run.verdict.overall is Outcome.UNKNOWN
+
+
+# -- changes of what there is for pre-copy --------------------------------------------------
+
+ACK = {"switchover-ack": True}
+
+
+def changing(change: PrecopyChange, **fields) -> Scenario:
+    """``switchover-ack`` makes the source read all initial bytes, so the change comes."""
+    device = precopying(precopy_changes=(change,), **fields)
+    return Scenario(name="change", devices=(device,), capabilities=ACK)
+
+
+def held(run, type_):
+    return [each.args for each in run.history.records if isinstance(each.args, type_)]
+
+
+@pytest.mark.requirement("PRE-3")
+@pytest.mark.parametrize(
+    ("change", "total"),
+    [
+        (PrecopyChange(at=1000, dirty_bytes=70_000), 471_000),
+        (PrecopyChange(at=1000, dirty_bytes=-70_000), 331_000),
+        (PrecopyChange(at=1000, dirty_bytes=-(1 << 30)), None),
+        (PrecopyChange(at=1000, every=100_000, dirty_bytes=50_000), None),
+        (PrecopyChange(at_switchover=True, dirty_bytes=70_000), 471_000),
+        (PrecopyChange(at=1000, initial_bytes=70_000), 471_000),
+    ],
+    ids=["grow", "shrink", "vanish", "grow again and again", "grow at the stop", "ENOTTY"],
+)
+async def test_nothing_is_lost_or_sent_twice(judged, kept, change, total) -> None:
+    reads = SaveBehaviour(read_sizes=(50_000,))
+    run = await judged(changing(change, save=reads))
+    kept(run, "RUN", "PRE-3", "ORD-1")
+    assert held(run, PrecopyChanged)
+    if total is not None:
+        assert sum(read.got for read in held(run, Read)) == total
+
+
+@pytest.mark.requirement("PRE-1")
+async def test_new_initial_bytes_are_acknowledged_again(judged, kept) -> None:
+    change = PrecopyChange(at=1000, initial_bytes=200_000)
+    run = await judged(on_newest(changing(change, precopy_info_v2=0)))
+    kept(run, "RUN", "PRE-1", "PRE-2", "PRE-3", "ORD-1")
+    assert run.verdict.finding("PRE-1").numbers["reinits"] == 1
+
+
+@pytest.mark.requirement("PRE-1")
+async def test_new_initial_bytes_once_the_switchover_is_decided_fail_it(judged, kept) -> None:
+    change = PrecopyChange(at_check=True, initial_bytes=200_000)
+    run = await judged(on_newest(changing(change, precopy_info_v2=0)))
+    kept(run, "RUN", "PRE-1")
+    assert held(run, Reinit)
+
+
+@pytest.mark.requirement("PRE-1")
+async def test_initial_bytes_are_acknowledged_by_an_older_qemu(judged, kept) -> None:
+    run = await judged(Scenario(name="ack", devices=(precopying(),), capabilities=ACK))
+    kept(run, "RUN", "PRE-1")

@@ -46,6 +46,8 @@ _NOTICED = 4
 _BEGINS = ("migrate", "migrate-incoming")
 _NOT_STARTED = ("finish-migrate", "inmigrate", "paused", "postmigrate", "prelaunch")
 """States of a VM (``RunState`` in qapi/run-state.json) that no guest brings itself into."""
+_EITHER = (Ending.SIDES_DIFFER, Ending.REINIT_LATE)
+"""Endings of a migration that may fail or complete."""
 
 
 @RULE.judges
@@ -107,7 +109,7 @@ def _ended(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
         return RULE.unknown("not both QEMUs were started", **numbers)
     if (finding := _refused_set_up(evidence, numbers)) is not None:
         return finding
-    either = evidence.expectation.ending is Ending.SIDES_DIFFER and evidence.endings.is_completed
+    either = evidence.expectation.ending in _EITHER and evidence.endings.is_completed
     if either or evidence.expectation.ending is Ending.COMPLETED:
         return _completed(evidence, numbers)
     if evidence.expectation.ending is Ending.NOT_CONVERGED:
@@ -256,7 +258,7 @@ def _other_cause(evidence: Evidence, side: Side) -> tuple[Record, str] | None:
 
 def _failed(evidence: Evidence, numbers: dict[str, Any]) -> Finding:
     endings, must = evidence.endings, evidence.expectation.ending
-    if endings.status(Side.DESTINATION) == "completed" and must is not Ending.SIDES_DIFFER:
+    if endings.status(Side.DESTINATION) == "completed" and must not in _EITHER:
         return RULE.violated(
             f"the migration must not complete ({must}), but the destination reports that it did",
             endings.last_status(Side.DESTINATION),

@@ -81,6 +81,8 @@ def _acknowledged(evidence: Evidence) -> Finding:
             continue
         if any(each.query is Query.PRECOPY_INFO for each in device.misreports):
             continue  # PRE-4
+        if any(change.initial_bytes is not None for change in device.precopy_changes):
+            continue  # PRE-1
         loaded = sum(
             record.args["data_size"]
             for record in evidence.trace(Side.DESTINATION, MAIN_DATA, device.id)

@@ -19,7 +19,17 @@ import msgspec
 from harness.check.judge import judge
 from harness.check.verdict import Finding
 from harness.history.builds import BuildFacts
-from harness.history.device import Arc, Config, PrecopyInfoV2, Read, Received, Sent, Write
+from harness.history.device import (
+    Arc,
+    Config,
+    PrecopyChanged,
+    PrecopyInfoV2,
+    Read,
+    Received,
+    Reinit,
+    Sent,
+    Write,
+)
 from harness.history.process import Exited, Launched, Stderr, ZeroCopySends
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, load
@@ -36,6 +46,7 @@ from harness.scenario import (
     TlsMismatch,
     Transport,
 )
+from harness.scenario.precopy import PrecopyChange
 from tests.twins.damage import change
 from tests.unit.check.guests import guest_scenario, with_guest
 from tests.unit.check.interrupted import interrupting, with_interrupts
@@ -243,6 +254,9 @@ def _over_main(story: Story, spec: EmulatedDevice, sizes: list[int]) -> int:
     for size in sizes:
         story.trace(SRC, "vfio_save_block", spec.id, data_size=size)
         story.trace(DST, "vfio_load_state_device_data", spec.id, data_size=size, ret=0)
+        if spec.pre_copy:
+            read = Read(offset=position, asked=MIB, got=size, errno=0)
+            story.put(SRC, read, spec.id)
         position = _writes(story, spec, position, size, story.at)
     story.trace(SRC, "vfio_save_complete_precopy", spec.id, ret=0)
     story.trace(DST, "vfio_load_device_config_state_start", spec.id)
@@ -317,6 +331,7 @@ DISABLED = "VFIO_FD9: Migration is disabled for VFIO device"
 NOT_IN_KERNEL = "VFIO_FD9: VFIO migration is not supported in kernel"
 OLD = msgspec.structs.replace(FACTS, machine="pc-q35-9.2")
 NEW = msgspec.structs.replace(FACTS, version=(11, 1, 3), version_text="11.1.3 Debian")
+NEWEST = msgspec.structs.replace(NEW, machine="pc-q35-11.1")
 AUTO, OFF = OnOffAuto.AUTO, OnOffAuto.OFF
 AFTER_ITER = {"x-migration-load-config-after-iter": "on"}
 ZLIB = {"multifd-compression": "zlib"}
@@ -396,6 +411,61 @@ def with_info_v2(answer: int) -> History:
         )  # fmt: skip
         records += [asked(answer, side), used]
     return changed(run, records)
+
+
+AGAIN = PrecopyChange(at=1000, initial_bytes=MIB)
+LATE = PrecopyChange(at_check=True, initial_bytes=MIB)
+ACK = {"switchover-ack": True}
+SWITCHOVER_ACK = "Switchover ACK was requested by 1 devices during switchover"
+
+
+def informed(change: PrecopyChange, t_ns: int, position: int) -> list[Record[Any]]:
+    """The source's device has new initial bytes, and QEMU asks for them."""
+    new = change.initial_bytes or 0
+    changed = PrecopyChanged(0, position, new, 0, is_reinit=True)
+    told = Reinit(position=position, initial_bytes=new)
+    return [Record.of(t_ns, SRC, changed, "vfio0"), Record.of(t_ns + US, SRC, told, "vfio0")]
+
+
+def reinit() -> History:
+    """2 MiB in pre-copy, of which 1 MiB are new initial bytes, behind the first one."""
+    spec = device(
+        pre_copy=True,
+        precopy_initial_bytes=2 * MIB,
+        precopy_info_v2=0,
+        precopy_changes=(AGAIN,),
+    )
+    run = completed(scenario(spec, capabilities=ACK), facts=NEWEST)
+    loads = only(run, "vfio_load_state_device_data", side=DST)
+    stop = Record(t_ns=loads[1].t_ns + US, side=SRC, kind=Kind.QMP, name="STOP", args={})
+    return changed(run, [*run.records, stop, *informed(AGAIN, loads[0].t_ns + US, MIB)])
+
+
+def reinit_late() -> History:
+    """The source has decided the switchover, and fails for it."""
+    story = Story()
+    spec = device(
+        pre_copy=True, precopy_initial_bytes=MIB, precopy_info_v2=0, precopy_changes=(LATE,)
+    )
+    run = scenario(spec, capabilities=ACK)
+    story.boot(run)
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate")
+    story.status(SRC, "setup", "active")
+    story.status(DST, "setup", "active")
+    story.arc(SRC, spec.id, "PRE_COPY")
+    story.arc(DST, spec.id, "RESUMING")
+    _precopy(story, spec)
+    for record in informed(LATE, story.at, MIB):
+        story.put(SRC, record.args, spec.id)
+    story.arc(SRC, spec.id, "STOP_COPY")
+    story.status(SRC, "failed")
+    story.status(DST, "failed")
+    story.arc(SRC, spec.id, "RUNNING")
+    story.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": SWITCHOVER_ACK})
+    story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "load of stream failed"})
+    story.end("inmigrate")
+    return history(run, story.records, NEWEST)
 
 
 def info_v2_failed() -> History:
@@ -482,6 +552,8 @@ GOOD = {
     "precopy info v2": lambda: with_info_v2(0),
     "no precopy info v2": lambda: with_info_v2(25),
     "precopy info v2 fails": info_v2_failed,
+    "initial bytes again": reinit,
+    "initial bytes too late": reinit_late,
     "sizes": lambda: changed(to_misreport(), with_sizes(to_misreport())),
     "interrupts": lambda: with_interrupts(completed(scenario(interrupting()))),
     "masked interrupts": lambda: with_interrupts(completed(scenario(interrupting(masked=True)))),

@@ -28,6 +28,9 @@ from tests.unit.history.lines import read, written
         ({"lie": "wrong_byte", "at": 0, "changed": True}, device.Lie("wrong_byte", 0, True)),
         ({"ioctl": "VFIO_DEVICE_SET_IRQS", "count": 2}, device.Ioctl("VFIO_DEVICE_SET_IRQS", 2)),
         ({"errno": 25}, device.PrecopyInfoV2(25)),
+        ({"number": 0, "position": 7, "initial_bytes": 3, "dirty_bytes": 0, "is_reinit": True},
+         device.PrecopyChanged(0, 7, 3, 0, True)),
+        ({"position": 7, "initial_bytes": 3}, device.Reinit(7, 3)),
         ({"number": "0x7f", "errno": 25}, device.UnknownIoctl("0x7f", 25)),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from harness.history import Side
 from harness.model import info_v2
 from harness.model.expectation import Ending
 from harness.scenario import OnOffAuto, PciDevice
+from harness.scenario.precopy import PrecopyChange
 from tests.unit.model.test_expectation import FACTS, device, expected
 
 ON, AUTO = OnOffAuto.ON, OnOffAuto.AUTO
@@ -40,3 +41,27 @@ def test_error_of_precopy_info_v2_is_that_of_a_device_that_cannot_migrate(
 def test_device_without_pre_copy_is_not_asked():
     assert not info_v2.fails(device(precopy_info_v2=errno.EIO), NEWEST)
     assert not info_v2.fails(PciDevice(id="a", source="0000:01:00.0"), NEWEST)
+
+
+@pytest.mark.parametrize(
+    ("change", "fields", "source", "ending"),
+    [
+        (PrecopyChange(at_check=True, initial_bytes=9), {}, NEWEST, Ending.REINIT_LATE),
+        (PrecopyChange(after_s=1, initial_bytes=9), {}, NEWEST, Ending.REINIT_LATE),
+        (PrecopyChange(at=1, initial_bytes=9), {}, NEWEST, Ending.COMPLETED),
+        (PrecopyChange(at_check=True, dirty_bytes=9), {}, NEWEST, Ending.COMPLETED),
+        (PrecopyChange(at_check=True, initial_bytes=9), {}, FACTS, Ending.COMPLETED),
+        (
+            PrecopyChange(at_check=True, initial_bytes=9),
+            {"precopy_info_v2": errno.ENOTTY},
+            NEWEST,
+            Ending.COMPLETED,
+        ),
+    ],
+)
+def test_new_initial_bytes_may_come_too_late(change, fields, source, ending):
+    spec = device(pre_copy=True, **{"precopy_info_v2": 0, "precopy_changes": (change,), **fields})
+    acked = expected(spec, source=source, capabilities={"switchover-ack": True})
+    assert acked.ending is ending
+    assert acked.devices[0].total_bytes is None
+    assert expected(spec, source=source).ending is Ending.COMPLETED

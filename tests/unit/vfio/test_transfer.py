@@ -9,8 +9,9 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.history.device import Received, Sent
+from harness.history.device import PrecopyChanged, Received, Sent
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
+from harness.scenario.precopy import PrecopyChange
 from harness.vfio.state_bytes import CHUNK, StateBytes
 from harness.vfio.transfer import Loading, Saving, Share
 
@@ -131,7 +132,7 @@ def test_what_is_left_of_a_pre_copy_is_initial_first():
     left = []
     for count in (0, 4, 2, 1, 2):
         saving.commit(count)
-        left.append(saving.precopy_left(spec.precopy_initial_bytes))
+        left.append(saving.precopy_left())
     assert left == [(6, 3), (2, 3), (0, 3), (0, 2), (0, 0)]
 
 
@@ -139,7 +140,7 @@ def test_nothing_is_left_of_the_pre_copy_once_stop_copy_is_read():
     spec = device(10, pre_copy=True, precopy_initial_bytes=6)
     saving = saving_of(spec)
     saving.commit(8)
-    assert saving.precopy_left(6) == (0, 0)
+    assert saving.precopy_left() == (0, 0)
 
 
 def test_contents_at_the_stop_lie_behind_the_pre_copy_part():
@@ -447,3 +448,98 @@ def test_settings_come_from_the_scenario():
     other = msgspec.structs.replace(spec, save=SaveBehaviour())
     assert saving_of(spec).read(10).count == 3
     assert saving_of(other).read(10).count == 10
+
+
+# -- changes of what there is for pre-copy ------------------------------------------------
+
+
+def changing(*changes, has_flags=False):
+    """10 initial and 20 dirty bytes, 100 for stop-copy; returns the records, too."""
+    spec = device(
+        100,
+        pre_copy=True,
+        precopy_initial_bytes=10,
+        precopy_dirty_bytes=20,
+        precopy_changes=changes,
+    )
+    seen = []
+    return Saving(spec, state_of(spec), seen.append, has_flags=has_flags), seen
+
+
+@pytest.mark.parametrize(
+    ("change", "left", "total"),
+    [
+        (PrecopyChange(at=5, dirty_bytes=7), (5, 27), 137),
+        (PrecopyChange(at=5, dirty_bytes=-7), (5, 13), 123),
+        (PrecopyChange(at=5, dirty_bytes=-70), (5, 0), 110),
+        (PrecopyChange(at=5, initial_bytes=7), (5, 27), 137),
+        (PrecopyChange(at=5, every=1, dirty_bytes=1), (5, 21), 131),
+        (PrecopyChange(at=2, every=2, dirty_bytes=1), (5, 22), 132),
+    ],
+)
+def test_dirty_bytes_grow_and_shrink(change, left, total):
+    saving, seen = changing(change)
+    saving.commit(1)
+    assert not seen
+    saving.commit(4)
+    assert saving.precopy_left() == left
+    assert saving.state.total == total
+    saving.stop(HEAD)
+    assert saving.state.total == total
+    assert saving.state.chunk(saving.precopy_end, 8) == HEAD
+
+
+def test_new_initial_bytes_replace_what_was_not_read():
+    saving, seen = changing(PrecopyChange(at=5, initial_bytes=7), has_flags=True)
+    assert not saving.ask(0)
+    saving.commit(5)
+    assert saving.precopy_left() == (7, 0)
+    assert [saving.ask(0), saving.ask(0)] == [True, False]
+    assert seen == [PrecopyChanged(0, 5, 7, 0, is_reinit=True)]
+    assert saving.state.total == 112
+
+
+def test_change_comes_at_its_time_once():
+    saving, seen = changing(PrecopyChange(after_s=1.0, dirty_bytes=7))
+    saving.ask(0.9)
+    assert not seen
+    saving.ask(1.0)
+    saving.ask(2.0)
+    assert len(seen) == 1
+
+
+def test_change_at_the_check_comes_when_nothing_was_read_since_the_last_question():
+    saving, seen = changing(PrecopyChange(at_check=True, initial_bytes=7), has_flags=True)
+    for _ in range(2):
+        assert not saving.ask(0)
+        saving.read(100)
+    assert not saving.ask(0)
+    assert saving.ask(0)
+    assert len(seen) == 1
+
+
+def test_change_at_the_switchover_comes_before_the_stop_only():
+    saving, seen = changing(
+        PrecopyChange(at_switchover=True, dirty_bytes=7), PrecopyChange(at=60, dirty_bytes=1)
+    )
+    saving.enter_p2p()
+    assert saving.precopy_left() == (10, 27)
+    saving.stop(HEAD)
+    saving.commit(100)
+    assert [each.number for each in seen] == [0]
+
+
+def test_destination_finds_the_contents_behind_the_changed_part():
+    saving, _ = changing(PrecopyChange(at=5, dirty_bytes=7))
+    loading = Loading(saving._spec, lambda: saving.state)
+    loading.keep_head(len(HEAD))
+    while loading.report().bytes != saving.state.total:
+        share = saving.read(11)
+        if share.errno == errno.ENOMSG:
+            saving.stop(HEAD)
+            continue
+        data = saving.state.chunk(share.offset, share.count)
+        saving.commit(share.count)
+        loading.commit(data)
+    assert loading.finish() == HEAD
+    assert loading.report().first_difference == -1
