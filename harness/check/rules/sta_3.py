@@ -157,7 +157,7 @@ def _channels(evidence: Evidence) -> Finding | None:
     failed = {
         record.channel
         for record in evidence.trace(Side.DESTINATION, "multifd_recv_terminate_threads")
-        if record.args["error"]
+        if record.args.get("error")
     }
     for end in ends:
         channel, packets = end.args["id"], end.args["packets"]
