@@ -103,7 +103,10 @@ def _only_others_fail(seen: Seen) -> bool:
     without interrupts.
     """
     return all(
-        spec.save.error_at is None and spec.load.error_at is None and not spec.refuses
+        spec.save.error_at is None
+        and spec.load.error_at is None
+        and not spec.refuses
+        and not spec.data_fds
         for spec in seen.scenario.emulated
     )
 

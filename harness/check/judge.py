@@ -9,6 +9,7 @@ from harness.check.prediction_input import predicted
 from harness.check.rule import Rule, not_judged
 from harness.check.rules import (
     arc_1,
+    arc_2,
     dma_1,
     dma_2,
     dma_3,
@@ -122,6 +123,7 @@ RULES: tuple[Rule, ...] = (
     pre_4.RULE,
     pre_5.RULE,
     arc_1.RULE,
+    arc_2.RULE,
     dma_1.RULE,
     dma_2.RULE,
     dma_3.RULE,

@@ -17,6 +17,7 @@ from harness.history import session
 from harness.history.device import (
     Arc,
     Armed,
+    DataFdError,
     Fired,
     Lie,
     PrecopyChanged,
@@ -70,6 +71,7 @@ def missed(evidence: Evidence) -> str:
                 *_log_errors(evidence),
                 *_refused_arcs(evidence),
                 *_not_asked(evidence),
+                *_wrong_data_fds(evidence),
             ],
         ),
         ("misreports of the plan did not come", _misreports(evidence)),
@@ -280,6 +282,16 @@ def _interrupts(evidence: Evidence) -> Iterator[str]:
             calls = evidence.of(Armed, Side.DESTINATION, device.id)
             if not any(record.args.errno for record in calls):
                 yield f"{device.id}: the destination did not arm its vectors"
+
+
+def _wrong_data_fds(evidence: Evidence) -> Iterator[str]:
+    """Arcs that were to give the wrong number of data_fds, of which none was asked for."""
+    if evidence.expectation.ending not in (*_REACHES_DEVICES, Ending.DEVICE_ERROR):
+        return
+    if not evidence.of(DataFdError):
+        for device in evidence.scenario.emulated:
+            for wrong in device.data_fds:
+                yield f"{device.id}: the {wrong.side} did not ask for {wrong.to}"
 
 
 def _errors(evidence: Evidence) -> list[str]:

@@ -27,6 +27,14 @@ class DataFd(Body, frozen=True):
     """Of ``memfd`` no read or write is seen."""
 
 
+class DataFdError(Body, frozen=True):
+    """A change of state has given no data_fd where one was due, or one where none was."""
+
+    state: str
+    """The state that was asked for."""
+    gives: Literal["none", "extra"]
+
+
 class Read(Body, frozen=True):
     """QEMU read from a supervised data_fd."""
 

@@ -55,6 +55,14 @@ class Resources(Body, frozen=True):
     """Name -> how many."""
 
 
+class DataFds(Body, frozen=True):
+    """Data_fds of emulated devices that it has open after the migration; recorded if a device
+    gives the wrong number of them.
+    """
+
+    open: int
+
+
 class Stderr(Body, frozen=True):
     """One line of its standard error or output; all are recorded after its end."""
 

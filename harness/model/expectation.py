@@ -19,15 +19,13 @@ import msgspec
 
 from harness.history.builds import BuildFacts
 from harness.history.records import Side
-from harness.model import arguments, buffers, info_v2, settings
+from harness.model import arguments, buffers, device_arcs, info_v2, settings
 from harness.model.settings import TRANSFER, has_compression
 from harness.scenario import (
     Abilities,
     Device,
     EmulatedDevice,
-    MigrationState,
     OnOffAuto,
-    RefusedArc,
     Scenario,
     Transport,
 )
@@ -173,11 +171,14 @@ def expect(
         for device, path in zip(scenario.devices, paths, strict=True)
     )
     oldest = min(source.version, destination.version)
-    unknown = [*settings.unknown(scenario), *info_v2.not_known(scenario, source, destination)]
+    unknown = [
+        *settings.unknown(scenario),
+        *device_arcs.unknown(scenario),
+        *info_v2.not_known(scenario, source, destination),
+    ]
     ending, reasons, side = _end(
         (
             [(Ending.NOT_JUDGED, what, None) for what in unknown],
-            _other_arcs(scenario),
             _launch_refusals(scenario, source, destination, abilities),
             [
                 (Ending.REFUSED_AT_SETUP, words, None)
@@ -192,7 +193,7 @@ def expect(
             [
                 *_device_errors(scenario),
                 *_log_errors(scenario, abilities),
-                *_refused_arcs(scenario),
+                *((Ending.DEVICE_ERROR, "", side) for side in device_arcs.failing(scenario)),
                 *_impossible_sizes(scenario),
                 *_refused_vectors(scenario),
             ],
@@ -504,36 +505,6 @@ def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
             yield Ending.DEVICE_ERROR, "", Side.SOURCE
         if load is not None and load < device.total_size:
             yield Ending.DEVICE_ERROR, "", Side.DESTINATION
-
-
-def _is_asked_for(device: EmulatedDevice, arc: RefusedArc) -> bool:
-    """Whether each migration asks ``device`` for the state at the end of ``arc``, and nothing else
-    on this side does: vfio_save_setup(), vfio_save_complete_precopy() and vfio_load_setup().
-    """
-    asked = {
-        "source": {MigrationState.STOP_COPY}
-        | ({MigrationState.PRE_COPY} if device.pre_copy else set()),
-        "destination": {MigrationState.RESUMING},
-    }
-    return arc.to in asked[arc.side]
-
-
-def _other_arcs(scenario: Scenario) -> Iterator[Refusal]:
-    """Refused arcs that a migration need not take, or is not alone to take."""
-    for number, device in enumerate(scenario.devices):
-        if isinstance(device, EmulatedDevice):
-            for arc in device.refuses:
-                if not _is_asked_for(device, arc):
-                    what = f"devices[{number}].refuses {arc.to} at the {arc.side}"
-                    yield Ending.NOT_JUDGED, what, None
-
-
-def _refused_arcs(scenario: Scenario) -> Iterator[Refusal]:
-    """A device fails an arc of its migration states (ARC-1)."""
-    for device in scenario.emulated:
-        for arc in device.refuses:
-            if _is_asked_for(device, arc):
-                yield Ending.DEVICE_ERROR, "", Side(arc.side)
 
 
 def _impossible_sizes(scenario: Scenario) -> Iterator[Refusal]:

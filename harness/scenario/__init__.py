@@ -15,6 +15,7 @@ from harness.scenario.devices import (
     Device,
     DeviceSpec,
     EmulatedDevice,
+    Given,
     Lie,
     LoadBehaviour,
     MdevDevice,
@@ -23,6 +24,7 @@ from harness.scenario.devices import (
     PciDevice,
     RefusedArc,
     SaveBehaviour,
+    WrongDataFd,
 )
 from harness.scenario.scenario import (
     LONGEST,
@@ -51,6 +53,7 @@ __all__ = [
     "Device",
     "DeviceSpec",
     "EmulatedDevice",
+    "Given",
     "Lie",
     "LoadBehaviour",
     "MdevDevice",
@@ -63,6 +66,7 @@ __all__ = [
     "Tls",
     "TlsMismatch",
     "Transport",
+    "WrongDataFd",
     "from_json",
     "load",
     "to_json",

@@ -273,6 +273,24 @@ class RefusedArc(_Frozen, frozen=True, kw_only=True):
     errno: ranges.Errno = _errno.EIO
 
 
+class Given(enum.StrEnum):
+    """How many data_fds an arc gives that gives another number than it should."""
+
+    NONE = "none"
+    """None, where one is opened."""
+    EXTRA = "extra"
+    """One, where none is opened."""
+
+
+class WrongDataFd(_Frozen, frozen=True, kw_only=True):
+    """An arc that gives no data_fd where one is due, or one where none is, each time."""
+
+    side: Literal["source", "destination"]
+    to: MigrationState
+    """The state that QEMU asks for."""
+    gives: Given
+
+
 class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """A PCI function that lives in the harness (``harness.vfio``).
 
@@ -331,6 +349,8 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     """Wrong answers to questions for sizes, at the source; of several the first one counts."""
     precopy_changes: tuple[PrecopyChange, ...] = ()
     """Changes of what the source's device has for pre-copy, while it is migrated."""
+    data_fds: tuple[WrongDataFd, ...] = ()
+    """Arcs that give the wrong number of data_fds."""
 
     @classmethod
     def from_argument(cls, text: str, id: str, number: int) -> Self | None:
@@ -467,6 +487,10 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
     def refused_at(self, side: str) -> dict[str, int]:
         """States that it refuses to enter on ``side`` -> the errno."""
         return {each.to.value: each.errno for each in self.refuses if each.side == side}
+
+    def wrong_data_fds_at(self, side: str) -> dict[str, Given]:
+        """States for which it gives the wrong number of data_fds on ``side`` -> what it gives."""
+        return {each.to.value: each.gives for each in self.data_fds if each.side == side}
 
     def field_problems(self) -> Iterator[str]:
         """The seed has no range in JSON, because an older saved run may have one below 0."""

@@ -10,6 +10,7 @@ from harness.scenario import (
     MIB,
     DataPath,
     EmulatedDevice,
+    Given,
     LoadBehaviour,
     MigrationState,
     OnOffAuto,
@@ -19,6 +20,7 @@ from harness.scenario import (
     Tls,
     TlsMismatch,
     Transport,
+    WrongDataFd,
 )
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, When, status
 from harness.scenario.dma import Dma
@@ -348,6 +350,18 @@ SCENARIOS: tuple[Scenario, ...] = (
                 size=1000,
                 pre_copy=True,
                 refuses=(RefusedArc(side="source", to=MigrationState.PRE_COPY),),
+            ),
+        ),
+    ),
+    # Over the main channel, for the same reason.
+    Scenario(
+        name="data-fd-extra",
+        devices=(
+            EmulatedDevice(
+                id="vfio0",
+                size=1000,
+                multifd_transfer=OnOffAuto.OFF,
+                data_fds=(WrongDataFd(side="source", to=MigrationState.STOP, gives=Given.EXTRA),),
             ),
         ),
     ),

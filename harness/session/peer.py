@@ -1,6 +1,7 @@
 """One side of the migration: its QEMU, its devices, its build, its trace."""
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Awaitable, Sequence
@@ -24,7 +25,7 @@ from harness.errors import (
 )
 from harness.history import Event, Record, Side, private
 from harness.history.builds import BuildFacts
-from harness.history.process import HandedOver, Launched, Resources
+from harness.history.process import DataFds, HandedOver, Launched, Resources
 from harness.history.rundir import (
     DESTINATION_CONSOLE,
     DESTINATION_TRACE,
@@ -40,6 +41,7 @@ from harness.vm.activity import Activity
 from harness.vm.console import Console
 from harness.vm.credentials import Setup
 from harness.vm.qtest import QTest
+from harness.vm.time_limit import TimeLimit
 from harness.vm.vm import Vm
 
 _LEFT_S, _AGAIN_S = 5.0, 0.02
@@ -283,6 +285,21 @@ class Peer:
                 break
             await asyncio.sleep(_AGAIN_S)
         self.vm.record_resources("ended")
+
+    async def record_data_fds(self) -> None:
+        """Record how many data_fds its QEMU has open after the migration.  It closes them a moment
+        after it reports the end, so it is given time, in which it must not wait for a processor.
+        """
+        process = self.vm.process
+        if process is None or self.vm.is_stuck:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with TimeLimit(_LEFT_S, process.pid):
+                while process.data_fds():  # noqa: ASYNC110 - nothing notifies of it
+                    await asyncio.sleep(_AGAIN_S)
+        count = process.data_fds()
+        if count is not None and self.vm.is_running:
+            self.log(Record.of(time.time_ns(), self.side, DataFds(count)))
 
     def hand_over(self) -> None:
         """It runs on, into another migration: here nothing more of it will be seen."""

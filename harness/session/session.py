@@ -531,6 +531,10 @@ class Session:
             for peer in self._peers:
                 peer.devices.observe_config()
                 group.create_task(peer.ask_how_it_went())
+        if any(device.data_fds for device in self.scenario.emulated):
+            async with asyncio.TaskGroup() as group:
+                for peer in self._peers:
+                    group.create_task(peer.record_data_fds())
         if migration.destination_end(self.destination.events) == "completed":
             for peer in reversed(self._peers):
                 with contextlib.suppress(VMError):

@@ -77,6 +77,7 @@ class AttachedDevice:
             spec.refused_at(side.value),
             spec.interrupts.on(side.value),
             clock=time.monotonic,
+            wrong_data_fds=spec.wrong_data_fds_at(side.value),
         )
         self.ioctls: Counter[str] = Counter()
         self._record = record
@@ -117,7 +118,7 @@ class AttachedDevice:
         self._is_ending = True
 
     def _generated(self, go_on: GoOn = to_the_end) -> Memfd:
-        memory = Memfd(f"state-{self.spec.id}")
+        memory = Memfd(f"data_fd-{self.spec.id}")
         try:
             chunks = StateBytes(self.spec.seed, self.spec.total_size).chunks()
             for number, chunk in enumerate(chunks):
@@ -152,7 +153,7 @@ class AttachedDevice:
         else:
             if self._loaded is not None:
                 self._loaded.close()
-            memory = self._loaded = Memfd(f"loaded-{self.spec.id}")
+            memory = self._loaded = Memfd(f"data_fd-{self.spec.id}")
             if loading is not None:
                 loading.memory = memory
         self.observe(

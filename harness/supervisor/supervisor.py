@@ -281,7 +281,13 @@ class Supervisor:
             eventfd.signal(self._pid, interrupt)
         if device is not None and answer.drops_data_fd:
             device.close_data_fd()
-        if device is not None and answer.install is not None:
+        if answer.install is not None and answer.install.is_extra:
+            extra = Memfd("data_fd")
+            given = seccomp.add_fd(self._listener, notification.cookie, extra.fd, None)
+            extra.close()
+            number = given.to_bytes(4, "little", signed=True)
+            self._memory.write(answer.install.address, number)
+        elif device is not None and answer.install is not None:
             fd, wanted = device.open_data_fd(answer.install.is_saving)
             device.data_fd = seccomp.add_fd(self._listener, notification.cookie, fd, wanted)
             number = device.data_fd.to_bytes(4, "little", signed=True)

@@ -31,6 +31,8 @@ class InstallDataFd:
 
     is_saving: bool
     address: int
+    is_extra: bool = False
+    """Whether it belongs to no transfer: the device gives it by mistake."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,24 @@
 Answers as ``vfio-pci-core`` and a variant driver would (``drivers/vfio/`` of Linux).
 """
 
+import dataclasses
 import errno
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from harness.history.device import Arc, Config, PrecopyInfoV2, Reinit, Reset, SizeAnswer
+from harness.history.device import (
+    Arc,
+    Config,
+    DataFdError,
+    PrecopyInfoV2,
+    Reinit,
+    Reset,
+    SizeAnswer,
+)
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
-from harness.scenario import EmulatedDevice
+from harness.scenario import EmulatedDevice, Given
 from harness.scenario.interrupts import At, Interrupts
 from harness.scenario.misreports import Query
 from harness.vfio import arcs, config_space, uapi
@@ -48,6 +57,7 @@ class PciFunction:
     :ivar loading: the same of the destination
     :param refused: names of states that it fails to enter -> the errno
     :param interrupts: its interrupts on this side; None for those of ``spec``
+    :param wrong_data_fds: names of states that QEMU asks for -> how many data_fds they wrongly give
     :ivar expected: returns the state that the peer in the source QEMU gave
     """
 
@@ -60,6 +70,7 @@ class PciFunction:
         refused: Mapping[str, int] = MappingProxyType({}),
         interrupts: Interrupts | None = None,
         clock: Callable[[], float] = lambda: 0.0,
+        wrong_data_fds: Mapping[str, Given] = MappingProxyType({}),
     ) -> None:
         self.spec = spec
         self.flags = MigrationFlag(
@@ -78,6 +89,7 @@ class PciFunction:
         self._observe = observe
         self._refused = refused
         self._asked: Counter[Query] = Counter()
+        self._wrong_data_fds = wrong_data_fds
         self.expected: Callable[[], StateBytes | None] = lambda: None
         self.dma = Dma(spec, iommu, observe, lambda: self.state in arcs.RUNNING)
         self.lines = Lines(
@@ -348,7 +360,12 @@ class PciFunction:
                 drops_data_fd=answer.drops_data_fd or step not in (*arcs.SAVING, step.RESUMING),
             )
         self._observe(Arc(state=asked, path=[step.name for step in path], errno=0))
-        return answer
+        wrong = self._wrong_data_fds.get(asked)
+        if wrong is None or (wrong is Given.EXTRA) is (answer.install is not None):
+            return answer
+        self._observe(DataFdError(state=asked, gives=wrong.value))
+        extra = InstallDataFd(False, address + 4, is_extra=True) if wrong is Given.EXTRA else None
+        return dataclasses.replace(answer, install=extra)
 
     def _show_pending(self, vectors: set[int]) -> None:
         bits = sum(1 << vector for vector in vectors)

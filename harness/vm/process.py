@@ -176,6 +176,14 @@ class QemuProcess:
         held = (Counter(filter(None, each)) for each in (descriptors, threads))
         return Resources(at, *({name: each[name] for name in sorted(each)} for each in held))
 
+    def data_fds(self) -> int | None:
+        """How many data_fds of emulated devices it has open; None if the process is gone."""
+        try:
+            kept = [_target(fd) for fd in Path(f"/proc/{self.pid}/fd").iterdir()]
+        except OSError:
+            return None
+        return sum(target.startswith("/memfd:data_fd") for target in kept)
+
     async def wait(self, timeout_s: float) -> bool:
         """Wait at most ``timeout_s`` for its end; return whether it has ended."""
         try:
@@ -220,13 +228,18 @@ def _kind(fd: Path) -> str:
     """What a descriptor refers to: ``socket``, ``anon_inode:[eventfd]``, ``file`` and so on; "" if
     it was closed meanwhile.
     """
-    try:
-        target = str(fd.readlink())
-    except OSError:
-        return ""
+    target = _target(fd)
     if target.startswith("/"):
         return "memfd" if target.startswith("/memfd:") else "file"
     return target if target.startswith("anon_inode") else target.split(":", maxsplit=1)[0]
+
+
+def _target(fd: Path) -> str:
+    """The link's target; "" if it was closed meanwhile."""
+    try:
+        return str(fd.readlink())
+    except OSError:
+        return ""
 
 
 def _name(task: Path) -> str:

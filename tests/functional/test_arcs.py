@@ -1,11 +1,24 @@
-"""ARC-1: devices that refuse a change of their migration state."""
+"""ARC-1, ARC-2: devices that fail a change of their migration state."""
 
 import errno
 
 import pytest
 
-from harness.history.device import Arc
-from harness.scenario import EmulatedDevice, MigrationState, RefusedArc, Scenario
+from harness.history.device import Arc, DataFdError
+from harness.scenario import (
+    MIB,
+    EmulatedDevice,
+    Given,
+    MigrationState,
+    OnOffAuto,
+    RefusedArc,
+    SaveBehaviour,
+    Scenario,
+    WrongDataFd,
+)
+
+SLOW = SaveBehaviour(read_delay_s=0.05)
+MAIN = {"multifd_transfer": OnOffAuto.OFF}
 
 
 def refusing(side, to, number=errno.EIO, **fields) -> EmulatedDevice:
@@ -37,3 +50,42 @@ async def test_refused_arc_fails_the_migration_and_names_the_device(judged, kept
     ]
     assert refused[0].side.value == plan.side
     assert (refused[0].args.state, refused[0].args.errno) == (plan.to.value, plan.errno)
+
+
+def giving(side, to, gives, **fields) -> EmulatedDevice:
+    """Its state is one buffer, too, unless it is slow."""
+    data_fds = (WrongDataFd(side=side, to=to, gives=gives),)
+    return EmulatedDevice(**{"id": "vfio0", "size": 1000, "data_fds": data_fds, **fields})
+
+
+@pytest.mark.requirement("ARC-2")
+@pytest.mark.parametrize(
+    "device",
+    [
+        giving("source", MigrationState.STOP_COPY, Given.NONE),
+        giving("source", MigrationState.PRE_COPY, Given.NONE, pre_copy=True),
+        giving("source", MigrationState.STOP, Given.EXTRA),
+        giving("source", MigrationState.STOP_COPY, Given.EXTRA, **MAIN, pre_copy=True),
+        giving("destination", MigrationState.RESUMING, Given.NONE, **MAIN),
+    ],
+    ids=["no STOP_COPY", "no PRE_COPY", "stray", "second", "no RESUMING"],
+)
+async def test_wrong_data_fd_fails_the_migration_and_none_is_left(judged, kept, device) -> None:
+    run = await judged(Scenario(name="data-fd", devices=(device,)))
+    (plan,) = device.data_fds
+    at_destination = plan.side == "destination"
+    kept(run, "ARC-2", case="write error on the main channel" if at_destination else "")
+    kept(run, "RUN")
+    records = run.history.records
+    given = [record for record in records if isinstance(record.args, DataFdError)]
+    assert given[0].side.value == plan.side
+    assert (given[0].args.state, given[0].args.gives) == (plan.to.value, plan.gives.value)
+
+
+@pytest.mark.requirement("ARC-2")
+async def test_second_data_fd_while_the_state_is_read(judged, kept) -> None:
+    device = giving(
+        "source", MigrationState.STOP_COPY, Given.EXTRA, size=8 * MIB, save=SLOW, pre_copy=True
+    )
+    run = await judged(Scenario(name="second-data-fd", devices=(device,)))
+    kept(run, "ARC-2", case="second data_fd while the state is read")

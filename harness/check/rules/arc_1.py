@@ -76,7 +76,8 @@ def judge(evidence: Evidence) -> Finding:
 
 def _fails_otherwise(spec: EmulatedDevice) -> bool:
     errors = (spec.save.error_at, spec.load.error_at)
-    return spec.dma.fails or spec.fails_sizes or any(at is not None for at in errors)
+    is_error = any(at is not None for at in errors)
+    return spec.dma.fails or spec.fails_sizes or is_error or bool(spec.data_fds)
 
 
 def _refused(evidence: Evidence) -> Record[Arc] | None:

@@ -41,7 +41,7 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
         return "no device fails"
     if any(spec.dma.fails for spec in scenario.emulated):
         return "a device may fail a call about its log (DMA-2)"
-    if any(spec.refuses for spec in scenario.emulated):
+    if any(spec.refuses or spec.data_fds for spec in scenario.emulated):
         return "a device fails an arc (ARC-1)"
     if any(spec.fails_sizes for spec in scenario.emulated):
         return "a device misreports its sizes (PRE-4)"

@@ -64,7 +64,7 @@ def skip_reason(scenario: Scenario, expectation: Expectation) -> str:
     if not any(spec.misreports for spec in scenario.emulated):
         return "no device misreports its sizes"
     if any(
-        spec.dma.fails or spec.refuses or spec.save.error_at is not None
+        spec.dma.fails or spec.refuses or spec.data_fds or spec.save.error_at is not None
         or spec.load.error_at is not None
         for spec in scenario.emulated
     ):  # fmt: skip

@@ -22,6 +22,7 @@ from harness.history.builds import BuildFacts
 from harness.history.device import (
     Arc,
     Config,
+    DataFdError,
     PrecopyChanged,
     PrecopyInfoV2,
     Read,
@@ -30,12 +31,13 @@ from harness.history.device import (
     Sent,
     Write,
 )
-from harness.history.process import Exited, Launched, Stderr, ZeroCopySends
+from harness.history.process import DataFds, Exited, Launched, Stderr, ZeroCopySends
 from harness.history.records import Kind, Record, Side
 from harness.history.rundir import History, load
 from harness.scenario import (
     MIB,
     EmulatedDevice,
+    Given,
     LoadBehaviour,
     MigrationState,
     OnOffAuto,
@@ -45,6 +47,7 @@ from harness.scenario import (
     Tls,
     TlsMismatch,
     Transport,
+    WrongDataFd,
 )
 from harness.scenario.precopy import PrecopyChange
 from tests.twins.damage import change
@@ -476,6 +479,40 @@ def info_v2_failed() -> History:
     return changed(run, [*run.records, *(asked(5, side) for side in (SRC, DST))])
 
 
+NO_DATA_FD = "vfio0: reading state buffer 0 failed: 9"
+DATA_FDS = (WrongDataFd(side="source", to=MigrationState.STOP_COPY, gives=Given.NONE),)
+
+
+def failed_by_data_fd(why: str = NO_DATA_FD, left: int | None = 0, **fields) -> History:
+    """The source's device gives no data_fd for STOP_COPY, and so the migration fails.
+
+    :param left: data_fds that the source has open afterwards; None if they were not counted
+    """
+    story, spec = Story(), device(size=1000, data_fds=DATA_FDS)
+    run = scenario(spec, **fields)
+    story.boot(run)
+    story.qmp(DST, "migrate-incoming")
+    story.qmp(SRC, "migrate")
+    story.status(SRC, "setup", "active")
+    story.status(DST, "setup", "active")
+    story.arc(DST, spec.id, "RESUMING")
+    args = {"name": "VFIO_FD9"}
+    story.add(SRC, Kind.TRACE, "vfio_migration_set_state", spec.id, tid=100, **args)
+    for state in ("RUNNING_P2P", "STOP", "STOP_COPY"):
+        story.arc(SRC, spec.id, state)
+    story.put(SRC, DataFdError(state="STOP_COPY", gives="none"), spec.id)
+    story.status(SRC, "failed")
+    story.status(DST, "failed")
+    story.arc(SRC, spec.id, "RUNNING")
+    story.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": why})
+    story.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "load of stream failed"})
+    if left is not None:
+        story.put(SRC, DataFds(left))
+    story.put(DST, DataFds(0))
+    story.end("inmigrate")
+    return history(run, story.records)
+
+
 def with_sends(run: History, count: int) -> History:
     """The source has sent so often with MSG_ZEROCOPY, of 16 pages."""
     ended = only(run, "exited", side=SRC)[-1]
@@ -557,6 +594,7 @@ GOOD = {
     "sizes": lambda: changed(to_misreport(), with_sizes(to_misreport())),
     "interrupts": lambda: with_interrupts(completed(scenario(interrupting()))),
     "masked interrupts": lambda: with_interrupts(completed(scenario(interrupting(masked=True)))),
+    "no data_fd": failed_by_data_fd,
     **SIDES,
     "guest": lambda: with_guest(completed(guest_scenario(*two_devices()))),
 }

@@ -19,10 +19,8 @@ from harness.scenario import (
     Abilities,
     EmulatedDevice,
     LoadBehaviour,
-    MigrationState,
     OnOffAuto,
     PciDevice,
-    RefusedArc,
     SaveBehaviour,
     Scenario,
     Tls,
@@ -393,30 +391,6 @@ def test_size_that_no_device_can_have_may_fail_the_migration(misreport, ending):
     assert found.devices[0].buffer_sizes == (
         (5,) if misreport.query is Query.PRECOPY_INFO else None
     )
-
-
-@pytest.mark.parametrize(
-    ("side", "to", "fields", "ending"),
-    [
-        ("source", "STOP_COPY", {}, Ending.DEVICE_ERROR),
-        ("source", "STOP_COPY", {"pre_copy": True}, Ending.DEVICE_ERROR),
-        ("source", "PRE_COPY", {"pre_copy": True}, Ending.DEVICE_ERROR),
-        ("source", "PRE_COPY", {}, Ending.NOT_JUDGED),
-        ("source", "RESUMING", {}, Ending.NOT_JUDGED),
-        ("source", "STOP", {}, Ending.NOT_JUDGED),
-        ("destination", "RESUMING", {}, Ending.DEVICE_ERROR),
-        ("destination", "STOP_COPY", {}, Ending.NOT_JUDGED),
-        ("destination", "RUNNING", {}, Ending.NOT_JUDGED),
-    ],
-)
-def test_refused_arc_is_a_device_error_if_each_migration_takes_it(side, to, fields, ending):
-    refuses = (RefusedArc(side=side, to=MigrationState(to)),)
-    specs = (EmulatedDevice(id="a", refuses=refuses, **fields),)
-    found = expect(Scenario(name="x", devices=specs), FACTS, FACTS)
-    assert found.ending is ending
-    assert found.refused_by == (side if ending is Ending.DEVICE_ERROR else None)
-    if ending is Ending.NOT_JUDGED:
-        assert found.reasons == (f"devices[0].refuses {to} at the {side}",)
 
 
 # -- arguments of QEMU -------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import CannotRunHere, LaunchError, PrerequisiteMissing
 from harness.history import Kind, Record, Side
-from harness.history.process import Launched, Resources
+from harness.history.process import DataFds, Launched, Resources
 from harness.scenario import Scenario
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest, GuestKind
 from harness.session import peer as module
@@ -231,3 +231,28 @@ async def test_what_is_left_is_recorded_once_it_is_no_more_than_before(peer, mon
     await peer.record_what_is_left()
     assert len(seen) == looks
     assert recorded == ["ended"]
+
+
+@pytest.mark.parametrize(("looks", "left"), [([0], 0), ([1, 1, 0], 0), ([2], 2)])
+async def test_data_fds_are_given_time_to_be_closed(peer, monkeypatch, looks, left):
+    """The last look is repeated until the time is over."""
+    monkeypatch.setattr(module, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(module, "_LEFT_S", 0.1)
+    seen: list[int] = []
+
+    def data_fds():
+        seen.append(looks[min(len(seen), len(looks) - 1)])
+        return seen[-1]
+
+    process = SimpleNamespace(data_fds=data_fds, pid=None)
+    peer.vm = SimpleNamespace(process=process, is_stuck=False, is_running=True)
+    await peer.record_data_fds()
+    assert peer.log.records[-1].args == DataFds(left)
+
+
+@pytest.mark.parametrize("gone", [{"is_stuck": True}, {"is_running": False}])
+async def test_data_fds_of_a_qemu_that_does_not_answer_are_not_recorded(peer, gone):
+    process = SimpleNamespace(data_fds=lambda: 0, pid=None)
+    peer.vm = SimpleNamespace(**{"process": process, "is_stuck": False, "is_running": True, **gone})
+    await peer.record_data_fds()
+    assert not peer.log.records

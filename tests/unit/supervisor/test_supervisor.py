@@ -14,7 +14,15 @@ import pytest
 from harness.history import Kind, Side
 from harness.history.device import Ioctl, Read, UnknownIoctl, Write
 from harness.history.process import ZeroCopySends
-from harness.scenario import DataPath, EmulatedDevice, LoadBehaviour, SaveBehaviour
+from harness.scenario import (
+    DataPath,
+    EmulatedDevice,
+    Given,
+    LoadBehaviour,
+    MigrationState,
+    SaveBehaviour,
+    WrongDataFd,
+)
 from harness.supervisor import seccomp
 from harness.supervisor import supervisor as module
 from harness.supervisor.memory import Memfd
@@ -217,6 +225,17 @@ def test_new_data_fd_is_installed_where_the_filter_sees_it(new_bench):
         for device in bench.devices
     ]
     assert opened == [DATA_FD_BASE + n for n in (0, 4, 1, 5)]
+
+
+def test_extra_data_fd_is_empty_and_takes_no_other_ones_place(new_bench):
+    wrong = WrongDataFd(side="source", to=MigrationState.STOP_COPY, gives=Given.EXTRA)
+    bench = new_bench(msgspec.structs.replace(SUPERVISED, pre_copy=True, data_fds=(wrong,)))
+    child, device = bench.child, bench.device
+    data_fd = open_data_fd(child, device, S.PRE_COPY)
+    extra = open_data_fd(child, device, S.STOP_COPY)
+    assert extra not in (-1, data_fd)
+    assert child.read(extra, 4096) == b""
+    assert len(child.read(data_fd, 4096)) == 4096
 
 
 def test_supervised_reads_get_the_state_in_the_devices_sizes(new_bench):

@@ -7,10 +7,10 @@ import struct
 import msgspec
 import pytest
 
-from harness.history.device import Arc, Config, PrecopyInfoV2, Reset, SizeAnswer
+from harness.history.device import Arc, Config, DataFdError, PrecopyInfoV2, Reset, SizeAnswer
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
-from harness.scenario import EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
+from harness.scenario import EmulatedDevice, Given, Lie, LoadBehaviour, SaveBehaviour
 from harness.scenario.misreports import UINT64_MAX, Misreport, Query
 from harness.vfio import config_space, uapi
 from harness.vfio.answer import UNKNOWN, InstallDataFd
@@ -35,12 +35,18 @@ CONFIG_AT = Region.CONFIG << uapi.REGION_SHIFT
 class Qemu:
     """One QEMU with one device: puts the argument into its memory, calls, looks at it again."""
 
-    def __init__(self, spec, target, regions, iommu=None, refused=None):
+    def __init__(self, spec, target, regions, iommu=None, refused=None, data_fds=None):
         self.target = target
         self.regions = regions
         self.observed: list[Body] = []
         self.device = PciFunction(
-            spec, regions, iommu or Iommu(), self.observed.append, refused or {}
+            spec,
+            regions,
+            iommu or Iommu(),
+            self.observed.append,
+            refused or {},
+            None,
+            wrong_data_fds=data_fds or {},
         )
 
     def call(self, number, argument, *, on_data_fd=False):
@@ -895,3 +901,38 @@ def test_refused_arc_keeps_the_data_fd_of_the_state_before(target, new_regions):
     assert answer.errno == errno.EIO
     assert not answer.drops_data_fd
     assert qemu.state is S.PRE_COPY_P2P
+
+
+# -- arcs that give a wrong number of data_fds -----------------------------------------
+
+
+def test_arc_gives_no_data_fd_and_takes_place(target, new_regions):
+    qemu = Qemu(spec_of(), target, new_regions(), data_fds={"STOP_COPY": Given.NONE})
+    answer, data_fd = qemu.set_state(S.STOP_COPY)
+    assert (answer.errno, answer.install, data_fd) == (0, None, -1)
+    assert qemu.state is S.STOP_COPY
+    assert qemu.observed[-1] == DataFdError(state="STOP_COPY", gives="none")
+
+
+def test_arc_gives_a_data_fd_that_no_transfer_has(target, new_regions):
+    qemu = Qemu(spec_of(pre_copy=True), target, new_regions(), data_fds={"STOP_COPY": Given.EXTRA})
+    assert not qemu.go(S.PRE_COPY).install.is_extra
+    answer = qemu.go(S.STOP_COPY)
+    assert answer.install.is_extra
+    assert not answer.drops_data_fd
+    assert qemu.observed[-1] == DataFdError(state="STOP_COPY", gives="extra")
+
+
+def test_arc_on_the_way_to_another_gives_none(target, new_regions):
+    """As in the kernel, which returns the data_fd of the last arc."""
+    qemu = Qemu(spec_of(), target, new_regions(), data_fds={"STOP": Given.EXTRA})
+    assert not qemu.go(S.STOP_COPY).install.is_extra
+    assert qemu.go(S.STOP).install.is_extra
+
+
+@pytest.mark.parametrize("given", [("STOP_COPY", Given.EXTRA), ("STOP", Given.NONE)])
+def test_arc_that_gives_as_many_as_it_should_is_not_recorded(target, new_regions, given):
+    qemu = Qemu(spec_of(), target, new_regions(), data_fds=dict([given]))
+    assert not qemu.go(S.STOP_COPY).install.is_extra
+    assert qemu.go(S.STOP).install is None
+    assert not [each for each in qemu.observed if isinstance(each, DataFdError)]

@@ -15,6 +15,7 @@ import pytest
 from harness.errors import LaunchError, PrerequisiteMissing
 from harness.history import Kind, Side
 from harness.history.process import Exited, Launched, Signalled, Stderr
+from harness.supervisor.memory import Memfd
 from harness.supervisor.spawn import Spawn
 from harness.vm import sanitizers
 from harness.vm.process import QemuProcess
@@ -357,6 +358,20 @@ async def test_resources_are_those_of_the_process(start, pipe):
     assert held.descriptors["socket"] == held.descriptors["pipe"] == 1
     assert held.descriptors["file"] >= 2
     assert sum(held.threads.values()) == 2
+
+
+async def test_data_fds_are_counted_by_what_they_refer_to(start):
+    kinds = [Memfd(name) for name in ("data_fd", "data_fd-vfio0", "vfio-source-vfio0")]
+    process = await start(["sleep", "60"], fds=tuple(kind.fd for kind in kinds))
+    for kind in kinds:
+        kind.close()
+    assert process.data_fds() == 2
+
+
+async def test_process_that_is_gone_has_no_data_fds(start):
+    process = await start(shell("exit 0"))
+    assert await process.wait(DEADLINE_S)
+    assert process.data_fds() is None
 
 
 async def test_process_that_is_gone_has_no_resources(start):
