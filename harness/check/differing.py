@@ -9,7 +9,7 @@ from harness.check.refusal import lost
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
 from harness.history.process import Hung
-from harness.history.records import Record, Side
+from harness.history.records import Kind, Record, Side
 from harness.history.session import Deadline
 
 HANGS = frozenset(
@@ -35,9 +35,11 @@ def not_the_same_end(rule: Rule, evidence: Evidence, what: str, kind: str) -> Fi
     for side in PEERS:
         crash = endings.crash(side)
         if crash is not None and crash.args.signal:
+            said = [record for record, _ in endings.texts(side) if record.kind is Kind.PROCESS]
             return rule.violated(
                 f"{what}: it must be refused, but the {side} QEMU ended by signal "
                 f"{crash.args.signal}",
+                *said[-2:],
                 crash,
                 shape=f"{side}-crashed-{kind}",
             )

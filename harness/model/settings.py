@@ -236,7 +236,9 @@ class Differs(enum.Enum):
 
 _OWN_SETTINGS = frozenset({"channels", "multifd", "return_path", "machine"})
 _OF_DEVICES = {
-    Differs.SETTING: frozenset({"multifd_transfer"}),
+    Differs.SETTING: frozenset(
+        {"multifd_transfer", *(f"properties.{name}" for name in (*PROPERTIES, LIMIT))}
+    ),
     Differs.DEVICE: frozenset(
         {
             "", "bar_size", "vendor_id", "device_id", "subsystem_vendor_id", "subsystem_id",
@@ -246,6 +248,31 @@ _OF_DEVICES = {
     # How the harness serves it.
     Differs.FREELY: frozenset({"data_path", "reported_size"}),
 }  # fmt: skip
+_OF_NAMES = {
+    "parameters": {
+        # Of the source alone, or of what each side does by itself.
+        Differs.FREELY: frozenset(
+            {
+                *SPEED,
+                "multifd-zlib-level", "multifd-zstd-level", "multifd-qatzip-level",
+                "throttle-trigger-threshold", "cpu-throttle-initial", "cpu-throttle-increment",
+                "cpu-throttle-tailslow",
+                "announce-initial", "announce-max", "announce-rounds", "announce-step",
+            }
+        ),
+        # The destination reads what is flagged in the packets of RAM: it refuses another
+        # compression (multifd_nocomp_recv(), multifd_zlib_recv(), multifd_zstd_recv()), and takes
+        # zero pages in both ways (ram_load_precopy(), multifd_recv_zero_page_process()).
+        Differs.SETTING: frozenset({"multifd-compression", "zero-page-detection"}),
+    },
+    "capabilities": {
+        Differs.FREELY: frozenset({"auto-converge", "late-block-activate", "zero-blocks"}),
+        Differs.SETTING: frozenset(
+            {"multifd", "xbzrle", "switchover-ack", "release-ram", "validate-uuid", ZERO_COPY}
+        ),
+    },
+}  # fmt: skip
+"""Of parameters and of capabilities: what a difference means.  One that is not here is unknown."""
 _DEVICE = re.compile(r"devices\[\d+\](?:\.(.*))?")
 
 
@@ -256,9 +283,11 @@ def kind_of(place: str) -> Differs:
         return next((kind for kind, names in _OF_DEVICES.items() if name in names), Differs.UNKNOWN)
     if place in _OWN_SETTINGS:
         return Differs.SETTING
+    if place == "memory_limit_mib":
+        return Differs.FREELY
     field, _, name = place.partition(".")
-    is_free = place == "memory_limit_mib" or (field == "parameters" and name in SPEED)
-    return Differs.FREELY if is_free else Differs.UNKNOWN
+    kinds = _OF_NAMES.get(field, {}).items()
+    return next((kind for kind, names in kinds if name in names), Differs.UNKNOWN)
 
 
 def refusals_of_cpr(scenario: Scenario) -> Iterator[str]:

@@ -32,8 +32,15 @@ def _at_the_device(**fields: Any) -> dict[str, Any]:
         ({"machine": "pc"}, MAIN_ALONE, "refused on both sides"),
         ({"return_path": False}, {}, "it completed"),
         (_at_the_device(multifd_transfer="on"), {"devices": (OVER_MAIN,)}, "refused on both sides"),
+        (
+            {"parameters": {"multifd-compression": "zlib"}},
+            {"devices": (OVER_MAIN,)},
+            "refused on both sides",
+        ),
+        ({"parameters": {"zero-page-detection": "legacy"}}, {}, "it completed"),
+        ({"capabilities": {"switchover-ack": True}}, {}, "it completed"),
     ],
-    ids=["machine", "return path", "transfer"],
+    ids=["machine", "return path", "transfer", "compression", "zero pages", "switchover-ack"],
 )
 async def test_settings_that_differ(judged, kept, there, fields, words) -> None:
     run = await judged(_scenario(there, **fields))

@@ -2,10 +2,13 @@
 
 The destination may be given another number of channels, another machine type, or multifd, a
 return path or ``x-migration-multifd-transfer`` where the source has none (``destination`` of a
-scenario).  QEMU compares none of these but the machine type (``configuration_post_load()`` in
-migration/savevm.c).  So either end is right: the migration completes, and the devices hold the
-source's bytes; or both sides fail with an error, and the source keeps its VM.  TLS on one side only
-is SET-5.
+scenario); or other capabilities, parameters or properties of ``vfio-pci`` (``settings.kind_of()``
+in harness/model/ has those that are known).  QEMU compares none of these but the machine type
+(``configuration_post_load()`` in migration/savevm.c), and finds another compression in the flags of
+each packet; its documentation does not say which must agree.  So either end is right: the migration
+completes, and the devices hold the source's bytes; or both sides fail with an error, and the source
+keeps its VM.  Where a setting is of one side alone, such as a level of compression, a difference is
+none: the migration must complete.  TLS on one side only is SET-5.
 
 A migration that does not end is VIOLATED, unless the machine was too busy or state still moved.
 VALID requires that both ends were seen.  LIF-9 judges whether a source reports that it completed,

@@ -262,3 +262,40 @@ def test_case_and_hyphens_of_words_are_ignored(text):
     assert settings.is_said("background snapshot", text)
     assert not settings.is_said("postcopy", text)
     assert settings.is_said("downtime-limit", "Parameter 'downtime_limit' expects an integer")
+
+
+# -- what differs between the sides ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("channels", settings.Differs.SETTING),
+        ("memory_limit_mib", settings.Differs.FREELY),
+        ("parameters.downtime-limit", settings.Differs.FREELY),
+        ("parameters.multifd-zlib-level", settings.Differs.FREELY),
+        ("parameters.announce-rounds", settings.Differs.FREELY),
+        ("parameters.multifd-compression", settings.Differs.SETTING),
+        ("parameters.zero-page-detection", settings.Differs.SETTING),
+        ("parameters.mode", settings.Differs.UNKNOWN),
+        ("parameters.direct-io", settings.Differs.UNKNOWN),
+        ("capabilities.auto-converge", settings.Differs.FREELY),
+        ("capabilities.switchover-ack", settings.Differs.SETTING),
+        ("capabilities.mapped-ram", settings.Differs.UNKNOWN),
+        ("capabilities.downtime-limit", settings.Differs.UNKNOWN),
+        ("devices[0].properties.skip-vsc-check", settings.Differs.SETTING),
+        ("devices[0].properties.x-no-mmap", settings.Differs.UNKNOWN),
+        ("ram_mib", settings.Differs.UNKNOWN),
+    ],
+)
+def test_what_a_difference_means(place, kind):
+    assert settings.kind_of(place) is kind
+
+
+def test_each_known_setting_that_differs_is_placed_once():
+    for kinds in settings._OF_NAMES.values():
+        names = [name for each in kinds.values() for name in each]
+        assert len(names) == len(set(names))
+    assert set(settings.RANGES) - {"multifd-channels"} <= {
+        name for each in settings._OF_NAMES["parameters"].values() for name in each
+    }
