@@ -385,6 +385,12 @@ SCENARIOS: tuple[Scenario, ...] = (
                 target=Target.SOURCE,
                 command="migrate_cancel",
             ),
+            Execute(
+                when=_ACTIVE,
+                target=Target.SOURCE,
+                command="migrate-pause",
+                refused_with="only supported during postcopy",
+            ),
         ),
     ),
     Scenario(

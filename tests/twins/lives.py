@@ -111,6 +111,12 @@ def device_is_gone_while_it_migrates(records: list[Record]) -> list[Record]:
     return [*records, Record(cancelling.t_ns - 1, SRC, Kind.QMP, "DEVICE_DELETED", gone)]
 
 
+@twin("LIF-15", on="pause refused")
+def migration_is_paused_without_postcopy(records: list[Record]) -> list[Record]:
+    answer = one(records, "action_ended", position=0)
+    return swap(records, [answer], how="done", error_class=None, desc=None)
+
+
 @twin("LIF-14", on="connection refused")
 def destination_waits_for_the_rest(records: list[Record]) -> list[Record]:
     end = one(records, "MIGRATION", side=DST, status="failed")

@@ -40,6 +40,12 @@ UNPLUG = Execute(
     arguments={"id": "vfio0"},
     refused_with="",
 )
+PAUSE = Execute(
+    when=status(Target.SOURCE, "active"),
+    target=Target.SOURCE,
+    command="migrate-pause",
+    refused_with="",
+)
 STOP = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="stop")
 CONT = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="cont")
 PAUSED = {"status": "paused", "running": False}
@@ -154,6 +160,18 @@ def unplug_refused() -> History:
     life.put("harness", ActionEnded(position=1, how="done"))
     life.cancelled()
     return ended(life)
+
+
+def pause_of_migration(how: Any = "refused", desc: str | None = "postcopy only") -> Life:
+    """migrate-pause is sent while the source migrates, which is then cancelled."""
+    life = Life(scenario(actions=(PAUSE, CANCEL)))
+    life.act()
+    error = ("GenericError", desc) if how == "refused" else (None, None)
+    life.put("harness", ActionEnded(position=0, how=how, error_class=error[0], desc=error[1]))
+    life.act(1)
+    life.put("harness", ActionEnded(position=1, how="done"))
+    life.cancelled()
+    return life
 
 
 def reset(state: str = "PRE_COPY", *, event: bool = True, noticed: bool = True) -> Life:
@@ -280,6 +298,7 @@ LIVES = {
     "paused": paused_and_cancelled,
     "killed destination": killed_destination,
     "unplug refused": unplug_refused,
+    "pause refused": lambda: ended(pause_of_migration()),
     "quit as planned": left_by_its_destination,
     "device error": device_error,
     "connection refused": refused_by_both,
