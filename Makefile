@@ -75,8 +75,9 @@ guest: $(READY) ## build the guest: Linux, init and firmware
 	-@$(ALONE) images/guest/build.sh
 
 .PHONY: rig
-rig: $(READY) ## build the virtual machine with the kernel's own VFIO
+rig: $(READY) ## build the virtual machine with the kernel's own VFIO: [MODULES="folder..."]
 	@$(ALONE) images/rig/build.sh
+	@$(ALONE) images/rig/modules.sh $(MODULES)
 
 .PHONY: check-rig
 check-rig: rig qemu qemus guest ## run the tests of the rig, with kernel devices

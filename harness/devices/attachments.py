@@ -149,6 +149,11 @@ class Attachments:
         for kind in self.kinds:
             kind.observe_config()
 
+    def observe_calls(self) -> None:
+        """Record the calls that a driver has logged since the last time."""
+        for kind in self.kinds:
+            kind.observe_calls()
+
     def report(self, go_on: GoOn = to_the_end) -> None:
         """Record what each device gave or got, if the harness can see it; blocks."""
         for kind in self.kinds:

@@ -145,6 +145,9 @@ class DevicesOfKind(abc.ABC):
     def observe_config(self) -> None:
         """Record the registers that each device itself has now."""
 
+    def observe_calls(self) -> None:
+        """Record the calls that a driver has logged since the last time."""
+
     def report(self, go_on: GoOn = to_the_end) -> None:
         """Record what each device gave or got, byte by byte; may take a while, blocks.
 

@@ -76,6 +76,7 @@ class PciDevices(DevicesOfKind):
             self._ledger.claim(address, {"driver": found.driver, "override": found.override})
             self._left.append(found)
             self._bus.bind(found, driver)
+        self._set_up(spec, address)
         has_iommufd = self._has_iommufd(spec, found)
         able = self._ask(self._bus, found, has_iommufd)
         if able.stop_copy and not spec.destination:
@@ -96,6 +97,12 @@ class PciDevices(DevicesOfKind):
             ),
         )
         self._target.observe(spec, Abilities(**msgspec.structs.asdict(able)))
+
+    def _set_up(self, spec: PciDevice, address: str) -> None:
+        """Do what is needed once the function is bound and before it is opened.
+
+        :raise PrerequisiteMissing: that cannot be done
+        """
 
     def _driver_for(self, spec: PciDevice, found: PciFunction) -> str:
         if spec.driver:

@@ -21,8 +21,16 @@ def runs_at_once(scenarios: Iterable[Scenario]) -> int:
 
     A run computes about half of its time, and waits for an answer, a timer or a standstill in the
     other.  A guest that runs always computes; a device of the kernel may be one that there is only
-    once, and the rig is slow.
+    once, and the rig is slow.  Only one run at a time can have a device of an address.
     """
+    scenarios = tuple(scenarios)
+    taken = [
+        address
+        for scenario in scenarios
+        for address in {each for device in scenario.devices for each in device.addresses}
+    ]
+    if len(set(taken)) < len(taken):
+        return 1
     one_each = any(
         scenario.guest is not None or any(device.is_kernel for device in scenario.devices)
         for scenario in scenarios

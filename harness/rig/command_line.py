@@ -15,6 +15,8 @@ import msgspec
 
 from harness.errors import PrerequisiteMissing, UsageError
 from harness.rig.image import Image
+from harness.scenario import MIB
+from harness.scenario.kernel_devices import IVSHMEM_SLOT
 from harness.vm.process import GUARD
 
 _COMPOSE_TIMEOUT_S = 60.0
@@ -24,6 +26,9 @@ ROOT = "rig.root"
 virtme-ng's mount has none, and each start of Python reads hundreds of files."""
 PCI_SLOTS = (0x10, 0x11)
 """Slots on bus 0 of two network cards to pass through, each in an IOMMU group of its own."""
+IVSHMEM_MIB = (16, 16, 16, 16, 64, 64)
+"""Sizes of the memory of the functions that ``ivshmem_vfio_pci`` migrates, which follow the cards,
+each in an IOMMU group of its own.  A pair of them migrates, one to the other."""
 _FASTER = (
     "mitigations=off",
     "cryptomgr.notests",
@@ -76,6 +81,10 @@ def compose(
         extra += ["-machine", "kernel-irqchip=split"]
     for slot in PCI_SLOTS:
         extra += ["-device", f"e1000e,addr={slot:#x},romfile="]
+    for slot, mib in enumerate(IVSHMEM_MIB, IVSHMEM_SLOT):
+        memory = f"memory-backend-memfd,id=ivshmem{slot},size={mib * MIB},share=on"
+        extra += ["-object", memory]
+        extra += ["-device", f"ivshmem-plain,memdev=ivshmem{slot},addr={slot:#x}"]
     for name, file in ports.items():
         extra += ["-chardev", f"file,id={name},path={file},append=on"]
         extra += ["-device", f"virtserialport,name={name},chardev={name}"]

@@ -39,7 +39,11 @@ for name in systemd-udevd udevd; do
 done
 
 "$programs/busybox" ip link set lo up
-modprobe -a vfio_iommu_type1 vfio_pci mtty
+[ -d /sys/kernel/debug/x86 ] || mount -t debugfs none /sys/kernel/debug
+modprobe -a vfio_iommu_type1 vfio_pci
+for module in "$modules/lib/modules/$(uname -r)"/extra/*.ko; do
+    modprobe "$(basename "$module" .ko)"
+done
 
 # The root file system once more, with a cache: it does not change while we run, but for
 # the folders that may be written, and these stay without.

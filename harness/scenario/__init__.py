@@ -5,27 +5,23 @@
 when it is given none.  Nothing here opens a device, starts a process or judges anything.
 """
 
+from harness.scenario.device_spec import MIB, Abilities, DeviceSpec, OnOffAuto
 from harness.scenario.devices import (
     KINDS,
-    MIB,
     MSIX_CAPABILITY_SIZE,
     SCRATCH_SIZE,
-    Abilities,
     DataPath,
     Device,
-    DeviceSpec,
     EmulatedDevice,
     Given,
     Lie,
     LoadBehaviour,
-    MdevDevice,
     MigrationState,
-    OnOffAuto,
-    PciDevice,
     RefusedArc,
     SaveBehaviour,
     WrongDataFd,
 )
+from harness.scenario.kernel_devices import DriverParameters, IvshmemDevice, MdevDevice, PciDevice
 from harness.scenario.scenario import (
     LONGEST,
     MAX_CHANNELS,
@@ -52,8 +48,10 @@ __all__ = [
     "DataPath",
     "Device",
     "DeviceSpec",
+    "DriverParameters",
     "EmulatedDevice",
     "Given",
+    "IvshmemDevice",
     "Lie",
     "LoadBehaviour",
     "MdevDevice",

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from harness.scenario.devices import MIB, EmulatedDevice
+from harness.scenario.device_spec import MIB
+from harness.scenario.devices import EmulatedDevice
 from harness.scenario.fault_plan import Delay
 from harness.scenario.scenario import Scenario
 

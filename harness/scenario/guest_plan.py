@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from harness.scenario import ranges
-from harness.scenario.devices import DeviceSpec
+from harness.scenario.device_spec import DeviceSpec
 
 LINUX_RAM_MIB = 128  # the stock kernel of images/guest boots with this, and not with 64
 _LOW_RAM_MIB = 2048  # q35 has at least this much of its RAM below 4 GiB (QEMU hw/i386/pc_q35.c)

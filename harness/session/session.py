@@ -289,6 +289,8 @@ class Session:
             for peer in self._own_peers:
                 group.create_task(peer.vm.shutdown())
         await self._compared()
+        for peer in self._peers:
+            peer.devices.observe_calls()
         if self._link is not None:
             self._link.close()
         for peer in self._own_peers:

@@ -3,6 +3,7 @@
 #
 #     kernel/         the stock Debian kernel and its modules, with mtty in extra/: the migratable
 #                     serial port of the kernel's samples/vfio-mdev
+#     headers/        the kernel's headers and kbuild: images/rig/modules.sh builds modules with them
 #     tools/          busybox and kmod, for the initramfs and for the virtual machine
 #     vng/            virtme-ng, which composes the command line of the virtual machine
 #     manifest.json   versions, and checksums of the Debian packages
@@ -21,12 +22,13 @@ fail() {
 }
 . images/work.sh
 . images/debian.sh
+. images/rig/kbuild.sh
 
 suite=bookworm-backports # its kernel is built with the compiler of Debian 12
 tried=$PWD/images/rig/packages
 requirements=$PWD/images/rig/requirements.txt
 virtme_ng=$(sed -n 's/^virtme-ng==\([^ ]*\).*/\1/p' "$requirements")
-recipe=$(cat -- images/rig/build.sh "$tried" "$requirements" | sha256sum | cut -c1-16)
+recipe=$(cat -- images/rig/build.sh images/rig/kbuild.sh "$tried" "$requirements" | sha256sum | cut -c1-16)
 
 cache=.cache/rig
 mkdir -p "$cache"
@@ -42,14 +44,7 @@ case $(dpkg --print-architecture 2>/dev/null) in
     amd64) ;;
     *) fail "this needs Debian's tools and an x86-64 machine" ;;
 esac
-needed=
-for tool in gcc make xz; do
-    command -v "$tool" >/dev/null || needed="$needed ${tool/xz/xz-utils}"
-done
-# objtool, in the package of the headers, is linked with it.
-/sbin/ldconfig -p | grep -qF 'libelf.so.1 ' || needed="$needed libelf1"
-# shellcheck disable=SC2086  # one word for each package
-[ -z "$needed" ] || ci/apt-install.sh $needed
+require_compiler
 
 work_in "$cache" work
 
@@ -92,14 +87,7 @@ dpkg-deb --fsys-tarfile "$work/packages/$source"_*.deb |
     tar --extract --directory "$module" --strip-components 3 "$source/samples/vfio-mdev/mtty.c"
 echo 'obj-m := mtty.o' >"$module/Makefile"
 
-headers=$work/headers/usr/src/linux-headers-$kernel-amd64
-sed -i "s#/usr/src/#$work/headers/usr/src/#" "$headers/Makefile" # their folder here
-compiler=$(command -v gcc-12 || command -v gcc)
-# Without debug information and paths of this machine: the result is reproducible.
-flags="-g0 -ffile-prefix-map=$module=mtty"
-killable make --silent -C "$headers" M="$module" CC="$compiler" KCFLAGS="$flags" \
-    CONFIG_DEBUG_INFO_BTF_MODULES= modules ||
-    fail "mtty does not build against $kernel: see above"
+build_module "$work/headers" "$kernel" "$module"
 modules=$work/kernel/lib/modules/$kernel-amd64
 mkdir -p "$modules/extra"
 install -m 644 "$module/mtty.ko" "$modules/extra/"
@@ -121,7 +109,7 @@ killable .venv/bin/python -m pip --quiet --quiet install --disable-pip-version-c
     fail "cannot install virtme-ng (no network?)"
 
 rm -f -- "$cache/manifest.json" # incomplete from here on
-for part in kernel tools bin vng; do
+for part in kernel headers tools bin vng; do
     rm -rf -- "${cache:?}/$part"
     mv -T -- "$work/$part" "$cache/$part"
 done

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from harness.job import processors
-from harness.scenario import EmulatedDevice, MdevDevice, Scenario
+from harness.scenario import EmulatedDevice, IvshmemDevice, MdevDevice, Scenario
 from harness.scenario.guest_plan import Guest
 
 
@@ -73,3 +73,13 @@ def test_runs_at_the_same_time(monkeypatch, scenarios, count, runs):
     """Too few leave processors idle; too many guests, or uses of a device, hinder each other."""
     monkeypatch.setattr(processors, "processors", lambda: count)
     assert processors.runs_at_once(scenarios) == runs
+
+
+PAIRS = [IvshmemDevice(id="vfio0").copy("vfio0", number) for number in (0, 1)]
+
+
+@pytest.mark.parametrize(("numbers", "runs"), [((0, 1), 8), ((0, 1, 0), 1)])
+def test_runs_with_the_same_device_follow_each_other(monkeypatch, numbers, runs):
+    monkeypatch.setattr(processors, "processors", lambda: 8)
+    wanted = [Scenario(name="x", devices=(PAIRS[number],)) for number in numbers]
+    assert processors.runs_at_once(wanted) == runs

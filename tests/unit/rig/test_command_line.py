@@ -86,6 +86,18 @@ def test_network_cards_are_behind_an_iommu(ask):
     assert "kernel-irqchip=split" in ask(has_kvm=True)[0]
 
 
+def test_functions_of_ivshmem_follow_the_cards_each_with_its_own_memory(ask):
+    asked, _ = ask()
+    functions = [word for word in asked if word.startswith("ivshmem-plain,")]
+    memories = [word for word in asked if word.startswith("memory-backend-memfd,")]
+    assert [function.split(",")[2] for function in functions] == [
+        f"addr={slot:#x}" for slot in range(0x12, 0x18)
+    ]
+    assert len(set(memories)) == len(memories) == len(functions)
+    sizes = [memory.split(",")[2] for memory in memories]
+    assert sizes == [f"size={mib << 20}" for mib in (16, 16, 16, 16, 64, 64)]
+
+
 def test_root_is_there_once_more_read_only(ask):
     (option,) = (word for word in ask()[0] if word.startswith("local,id=rig.root,path=/,"))
     assert "readonly=on" in option.split(",")

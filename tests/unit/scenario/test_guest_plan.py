@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.scenario.devices import EmulatedDevice, MdevDevice
+from harness.scenario import EmulatedDevice, MdevDevice
 from harness.scenario.guest_plan import Guest, GuestKind
 
 EMULATED, MDEV = EmulatedDevice(id="a"), MdevDevice(id="b")
