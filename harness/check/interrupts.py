@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from harness.check.evidence import CONFIG_START, Evidence
 from harness.history.device import Arc, Armed, Fired
+from harness.history.guest import Interrupts
 from harness.history.records import Record, Side
 from harness.history.session import GuestInterrupts
 from harness.scenario import EmulatedDevice
@@ -43,6 +44,8 @@ class Found(NamedTuple):
 
 def found(evidence: Evidence, device: EmulatedDevice) -> Found:
     """What became of them in a migration that has completed."""
+    if evidence.scenario.guest is not None:
+        return _shown_by_guest(evidence, device.id)
     views: Views = {
         (record.side, record.args.moment): record
         for record in evidence.of(GuestInterrupts, device=device.id)
@@ -59,13 +62,42 @@ def found(evidence: Evidence, device: EmulatedDevice) -> Found:
         ):
             vector = record.args.vector
             return Found(why_unknown=f"{device.id}: vector {vector} never worked at the source")
-    wrong = (
+    wrong: Wrong | None = (
         _not_programmed(device.id, early, after)
-        or _not_armed(evidence, device.id, after)
+        or (_not_armed(evidence, device.id, after) if _is_enabled(after) else None)
         or _lost(device.id, fired, views, last)
         or _not_shown(device.id, fired, after, last)
     )
     return Found(wrong, "", len(last.args.arrived))
+
+
+def _shown_by_guest(evidence: Evidence, device: str) -> Found:
+    """The guest's console lists all that have come, on both sides, again and again."""
+    shown = {
+        side: [record for record in evidence.of(Interrupts, side) if record.args.device == device]
+        for side in (Side.SOURCE, Side.DESTINATION)
+    }
+    if not shown[Side.DESTINATION]:
+        return Found(why_unknown=f"{device}: the guest has not shown its interrupts")
+    last = shown[Side.DESTINATION][-1]
+    if (wrong := _not_armed(evidence, device, last)) is not None:
+        return Found(wrong)
+    before = shown[Side.SOURCE][-1].args.vectors if shown[Side.SOURCE] else []
+    for record in _signalled(evidence, device):
+        vector = record.args.vector
+        if vector in last.args.vectors:
+            continue
+        if record.args.at == At.BEFORE and vector not in before:
+            return Found(why_unknown=f"{device}: vector {vector} never worked at the source")
+        return Found(
+            Wrong(
+                f"{device}: vector {vector}, fired by the {record.side}'s device while it ran "
+                f"({record.args.at}), did not reach the guest at the destination",
+                "interrupt-lost",
+                [record, last],
+            )
+        )
+    return Found(arrived=len(last.args.vectors))
 
 
 def _signalled(evidence: Evidence, device: str) -> list[Record[Fired]]:
@@ -98,9 +130,15 @@ def _not_programmed(
     )
 
 
-def _not_armed(evidence: Evidence, device: str, after: Record[GuestInterrupts]) -> Wrong | None:
-    """Vectors that were armed as the source stopped, and are not at the destination, where the
-    guest has MSI-X enabled and nothing masked.
+def _is_enabled(after: Record[GuestInterrupts]) -> bool:
+    """Whether MSI-X is enabled, and nothing masked."""
+    return after.args.control & (_ENABLED | _MASKED) == _ENABLED
+
+
+def _not_armed(evidence: Evidence, device: str, after: Record) -> Wrong | None:
+    """Vectors that were armed as the source stopped, and are not at the destination.
+
+    :param after: a record of the guest there, which has them enabled
     """
     stopped = [
         record.t_ns
@@ -118,7 +156,7 @@ def _not_armed(evidence: Evidence, device: str, after: Record[GuestInterrupts]) 
         for record in evidence.of(Armed, Side.DESTINATION, device)
         if begun and record.t_ns >= begun[0].t_ns
     ]
-    if not before or not begun or after.args.control & (_ENABLED | _MASKED) != _ENABLED:
+    if not before or not begun:
         return None
     ours, theirs = before[-1].args.vectors, calls[-1].args.vectors if calls else []
     missing = [vector for vector in ours if vector not in theirs]

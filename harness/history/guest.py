@@ -22,6 +22,14 @@ class Round(Body, frozen=True):
     """Id of a device -> the same of its BAR 0."""
 
 
+class Interrupts(Body, frozen=True):
+    """Which interrupts of a device have come so far, on either side."""
+
+    device: str
+    """Its id."""
+    vectors: list[int]
+
+
 class GaveUp(Body, frozen=True):
     """It does not go on."""
 

@@ -98,7 +98,10 @@ class Interrupts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             self.is_used or not (self.masked or self.arm_errno),
             f"{device}: interrupts.masked and arm_errno need vectors",
         )
-        yield not (self.is_used and has_guest), f"{device}: interrupts need a run without a guest"
+        yield (
+            not (self.masked and has_guest),
+            f"{device}: interrupts.masked: the harness masks in place of a guest, and there is one",
+        )
 
 
 def message_address(index: int, vector: int) -> int:

@@ -154,6 +154,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "interrupts are for a scenario of one migration: then must be empty",
             ),
             (
+                self.guest is None
+                or self.has_linux
+                or not any(device.interrupts.is_used for device in self.emulated),
+                "interrupts need a guest that is a Linux, or none",
+            ),
+            (
                 self.guest is None or not any(isinstance(each, Suspend) for each in self.actions),
                 "suspend is what the harness does in place of a guest: there is one",
             ),

@@ -3,13 +3,19 @@
 What it reports on its console becomes records (``vm.console``).
 """
 
-from harness.errors import LostVM
+import contextlib
+
+from harness.errors import LostVM, VMError
 from harness.scenario import Scenario
+from harness.scenario.interrupts import At
 from harness.session.firmware import show
 from harness.session.log import Log
 from harness.session.peer import Peer
 from harness.vm import migration
 
+_ANSWERS = 2
+_SHOWN_IN = 5
+"""Rounds in which the guest surely shows which interrupts have come."""
 _FIRST_ROUNDS = 2
 """Rounds until memory and devices are surely full of its pattern, and were found good."""
 
@@ -43,8 +49,35 @@ async def until_up(source: Peer, scenario: Scenario, log: Log) -> bool:
     missing = [device.id for device in scenario.devices if device.id not in found]
     if missing:
         raise LostVM(f"the guest does not find {', '.join(missing)}; see {console.path}")
+    if _has_interrupts(scenario):
+        with contextlib.suppress(OSError):  # QEMU is gone, which is recorded
+            source.devices.fire(At.BEFORE)
+        await _shown(source, scenario)
     await show(source, scenario, log)
     return True
+
+
+def _has_interrupts(scenario: Scenario) -> bool:
+    return any(device.interrupts.is_used for device in scenario.emulated)
+
+
+async def _shown(peer: Peer, scenario: Scenario) -> None:
+    """Wait until the guest has shown each interrupt that was fired before this call: QEMU's main
+    loop handles all that is ready before it answers the monitor again.
+    """
+    console, guest = peer.console, scenario.guest
+    if console is None or guest is None:
+        return
+    with contextlib.suppress(VMError, TimeoutError):
+        for _ in range(_ANSWERS):
+            await peer.vm.monitor.ask("query-name")
+        wanted = console.rounds + max(guest.rounds, _SHOWN_IN)
+
+        def seen() -> bool | None:
+            is_over = console.why_not or not peer.vm.is_running
+            return True if console.rounds >= wanted or is_over else None
+
+        await peer.vm.activity.until(seen, scenario.deadline_s)
 
 
 async def until_it_goes_on(peer: Peer, scenario: Scenario) -> str:
@@ -65,4 +98,6 @@ async def until_it_goes_on(peer: Peer, scenario: Scenario) -> str:
         await peer.vm.activity.until(seen, scenario.deadline_s)
     except TimeoutError:
         return f"{guest.rounds} more rounds of the guest at the {peer.side}"
+    if _has_interrupts(scenario):
+        await _shown(peer, scenario)
     return ""

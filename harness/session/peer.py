@@ -102,7 +102,8 @@ class Peer:
             places = {address_of(n): device.id for n, device in enumerate(scenario.devices)}
             console = Console(side, path, places, own, activity)
         has_interrupts = any(device.interrupts.is_used for device in scenario.emulated)
-        qtest = QTest() if has_interrupts and side is Side.SOURCE else None
+        is_driver = has_interrupts and scenario.guest is None
+        qtest = QTest() if is_driver and side is Side.SOURCE else None
         return cls(
             own,
             binary,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.history import Record, Side
-from harness.history.guest import GaveUp, Line, Ready, Round
+from harness.history.guest import GaveUp, Interrupts, Line, Ready, Round
 from harness.vm.activity import Activity
 
 _READ_SIZE = 1 << 16
@@ -25,10 +25,11 @@ _ROUND = re.compile(
     r"guest: round (\d+): memory (good|damaged: [^,]*, not \S+?)((?:, [0-9a-f]{4}:.*)?)"
 )
 _DEVICE = re.compile(r", ([0-9a-f]{4}:\S+) (good|damaged: .*?)(?=, [0-9a-f]{4}:|$)")
+_INTERRUPTS = re.compile(r"guest: interrupts of ([0-9a-f]{4}:\S+):((?: \d+)*)")
 _GAVE_UP = re.compile(r"guest: gave up: (.*)")
 
 
-def parse(line: str, devices: Mapping[str, str]) -> Ready | Round | GaveUp | Line:
+def parse(line: str, devices: Mapping[str, str]) -> Ready | Round | Interrupts | GaveUp | Line:
     """What to record for one line of the console.
 
     :param devices: PCI address as Linux writes it (``0000:00:02.0``) -> id
@@ -39,6 +40,9 @@ def parse(line: str, devices: Mapping[str, str]) -> Ready | Round | GaveUp | Lin
     if found := _ROUND.fullmatch(line):
         told = {devices.get(name, name): words for name, words in _DEVICE.findall(found[3])}
         return Round(int(found[1]), found[2], told)
+    if found := _INTERRUPTS.fullmatch(line):
+        device = devices.get(found[1], found[1])
+        return Interrupts(device, [int(number) for number in found[2].split()])
     if found := _GAVE_UP.fullmatch(line):
         return GaveUp(found[1])
     return Line(line)

@@ -17,9 +17,11 @@ from harness.check.verdict import Outcome
 from harness.errors import PrerequisiteMissing
 from harness.history import Body, Kind, Record, Side
 from harness.history.by_type import ByType
+from harness.history.guest import Interrupts as GuestInterrupts
 from harness.history.guest import Ready, Round
 from harness.scenario import MIB, EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour, Scenario
 from harness.scenario.guest_plan import Guest
+from harness.scenario.interrupts import At, Fire, Interrupts
 from harness.vm import guest_image
 
 B = TypeVar("B", bound=Body)
@@ -133,10 +135,13 @@ def damaging(pid: int, address: int) -> Iterator[None]:
             bar_size=MIB,
             save=SaveBehaviour(read_delay_s=0.5),  # behind the RAM: no known deadlock
             load=LoadBehaviour(lie=Lie.WRONG_BYTE),
+            interrupts=Interrupts(
+                vectors=3, fires=(Fire(at=At.BEFORE), Fire(at=At.RUNNING, vector=2))
+            ),
         ),
     ),
 )
-async def test_guest_notices_a_damaged_device_and_damaged_memory(pair_booted) -> None:
+async def test_guest_gets_interrupts_and_notices_damage(pair_booted) -> None:
     session = pair_booted
     await session.transfer()
     vm = session.destination.vm
@@ -149,6 +154,13 @@ async def test_guest_notices_a_damaged_device_and_damaged_memory(pair_booted) ->
     # The word around the wrong byte, as the guest counts it: 60 bytes are in front of BAR 0.
     assert f"damaged: byte {MIB // 2 - 60 & ~7:#x}: " in of_device.devices["vfio0"]
     assert of_device.memory == "good"
+
+    def interrupts() -> list[int] | None:
+        shown = said(session.records, Side.DESTINATION, GuestInterrupts)
+        return shown[-1].vectors if shown and len(shown[-1].vectors) > 1 else None
+
+    assert said(session.records, Side.SOURCE, GuestInterrupts)[-1].vectors == [0]
+    assert await vm.activity.until(interrupts, DEADLINE_S) == [0, 2]
 
     now = of_device.round
     address = await asyncio.to_thread(page_of_pattern, vm.process.pid, range(now, now + 100))

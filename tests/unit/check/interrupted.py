@@ -17,8 +17,9 @@ ON, MASKED = 0x8002, 0xC002
 
 def interrupting(**fields) -> EmulatedDevice:
     """A device with three vectors, each of which it fires once."""
+    size = fields.pop("size", 1000)
     given = {"vectors": 3, "fires": FIRES, **fields}
-    return device(size=1000, interrupts=Interrupts(**given))
+    return device(size=size, interrupts=Interrupts(**given))
 
 
 def with_interrupts(run: History) -> History:

@@ -3,10 +3,12 @@
 import pytest
 
 from harness.check.verdict import Outcome
+from harness.history.guest import Interrupts
 from harness.history.records import Kind, Record
 from harness.scenario.interrupts import At, Fire
 from tests.twins.damage import drop, one, pick, some, swap
 from tests.twins.twin import twin
+from tests.unit.check.guests import guest_scenario, with_guest
 from tests.unit.check.histories import (
     DST,
     SRC,
@@ -144,3 +146,49 @@ def test_guest_that_was_reset_has_set_its_vectors_anew():
     lost = with_args(run, seen, arrived=[])
     reset = Record(seen.t_ns - 1, DST, Kind.QMP, "RESET", {"guest": True})
     assert find(changed(lost, [*lost.records, reset]), "ORD-4").outcome is not Outcome.VIOLATED
+
+
+# -- shown by a guest -------------------------------------------------------------------------
+
+
+def shown(here=(0,), there=(0, 1, 2), **fields):
+    """A guest lists its interrupts on both consoles."""
+    spec = interrupting(size=100_000, **fields)
+    plain = with_interrupts(completed(guest_scenario(spec)))
+    run = with_guest(changed(plain, drop(list(plain.records), "guest_interrupts")))
+    begun = pick(run.records, "fired", vector=0)[0]
+    ended = pick(run.records, "fired", vector=2)[0]
+    return changed(
+        run,
+        [
+            *run.records,
+            Record.of(begun.t_ns + 1, SRC, Interrupts(spec.id, list(here))),
+            Record.of(ended.t_ns + 1, DST, Interrupts(spec.id, list(there))),
+        ],
+    )
+
+
+def test_guest_that_sees_them_all():
+    finding = find(shown(), "ORD-4")
+    assert finding.outcome is Outcome.VALID, finding.sentence
+    assert finding.numbers["interrupts_arrived"] == 3
+
+
+def test_guest_that_misses_one():
+    finding = find(shown(there=(0, 2)), "ORD-4")
+    assert finding.outcome is Outcome.VIOLATED
+    assert finding.shape == "interrupt-lost"
+    assert "vector 1" in finding.sentence
+
+
+def test_guest_whose_vectors_are_not_armed_again():
+    run = shown()
+    bad = changed(run, swap(list(run.records), pick(run.records, "armed", side=DST), vectors=[]))
+    finding = find(bad, "ORD-4")
+    assert (finding.outcome, finding.shape) == (Outcome.VIOLATED, "vectors-not-armed")
+
+
+def test_guest_that_says_nothing_of_them_or_never_had_one_is_unknown():
+    silent = without(shown(), "interrupts", side=DST)
+    assert find(silent, "ORD-4").outcome is Outcome.UNKNOWN
+    assert find(shown(here=(), there=(1, 2)), "ORD-4").outcome is Outcome.UNKNOWN

@@ -67,7 +67,7 @@ def test_record_cannot_be_changed():
 def test_names_are_those_of_the_types():
     assert NAMES[Kind.TRACE] == {"?"}
     assert NAMES[Kind.QMP] == {"execute", "return", "error"}
-    assert NAMES[Kind.GUEST] == {"ready", "round", "gave_up", "line"}
+    assert NAMES[Kind.GUEST] == {"ready", "round", "interrupts", "gave_up", "line"}
     assert NAMES.keys() == set(Kind)
     everything = set().union(*NAMES.values())
     assert {"data_fd", "memory", "not_continued", "main_section", "delivered"} <= everything

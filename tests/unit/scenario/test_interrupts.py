@@ -4,7 +4,7 @@ import pytest
 
 from harness.scenario import EmulatedDevice, Scenario, from_json, to_json
 from harness.scenario.dma import Dma
-from harness.scenario.guest_plan import Guest
+from harness.scenario.guest_plan import Guest, GuestKind
 from harness.scenario.interrupts import (
     FIRST,
     MOST,
@@ -56,10 +56,14 @@ def test_what_makes_sense():
     assert Scenario(name="x", devices=(spec,)).devices == (spec,)
 
 
-def test_guest_and_second_migration_are_refused():
+def test_guest_is_a_linux_and_there_is_one_migration():
     spec = EmulatedDevice(id="a", interrupts=Interrupts(vectors=1))
-    with pytest.raises(ValueError, match="interrupts need a run without a guest"):
-        Scenario(name="x", devices=(spec,), guest=Guest(), ram_mib=256)
+    assert Scenario(name="x", devices=(spec,), guest=Guest(), ram_mib=256).has_linux
+    with pytest.raises(ValueError, match="interrupts need a guest that is a Linux, or none"):
+        Scenario(name="x", devices=(spec,), guest=Guest(kind=GuestKind.FIRMWARE), ram_mib=256)
+    masked = EmulatedDevice(id="a", interrupts=Interrupts(vectors=1, masked=True))
+    with pytest.raises(ValueError, match="in place of a guest, and there is one"):
+        Scenario(name="x", devices=(masked,), guest=Guest(), ram_mib=256)
     with pytest.raises(ValueError, match="then must be empty"):
         Scenario(name="x", devices=(spec,), then=(Scenario(name="y", devices=(spec,)),))
 

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from harness.errors import LostVM
@@ -11,6 +12,7 @@ from harness.history import Kind, Record, Side
 from harness.history.guest import Ready
 from harness.scenario import EmulatedDevice, Scenario
 from harness.scenario.guest_plan import LINUX_RAM_MIB, Guest
+from harness.scenario.interrupts import At, Interrupts
 from harness.session import guest
 from harness.session.log import Log
 from harness.vm.activity import Activity
@@ -112,3 +114,27 @@ async def test_it_goes_on_or_cannot(peer, said):
 async def test_guest_that_is_stopped_is_not_waited_for(peer):
     peer.events = [Record(1, Side.SOURCE, Kind.QMP, "STOP")]
     assert await guest.until_it_goes_on(peer, SCENARIO) == ""
+
+
+INTERRUPTING = msgspec.structs.replace(
+    SCENARIO,
+    devices=(EmulatedDevice(id="a", interrupts=Interrupts(vectors=1)), EmulatedDevice(id="b")),
+)
+
+
+async def test_devices_fire_once_the_guest_is_up_and_it_has_time_to_show_it(peer):
+    fired, asked = [], []
+    peer.devices = SimpleNamespace(fire=fired.append)
+
+    async def ask(command):
+        asked.append(command)
+
+    peer.vm.monitor.ask = ask
+    later(peer, rounds=7)
+    assert await guest.until_up(peer, INTERRUPTING, Log())
+    assert fired == [At.BEFORE]
+    assert len(asked) == 2
+    peer.side = Side.DESTINATION
+    later(peer, rounds=30)
+    assert await guest.until_it_goes_on(peer, INTERRUPTING) == ""
+    assert len(asked) == 4

@@ -42,7 +42,7 @@ def test_guest_is_booted_with_its_console(peer, monkeypatch):
     monkeypatch.setattr(lacking, "of_firmware", asked.append)
     options, fds = peer._boot(SCENARIO, FIRMWARE)
     assert options[:2] == ["-kernel", "/c/vmlinuz"]
-    assert "console=ttyS0 quiet memory_kib=4096" in options
+    assert "console=ttyS0 quiet no_timer_check memory_kib=4096" in options
     assert options[-2:] == ["-serial", "chardev:console"]
     assert fds == [7]
     assert asked == [peer.binary]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.history import Kind, Record, Side
-from harness.history.guest import GaveUp, Line, Ready, Round
+from harness.history.guest import GaveUp, Interrupts, Line, Ready, Round
 from harness.vm.activity import Activity
 from harness.vm.console import Console, parse
 
@@ -43,6 +43,8 @@ DEADLINE_S = 5.0
                 },
             ),
         ),
+        ("guest: interrupts of 0000:00:02.0: 0 12", Interrupts("vfio0", [0, 12])),
+        ("guest: interrupts of 0000:00:02.0:", Interrupts("vfio0", [])),
         ("guest: gave up: /sys: Out of memory", GaveUp("/sys: Out of memory")),
         ("guest: round 4: mem", Line("guest: round 4: mem")),
         ("ory good, 0000:00:02.0 good", Line("ory good, 0000:00:02.0 good")),

@@ -23,7 +23,7 @@ def test_its_parts_are_found(built):
 def test_options_boot_it_with_a_serial_console(built):
     options = guest_image.find(built).options(2048)
     assert options[:4] == ["-kernel", str(built / "vmlinuz"), "-initrd", str(built / "initrd")]
-    assert options[4:] == ["-append", "console=ttyS0 quiet memory_kib=2048"]
+    assert options[4:] == ["-append", "console=ttyS0 quiet no_timer_check memory_kib=2048"]
 
 
 def test_guest_that_is_not_built_is_named_with_the_way_to_build_it(tmp_path):
