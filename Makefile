@@ -6,6 +6,8 @@ READY := .venv/set-up
 # What may call make itself does not get our jobs and options:
 ALONE := MAKEFLAGS= MFLAGS=
 PYTEST := $(ALONE) $(BIN)/python -m pytest
+# A make inside of a recipe ends with the one around it, also if that is killed.
+WITH_US := setpriv --pdeathsig TERM --
 PARALLEL := --numprocesses auto --maxprocesses 8 --maxschedchunk 1
 
 # Without bytecode each process compiles what it imports, which doubles the time of the tests.
@@ -26,8 +28,8 @@ run: $(READY) qemu ## run the main job: [QEMU=path|name] [QEMU_DST=...] [ARGS=..
 .PHONY: check
 check: ## run lint and all tests: [QEMU=path]
 	@status=0; \
-	$(MAKE) --no-print-directory --jobs=3 --output-sync --keep-going lint check-rig test-unit || status=1; \
-	$(MAKE) --no-print-directory --jobs=1 test-functional || status=1; \
+	$(WITH_US) $(MAKE) --no-print-directory --jobs=3 --output-sync --keep-going lint check-rig test-unit || status=1; \
+	$(WITH_US) $(MAKE) --no-print-directory --jobs=1 test-functional || status=1; \
 	exit $$status
 
 .PHONY: lint
