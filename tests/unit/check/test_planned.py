@@ -14,7 +14,7 @@ from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Record, session
 from harness.history import device as on_device
-from harness.history.device import Read, Write
+from harness.history.device import PrecopyChanged, Read, Write
 from harness.history.records import Side
 from harness.history.session import ActionEnded, Actions, Faults, NotContinued
 from harness.model.expectation import expect
@@ -22,6 +22,7 @@ from harness.scenario import DataPath, Lie, LoadBehaviour, SaveBehaviour
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
 from harness.scenario.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
 from harness.scenario.misreports import Misreport, Query
+from harness.scenario.precopy import PrecopyChange
 from tests.unit.check.histories import changed, completed, find, refused
 from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
 from tests.unit.check.misreported import misreporting, with_sizes
@@ -362,3 +363,20 @@ def test_page_left_out_excuses_no_hang():
 def test_log_of_a_migration_that_is_refused_is_not_named():
     run = refused(scenario(writing(start_errno=5, omits=(1,)), multifd=False), "unsupported")
     assert "log" not in planned.missed(checked(run))
+
+
+def test_answer_that_no_qemu_asked_for_is_named():
+    spec = device(pre_copy=True, precopy_initial_bytes=1000, precopy_info_v2=5)
+    words = "vfio0: no QEMU asked for MIG_PRECOPY_INFOv2"
+    assert words in planned.missed(checked(completed(scenario(spec))))
+    none = device(pre_copy=True, precopy_initial_bytes=1000, precopy_info_v2=0)
+    assert not planned.missed(checked(completed(scenario(none))))
+
+
+def test_change_of_pre_copy_that_did_not_come_is_named():
+    change = PrecopyChange(at=1000, dirty_bytes=1)
+    spec = device(pre_copy=True, precopy_initial_bytes=2000, precopy_changes=(change, change))
+    run = completed(scenario(spec))
+    came = Record.of(run.records[-1].t_ns, SRC, PrecopyChanged(0, 1000, 1000, 1, False), "vfio0")
+    words = planned.missed(checked(changed(run, [*run.records, came])))
+    assert words == "changes of pre-copy did not come: vfio0: precopy_changes[1]"

@@ -7,11 +7,20 @@ import struct
 import msgspec
 import pytest
 
-from harness.history.device import Arc, Config, DataFdError, PrecopyInfoV2, Reset, SizeAnswer
+from harness.history.device import (
+    Arc,
+    Config,
+    DataFdError,
+    PrecopyInfoV2,
+    Reinit,
+    Reset,
+    SizeAnswer,
+)
 from harness.history.device import Lie as LieTold
 from harness.history.records import Body
 from harness.scenario import EmulatedDevice, Given, Lie, LoadBehaviour, SaveBehaviour
 from harness.scenario.misreports import UINT64_MAX, Misreport, Query
+from harness.scenario.precopy import PrecopyChange
 from harness.vfio import config_space, uapi
 from harness.vfio.answer import UNKNOWN, InstallDataFd
 from harness.vfio.device import PciFunction
@@ -664,6 +673,36 @@ def test_precopy_info_is_misreported_at_the_calls_of_the_plan(new_qemu):
         ([0, 9], 8, True),
         ([0, 3], 8, False),
     ]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_new_initial_bytes_are_flagged_once_if_qemu_has_asked_for_it(new_qemu, asks):
+    change = PrecopyChange(at=5, initial_bytes=7)
+    qemu = new_qemu(
+        pre_copy=True,
+        precopy_initial_bytes=30,
+        precopy_dirty_bytes=4,
+        precopy_info_v2=0,
+        precopy_changes=(change,),
+    )
+    if asks:
+        assert qemu.feature(Feature.MIG_PRECOPY_INFOV2, SET)[0].errno == 0
+    qemu.go(S.PRE_COPY)
+    assert precopy_info(qemu) == (0, (24, 0, 30, 4))
+    qemu.saving.commit(5)
+    first = (24, uapi.PRECOPY_INFO_REINIT, 7, 0) if asks else (24, 0, 25, 11)
+    assert precopy_info(qemu) == (0, first)
+    assert precopy_info(qemu) == (0, (24, 0, *first[2:]))
+    assert [each for each in qemu.observed if isinstance(each, Reinit)] == [Reinit(5, 7)] * asks
+
+
+def test_change_at_the_switchover_comes_with_pre_copy_p2p(new_qemu):
+    change = PrecopyChange(at_switchover=True, dirty_bytes=7)
+    qemu = new_qemu(pre_copy=True, precopy_initial_bytes=30, precopy_changes=(change,))
+    qemu.go(S.PRE_COPY)
+    assert precopy_info(qemu) == (0, (24, 0, 30, 0))
+    qemu.go(S.PRE_COPY_P2P)
+    assert precopy_info(qemu) == (0, (24, 0, 30, 7))
 
 
 def test_precopy_info_is_refused_in_any_other_state(precopying):
