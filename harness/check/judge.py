@@ -10,6 +10,7 @@ from harness.check.rule import Rule, not_judged
 from harness.check.rules import (
     arc_1,
     arc_2,
+    arc_4,
     dma_1,
     dma_2,
     dma_3,
@@ -126,6 +127,7 @@ RULES: tuple[Rule, ...] = (
     pre_5.RULE,
     arc_1.RULE,
     arc_2.RULE,
+    arc_4.RULE,
     dma_1.RULE,
     dma_2.RULE,
     dma_3.RULE,

@@ -366,6 +366,20 @@ SCENARIOS: tuple[Scenario, ...] = (
         ),
     ),
     Scenario(
+        name="guest-reset",
+        devices=_PLAIN,
+        parameters=STAYS_ACTIVE,
+        actions=(
+            Execute(when=_ACTIVE, target=Target.SOURCE, command="system_reset"),
+            Execute(
+                when=When(name="RESET", side="source"),
+                target=Target.SOURCE,
+                command="migrate-set-parameters",
+                arguments=GOES_ON,
+            ),
+        ),
+    ),
+    Scenario(
         name="unplug-refused",
         machine="pc",  # it has a bus that devices are unplugged from
         devices=_PLAIN,

@@ -48,6 +48,7 @@ PAUSE = Execute(
 )
 STOP = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="stop")
 CONT = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="cont")
+RESET = Execute(when=status(Target.SOURCE, "active"), target=Target.SOURCE, command="system_reset")
 PAUSED = {"status": "paused", "running": False}
 
 
@@ -189,6 +190,23 @@ def reset(state: str = "PRE_COPY", *, event: bool = True, noticed: bool = True) 
     return life
 
 
+def reset_in_pre_copy() -> History:
+    """The guest is reset as planned, so that the migration fails."""
+    life = Life(scenario(device(pre_copy=True), actions=(RESET,)))
+    life.arc(SRC, "vfio0", "PRE_COPY")
+    life.act()
+    life.put(SRC, Reset(), "vfio0")
+    life.add(SRC, Kind.QMP, "RESET", guest=False, reason="host-qmp-system-reset")
+    life.put("harness", ActionEnded(position=0, how="done"))
+    life.put(SRC, Read(offset=0, asked=9, got=0, errno=errno.ENODEV), "vfio0")
+    life.status(SRC, "failed")
+    life.status(DST, "failed")
+    why = "vfio0: reading state buffer 0 failed: 19"
+    life.qmp(SRC, "query-migrate", {"status": "failed", "error-desc": why})
+    life.qmp(DST, "query-migrate", {"status": "failed", "error-desc": "load of stream failed"})
+    return ended(life)
+
+
 def reset_destination(*, noticed: bool = True) -> Life:
     """The destination's guest is reset while its device is loaded."""
     life = Life(scenario(device()), ("setup", "active", "device"))
@@ -301,6 +319,7 @@ LIVES = {
     "pause refused": lambda: ended(pause_of_migration()),
     "quit as planned": left_by_its_destination,
     "device error": device_error,
+    "reset in pre-copy": reset_in_pre_copy,
     "connection refused": refused_by_both,
     "nobody listens": lambda: ended(refused_connection(0, Refusal.NOT_LISTENING)),
     "not converging": lambda: ended(called_off(not_converging())),
