@@ -99,6 +99,12 @@ def paused_guest_runs_after_the_cancel(records: list[Record]) -> list[Record]:
     return swap(records, [answer], value={"status": "running", "running": True})
 
 
+@twin("LIF-10", on="suspended")
+def suspended_guest_runs_after_the_cancel(records: list[Record]) -> list[Record]:
+    answer = one(records, "return", side=SRC, command="query-status")
+    return swap(records, [answer], value={"status": "running", "running": True})
+
+
 @twin("LIF-11", "RUN", on="quit as planned")
 def qemu_crashes_on_its_way_out(records: list[Record]) -> list[Record]:
     return swap(records, [one(records, "exited", side=DST)], status=-1, signal=11)

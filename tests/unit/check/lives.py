@@ -13,7 +13,7 @@ from harness.history.rundir import History
 from harness.history.session import Action, ActionEnded, Continued, Deadline, Faults, NotConverged
 from harness.history.wire import MainResumed, MainStalled
 from harness.scenario import LoadBehaviour, Scenario
-from harness.scenario.action_plan import Execute, Kill, Storm, Target, status
+from harness.scenario.action_plan import Execute, Kill, Storm, Suspend, Target, status
 from harness.scenario.fault_plan import Refusal, RefuseConnection
 from tests.twins.damage import pick
 from tests.unit.check.story import DST, SRC, US, Story, device, history, scenario
@@ -137,6 +137,25 @@ def paused_and_cancelled(state: dict[str, Any] = PAUSED, **how: Any) -> History:
     life.put("harness", ActionEnded(position=1, how="done"))
     life.cancelled()
     life.asked(SRC, state)
+    life.asked(DST, {"status": "inmigrate", "running": False})
+    life.quit(SRC)
+    life.quit(DST)
+    return life.history()
+
+
+SUSPEND = Suspend(when=status(Target.SOURCE, "active"))
+
+
+def suspended_and_cancelled() -> History:
+    """The guest is suspended in pre-copy; then the migration is cancelled."""
+    life = Life(scenario(actions=(SUSPEND, CANCEL)), ("setup", "active"))
+    life.act()
+    life.put("harness", ActionEnded(position=0, how="done"))
+    life.add(SRC, Kind.QMP, "SUSPEND")
+    life.act(1)
+    life.put("harness", ActionEnded(position=1, how="done"))
+    life.cancelled()
+    life.asked(SRC, {"status": "suspended", "running": False})
     life.asked(DST, {"status": "inmigrate", "running": False})
     life.quit(SRC)
     life.quit(DST)
@@ -314,6 +333,7 @@ def ended(life: Life) -> History:
 LIVES = {
     "cancelled": lambda: ended(cancelled()),
     "paused": paused_and_cancelled,
+    "suspended": suspended_and_cancelled,
     "killed destination": killed_destination,
     "unplug refused": unplug_refused,
     "pause refused": lambda: ended(pause_of_migration()),

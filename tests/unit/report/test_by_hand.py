@@ -11,6 +11,7 @@ from harness.report import by_hand
 from harness.scenario import Tls
 from tests.unit.check.guests import guest_scenario
 from tests.unit.check.histories import DST, SRC, Story, history, scenario
+from tests.unit.check.interrupted import interrupting
 
 FOLDER = "/srv/runs/two devices-0001"
 SOCKET = {"transport": "socket", "type": "unix", "path": "sockets/destination"}
@@ -213,6 +214,22 @@ def test_credentials_are_made_anew_and_removed():
     assert 'rm -rf -- "$work/tls" "$work/sockets"\n' in text
     assert FOLDER not in text
     assert "vfio-multifd credentials" not in script.text
+
+
+def test_what_only_the_harness_can_do_for_interrupts_is_left_out_and_said():
+    argv = [
+        "/opt/qemu/qemu-system-x86_64", "-chardev", "socket,id=qtest,fd=8",
+        "-object", "qtest,id=qtest,chardev=qtest,log=none", "-device", "virtio-rng-pci",
+    ]  # fmt: skip
+    story = Story()
+    for side in (SRC, DST):
+        story.put(side, Launched(argv, pid=1))
+    text = by_hand.render(history(scenario(interrupting()), story.records))
+    assert "qtest" not in text
+    assert "    -device virtio-rng-pci\n" in text
+    assert "the harness also set MSI-X up" in text
+    plain = by_hand.render(history(scenario(), story.records))
+    assert "MSI-X" not in plain
 
 
 @pytest.fixture
