@@ -234,7 +234,7 @@ class Differs(enum.Enum):
     """The model does not know."""
 
 
-_OWN_SETTINGS = frozenset({"channels", "multifd", "return_path", "machine"})
+_OWN_SETTINGS = frozenset({"channels", "multifd", "return_path", "machine", "ram_mib"})
 _OF_DEVICES = {
     Differs.SETTING: frozenset(
         {"multifd_transfer", *(f"properties.{name}" for name in (*PROPERTIES, LIMIT))}

@@ -39,8 +39,17 @@ def _at_the_device(**fields: Any) -> dict[str, Any]:
         ),
         ({"parameters": {"zero-page-detection": "legacy"}}, {}, "it completed"),
         ({"capabilities": {"switchover-ack": True}}, {}, "it completed"),
+        ({"ram_mib": 512}, {}, "refused on both sides"),
     ],
-    ids=["machine", "return path", "transfer", "compression", "zero pages", "switchover-ack"],
+    ids=[
+        "machine",
+        "return path",
+        "transfer",
+        "compression",
+        "zero pages",
+        "switchover-ack",
+        "RAM",
+    ],
 )
 async def test_settings_that_differ(judged, kept, there, fields, words) -> None:
     run = await judged(_scenario(there, **fields))

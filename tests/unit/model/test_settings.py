@@ -285,7 +285,8 @@ def test_case_and_hyphens_of_words_are_ignored(text):
         ("capabilities.downtime-limit", settings.Differs.UNKNOWN),
         ("devices[0].properties.skip-vsc-check", settings.Differs.SETTING),
         ("devices[0].properties.x-no-mmap", settings.Differs.UNKNOWN),
-        ("ram_mib", settings.Differs.UNKNOWN),
+        ("ram_mib", settings.Differs.SETTING),
+        ("qemu_args", settings.Differs.UNKNOWN),
     ],
 )
 def test_what_a_difference_means(place, kind):

@@ -5,10 +5,11 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.process import Exited
-from harness.history.records import Record
+from harness.history.records import Kind, Record
 from harness.history.session import Deadline
 from tests.twins.damage import one, swap
 from tests.unit.check.histories import changed, completed, find, good, scenario, without
+from tests.unit.check.lives import called_off, ended, not_converging
 from tests.unit.check.sides import MACHINES, OTHER_DEVICE, refused_by_destination
 from tests.unit.check.story import DST, SRC, device
 
@@ -95,3 +96,45 @@ def test_device_and_settings_that_both_differ_are_not_judged():
     verdict = judge(run)
     assert verdict.finding("SET-10") is verdict.finding("ORD-9") is None
     assert verdict.overall is Outcome.UNKNOWN
+
+
+# -- pre-copy, and RAM ---------------------------------------------------------------------
+
+
+def waiting_for_ack(there: bool, *, pending: int = 1000, loaded: bool = True):
+    """Only the source has switchover-ack, unless ``there``; it stays in pre-copy."""
+    life = not_converging(60, pending)
+    on, off = {"switchover-ack": True}, {"switchover-ack": there}
+    life.scenario = scenario(capabilities=on, destination={"capabilities": off, "channels": 2})
+    if not loaded:
+        life.records = [r for r in life.records if r.side is not DST or r.name != "MIGRATION"]
+    else:
+        first = one(life.records, "MIGRATION", side=SRC, status="active")
+        told = {"status": "active"}
+        life.records.append(Record(first.t_ns, DST, Kind.QMP, "MIGRATION", told))
+    return judge(ended(called_off(life))).finding("SET-10")
+
+
+def test_source_that_waits_for_an_ack_that_only_it_knows_is_violated():
+    finding = waiting_for_ack(there=False)
+    assert (finding.outcome, finding.shape) == (Outcome.VIOLATED, "waits-for-switchover-ack")
+
+
+def test_source_with_more_pending_than_allowed_is_unknown():
+    assert waiting_for_ack(there=False, pending=64 << 20).outcome is Outcome.UNKNOWN
+
+
+def test_destination_that_had_not_begun_is_no_evidence():
+    assert waiting_for_ack(there=False, loaded=False).outcome is Outcome.UNKNOWN
+
+
+def test_pre_copy_of_other_differences_is_not_judged():
+    assert waiting_for_ack(there=True) is None
+
+
+def test_ram_of_another_size_must_be_refused():
+    planned = scenario(destination={"ram_mib": 512})
+    finding = find(completed(planned), "SET-10")
+    assert (finding.outcome, finding.shape) == (Outcome.VIOLATED, "accepted-ram-size")
+    said = "qemu: Size mismatch: pc.ram: 0x20000000 != 0x10000000: Invalid argument"
+    assert find(refused_by_destination(planned, said), "SET-10").outcome is Outcome.VALID
