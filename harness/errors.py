@@ -11,6 +11,7 @@
     |   +-- LostVM                its monitor or process went away
     |   +-- QmpTimeout            a command got no answer within its limit
     |   `-- QmpError              a command was answered with an error
+    +-- DeviceLost                the server of a device, a program that is not under test
     +-- NotifError                the seccomp supervisor
     +-- WireError                 a channel's bytes: side, channel, offset
     +-- TraceError                trace-events-all or a trace log
@@ -80,6 +81,10 @@ class QmpError(VMError):
         self.command = command
         self.error_class = error_class
         self.desc = desc
+
+
+class DeviceLost(HarnessError):
+    """The server of a device is gone, does not answer, or breaks its protocol."""
 
 
 class NotifError(HarnessError):

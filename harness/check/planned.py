@@ -23,6 +23,7 @@ from harness.history.device import (
     PrecopyChanged,
     PrecopyInfoV2,
     Read,
+    ServerFault,
     SizeAnswer,
     Write,
 )
@@ -72,6 +73,7 @@ def missed(evidence: Evidence) -> str:
                 *_refused_arcs(evidence),
                 *_not_asked(evidence),
                 *_wrong_data_fds(evidence),
+                *_server_faults(evidence),
             ],
         ),
         ("misreports of the plan did not come", _misreports(evidence)),
@@ -308,6 +310,20 @@ def _errors(evidence: Evidence) -> list[str]:
             if at is not None:
                 found.append(f"{device.id}: no {call} came to byte {at}")
     return found
+
+
+def _server_faults(evidence: Evidence) -> Iterator[str]:
+    """What the servers of devices were to do wrong and did not."""
+    if evidence.expectation.ending not in _REACHES_DEVICES:
+        return
+    for device in evidence.scenario.devices:
+        seen = {
+            (record.side.value, record.args.command, record.args.nth, record.args.does)
+            for record in evidence.of(ServerFault, device=device.id)
+        }
+        for fault in device.planned_server_faults:
+            if (fault.side, fault.command, fault.nth, fault.does.value) not in seen:
+                yield f"{device.id}: the {fault.side}'s server got no {fault.command} {fault.nth}"
 
 
 def _not_continued(evidence: Evidence) -> list[str]:

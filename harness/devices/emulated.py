@@ -13,6 +13,7 @@ from harness.scenario.interrupts import At
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.spawn import Launcher
 from harness.supervisor.supervisor import Supervisor
+from harness.vfio.iommu import Iommu
 from harness.vfio.state_bytes import GoOn, StateBytes, Stopped, to_the_end
 
 
@@ -25,13 +26,26 @@ class EmulatedDevices(DevicesOfKind):
 
     def __init__(self, specs: Sequence[EmulatedDevice], target: Target) -> None:
         self._target = target
-        self.supervisor = Supervisor(target.side, target.record, watches_sends=target.watches_sends)
-        self.devices = [
-            AttachedDevice(spec, target.side, self.supervisor.iommu, index, target.record)
-            for index, spec in enumerate(specs)
-        ]
-        for device in self.devices:
-            self.supervisor.attach(device)
+        self.supervisor = Supervisor(
+            target.side, target.record, watches_sends=target.watches_sends, iommu=self._iommu()
+        )
+        self.devices: list[AttachedDevice] = []
+        try:
+            for index, spec in enumerate(specs):
+                self.devices.append(self._attached(spec, index))
+                self.supervisor.attach(self.devices[-1])
+        except BaseException:
+            self.close()
+            raise
+
+    def _iommu(self) -> Iommu | None:
+        """What answers on the iommufd; None for the supervisor's own."""
+        return None
+
+    def _attached(self, spec: EmulatedDevice, index: int) -> AttachedDevice:
+        return AttachedDevice(
+            spec, self._target.side, self.supervisor.iommu, index, self._target.record
+        )
 
     def objects(self) -> list[str]:
         """The iommufd, as a descriptor like the devices: QEMU opens no path below /dev."""
@@ -53,7 +67,7 @@ class EmulatedDevices(DevicesOfKind):
         return {f"VFIO_FD{device.fd}": device.spec.id for device in self.devices}
 
     @property
-    def launch(self) -> Launcher:
+    def launch(self) -> Launcher | None:
         """The supervisor's: QEMU's calls must come to it."""
         return self.supervisor.launch
 

@@ -236,6 +236,16 @@ class Lie(Body, frozen=True):
     """Whether it changed anything: a state may be too short for it."""
 
 
+class ServerFault(Body, frozen=True):
+    """The server of a vfio-user device did something wrong, as planned."""
+
+    command: str
+    """Of the message."""
+    nth: int
+    """How many of the command came before it."""
+    does: str
+
+
 class Ioctl(Body, frozen=True):
     """How often one ioctl was answered; recorded after QEMU's end."""
 

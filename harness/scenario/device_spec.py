@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
+from harness.scenario.vfio_user import ServerFault
+
 MIB = 1 << 20
 
 
@@ -154,6 +156,11 @@ class DeviceSpec(Frozen, frozen=True, kw_only=True, tag_field="kind"):
     def is_supervised(self) -> bool:
         """Whether the harness answers each read and write of its state, and so sees when."""
         return False
+
+    @property
+    def planned_server_faults(self) -> tuple[ServerFault, ...]:
+        """What its vfio-user server is to do wrong."""
+        return ()
 
     # -- what a guest finds of it
 

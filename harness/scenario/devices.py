@@ -11,18 +11,19 @@ import errno as _errno
 import re
 import typing
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import msgspec
 
 from harness.scenario import ranges
-from harness.scenario.device_spec import MIB, Abilities, DeviceSpec
+from harness.scenario.device_spec import MIB, Abilities, DeviceSpec, OnOffAuto
 from harness.scenario.device_spec import Frozen as _Frozen
 from harness.scenario.dma import Dma
 from harness.scenario.interrupts import Interrupts
 from harness.scenario.kernel_devices import IvshmemDevice, MdevDevice, PciDevice
 from harness.scenario.misreports import Misreport, Query
 from harness.scenario.precopy import PrecopyChange
+from harness.scenario.vfio_user import ServerFault, VfioUserClient
 
 VENDOR_MOST = 125  # bytes of its second vendor capability: with three in front up to the end
 MSIX_CAPABILITY_SIZE = 12
@@ -129,7 +130,7 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
 
     is_observable = True
     is_kernel = False
-    forms = ("emulated",)
+    forms: ClassVar[tuple[str, ...]] = ("emulated",)
 
     size: ranges.Size = 16 * MIB
     """Bytes of state that are left for stop-copy."""
@@ -199,7 +200,7 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         )
 
     @property
-    def abilities(self) -> Abilities:
+    def abilities(self) -> Abilities | None:
         """As set."""
         return Abilities(
             stop_copy=self.stop_copy,
@@ -326,7 +327,62 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
             yield f"seed is {self.seed}, not 0 to {ranges.INT64_MAX}"
 
 
-Device = EmulatedDevice | MdevDevice | PciDevice | IvshmemDevice
+class VfioUserDevice(EmulatedDevice, frozen=True, kw_only=True, tag="vfio_user"):
+    """An emulated device behind a vfio-user server of the harness, one for each QEMU."""
+
+    forms = ("vfio_user", "vfio_user:qemu")
+
+    client: VfioUserClient = VfioUserClient.HARNESS
+    data_path: DataPath = DataPath.SUPERVISED
+    dma_logging: bool = False
+    """The client does not pass it on."""
+    server_faults: tuple[ServerFault, ...] = ()
+    reply_limit_s: ranges.Delay = 10.0
+    """Most time for one reply of the server; then it is lost."""
+
+    @classmethod
+    def from_argument(cls, text: str, id: str, number: int) -> Self | None:
+        """Each with a state of its own."""
+        if text == VfioUserClient.QEMU:
+            return cls(
+                id=id,
+                seed=number + 1,
+                client=VfioUserClient.QEMU,
+                enable_migration=OnOffAuto.AUTO,
+                multifd_transfer=None,
+            )
+        return None if text else cls(id=id, seed=number + 1)
+
+    @property
+    def abilities(self) -> Abilities | None:
+        """Those of the device, which QEMU's own client may not use."""
+        return None if self.client is VfioUserClient.QEMU else super().abilities
+
+    @property
+    def planned_server_faults(self) -> tuple[ServerFault, ...]:
+        """As set."""
+        return self.server_faults
+
+    def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
+        """What the protocol has no messages for, and what QEMU's client has no properties for."""
+        yield from super().problems(has_guest=has_guest)
+        yield (
+            self.data_path is DataPath.SUPERVISED,
+            f"{self.id}: data_path is {self.data_path}: each read and write is a message",
+        )
+        lacking = self.pre_copy or self.dma_logging or self.iommu_tracking or self.dma != Dma()
+        yield not lacking, f"{self.id}: pre_copy, dma_logging and dma are for emulated devices"
+        has_none = not self.interrupts.is_used and not self.data_fds
+        yield has_none, f"{self.id}: interrupts and data_fds are for emulated devices"
+        is_plain = self.multifd_transfer is None and self.enable_migration is OnOffAuto.AUTO
+        yield (
+            self.client is not VfioUserClient.QEMU or (is_plain and not self.properties),
+            f"{self.id}: client is 'qemu': its vfio-user-pci has no properties of migration: set "
+            "enable_migration to 'auto', multifd_transfer to null, and no properties",
+        )
+
+
+Device = EmulatedDevice | MdevDevice | PciDevice | IvshmemDevice | VfioUserDevice
 """Of any kind."""
 
 KINDS: tuple[type[Device], ...] = typing.get_args(Device)

@@ -15,6 +15,7 @@ from harness.devices.attachments import Attachments
 from harness.devices.vfio_pci import address_of
 from harness.errors import (
     CannotRunHere,
+    DeviceLost,
     LaunchError,
     LostVM,
     PrerequisiteMissing,
@@ -346,6 +347,8 @@ class Peer:
         self.devices.close()
         self._close_sockets()
         failure = self.devices.failure
+        if isinstance(failure, DeviceLost):
+            raise DeviceLost(f"{self.side}: {failure}") from failure
         if failure is not None:
             raise of_a_part(f"{self.side}: the supervisor", failure) from failure
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeAlias
 
 from harness.errors import UsageError
 from harness.history import Body, Record, Side
@@ -44,8 +45,14 @@ def memfd_bytes(source: Scenario, destination: Scenario) -> int:
     )
 
 
+MakeFunction: TypeAlias = Callable[..., PciFunction]
+"""Makes what answers QEMU, of the arguments of a PciFunction."""
+
+
 class AttachedDevice:
     """The device ``spec`` in the QEMU of ``side``.
+
+    :param make: makes its function; may raise an OSError
 
     :ivar fd: number of the device fd, which QEMU inherits
     :ivar function: what answers
@@ -58,6 +65,7 @@ class AttachedDevice:
         iommu: Iommu,
         index: int,
         record: Callable[[Record], None],
+        make: MakeFunction = PciFunction,
     ) -> None:
         self._numbers = range(
             DATA_FD_BASE + index * _FDS_PER_DEVICE, DATA_FD_BASE + (index + 1) * _FDS_PER_DEVICE
@@ -69,16 +77,20 @@ class AttachedDevice:
         self.side = side
         self.regions = Memfd.for_regions(f"vfio-{side}-{spec.id}")
         self.fd = self.regions.fd  # kept after close(): QEMU's trace names the device by it
-        self.function = PciFunction(
-            spec,
-            self.regions,
-            iommu,
-            self.observe,
-            spec.refused_at(side.value),
-            spec.interrupts.on(side.value),
-            clock=time.monotonic,
-            wrong_data_fds=spec.wrong_data_fds_at(side.value),
-        )
+        try:
+            self.function = make(
+                spec,
+                self.regions,
+                iommu,
+                self.observe,
+                spec.refused_at(side.value),
+                spec.interrupts.on(side.value),
+                clock=time.monotonic,
+                wrong_data_fds=spec.wrong_data_fds_at(side.value),
+            )
+        except BaseException:
+            self.regions.close()
+            raise
         self.ioctls: Counter[str] = Counter()
         self._record = record
         self._opened: Memfd | None = None  # the current data_fd

@@ -15,7 +15,7 @@ def signal(pid: int, number: int) -> None:
     """
     pidfd = os.pidfd_open(pid)
     try:
-        fd = _get(pidfd, number)
+        fd = get(pidfd, number)
     finally:
         os.close(pidfd)
     try:
@@ -24,7 +24,11 @@ def signal(pid: int, number: int) -> None:
         os.close(fd)
 
 
-def _get(pidfd: int, number: int) -> int:
+def get(pidfd: int, number: int) -> int:
+    """Our descriptor of what is ``number`` in the process of ``pidfd``.
+
+    :raise OSError: there is no such descriptor
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     fd: int = libc.syscall(

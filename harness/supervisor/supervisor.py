@@ -55,17 +55,23 @@ class Supervisor:
     thread and returns when the process was started.
 
     :param watches_sends: count what QEMU sends with MSG_ZEROCOPY
+    :param iommu: what answers on the iommufd; None for one of its own
     """
 
     def __init__(
-        self, side: Side, record: Callable[[Record], None], *, watches_sends: bool = False
+        self,
+        side: Side,
+        record: Callable[[Record], None],
+        *,
+        watches_sends: bool = False,
+        iommu: Iommu | None = None,
     ) -> None:
         self.side = side
         self.devices: list[AttachedDevice] = []
         self.iommufd = Memfd(f"iommufd-{side}")
         self.failure: BaseException | None = None
         """Why the supervisor ended before QEMU; the run is then lost."""
-        self._iommu = Iommu()
+        self._iommu = iommu or Iommu()
         self._record = record
         self._zero_copy: Counter[int] | None = Counter() if watches_sends else None
         """Calls of sendmsg with MSG_ZEROCOPY, by socket."""
@@ -86,6 +92,11 @@ class Supervisor:
     def iommu(self) -> Iommu:
         """What answers on the iommufd, which the devices share."""
         return self._iommu
+
+    @property
+    def pid(self) -> int:
+        """Of QEMU; 0 before the launch."""
+        return self._pid
 
     @property
     def thread_id(self) -> int:
@@ -348,11 +359,12 @@ class Supervisor:
                 return
             if isinstance(transfer, Saving):
                 share = transfer.read(asked)
-                data = transfer.state.chunk(share.offset, share.count)
+                data = transfer.data(share)
                 self._memory.write(address, data)
             else:
                 share = transfer.write(asked)
                 data = self._memory.read(address, share.count)
+                share = transfer.deliver(share, data)
         except OSError as failure:
             seccomp.send(self._listener, notification.cookie, 0, failure.errno or errno.EFAULT)
             return

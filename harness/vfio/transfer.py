@@ -172,6 +172,10 @@ class Saving:
             self._spec.save.error_at,
         )
 
+    def data(self, share: Share) -> bytes:
+        """The bytes of ``share``."""
+        return self.state.chunk(share.offset, share.count)
+
     def commit(self, count: int) -> None:
         """``count`` bytes have reached the target."""
         self.position += count
@@ -215,6 +219,10 @@ class Loading:
     def write(self, asked: int) -> Share:
         """How much of a ``write()`` of ``asked`` bytes is accepted."""
         return _share(self.position, asked, self._next_size, self._spec.load.error_at)
+
+    def deliver(self, share: Share, _data: bytes) -> Share:
+        """The device gets the bytes of ``share``, before QEMU knows: the result of the call."""
+        return share
 
     def commit(self, data: bytes) -> None:
         """The device has taken ``data`` at the present position."""

@@ -20,9 +20,11 @@ from harness.history.session import ActionEnded, Actions, Faults, NotContinued
 from harness.model.expectation import expect
 from harness.scenario import DataPath, Lie, LoadBehaviour, SaveBehaviour
 from harness.scenario.action_plan import Execute, Kill, Storm, Target, Tell, When, status
+from harness.scenario.devices import VfioUserDevice
 from harness.scenario.fault_plan import Duplicate, Flip, Hold, Select, StallMain, Until
 from harness.scenario.misreports import Misreport, Query
 from harness.scenario.precopy import PrecopyChange
+from harness.scenario.vfio_user import ServerDoes, ServerFault
 from tests.unit.check.histories import changed, completed, find, refused
 from tests.unit.check.lives import CANCEL, KILL_SOURCE, Life, added
 from tests.unit.check.misreported import misreporting, with_sizes
@@ -380,3 +382,14 @@ def test_change_of_pre_copy_that_did_not_come_is_named():
     came = Record.of(run.records[-1].t_ns, SRC, PrecopyChanged(0, 1000, 1000, 1, False), "vfio0")
     words = planned.missed(checked(changed(run, [*run.records, came])))
     assert words == "changes of pre-copy did not come: vfio0: precopy_changes[1]"
+
+
+@pytest.mark.parametrize(("nth", "is_missed"), [(0, False), (1, True)])
+def test_server_that_was_to_do_wrong_and_did_not_is_named(nth, is_missed):
+    fault = ServerFault(side="source", command="MIG_DATA_READ", does=ServerDoes.PAD, nth=nth)
+    spec = VfioUserDevice(id="vfio0", size=device().size, server_faults=(fault,))
+    run = completed(scenario(devices=(spec,)))
+    seen = on_device.ServerFault(command="MIG_DATA_READ", nth=0, does="pad")
+    record = Record.of(run.records[-1].t_ns, Side.SOURCE, seen, "vfio0")
+    missed = planned.missed(checked(added(run, record)))
+    assert ("vfio0: the source's server got no MIG_DATA_READ 1" in missed) is is_missed

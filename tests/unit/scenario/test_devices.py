@@ -16,12 +16,14 @@ from harness.scenario import (
 EMULATED = EmulatedDevice(id="a", size=100)
 MDEV = MdevDevice(id="a")
 PCI = PciDevice(id="a", source="3b:00.2", destination="3b:00.3")
+VFIO_USER = devices.VfioUserDevice(id="a", size=100)
 IVSHMEM = IvshmemDevice(id="a")
 EXAMPLES = (
     EMULATED,
     MDEV,
     PCI,
     IVSHMEM,
+    VFIO_USER,
 )
 """One of each kind."""
 each = pytest.mark.parametrize("device", EXAMPLES, ids=lambda device: device.kind)
