@@ -140,8 +140,19 @@ def _has_ended(evidence: Evidence, side: Side) -> bool:
 
 
 def _may_listen(evidence: Evidence) -> bool:
-    """Whether the destination was sent no byte."""
-    return not any(record.args.to_destination for record in evidence.of(wire.ChannelClosed))
+    """Whether the destination was sent no byte.
+
+    A connection that is still open at the deadline has no record of its end.
+    """
+    unsent = {
+        record.args.connection
+        for record in evidence.of(wire.ChannelClosed)
+        if not record.args.to_destination
+    } | {record.args.connection for record in evidence.of(wire.ChannelRefused)}
+    return not any(
+        record.args.kind != "raw" and record.args.connection not in unsent
+        for record in evidence.of(wire.ChannelOpened)
+    )
 
 
 def _refused(evidence: Evidence) -> Record[wire.Fault] | None:

@@ -293,10 +293,17 @@ def refused_connection(accepted: int = 1, how: Refusal = Refusal.RESET) -> Life:
     return life
 
 
+def sent_on(life: Life, size: int | None = 38) -> None:
+    """A connection has come, and so much of it went to the destination; None if it is open."""
+    life.put("harness", wire.ChannelOpened(3, "main"))
+    if size is not None:
+        life.put("harness", wire.ChannelClosed(3, size, 0))
+
+
 def refused_by_both() -> History:
     """The destination got the main channel, and fails too."""
     life = refused_connection()
-    life.put("harness", wire.ChannelClosed(0, 38, 0))
+    sent_on(life)
     life.status(DST, "failed")
     return ended(life)
 

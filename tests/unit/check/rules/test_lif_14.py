@@ -7,7 +7,7 @@ from harness.history import wire
 from harness.scenario.fault_plan import Refusal
 from tests.twins.damage import drop, some, swap
 from tests.unit.check.histories import changed, find, good, without
-from tests.unit.check.lives import Life, ended, refused_connection
+from tests.unit.check.lives import Life, ended, refused_connection, sent_on
 from tests.unit.check.story import DST, SRC
 
 
@@ -27,7 +27,10 @@ def test_both_fail_or_the_destination_listens_and_the_source_runs_on(name):
 @pytest.mark.parametrize("how", list(Refusal))
 def test_destination_that_got_no_byte_may_listen(accepted, how):
     life = refused_connection(accepted, how)
-    life.put("harness", wire.ChannelClosed(0, 0, 0))
+    sent_on(life, 0)
+    life.put("harness", wire.ChannelOpened(5, "raw"))
+    life.put("harness", wire.ChannelOpened(6, "multifd"))
+    life.put("harness", wire.ChannelRefused(6, "Connection refused"))
     life.hangs(DST)
     assert refused(life).outcome is Outcome.VALID
 
@@ -44,10 +47,11 @@ def test_destination_that_got_no_byte_and_is_blocked_is_violated():
     assert refused(life).outcome is Outcome.VIOLATED
 
 
+@pytest.mark.parametrize("size", [64, None])
 @pytest.mark.parametrize(("accepted", "which"), [(0, "main"), (2, "multifd")])
-def test_destination_that_got_a_hello_must_end(accepted, which):
+def test_destination_that_got_a_hello_must_end(accepted, which, size):
     life = refused_connection(accepted)
-    life.put("harness", wire.ChannelClosed(1, 64, 0))
+    sent_on(life, size)
     life.hangs(DST)
     finding = refused(life)
     shape = f"destination-did-not-end-{which}-refused"
@@ -56,7 +60,7 @@ def test_destination_that_got_a_hello_must_end(accepted, which):
 
 def test_destination_that_was_not_seen_to_be_stuck_is_unknown():
     life = refused_connection()
-    life.put("harness", wire.ChannelClosed(0, 38, 0))
+    sent_on(life)
     assert refused(life).outcome is Outcome.UNKNOWN
 
 
@@ -87,7 +91,7 @@ def test_qemu_that_crashes_is_violated(side):
 
 def test_destination_may_exit():
     life = refused_connection()
-    life.put("harness", wire.ChannelClosed(0, 38, 0))
+    sent_on(life)
     life.died(DST, signal=0, status=1)
     life.asked(SRC)
     life.quit(SRC)
