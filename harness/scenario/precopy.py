@@ -18,7 +18,8 @@ class PrecopyChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     every: ranges.Size = 0
     """And again each time so many bytes more were read; 0: once only."""
     after_s: ranges.Delay | None = None
-    """So long after the device entered PRE_COPY; seen at QEMU's next call."""
+    """So long after the device entered PRE_COPY: at QEMU's next VFIO_MIG_GET_PRECOPY_INFO, or when
+    the device enters PRE_COPY_P2P."""
     at_switchover: bool = False
     """When it enters PRE_COPY_P2P: QEMU has stopped the guest."""
     at_check: bool = False

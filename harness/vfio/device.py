@@ -395,7 +395,7 @@ class PciFunction:
                 has_flags=self._has_flags,
             )
         if state is DeviceState.PRE_COPY_P2P and self.saving is not None:
-            self.saving.enter_p2p()
+            self.saving.enter_p2p(self._clock() - self._precopy_since)
         if state is DeviceState.STOP_COPY and self.saving is not None:
             # The device has stopped: its state has the present contents.
             self.saving.stop(self._head())

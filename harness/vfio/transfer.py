@@ -115,22 +115,18 @@ class Saving:
         """
         is_check = self._was_asked_at == self._reads
         self._was_asked_at = self._reads
-        self._pass_moment(
-            lambda change: (
-                (change.at_check and is_check)
-                or (change.after_s is not None and since_s >= change.after_s)
-            )
-        )
+        self._pass_moment(since_s, lambda change: change.at_check and is_check)
         was_reinit, self._is_reinit = self._is_reinit, False
         return was_reinit
 
-    def enter_p2p(self) -> None:
-        """The device enters PRE_COPY_P2P."""
-        self._pass_moment(lambda change: change.at_switchover)
+    def enter_p2p(self, since_s: float) -> None:
+        """The device enters PRE_COPY_P2P, so long after PRE_COPY."""
+        self._pass_moment(since_s, lambda change: change.at_switchover)
 
-    def _pass_moment(self, is_due: Callable[[PrecopyChange], bool]) -> None:
+    def _pass_moment(self, since_s: float, is_due: Callable[[PrecopyChange], bool]) -> None:
         for number, change in enumerate(self._spec.precopy_changes):
-            if number not in self._due and is_due(change):
+            is_past = change.after_s is not None and since_s >= change.after_s
+            if number not in self._due and (is_past or is_due(change)):
                 self._due[number] = math.inf
                 self._change(number, change)
 

@@ -81,13 +81,22 @@ def held(run, type_):
         (PrecopyChange(at=1000, dirty_bytes=-70_000), 331_000),
         (PrecopyChange(at=1000, dirty_bytes=-(1 << 30)), None),
         (PrecopyChange(at=1000, every=100_000, dirty_bytes=50_000), None),
+        (PrecopyChange(after_s=0.001, dirty_bytes=70_000), 471_000),
         (PrecopyChange(at_switchover=True, dirty_bytes=70_000), 471_000),
         (PrecopyChange(at=1000, initial_bytes=70_000), 471_000),
     ],
-    ids=["grow", "shrink", "vanish", "grow again and again", "grow at the stop", "ENOTTY"],
+    ids=[
+        "grow",
+        "shrink",
+        "vanish",
+        "grow again and again",
+        "grow at a time",
+        "grow at the stop",
+        "ENOTTY",
+    ],
 )
 async def test_nothing_is_lost_or_sent_twice(judged, kept, change, total) -> None:
-    reads = SaveBehaviour(read_sizes=(50_000,))
+    reads = SaveBehaviour(read_sizes=(50_000,), read_delay_s=0.002)
     run = await judged(changing(change, save=reads))
     kept(run, "RUN", "PRE-3", "ORD-1")
     assert held(run, PrecopyChanged)

@@ -508,6 +508,12 @@ def test_change_comes_at_its_time_once():
     assert len(seen) == 1
 
 
+def test_change_at_a_time_comes_with_pre_copy_p2p_at_the_latest():
+    saving, seen = changing(PrecopyChange(after_s=1.0, dirty_bytes=7))
+    saving.enter_p2p(2.0)
+    assert len(seen) == 1
+
+
 def test_change_at_the_check_comes_when_nothing_was_read_since_the_last_question():
     saving, seen = changing(PrecopyChange(at_check=True, initial_bytes=7), has_flags=True)
     for _ in range(2):
@@ -522,7 +528,7 @@ def test_change_at_the_switchover_comes_before_the_stop_only():
     saving, seen = changing(
         PrecopyChange(at_switchover=True, dirty_bytes=7), PrecopyChange(at=60, dirty_bytes=1)
     )
-    saving.enter_p2p()
+    saving.enter_p2p(0)
     assert saving.precopy_left() == (10, 27)
     saving.stop(HEAD)
     saving.commit(100)
