@@ -120,6 +120,11 @@ class Attachments:
                 if type(ours) is type(theirs):
                     theirs.expect_from(ours)
 
+    def behave(self, specs: Sequence[Device]) -> None:
+        """Do as ``specs`` say from now on: the QEMU is the source of another migration."""
+        for kind in self.kinds:
+            kind.behave(specs)
+
     def expect_generated(self) -> None:
         """Compare what each device gets with the state that a source device has from the start:
         the source is a capture.

@@ -8,7 +8,7 @@ from harness.devices.of_kind import DevicesOfKind, Target
 from harness.devices.vfio_pci import device_option
 from harness.history import Side
 from harness.history.device import NotCompared
-from harness.scenario import EmulatedDevice
+from harness.scenario import Device, EmulatedDevice
 from harness.scenario.interrupts import At
 from harness.supervisor.attached import AttachedDevice
 from harness.supervisor.spawn import Launcher
@@ -94,6 +94,13 @@ class EmulatedDevices(DevicesOfKind):
     def fire(self, at: At) -> None:
         """Those of each device."""
         self.supervisor.fire(at)
+
+    def behave(self, specs: Sequence[Device]) -> None:
+        """As each device of the same id."""
+        given = {spec.id: spec for spec in specs if isinstance(spec, EmulatedDevice)}
+        for device in self.devices:
+            if spec := given.get(device.spec.id):
+                device.behave(spec)
 
     def expect_from(self, source: Self) -> None:
         """Compare what each device gets with the state that its peer in ``source`` gives."""

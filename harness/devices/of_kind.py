@@ -128,6 +128,9 @@ class DevicesOfKind(abc.ABC):
     def expect_from(self, source: Self) -> None:
         """Compare what each device gets with the state that its peer in ``source`` gives."""
 
+    def behave(self, specs: Sequence[Device]) -> None:
+        """Do as ``specs`` say from now on: the QEMU is the source of another migration."""
+
     def expect_generated(self) -> None:
         """Compare what each device gets with the state that a source device has from the start:
         the source is a capture.

@@ -118,6 +118,11 @@ class DeviceSpec(Frozen, frozen=True, kw_only=True, tag_field="kind"):
         """What no run can do with its fields; each line starts with the field's name."""
         return iter(())
 
+    @property
+    def hardware(self) -> Self:
+        """It as it is in all migrations of a scenario; what it does may differ between them."""
+        return self
+
     # -- what the harness knows of its state beforehand
 
     @property

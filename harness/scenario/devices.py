@@ -200,6 +200,13 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         )
 
     @property
+    def hardware(self) -> Self:
+        """Without how it gives and takes its state, and how it changes its migration state."""
+        return msgspec.structs.replace(
+            self, save=SaveBehaviour(), load=LoadBehaviour(), refuses=(), data_fds=()
+        )
+
+    @property
     def abilities(self) -> Abilities | None:
         """As set."""
         return Abilities(

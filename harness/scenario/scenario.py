@@ -99,7 +99,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     (``scenario.sides``); None if both sides are alike."""
     then: tuple["Scenario", ...] = ()
     """The migrations that follow.  Each migrates the QEMU that runs the guest by then into a new
-    one.  If it names no QEMU, that is the destination QEMU of the migration before."""
+    one.  If it names no QEMU, that is the destination QEMU of the migration before.  Of
+    an emulated device ``save``, ``load``, ``refuses`` and ``data_fds`` may differ in each."""
 
     def __post_init__(self) -> None:
         ids = [device.id for device in self.devices]
@@ -193,7 +194,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def _hardware(self) -> tuple[object, ...]:
-        return self.devices, self.machine, self.qemu_args, self.ram_mib, self.guest
+        devices = tuple(device.hardware for device in self.devices)
+        return devices, self.machine, self.qemu_args, self.ram_mib, self.guest
 
     def _needs_of(self, fault: fault_plan.Fault) -> tuple[bool, str]:
         """Whether ``fault`` can come to its moment here, and what it needs."""

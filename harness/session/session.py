@@ -384,6 +384,7 @@ class Session:
             return QemuSource(own, self.scenario, self.log, is_handed_over=False)
         after, is_paused = migration.last_status(self._before.events), self._before.is_paused
         self._before.take_over(self.log)
+        self._before.devices.behave(self.scenario.devices)
         self.log.record(Continued(after, is_paused))
         return QemuSource(self._before, self.scenario, self.log, is_handed_over=True)
 

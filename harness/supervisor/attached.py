@@ -117,6 +117,12 @@ class AttachedDevice:
         """
         self._record(Record.of(t_ns or time.time_ns(), self.side, args, self.spec.id))
 
+    def behave(self, spec: EmulatedDevice) -> None:
+        """From now on it is ``spec`` at the source: of a migration after the one that made it."""
+        self.spec = spec
+        source = Side.SOURCE.value
+        self.function.behave(spec, spec.refused_at(source), spec.wrong_data_fds_at(source))
+
     def prepare(self, go_on: GoOn = to_the_end) -> None:
         """Generate the state ahead of the migration, so that this takes no time later.
 

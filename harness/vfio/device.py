@@ -123,6 +123,17 @@ class PciFunction:
         }
         self.power_on()
 
+    def behave(
+        self,
+        spec: EmulatedDevice,
+        refused: Mapping[str, int],
+        wrong_data_fds: Mapping[str, Given],
+    ) -> None:
+        """From the next arc on do as ``spec``, the same hardware, says."""
+        self.spec = spec
+        self._refused = refused
+        self._wrong_data_fds = wrong_data_fds
+
     # -- contents --------------------------------------------------------------------
 
     def power_on(self) -> None:

@@ -89,3 +89,20 @@ async def test_second_data_fd_while_the_state_is_read(judged, kept) -> None:
     )
     run = await judged(Scenario(name="second-data-fd", devices=(device,)))
     kept(run, "ARC-2", case="second data_fd while the state is read")
+
+
+PLAIN = EmulatedDevice(id="vfio0", size=1000)
+REFUSING = refusing("source", MigrationState.STOP_COPY)
+
+
+@pytest.mark.requirement("ARC-1")
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "second"])
+async def test_one_of_two_migrations_meets_a_refused_arc(judged_in_turn, kept, is_first) -> None:
+    """The other one completes, of the same QEMU or of the one that it was migrated to."""
+    one, two = (REFUSING, PLAIN) if is_first else (PLAIN, REFUSING)
+    then = (Scenario(name="two", devices=(two,)),)
+    runs = await judged_in_turn(Scenario(name="one", devices=(one,), then=then))
+    assert len(runs) == 2
+    failed, completed = runs if is_first else reversed(runs)
+    kept(failed, "ARC-1")
+    kept(completed, "ORD-1")

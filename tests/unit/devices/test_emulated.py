@@ -247,3 +247,9 @@ def test_generating_ahead_is_stopped_and_leaves_no_memory(attach):
     with pytest.raises(Stopped):
         devices.prepare(stop_soon)
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_each_device_behaves_as_the_one_of_its_id(attach):
+    devices = attach(spec("a"), spec("b"))
+    devices.behave([spec("b", size=200), spec("c")])
+    assert [device.spec.size for device in devices.devices] == [100, 200]

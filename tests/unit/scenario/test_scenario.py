@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,13 +14,17 @@ from harness.scenario import (
     MIB,
     DataPath,
     EmulatedDevice,
+    Given,
     Lie,
     LoadBehaviour,
     MdevDevice,
+    MigrationState,
     OnOffAuto,
+    RefusedArc,
     SaveBehaviour,
     Scenario,
     Transport,
+    WrongDataFd,
     from_json,
     load,
     to_json,
@@ -494,3 +499,27 @@ def test_guest_suspends_itself():
     suspend = Suspend(when=When())
     with pytest.raises(ValueError, match="suspend is what the harness does in place of a guest"):
         Scenario(name="x", ram_mib=LINUX_RAM_MIB, guest=Guest(), actions=(suspend,))
+
+
+@pytest.mark.parametrize("field", ["save", "load", "refuses", "data_fds"])
+def test_second_migration_of_a_device_may_behave_otherwise(field):
+    refuses = (RefusedArc(side="source", to=MigrationState.STOP_COPY),)
+    data_fds = (WrongDataFd(side="source", to=MigrationState.STOP_COPY, gives=Given.NONE),)
+    others: dict[str, Any] = {
+        "save": SaveBehaviour(error_at=0),
+        "load": LoadBehaviour(error_at=0),
+        "refuses": refuses,
+        "data_fds": data_fds,
+    }
+    plain = EmulatedDevice(id="d")
+    other = EmulatedDevice(id="d", **{field: others[field]})
+    first = Scenario(name="a", devices=(plain,), then=(Scenario(name="b", devices=(other,)),))
+    assert [each.devices for each in first.migrations()] == [(plain,), (other,)]
+    assert from_json(to_json(first)) == first
+
+
+@pytest.mark.parametrize("field", [{"size": 5}, {"seed": 3}, {"pre_copy": True}])
+def test_second_migration_of_a_device_has_the_same_hardware(field):
+    then = (Scenario(name="b", devices=(EmulatedDevice(id="d", **field),)),)
+    with pytest.raises(ValueError, match="then must have the same devices"):
+        Scenario(name="a", devices=(EmulatedDevice(id="d"),), then=then)

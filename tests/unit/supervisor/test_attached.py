@@ -11,7 +11,17 @@ import pytest
 from harness.errors import UsageError
 from harness.history import Kind, Record, Side
 from harness.history.device import DataFd
-from harness.scenario import DataPath, EmulatedDevice, Lie, LoadBehaviour, SaveBehaviour
+from harness.scenario import (
+    DataPath,
+    EmulatedDevice,
+    Given,
+    Lie,
+    LoadBehaviour,
+    MigrationState,
+    RefusedArc,
+    SaveBehaviour,
+    WrongDataFd,
+)
 from harness.supervisor import attached
 from harness.supervisor.attached import AttachedDevice, uses_memfd
 from harness.supervisor.memory import ProcessMemory
@@ -297,3 +307,23 @@ def test_nothing_stays_open(open_fds, spec):
     made.device.prepare()
     made.close()
     assert open_fds() == before
+
+
+def test_device_behaves_otherwise_in_a_migration_after_that(attach):
+    qemu = attach(SMALL)
+    data_fds = (WrongDataFd(side="source", to=MigrationState.STOP_COPY, gives=Given.NONE),)
+    save = SaveBehaviour(read_sizes=(7,))
+    qemu.device.behave(device_with(data_fds=data_fds, save=save))
+    assert qemu.go(S.STOP_COPY) is None
+    assert qemu.device.function.saving.read(4096).count == 7
+    assert not uses_memfd(qemu.device.spec, is_saving=True)
+    qemu.device.behave(SMALL)
+    assert qemu.go(S.STOP, S.STOP_COPY) is not None
+    assert qemu.device.function.saving.read(4096).count == 4096
+
+
+def test_only_what_is_of_the_source_counts_then(attach):
+    qemu = attach(SMALL)
+    refuses = (RefusedArc(side="destination", to=MigrationState.STOP_COPY),)
+    qemu.device.behave(device_with(refuses=refuses))
+    assert qemu.go(S.STOP_COPY) is not None
