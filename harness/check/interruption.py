@@ -103,12 +103,8 @@ def _only_others_fail(seen: Seen) -> bool:
     without interrupts.
     """
     return all(
-        spec.save.error_at is None
-        and spec.load.error_at is None
-        and not spec.refuses
-        and not spec.data_fds
-        for spec in seen.scenario.emulated
-    )
+        spec.read_error_at is None and spec.write_error_at is None for spec in seen.scenario.devices
+    ) and not any(spec.refuses or spec.data_fds for spec in seen.scenario.emulated)
 
 
 def reset_in_transfer(seen: Seen) -> tuple[str, list[Record]] | None:

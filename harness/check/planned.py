@@ -301,12 +301,12 @@ def _errors(evidence: Evidence) -> list[str]:
     if evidence.expectation.ending not in _REACHES_DEVICES:
         return []
     found = []
-    for device in evidence.scenario.emulated:
+    for device in evidence.scenario.devices:
         reads = evidence.of(Read, Side.SOURCE, device.id)
         writes = evidence.of(Write, Side.DESTINATION, device.id)
         if any(record.args.errno == errno.EIO for calls in (reads, writes) for record in calls):
             return []
-        for call, at in (("read", device.save.error_at), ("write", device.load.error_at)):
+        for call, at in (("read", device.read_error_at), ("write", device.write_error_at)):
             if at is not None:
                 found.append(f"{device.id}: no {call} came to byte {at}")
     return found

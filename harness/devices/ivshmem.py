@@ -14,7 +14,7 @@ import msgspec
 import xxhash
 
 from harness.devices.abilities import Ask, of_function
-from harness.devices.ivshmem_driver import DEBUGFS, Driver
+from harness.devices.ivshmem_driver import DEBUGFS, NONE, Driver
 from harness.devices.ledger import Ledger
 from harness.devices.of_kind import Target
 from harness.devices.pci import PciDevices
@@ -89,7 +89,7 @@ class IvshmemDevices(PciDevices):
         is_source = self._target.side is Side.SOURCE
         parameters = ours.at_source if is_source else ours.at_destination
         for name, value in msgspec.structs.asdict(parameters).items():
-            driver.set(name, value)
+            driver.set(name, NONE if value is None else value)
         contents = pattern(ours.seed) if is_source else _zeros
         for offset, length in _pieces(ours.size):
             driver.write(offset, contents(offset, length))

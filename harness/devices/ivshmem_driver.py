@@ -12,6 +12,8 @@ from harness.history.records import Body
 from harness.vfio.uapi import DeviceState
 
 DEBUGFS = Path("/sys/kernel/debug/ivshmem_vfio_pci")
+NONE = (1 << 64) - 1
+"""Of a parameter that is a place: there is none."""
 
 
 class Driver:

@@ -499,11 +499,11 @@ def _device_errors(scenario: Scenario) -> Iterator[Refusal]:
     A source device is read until it has no more, so an error right behind its last byte is met
     too; a destination device is not written beyond its last byte.
     """
-    for device in scenario.emulated:
-        save, load = device.save.error_at, device.load.error_at
-        if save is not None and save <= device.total_size:
+    for device in scenario.devices:
+        total, read, write = device.total_size or 0, device.read_error_at, device.write_error_at
+        if read is not None and read <= total:
             yield Ending.DEVICE_ERROR, "", Side.SOURCE
-        if load is not None and load < device.total_size:
+        if write is not None and write < total:
             yield Ending.DEVICE_ERROR, "", Side.DESTINATION
 
 

@@ -158,6 +158,16 @@ class DeviceSpec(Frozen, frozen=True, kw_only=True, tag_field="kind"):
         return ()
 
     @property
+    def read_error_at(self) -> int | None:
+        """Bytes of its state after which a ``read()`` fails with EIO; None if none does."""
+        return None
+
+    @property
+    def write_error_at(self) -> int | None:
+        """The same of a ``write()``."""
+        return None
+
+    @property
     def is_supervised(self) -> bool:
         """Whether the harness answers each read and write of its state, and so sees when."""
         return False

@@ -245,6 +245,16 @@ class EmulatedDevice(DeviceSpec, frozen=True, kw_only=True, tag="emulated"):
         return self.save.read_sizes
 
     @property
+    def read_error_at(self) -> int | None:
+        """As set."""
+        return self.save.error_at
+
+    @property
+    def write_error_at(self) -> int | None:
+        """As set."""
+        return self.load.error_at
+
+    @property
     def is_supervised(self) -> bool:
         """As set; with ``auto`` it depends on the side."""
         return self.data_path is DataPath.SUPERVISED

@@ -108,10 +108,14 @@ class DriverParameters(Frozen, frozen=True, kw_only=True):
     """Most bytes that each ``read()`` of the state gives; 0 for no limit."""
     read_delay_us: ranges.Uint32 = 0
     """Time before each ``read()`` is answered."""
+    read_error_at: ranges.Size | None = None
+    """``read()`` fails with EIO once this many bytes were given."""
     write_most: ranges.Bytes = 0
     """Most bytes that each ``write()`` accepts; 0 for no limit."""
     write_delay_us: ranges.Uint32 = 0
     """Time before each ``write()`` is answered."""
+    write_error_at: ranges.Size | None = None
+    """``write()`` fails with EIO once this many bytes were accepted."""
 
 
 class IvshmemDevice(PciDevice, frozen=True, kw_only=True, tag="ivshmem"):
@@ -192,6 +196,16 @@ class IvshmemDevice(PciDevice, frozen=True, kw_only=True, tag="ivshmem"):
         """As set."""
         most = self.at_source.read_most
         return (most,) if most else ()
+
+    @property
+    def read_error_at(self) -> int | None:
+        """As set."""
+        return self.at_source.read_error_at
+
+    @property
+    def write_error_at(self) -> int | None:
+        """As set."""
+        return self.at_destination.write_error_at
 
     def problems(self, *, has_guest: bool) -> Iterator[tuple[bool, str]]:
         """Both addresses."""

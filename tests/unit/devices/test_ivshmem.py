@@ -10,7 +10,7 @@ from harness.history import Side
 from harness.history.device import Arc, NotCompared, Read, Received, Sent
 from harness.scenario import Abilities, DriverParameters, IvshmemDevice
 from harness.vfio.state_bytes import Stopped
-from tests.unit.devices.ivshmem_debugfs import FakeDriver
+from tests.unit.devices.ivshmem_debugfs import NONE, FakeDriver
 from tests.unit.devices.pci_sysfs import CARD, OTHER_CARD, FakePci
 
 SIZE = (2 << 20) + 4096
@@ -92,6 +92,7 @@ def test_each_side_has_its_parameters(attach, driver):
     names = ("read_most", "read_delay_us", "write_most", "write_delay_us")
     assert [driver.get(CARD, name) for name in names] == [7, 5, 0, 0]
     assert [driver.get(OTHER_CARD, name) for name in names] == [0, 0, 9, 0]
+    assert driver.get(CARD, "read_error_at") == driver.get(CARD, "write_error_at") == NONE
     assert spec.read_sizes == (7,)
     assert SPEC.read_sizes == ()
 

@@ -17,7 +17,9 @@ from harness.scenario import (
     MIB,
     MISMATCHES,
     Abilities,
+    DriverParameters,
     EmulatedDevice,
+    IvshmemDevice,
     LoadBehaviour,
     OnOffAuto,
     PciDevice,
@@ -248,6 +250,22 @@ def test_build_without_the_property_does_not_start_with_it():
 )
 def test_device_error_within_the_state_fails_the_migration(fields, side):
     found = expected(device(**fields))
+    assert found.refused_by is side
+    assert (found.ending is Ending.DEVICE_ERROR) == (side is not None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "side"),
+    [
+        ({"at_source": DriverParameters(read_error_at=4096 + 32)}, Side.SOURCE),
+        ({"at_source": DriverParameters(read_error_at=4096 + 33)}, None),
+        ({"at_destination": DriverParameters(write_error_at=4096 + 31)}, Side.DESTINATION),
+        ({"at_destination": DriverParameters(write_error_at=4096 + 32)}, None),
+        ({"at_destination": DriverParameters(read_error_at=0)}, None),
+    ],
+)
+def test_error_of_a_kernel_device_that_is_set_to_it_fails_the_migration(fields, side):
+    found = expected(IvshmemDevice(id="a", size=4096, **fields))
     assert found.refused_by is side
     assert (found.ending is Ending.DEVICE_ERROR) == (side is not None)
 

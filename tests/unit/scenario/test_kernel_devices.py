@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from harness.scenario import Abilities, IvshmemDevice, Scenario
+from harness.scenario import Abilities, DriverParameters, IvshmemDevice, Scenario
 
 IVSHMEM = IvshmemDevice(id="a")
 
@@ -37,6 +37,15 @@ def test_state_of_ivshmem_is_a_header_and_its_memory(fields, sizes):
     assert (device.total_size, device.precopy_size) == sizes
     assert device.mig_data_size == device.total_size
     assert device.abilities == Abilities(pre_copy="pre_copy" in fields)
+
+
+def test_errors_are_those_of_the_side_that_reads_or_writes():
+    failing = DriverParameters(read_error_at=5, write_error_at=6)
+    source = IvshmemDevice(id="a", at_source=failing)
+    destination = IvshmemDevice(id="a", at_destination=failing)
+    assert (source.read_error_at, source.write_error_at) == (5, None)
+    assert (destination.read_error_at, destination.write_error_at) == (None, 6)
+    assert IVSHMEM.read_error_at is IVSHMEM.write_error_at is None
 
 
 def test_ivshmem_takes_any_seed_and_has_its_own_size():
