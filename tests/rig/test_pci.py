@@ -147,7 +147,10 @@ def test_what_a_killed_run_left_is_given_back_and_nothing_else(before, bus, ledg
     [
         (pair(iommufd=OnOffAuto.ON), "has no device file for iommufd: use Linux 6.6"),
         (pair(driver="mlx5_vfio_pci"), "PCI driver mlx5_vfio_pci is not loaded: run `modprobe"),
-        (pair(driver=DRIVER), f"{DRIVER} is not a VFIO driver; loaded VFIO drivers: vfio-pci"),
+        (
+            pair(driver=DRIVER),
+            f"{DRIVER} is not a VFIO driver; loaded VFIO drivers: ivshmem_vfio_pci, vfio-pci",
+        ),
         (PciDevice(id="nic", source="0000:77:00.0"), "no PCI device 0000:77:00.0"),
         (
             PciDevice(id="nic", source=BESIDE),
