@@ -41,6 +41,7 @@ class VfioUserDevices(EmulatedDevices):
         super().__init__(ours, target)
         try:
             for spec in self._own:
+                self._observe_abilities(spec)
                 self._paths[spec.id] = str(self._server(spec, sees_device=True).listen())
         except BaseException:
             self.close()
@@ -141,20 +142,23 @@ class VfioUserDevices(EmulatedDevices):
             self._target.observe(spec, self.servers[spec.id].target.function.config())
 
     def report(self, go_on: GoOn = to_the_end) -> None:
-        """Record what each device gave or got, and what QEMU's client can do: whether it has asked
-        for the state of the device's migration.
-        """
+        """Record what each device gave or got, and what QEMU's client can do."""
         super().report(go_on)
         for spec in self._own:
-            features = self.servers[spec.id].target.features
-            can = Feature.MIG_DEVICE_STATE in features or Feature.MIGRATION in features
-            abilities = Abilities(
-                stop_copy=can and spec.stop_copy,
-                p2p=can and spec.p2p,
-                pre_copy=False,
-                dma_logging=False,
-            )
-            self._target.observe(spec, abilities)
+            self._observe_abilities(spec)
+
+    def _observe_abilities(self, spec: VfioUserDevice) -> None:
+        """What QEMU's client can do: it can migrate if it has asked the server about migration."""
+        server = self.servers.get(spec.id)
+        features = server.target.features if server is not None else set()
+        can = Feature.MIG_DEVICE_STATE in features or Feature.MIGRATION in features
+        abilities = Abilities(
+            stop_copy=can and spec.stop_copy,
+            p2p=can and spec.p2p,
+            pre_copy=False,
+            dma_logging=False,
+        )
+        self._target.observe(spec, abilities)
 
     def close(self) -> None:
         """After QEMU's end: give up servers, threads and memory."""

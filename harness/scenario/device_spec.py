@@ -177,6 +177,11 @@ class DeviceSpec(Frozen, frozen=True, kw_only=True, tag_field="kind"):
         """What its vfio-user server is to do wrong."""
         return ()
 
+    @property
+    def is_vfio_user_pci(self) -> bool:
+        """Whether it is a vfio-user-pci of QEMU, and no vfio-pci."""
+        return False
+
     # -- what a guest finds of it
 
     @property

@@ -376,6 +376,11 @@ class VfioUserDevice(EmulatedDevice, frozen=True, kw_only=True, tag="vfio_user")
         return None if self.client is VfioUserClient.QEMU else super().abilities
 
     @property
+    def is_vfio_user_pci(self) -> bool:
+        """If QEMU is the client."""
+        return self.client is VfioUserClient.QEMU
+
+    @property
     def planned_server_faults(self) -> tuple[ServerFault, ...]:
         """As set."""
         return self.server_faults

@@ -5,6 +5,7 @@ scenario that works costs nothing.  Only what is certainly missing is lacking; w
 refuses is judged.
 """
 
+import json
 import re
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
@@ -60,6 +61,13 @@ async def _makes_credentials(monitor: Monitor) -> bool:
     return True
 
 
+def _first(value: str) -> str:
+    """What an option is about: its first word, or the driver of a device in JSON."""
+    if not value.startswith("{"):
+        return value.split(",", maxsplit=1)[0]
+    return str(json.loads(value).get("driver", ""))
+
+
 class _Anything:
     """The values of a type that is not an enumeration."""
 
@@ -112,7 +120,7 @@ def at_launch(
     :raise CannotRunHere: it is; the message names what is lacking
     """
     for option, value in pairwise(argv):
-        name = value.split(",")[0]
+        name = _first(value)
         # Another name was looked up before the run (vm.fits).
         if option == "-machine" and name in builds.ALIASES and machines and name not in machines:
             raise CannotRunHere(f"{build.path}: this build has no machine {name}")

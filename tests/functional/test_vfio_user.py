@@ -4,14 +4,18 @@ fault of QEMU's.
 
 import pytest
 
+from harness.devices.vfio_user import VfioUserDevices
 from harness.errors import DeviceLost
 from harness.history import Side
-from harness.history.device import Arc, Read, Received, ServerFault, Write
-from harness.scenario import MIB, LoadBehaviour, SaveBehaviour, Scenario
+from harness.history.device import Arc, Config, Read, Received, ServerFault, Write
+from harness.history.rundir import RunDir
+from harness.scenario import MIB, LoadBehaviour, OnOffAuto, SaveBehaviour, Scenario
 from harness.scenario.devices import MigrationState, RefusedArc, VfioUserDevice
 from harness.scenario.fault_plan import Order, Reorder
-from harness.scenario.vfio_user import ServerDoes
+from harness.scenario.vfio_user import ServerDoes, VfioUserClient
 from harness.scenario.vfio_user import ServerFault as Planned
+from harness.session.session import Session
+from harness.vm import fetched
 from tests.records import held
 
 
@@ -106,3 +110,42 @@ async def test_servers_know_the_guests_memory(pair_booted) -> None:
         (kind,) = peer.devices.kinds
         maps = kind.servers["vfio0"].target.maps
         assert sum(length for _, length in maps) >= pair_booted.scenario.ram_mib * MIB
+
+
+# -- QEMU's own client ----------------------------------------------------------------
+
+
+def of_qemu(**fields) -> Scenario:
+    """With the newest build: vfio-user-pci is of 10.1 and later."""
+    binary = str(fetched.binaries(is_plain=True)[-1])
+    spec = device(
+        client=VfioUserClient.QEMU,
+        enable_migration=OnOffAuto.AUTO,
+        multifd_transfer=None,
+        **fields,
+    )
+    return Scenario(name="of-qemu", qemu=binary, qemu_dst=binary, devices=(spec,))
+
+
+async def test_qemus_client_sees_registers_and_bar_of_a_server(results_dir) -> None:
+    wanted = of_qemu(vendor_id=0xABCD, bar_size=8192)
+    async with Session(wanted, RunDir.create(results_dir, "run")) as session:
+        assert await session.boot()
+        (bus,) = await session.source.vm.monitor.execute("query-pci")
+        found = next(each for each in bus["devices"] if each["qdev_id"] == "vfio0")
+        assert found["id"]["vendor"] == 0xABCD
+        assert {each["bar"]: each["size"] for each in found["regions"]}[0] == 8192
+        (kind,) = session.source.devices.kinds
+        assert isinstance(kind, VfioUserDevices)
+        target = kind.servers["vfio0"].target
+        assert sum(length for _, length in target.maps) >= wanted.ram_mib * MIB
+        assert {"VERSION", "REGION_READ", "DEVICE_RESET"} <= target.asked.keys()
+        await session.stop()
+
+
+@pytest.mark.requirement("SET-8")
+async def test_qemus_client_migrates_without_the_state(judged, kept) -> None:
+    run = await judged(of_qemu())
+    ours, theirs = held(run, Config)
+    assert ours.scratch != theirs.scratch, "the destination's device has what it had"
+    kept(run, "SET-8", case="vfio-user-pci has no migration")

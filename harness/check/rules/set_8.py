@@ -4,6 +4,9 @@ is sent; the source's VM runs on.
 With enable-migration=on QEMU does not even start with such a device
 (vfio_block_migration() in hw/vfio/migration.c); otherwise ``migrate`` is refused.  An error
 that the model does not expect may be about something else: then this is UNKNOWN.
+
+QEMU's own vfio-user client (``client: qemu``) is taken for one that cannot migrate until it asks
+the server for its migration (the record ``abilities``): one that can is judged like vfio-pci.
 """
 
 from harness.check import interruption, set_up
@@ -45,7 +48,8 @@ def judge(evidence: Evidence) -> Finding:
             f"a migration that must be blocked ({evidence.expectation.reason}) was begun",
             begun,
             *refusals[:1],
-            shape="migration-begun",
+            evidence.endings.last_status(Side.DESTINATION) if not refusals else None,
+            shape=_shape(evidence),
         )
     if not refusals:
         accepted = evidence.endings.commands(Side.SOURCE, "migrate", "return")
@@ -69,6 +73,12 @@ def judge(evidence: Evidence) -> Finding:
     if not evidence.endings.commands(Side.SOURCE, "query-status", "return"):
         return RULE.unknown("migrate was refused; whether the source runs on was not checked")
     return RULE.valid("migrate was refused with a reason, and nothing was sent", said=said)
+
+
+def _shape(evidence: Evidence) -> str:
+    """QEMU's vfio-user-pci has no migration at all: that is another bug than one of vfio-pci."""
+    is_its_own = all(device.is_vfio_user_pci for device in evidence.scenario.devices)
+    return "vfio-user-migration-begun" if is_its_own else "migration-begun"
 
 
 def _not_launched(evidence: Evidence) -> Finding:

@@ -136,6 +136,18 @@ def test_start_refused_for_lack_of_something(types, words, what):
         lacking.at_launch(FACTS, types, MACHINES, ARGV, Scenario(name="starts"), words)
 
 
+@pytest.mark.parametrize("types", [TYPES, TYPES | {"vfio-user-pci"}])
+def test_device_in_json_is_known_by_its_driver(types):
+    """As QEMU takes what has members of its own, like the address of a socket."""
+    argv = ["-device", '{"driver": "vfio-user-pci", "socket": {"path": "a,b"}}']
+    how = (FACTS, types, MACHINES, argv, Scenario(name="starts"), "cannot connect")
+    if types is not TYPES:
+        lacking.at_launch(*how)
+        return
+    with pytest.raises(CannotRunHere, match="this build has no vfio-user-pci: use another build"):
+        lacking.at_launch(*how)
+
+
 def test_machine_that_the_build_does_not_have():
     with pytest.raises(CannotRunHere, match="this build has no machine q35"):
         lacking.at_launch(FACTS, TYPES, ("pc",), ARGV, Scenario(name="starts"), "unsupported")

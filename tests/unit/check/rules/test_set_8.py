@@ -6,9 +6,12 @@ import pytest
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history import Kind, Record, Side
+from harness.history import device as device_record
 from harness.history.rundir import History
 from harness.history.session import Action
 from harness.scenario import OnOffAuto
+from harness.scenario.devices import VfioUserDevice
+from harness.scenario.vfio_user import VfioUserClient
 from tests.twins.damage import one, swap
 from tests.unit.check.histories import (
     DISABLED,
@@ -100,6 +103,27 @@ def test_migration_that_was_begun_all_the_same(side, name, fields):
     assert finding.outcome is Outcome.VIOLATED
     assert "was begun" in finding.sentence
     assert finding.evidence[0].name == name
+
+
+def test_migration_of_qemus_own_client_that_was_begun_is_another_bug():
+    """A vfio-pci that does not block is not excused by what vfio-user-pci is known for."""
+    run = good("blocked")
+    kind = VfioUserDevice(
+        id="vfio0",
+        client=VfioUserClient.QEMU,
+        enable_migration=AUTO,
+        multifd_transfer=None,
+    )
+    without_any = device_record.Abilities(
+        stop_copy=False, p2p=False, pre_copy=False, dma_logging=False
+    )
+    at = run.records[0].t_ns
+    records = [*run.records, Record.of(at, SRC, without_any, "vfio0")]
+    own = History(msgspec.structs.replace(run.scenario, devices=(kind,)), run.manifest, records)
+    for history, shape in ((own, "vfio-user-migration-begun"), (run, "migration-begun")):
+        begun = with_record(history, SRC, "MIGRATION", status="setup")
+        finding = find(begun, "SET-8")
+        assert (finding.outcome, finding.shape) == (Outcome.VIOLATED, shape)
 
 
 def test_destination_that_listens_has_begun_nothing():
