@@ -8,17 +8,12 @@ Only an error that was reported after the call counts: QEMU names its devices in
 start-up, too.  If a fault had changed something before, the error may be about that.
 """
 
-import re
-
 from harness.check import hang, interruption, names, words
 from harness.check.evidence import Evidence
 from harness.check.rule import Rule
 from harness.check.verdict import Finding
 from harness.history import wire
 from harness.history.records import Record, Side
-
-_END_OF_STREAM = re.compile(r"end-of-file|Connection reset")
-"""Of io/channel.c and errno: the error of a destination whose source has closed the stream."""
 
 
 def not_failed(rule: Rule, evidence: Evidence, what: str, failed: Record) -> Finding | None:
@@ -87,7 +82,7 @@ def unnamed(
     if any(record.t_ns < failed.t_ns for record in evidence.of(wire.Fault)):
         return rule.unknown(f"{what}; the {side}'s error may be about the fault before it")
     record, text = said.certain[-1]
-    if _is_blind(evidence, failed) and _END_OF_STREAM.search(text):
+    if _is_blind(evidence, failed) and words.is_end_of_stream(text):
         # The source ends without the destination's acknowledgement, and the stream with it.
         return rule.unknown(f'{what}; "{text}" may be about the end of the stream')
     return rule.violated(

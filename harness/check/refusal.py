@@ -167,6 +167,8 @@ def _refused(evidence: Evidence, rule: Rule, what: str, packet: Record | None) -
     said = errors(evidence).certain
     if not said:
         return rule.unknown(f"{what}: the destination failed without an error")
+    if is_cut_off(evidence):
+        return rule.unknown(f'{what}: "{said[0][1]}" may be about the end of the stream')
     told = _told(evidence)
     possible = (
         {reason.requirement for reason in evidence.prediction.reasons}
@@ -182,6 +184,19 @@ def _refused(evidence: Evidence, rule: Rule, what: str, packet: Record | None) -
             shape="wrong-error",
         )
     return rule.valid(f"{what}: it was refused", said=said[0][1], is_text_known=bool(told))
+
+
+def is_cut_off(evidence: Evidence) -> bool:
+    """Whether all that the destination reported may be about the end of the stream: without a
+    return path, the source closes it as soon as it has sent all but what is queued (SET-9).
+    """
+    said = errors(evidence).certain
+    return (
+        not evidence.scenario.return_path
+        and not any(fault.closes_channels for fault in evidence.scenario.faults)
+        and bool(said)
+        and all(words.is_end_of_stream(text) and not _about(text) for _, text in said)
+    )
 
 
 def errors(evidence: Evidence) -> words.Errors:

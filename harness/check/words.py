@@ -16,6 +16,7 @@ STAMP_PRECISION_NS = 1000
 """A stamp has microseconds, cut off."""
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z ")
 _WARNING = re.compile(r"(?:\S+Z )?\S+:(?: -\w.*?:)? (?:warning|info): ")
+_END_OF_STREAM = re.compile(r"end-of-file|Connection reset")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -34,6 +35,12 @@ def is_warning(line: str) -> bool:
     The mark follows the program's name and the option that it is about.
     """
     return _WARNING.match(line) is not None
+
+
+def is_end_of_stream(text: str) -> bool:
+    """Whether it is the error of a destination whose source has closed the stream (io/channel.c,
+    errno)."""
+    return _END_OF_STREAM.search(text) is not None
 
 
 def stamp_ns(line: str) -> int | None:

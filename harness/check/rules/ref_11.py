@@ -46,6 +46,8 @@ def judge(evidence: Evidence) -> Finding:
     said = refusal.errors(evidence)
     if not said.certain:
         return RULE.unknown("the destination failed without an error")
+    if refusal.is_cut_off(evidence):
+        return RULE.unknown("the error may be about the end of the stream")
     for _, text in said.certain:
         if words.is_named(text, known):
             return RULE.valid("the error names the device", said=text)

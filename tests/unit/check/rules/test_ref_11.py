@@ -1,15 +1,21 @@
 """REF-11: every error of a refusal names the device."""
 
+import dataclasses
+
+import msgspec
 import pytest
 
-from harness.check.evidence import INCOMING
+from harness.check import refusal
+from harness.check.evidence import INCOMING, Evidence, Seen
 from harness.check.judge import judge
 from harness.check.verdict import Outcome
 from harness.history.process import Stderr
 from harness.history.records import Kind
+from harness.model.expectation import expect
+from harness.scenario.fault_plan import CloseChannel, CutStream
 from tests.unit.check.histories import find, good, without
 from tests.unit.check.relayed import Relayed, refused, whole
-from tests.unit.check.story import DST, device, history, scenario
+from tests.unit.check.story import DST, FACTS, device, history, scenario
 
 DUPLICATE = [*whole()[:4], *whole()[3:]]
 
@@ -38,6 +44,36 @@ def test_error_with_the_name_that_the_trace_has():
     story.add(DST, Kind.TRACE, INCOMING, "vfio0", name="VFIO_FD9", idx=3)
     run = story.refused("VFIO_FD9: state buffer 3 already filled")
     assert find(run, "REF-11").outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize(
+    ("return_path", "outcome"), [(False, Outcome.UNKNOWN), (True, Outcome.VIOLATED)]
+)
+def test_end_of_a_stream_without_a_return_path_may_come_first(return_path, outcome):
+    """The source ends it before the destination has read what it must refuse (SET-9)."""
+    story = Relayed(scenario(return_path=return_path))
+    story.send()
+    story.fault("duplicate")
+    story.deliver(*DUPLICATE)
+    story.add(DST, Kind.TRACE, INCOMING, "vfio0", name="VFIO_FD9", idx=3)
+    run = story.refused("Unexpected end-of-file before all data were read")
+    assert find(run, "REF-11").outcome is outcome
+    refused_for = find(run, "REF-1").outcome
+    assert refused_for is (Outcome.VALID if return_path else Outcome.UNKNOWN)
+
+
+@pytest.mark.parametrize("fault", [CloseChannel(), CutStream(size=9)])
+def test_end_that_a_fault_made_is_the_refusal(fault):
+    story = Relayed(scenario(return_path=False))
+    story.send()
+    story.fault("duplicate")
+    story.deliver(*DUPLICATE)
+    run = story.refused("Unexpected end-of-file before all data were read")
+    closing = dataclasses.replace(
+        run, scenario=msgspec.structs.replace(run.scenario, faults=(fault,))
+    )
+    assert not refusal.is_cut_off(Evidence(Seen(closing), expect(closing.scenario, FACTS, FACTS)))
+    assert refusal.is_cut_off(Evidence(Seen(run), expect(run.scenario, FACTS, FACTS)))
 
 
 def test_failure_without_a_word_is_unknown():
