@@ -44,6 +44,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
 _KILL_S = 0.3
+_AGAIN_S = 0.001  # what swallows an exception must be left first; else it is swallowed once more
 _LOAD = "/proc/loadavg"
 
 
@@ -61,6 +62,8 @@ class _State:
         self.cancel: Callable[[], object] | None = None
         self.has_ended = _thread.allocate_lock()
         self.before: dict[signal.Signals, Any] = {}
+        self.hook: Callable[[sys.UnraisableHookArgs], Any] = sys.unraisablehook
+        self.is_again = False  # its exception was swallowed, and is to be raised again
 
 
 _state = _State()
@@ -86,6 +89,7 @@ def install(*, is_silent: bool = False) -> None:
         if number is signal.SIGHUP and before is signal.SIG_IGN:
             continue
         _state.before[number] = signal.signal(number, _on_signal)
+    _state.hook, sys.unraisablehook = sys.unraisablehook, _on_unraisable
 
 
 def uninstall(*, is_over: bool) -> None:
@@ -95,6 +99,7 @@ def uninstall(*, is_over: bool) -> None:
     """
     for number, before in _state.before.items():
         signal.signal(number, signal.SIG_IGN if is_over else before)
+    sys.unraisablehook = _state.hook
     if _state.has_ended.locked():
         _state.has_ended.release()
 
@@ -232,6 +237,10 @@ _MAIN_THREAD = _thread.get_ident()  # the first import is the program's, or a te
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
+    if _state.is_again:
+        _state.is_again = False
+        _act()
+        return
     if _state.number:
         return
     _state.number = _state.asked or number
@@ -240,6 +249,24 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         os._exit(status())
     _thread.start_new_thread(_last_resort, (_state,))
     _act()
+
+
+def _on_unraisable(swallowed: sys.UnraisableHookArgs) -> None:
+    """An exception was raised where Python swallows it: in a finalizer or a weak reference's
+    callback, which run anywhere.  The signal's own comes again, right after that.
+    """
+    if swallowed.exc_type is KeyboardInterrupt and _state.number:
+        _thread.start_new_thread(_act_again, (_state,))
+    else:
+        _state.hook(swallowed)
+
+
+def _act_again(state: _State) -> None:
+    if state.has_ended.acquire(timeout=_AGAIN_S):
+        state.has_ended.release()
+        return
+    state.is_again = True
+    _thread.interrupt_main(signal.SIGINT)
 
 
 def _act() -> None:

@@ -16,6 +16,7 @@ from harness.vm import builds
 
 ELSEWHERE = {
     "SET-6",  # two versions
+    "PRE-2",  # a feature that QEMU asks for from 11.1
     "SET-7",  # a property from QEMU 10.1
     "REF-12",  # another
     "STA-4",  # query-migrate in pre-copy: test_statistics

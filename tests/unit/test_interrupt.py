@@ -202,6 +202,43 @@ def main():
         os.kill(child, 0)
 
 
+@pytest.mark.parametrize("number", STATUS)
+def test_exception_that_python_swallows_comes_again(program, number):
+    body = """
+import weakref
+
+class Dying:
+    pass
+
+def spin(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until: pass
+
+def main():
+    dying = Dying()
+    kept = weakref.ref(dying, lambda _ref: (ready(), spin(30)))
+    del dying
+    spin(30)
+"""
+    assert program(body).end(number) == (STATUS[number], "left\n", "")
+
+
+def test_other_exceptions_that_python_swallows_are_printed(program):
+    body = """
+class Dying:
+    def __del__(self):
+        raise ValueError("of a finalizer")
+
+def main():
+    Dying()
+    ready()
+    forever()
+"""
+    status, out, err = program(body).end(signal.SIGINT)
+    assert (status, out) == (130, "left\n")
+    assert "ValueError: of a finalizer" in err
+
+
 def test_hangup_that_is_ignored_stays_so(program):
     body = """
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
