@@ -366,14 +366,14 @@ def counted(version: str, counters: Path) -> dict[str, list[Line]]:
     for file in FILES:
         stem = file.replace("/", "_")
         notes = next((tree / "gcov").glob(f"*/{stem}.gcno"), None)
-        data = counters / f"{stem}.gcda"
+        data = next(counters.glob(f"**/.source/{version}/gcov/*/{stem}.gcda"), None)
         if notes is None:
             raise Failed(f"{tree}/gcov has no {stem}.gcno: build {version} --variant gcov again")
-        if not data.exists():
-            raise Failed(f"no QEMU has written {data}")
+        if data is None:
+            raise Failed(f"no QEMU {version} has written {stem}.gcda below {counters}")
         shutil.copyfile(notes, data.with_suffix(".gcno"))
         argv = ["gcov", "--json-format", "--branch-probabilities", "--stdout", data.name]
-        done = subprocess.run(argv, check=False, capture_output=True, cwd=counters)
+        done = subprocess.run(argv, check=False, capture_output=True, cwd=data.parent)
         if done.returncode or b"mismatch" in done.stderr:
             raise Failed(f"gcov {data}: {done.stderr.decode(errors='replace').strip()}")
         document = msgspec.json.decode(done.stdout, type=GcovDocument)
@@ -405,7 +405,8 @@ def measure(name: str, suite: str, counters: Path) -> str:
     else:
         argv = ["-m", "pytest", "-q", "--numprocesses", "auto", "--maxprocesses", "8",
                 "--maxschedchunk", "1", "tests/functional"]  # fmt: skip
-    environment = {**os.environ, "GCOV_PREFIX": str(counters), "GCOV_PREFIX_STRIP": "99"}
+    # Below the path of each object: a test may also run another build with counters.
+    environment = {**os.environ, "GCOV_PREFIX": str(counters)}
     said = counters / "output.txt"
     with said.open("wb") as output:
         done = subprocess.run(
