@@ -57,6 +57,7 @@ for path in /run $writable; do
     mount --bind "$path" "$new$path"
 done
 
+echo >"$folder/.began"
 status=0
 chroot "$new" sh "$folder/command" || status=$?
 echo "$status" >"$folder/.status"

@@ -107,3 +107,48 @@ def test_folder_to_write_to_must_be_there(run, tmp_path):
 def test_command_must_be_there(run):
     with pytest.raises(UsageError, match="no command"):
         run()
+
+
+LOST_TIMER = "rcu: Possible timer handling issue on cpu=1 timer-softirq=7"
+BOOTS = """
+import os, signal, sys
+with open("boots", "a") as file:
+    file.write("x")
+if {began}:
+    open("run/.began", "w").close()
+print({said!r}, file=sys.stderr, flush=True)
+if os.path.getsize("boots") >= {ends}:
+    sys.exit(3)
+if os.path.getsize("boots") < {good}:
+    signal.pause()
+open("run/status", "w").write("7")
+"""
+
+
+def boots(**how) -> str:
+    """A program on one line, as virtme-ng prints it."""
+    return f"exec({BOOTS.format(**how)!r})"
+
+
+@pytest.mark.parametrize("good", [1, 2, 3])
+def test_boot_without_a_timer_is_repeated(run, folder, good):
+    status, _ = run("true", qemu=boots(began=False, said=LOST_TIMER, good=good, ends=99))
+    assert status == 7
+    made = folder.with_name("boots").stat().st_size
+    assert made >= good
+    console = (folder / "console.log").read_text()
+    assert (f"this is boot {made}" in console) is (made > 1)
+
+
+def test_boot_that_never_has_a_timer_is_lost(run, folder):
+    qemu = boots(began=False, said=LOST_TIMER, good=99, ends=rig.BOOTS)
+    with pytest.raises(LostVM, match="ended with status 3"):
+        run("true", qemu=qemu)
+    assert folder.with_name("boots").stat().st_size == rig.BOOTS
+
+
+@pytest.mark.parametrize(("began", "said"), [(True, LOST_TIMER), (False, "rcu: all is well")])
+def test_command_that_has_begun_is_not_run_again(run, folder, began, said):
+    with pytest.raises(LostVM, match="ended with status 3"):
+        run("true", qemu=boots(began=began, said=said, good=99, ends=1))
+    assert folder.with_name("boots").stat().st_size == 1
