@@ -67,13 +67,13 @@ def judge(evidence: Evidence) -> Finding:
         return RULE.unknown("the source's stop was not seen")
     initial, again = 0, _acknowledges_again(evidence)
     for spec in filter(_is_judged, evidence.scenario.emulated):
-        told = evidence.of(Reinit, Side.SOURCE, spec.id)
+        reinits = evidence.of(Reinit, Side.SOURCE, spec.id)
         changed = evidence.of(PrecopyChanged, Side.SOURCE, spec.id)
-        if sum(change.args.is_reinit for change in changed) > len(told):
+        if sum(change.args.is_reinit for change in changed) > len(reinits):
             return RULE.unknown(f"{spec.id}: QEMU did not ask for its new initial bytes")
-        if told and not again:
+        if reinits and not again:
             return RULE.unknown(f"{spec.id}: this machine type acknowledges initial bytes once")
-        last = told[-1].args if told else None
+        last = reinits[-1].args if reinits else None
         wanted = last.position + last.initial_bytes if last else spec.precopy_initial_bytes
         loads = evidence.trace(Side.DESTINATION, MAIN_DATA, spec.id)
         loaded = sum(each.args["data_size"] for each in loads if each.t_ns < stopped.t_ns)
@@ -81,11 +81,11 @@ def judge(evidence: Evidence) -> Finding:
             return RULE.violated(
                 f"{spec.id}: the source stopped when the destination had loaded {loaded} of "
                 f"{wanted} bytes, up to the end of the initial bytes",
-                *told[-1:],
+                *reinits[-1:],
                 *loads[-1:],
                 stopped,
                 shape="stopped-before-new-initial-bytes"
-                if told
+                if reinits
                 else "stopped-before-initial-bytes",
             )
         initial += wanted
